@@ -1,0 +1,183 @@
+"""The catalogue: a model is written once, in the settings, and three systems are told from that one entry.
+
+The shapes here are the items of the setting `models`. YAML writes camelCase, Python snake_case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
+Engine = Literal["vllm", "sglang", "transformers", "llama.cpp", "sentence_transformers", "flag"]
+
+Name = Annotated[
+    str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$")
+]
+
+
+class Shape(BaseModel):
+    """Base of every nested setting: frozen, camelCase in YAML, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A model provider that OneAPI can relay to (`facts/oneapi.md §4`).
+
+    Attributes:
+        type: OneAPI's channel type id.
+        key_form: what the API key looks like, for error messages.
+        kinds: what this provider offers through OneAPI.
+    """
+
+    type: int
+    title: str
+    key_form: str = "one API key"
+    kinds: frozenset[Kind] = frozenset({"chat", "embedding"})
+
+
+_CHAT: frozenset[Kind] = frozenset({"chat"})
+_ALL: frozenset[Kind] = frozenset({"chat", "embedding", "speech", "transcription"})
+
+PROVIDERS: dict[str, Provider] = {
+    "openai": Provider(1, "OpenAI, or anything that speaks its protocol", kinds=_ALL),
+    "anthropic": Provider(14, "Anthropic", kinds=_CHAT),
+    "baidu": Provider(15, "Baidu ERNIE", key_form="APIKey|SecretKey"),
+    "zhipu": Provider(16, "Zhipu GLM"),
+    "dashscope": Provider(17, "Alibaba DashScope (Qwen)"),
+    "xunfei": Provider(18, "iFlytek Spark", key_form="APPID|APISecret|APIKey", kinds=_CHAT),
+    "ai360": Provider(19, "360"),
+    "openrouter": Provider(20, "OpenRouter", kinds=_CHAT),
+    "tencent": Provider(23, "Tencent Hunyuan", key_form="AppId|SecretId|SecretKey", kinds=_CHAT),
+    "gemini": Provider(24, "Google Gemini"),
+    "moonshot": Provider(25, "Moonshot Kimi", kinds=_CHAT),
+    "baichuan": Provider(26, "Baichuan"),
+    "minimax": Provider(27, "MiniMax"),
+    "mistral": Provider(28, "Mistral"),
+    "groq": Provider(29, "Groq", kinds=_CHAT),
+    "ollama": Provider(30, "Ollama"),
+    "lingyiwanwu": Provider(31, "01.AI", kinds=_CHAT),
+    "stepfun": Provider(32, "StepFun", kinds=_CHAT),
+    "cohere": Provider(35, "Cohere", kinds=_CHAT),
+    "deepseek": Provider(36, "DeepSeek", kinds=_CHAT),
+    "togetherai": Provider(39, "Together AI"),
+}
+
+
+class XinferenceSource(Shape):
+    """Served by the lab's own Xinference (`facts/xinference.md §2, §4`)."""
+
+    model: str | None = Field(
+        default=None, description="Name in Xinference's catalogue; the model's own name if absent."
+    )
+    engine: Engine | None = Field(
+        default=None, description="Chat models need one; vllm is the fast one and needs a GPU."
+    )
+    format: Literal["pytorch", "awq", "gptq", "fp8", "ggufv2", "mlx"] | None = None
+    size: int | str | None = Field(
+        default=None, description='Billions of parameters: 14, or "0_5" for a half.'
+    )
+    quantization: str | None = Field(default=None, description='"Int4", "none", "q4_k_m", ...')
+    memory_share: float | None = Field(
+        default=None,
+        gt=0.05,
+        le=0.95,
+        description="vLLM takes this share of the whole card, whatever the model needs. "
+        "What is left is for the embedding and the reranker.",
+    )
+    memory_gib: float | None = Field(
+        default=None, alias="memoryGiB", gt=0, description="What it takes, where you know better."
+    )
+    replicas: int = Field(default=1, ge=1, le=8)
+    gpus: int = Field(default=1, ge=0, le=8, description="Cards per replica; 0 runs it on the CPU.")
+    engine_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Handed to the engine as they are; a typo is not noticed."
+    )
+
+
+class RemoteSource(Shape):
+    """Served by a provider outside, through OneAPI."""
+
+    provider: str = Field(description="One of: " + ", ".join(sorted(PROVIDERS)) + ".")
+    api_key: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description="Name of the secret: `dashscope` is read from `key-dashscope`. "
+        "The provider's name if absent.",
+    )
+    base_url: str | None = Field(
+        default=None, description="Only for a provider at another address; no path, no /v1."
+    )
+    model: str | None = Field(
+        default=None, description="The provider's own name; the model's name if absent."
+    )
+
+    @property
+    def secret_name(self) -> str:
+        """The top-level secret that holds the key, `key-<name>`."""
+        return f"key-{self.api_key or self.provider}"
+
+
+class Model(Shape):
+    """One entry of the catalogue."""
+
+    name: Name = Field(description="The one name that OneAPI, FastGPT and the users see.")
+    kind: Kind
+    xinference: XinferenceSource | None = None
+    remote: RemoteSource | None = None
+    title: str | None = Field(default=None, description="What FastGPT shows; the name if absent.")
+    context: int = Field(default=8192, ge=512, description="Tokens a chat model reads at once.")
+    max_response: int | None = Field(
+        default=None, ge=64, description="Tokens of an answer; a quarter of the context if absent."
+    )
+    vision: bool = Field(default=False, description="Whether it reads images.")
+    tools: bool = Field(default=False, description="Whether it calls tools.")
+    dimensions: int | None = Field(
+        default=None,
+        ge=1,
+        description="Width asked of an embedding model. FastGPT keeps 1536 at the most.",
+    )
+    max_input: int = Field(default=512, ge=64, description="Tokens an embedding model reads.")
+    voices: tuple[str, ...] = Field(default=(), description="Voices of a speech model.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_source_means_defaults(cls, data: Any) -> Any:
+        # `xinference:` with nothing behind it is null in YAML; the operator means "all defaults".
+        if isinstance(data, dict) and "xinference" in data and data["xinference"] is None:
+            return {**data, "xinference": {}}
+        return data
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if (self.xinference is None) == (self.remote is None):
+            raise ValueError(f"{self.name} needs exactly one source: `xinference:` or `remote:`")
+        return self
+
+    @property
+    def served_by(self) -> str:
+        """`xinference`, or the provider's name."""
+        return self.remote.provider if self.remote else "xinference"
+
+    @property
+    def answer_tokens(self) -> int:
+        """The longest answer, in tokens."""
+        return self.max_response or max(256, self.context // 4)
+
+
+def of_kind(models: Iterable[Model], kind: Kind) -> tuple[Model, ...]:
+    """The models of one kind, in the order of the settings."""
+    return tuple(model for model in models if model.kind == kind)
+
+
+def in_xinference(models: Iterable[Model]) -> tuple[Model, ...]:
+    """The models that the lab's own Xinference serves."""
+    return tuple(model for model in models if model.xinference is not None)
