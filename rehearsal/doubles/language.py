@@ -1,0 +1,183 @@
+"""The text machinery of the rehearsed models: embeddings, relevance and extractive answers.
+
+No model weights are to be had without a network, so texts are compared by what they are written
+with: words, pieces of words, and for Chinese single characters and pairs. That is deterministic,
+needs no data, and keeps the one property the rehearsal depends on: texts about the same thing are
+near each other, so that retrieval and reranking find the right passage and an answer is taken
+from it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+_TOKEN = re.compile(r"[a-z0-9]+(?:[.\-'][a-z0-9]+)*|[\u3400-\u9fff]+")
+_SENTENCE_END = re.compile(r"(?<=[。！？；!?;])|(?<=\.)\s+|\n+")
+_TAGGED = re.compile(r"<(Data|Reference|QA|Context|Cites|Quote)>(.*?)</\1>", re.S | re.I)
+_QUESTION = re.compile(
+    r"(?:问题|提问|question|query)\s*[:：]\s*(?:\"\"\"|[\"“'])?(.+?)(?:\"\"\"|[\"”']\s*$|$)",
+    re.S | re.I,
+)
+_QUOTE_KEY = re.compile(
+    r"^\W*(?:instruction|output|question|answer|content|q|a)[\"']?\s*[:：]\s*", re.I
+)
+_STOP_TEXT = """
+a an and any are as at be by can could do does for from has have how i if in is it its me my of on
+or our please should tell that the their them there these they this to us was we were what when
+where which who whose why will with would you your
+"""
+_STOP_WORDS = frozenset(_STOP_TEXT.split())
+_STOP_CHARACTERS = frozenset(
+    "的了是在有和与就都而及着或吗呢吧啊么什哪谁怎为请问我你他它们这那个些多少几"
+)
+_COMMON_WEIGHT = 0.1
+_PIECE_WEIGHT = 0.35
+_LEAST_RELEVANCE = 0.2
+_CLOSE_TO_BEST = 0.75
+_MOST_SENTENCES = 3
+
+
+def embed(text: str, width: int) -> list[float]:
+    """The embedding of `text`: `width` floats of length 1, the same for the same text everywhere.
+
+    A text without a single word or character embeds as the first unit vector.
+    """
+    vector = [0.0] * width
+    for feature, weight in _features(text).items():
+        hashed = zlib.crc32(feature.encode())
+        vector[hashed % width] += weight if hashed & 0x40000000 else -weight
+    length = math.sqrt(sum(value * value for value in vector))
+    if not length:
+        return [1.0] + [0.0] * (width - 1)
+    return [value / length for value in vector]
+
+
+def relevance(query: str, document: str) -> float:
+    """How much of what `query` asks `document` speaks of, from 0 to 1.
+
+    Long documents lose a little, so that of two passages with the same words the shorter one wins.
+    """
+    asked, said = _features(query), _features(document)
+    whole = sum(asked.values())
+    if not whole or not said:
+        return 0.0
+    covered = sum(weight for feature, weight in asked.items() if feature in said) / whole
+    return covered * (1 - 0.1 * (1 - 1 / (1 + math.log1p(len(document) / 200))))
+
+
+def answer(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What the rehearsed chat model says: the given sentences nearest to the last user's question.
+
+    Args:
+        messages: an OpenAI chat's `messages`; `content` is a text or a list of parts with `text`.
+
+    Sentences come from tagged quotes (`<Data>...</Data>`) where there are any, else from everything
+    else that was said. Where none is related, the answer says so in the question's language.
+    """
+    question, given = _question_and_context(messages)
+    ranked = sorted(((relevance(question, text), -place, text) for place, text in enumerate(given)))
+    if not ranked or ranked[-1][0] < _LEAST_RELEVANCE:
+        return _no_answer(question)
+    best = ranked[-1][0]
+    chosen = [row for row in reversed(ranked) if row[0] >= best * _CLOSE_TO_BEST][:_MOST_SENTENCES]
+    joint = "" if _is_chinese(question) else " "
+    return joint.join(text for _, _, text in sorted(chosen, key=lambda row: -row[1]))
+
+
+def count_tokens(text: str) -> int:
+    """A plausible number of tokens: one a Chinese character, one for four other characters."""
+    chinese = sum(1 for character in text if "\u3400" <= character <= "\u9fff")
+    return chinese + math.ceil((len(text) - chinese) / 4)
+
+
+def text_of(content: object) -> str:
+    """The text of a message's `content`: a string, or a list of parts of which some are text."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def _features(text: str) -> Mapping[str, float]:
+    counted: Counter[str] = Counter(_pieces(text.lower()))
+    return {piece: _weight(piece) * math.sqrt(times) for piece, times in counted.items()}
+
+
+def _pieces(text: str) -> Iterator[str]:
+    for token in _TOKEN.findall(text):
+        if "\u3400" <= token[0] <= "\u9fff":
+            yield from token
+            yield from (token[place : place + 2] for place in range(len(token) - 1))
+        else:
+            yield _stem(token)
+            yield from _trigrams(token)
+
+
+def _stem(word: str) -> str:
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+        return word[:-1]
+    return word
+
+
+def _trigrams(word: str) -> Iterator[str]:
+    if word not in _STOP_WORDS:
+        framed = f"<{_stem(word)}>"
+        yield from ("~" + framed[place : place + 3] for place in range(len(framed) - 2))
+
+
+def _weight(piece: str) -> float:
+    if piece.startswith("~"):
+        return _PIECE_WEIGHT
+    if piece in _STOP_WORDS or all(character in _STOP_CHARACTERS for character in piece):
+        return _COMMON_WEIGHT
+    if len(piece) == 1 and not piece.isascii():
+        return _PIECE_WEIGHT
+    return 1.0
+
+
+def _question_and_context(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    said = [(str(message.get("role", "")), text_of(message.get("content"))) for message in messages]
+    asked = max((place for place, (role, _) in enumerate(said) if role == "user"), default=-1)
+    if asked < 0:
+        return "", []
+    question, rest = _split_question(said[asked][1])
+    others = [
+        text for place, (role, text) in enumerate(said) if place != asked and role != "assistant"
+    ]
+    everything = "\n".join([*others, rest])
+    quotes = [match.group(2) for match in _TAGGED.finditer(everything)]
+    return question, _sentences("\n".join(quotes) if quotes else everything)
+
+
+def _split_question(text: str) -> tuple[str, str]:
+    untagged = _TAGGED.sub("\n", text)
+    marked = list(_QUESTION.finditer(untagged))
+    if marked:
+        return marked[-1].group(1).strip(), text
+    lines = [line for line in untagged.splitlines() if line.strip()]
+    if not lines:
+        return "", text
+    return lines[-1].strip(), text[: text.rfind(lines[-1])]
+
+
+def _sentences(text: str) -> list[str]:
+    found = (_QUOTE_KEY.sub("", part).strip(" \t\r\"'{}[],") for part in _SENTENCE_END.split(text))
+    return list(dict.fromkeys(part for part in found if len(part) > 1))
+
+
+def _is_chinese(text: str) -> bool:
+    return any("\u3400" <= character <= "\u9fff" for character in text)
+
+
+def _no_answer(question: str) -> str:
+    if _is_chinese(question):
+        return "给出的内容中没有这个问题的答案。"
+    return "The given content does not answer this question."
