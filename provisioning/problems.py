@@ -1,0 +1,44 @@
+"""What is wrong with a plan, found before anything is paid."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        path: the setting, as it is written: `models[2].xinference.memoryShare`.
+        wrong: what is wrong, a clause without a full stop.
+        right: what would be right.
+    """
+
+    path: str
+    wrong: str
+    right: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.wrong}; {self.right}"
+
+
+class PlanError(ValueError):
+    """The plan cannot be made.
+
+    Attributes:
+        problem: where, what and what would be right.
+    """
+
+    def __init__(self, path: str, wrong: str, right: str) -> None:
+        self.problem = Problem(path, wrong, right)
+        super().__init__(str(self.problem))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Advice for a word that is not known: the nearest known one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
