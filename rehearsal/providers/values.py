@@ -1,0 +1,152 @@
+"""Plain Python for the engine's property values, and back.
+
+The engine sends property maps as protobuf structs. Some strings and objects in them carry a
+signature that gives them a meaning: "not known yet", "secret", "asset" (Pulumi's
+sdk/go/common/resource/properties.go). Here they become `UNKNOWN`, `Secret`, and dicts that keep
+their signature, so that they go back unharmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from google.protobuf import struct_pb2  # type: ignore[import-untyped]
+
+SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
+SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
+ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
+ARCHIVE_SIGNATURE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
+OUTPUT_SIGNATURE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+
+_UNKNOWN_STRING = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+_UNKNOWNS = frozenset(
+    {
+        _UNKNOWN_STRING,
+        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # bool
+        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # number
+        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # array
+        "030794c1-ac77-496b-92df-f27374a8bd58",  # asset
+        "e48ece36-62e2-4504-bad9-02848725956a",  # archive
+        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # object
+    }
+)
+
+Value: TypeAlias = Any
+"""Anything a property can hold: None, bool, int, float, str, lists, dicts, and the special ones."""
+
+Properties: TypeAlias = dict[str, Any]
+"""A property map: names as the engine has them (`vpcName`) to `Value`s."""
+
+
+class _Unknown:
+    """A value that the engine does not know before the run."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+    def __bool__(self) -> bool:
+        raise TypeError("an unknown value has no truth: handle UNKNOWN first")
+
+
+UNKNOWN: Final = _Unknown()
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that the engine has to encrypt in its state."""
+
+    value: Value = field(repr=False)
+
+
+def from_struct(struct: struct_pb2.Struct) -> Properties:
+    """The property map in `struct`; whole numbers as int, special values as this module's."""
+    return {key: _from_value(value) for key, value in struct.fields.items()}
+
+
+def to_struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
+    """`properties` as the engine reads them.
+
+    Raises:
+        TypeError: a value that no property can hold.
+    """
+    struct = struct_pb2.Struct()
+    for key, value in properties.items():
+        struct.fields[key].CopyFrom(_to_value(value, key))
+    return struct
+
+
+def plain(value: Value) -> Value:
+    """`value` without its `Secret` wrappers, at any depth."""
+    if isinstance(value, Secret):
+        return plain(value.value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
+
+
+def is_known(value: Value) -> bool:
+    """Whether `value` holds no `UNKNOWN` at any depth."""
+    if value is UNKNOWN:
+        return False
+    if isinstance(value, Secret):
+        return is_known(value.value)
+    if isinstance(value, dict):
+        return all(is_known(item) for item in value.values())
+    if isinstance(value, list):
+        return all(is_known(item) for item in value)
+    return True
+
+
+def is_asset(value: Value) -> bool:
+    """Whether `value` is an asset: a dict with `text` or `path`, and its `hash`."""
+    return isinstance(value, dict) and value.get(SIGNATURE) == ASSET_SIGNATURE
+
+
+def _from_value(value: struct_pb2.Value) -> Value:
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return UNKNOWN if value.string_value in _UNKNOWNS else value.string_value
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() else number
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "list_value":
+        return [_from_value(item) for item in value.list_value.values]
+    if kind == "struct_value":
+        return _from_object(from_struct(value.struct_value))
+    return None
+
+
+def _from_object(found: Properties) -> Value:
+    if found.get(SIGNATURE) == SECRET_SIGNATURE:
+        return Secret(found.get("value"))
+    if found.get(SIGNATURE) == OUTPUT_SIGNATURE:
+        value = found.get("value", UNKNOWN)
+        return Secret(value) if found.get("secret") else value
+    return found
+
+
+def _to_value(value: Value, where: str) -> struct_pb2.Value:
+    if value is None:
+        return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+    if value is UNKNOWN:
+        return struct_pb2.Value(string_value=_UNKNOWN_STRING)
+    if isinstance(value, Secret):
+        return _to_value({SIGNATURE: SECRET_SIGNATURE, "value": value.value}, where)
+    if isinstance(value, bool):
+        return struct_pb2.Value(bool_value=value)
+    if isinstance(value, (int, float)):
+        return struct_pb2.Value(number_value=value)
+    if isinstance(value, str):
+        return struct_pb2.Value(string_value=value)
+    if isinstance(value, (list, tuple)):
+        items = [_to_value(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return struct_pb2.Value(list_value=struct_pb2.ListValue(values=items))
+    if isinstance(value, Mapping):
+        return struct_pb2.Value(struct_value=to_struct(value))
+    raise TypeError(f"{where}: a property cannot hold a {type(value).__name__}")
