@@ -1,0 +1,188 @@
+"""FastGPT's config.json from the catalogue (`facts/fastgpt.md §2`).
+
+FastGPT validates nothing and answers an unknown name with the first model of the list, so each
+field is written out, the intended default comes first, and nothing is listed that OneAPI does not
+route.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from provisioning.catalogue import Model, of_kind
+from provisioning.channels import XINFERENCE_KEY
+from provisioning.problems import Problem
+
+RERANK_URL = "http://xinference:9997/v1/rerank"
+"""Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker."""
+
+API_KEY_PREFIX = "fastgpt"
+"""Prefix of FastGPT's own keys. It must hold no dash: the parser splits keys at dashes."""
+
+# Left for the question, the system prompt and the history beside quotes and answer, in tokens.
+_REST_OF_CONTEXT = 1024
+# Providers whose temperature ends at 1; sent is maxTemperature x t / 10.
+_COOL_PROVIDERS = frozenset({"baidu", "zhipu", "anthropic", "moonshot"})
+
+
+def config_json(models: Sequence[Model], rerank_url: str = RERANK_URL) -> str:
+    """The whole file as strict JSON, stable for the same catalogue.
+
+    Args:
+        models: the catalogue; of each kind the first one is FastGPT's default.
+        rerank_url: full address of the reranker, path included.
+    """
+    config: dict[str, Any] = {
+        "feConfigs": {"show_register": False},
+        "systemEnv": {
+            "openapiPrefix": API_KEY_PREFIX,
+            "vectorMaxProcess": 15,
+            "qaMaxProcess": 15,
+            "pgHNSWEfSearch": 100,
+            "tokenWorkers": 20,
+        },
+        "llmModels": [_llm(model) for model in of_kind(models, "chat")],
+        "vectorModels": [_vector(model) for model in of_kind(models, "embedding")],
+        "reRankModels": [_rerank(model, rerank_url) for model in of_kind(models, "rerank")],
+        "audioSpeechModels": [_speech(model) for model in of_kind(models, "speech")],
+    }
+    heard = of_kind(models, "transcription")
+    if heard:
+        config["whisperModel"] = _named(heard[0])
+    return json.dumps(config, ensure_ascii=False, indent=2) + "\n"
+
+
+def config_problems(models: Sequence[Model]) -> list[Problem]:
+    """What would leave FastGPT without a default or with the wrong model."""
+    problems = [
+        Problem(
+            "models",
+            f"FastGPT needs {article} {kind} model and there is none",
+            f"add one with kind: {kind}",
+        )
+        for article, kind in (("a", "chat"), ("an", "embedding"))
+        if not any(model.kind == kind for model in models)
+    ]
+    return problems + _title_problems(models) + _size_problems(models)
+
+
+def quote_max_token(model: Model) -> int:
+    """Tokens of quoted knowledge that a chat model takes; it also caps an app's `limit`."""
+    return max(model.context // 4, model.context - model.answer_tokens - _REST_OF_CONTEXT)
+
+
+def _title_problems(models: Sequence[Model]) -> list[Problem]:
+    # FastGPT looks models up by name or title: one string must mean one model.
+    problems: list[Problem] = []
+    for index, model in enumerate(models):
+        title = _title(model)
+        twin = next(
+            (
+                other.name
+                for place, other in enumerate(models)
+                if place != index
+                and (title == other.name or (place < index and title == _title(other)))
+            ),
+            None,
+        )
+        if twin is not None and model.title is not None:
+            wrong = f"the title {title!r} also means {twin}"
+            problems.append(Problem(f"models[{index}].title", wrong, "choose another title"))
+    return problems
+
+
+def _size_problems(models: Sequence[Model]) -> list[Problem]:
+    return [
+        Problem(
+            f"models[{index}].maxResponse",
+            f"an answer of {model.answer_tokens} tokens leaves no room in {model.context}",
+            f"set {model.context // 2} or less",
+        )
+        for index, model in enumerate(models)
+        if model.kind == "chat" and model.answer_tokens > model.context // 2
+    ]
+
+
+def _title(model: Model) -> str:
+    return model.title or model.name
+
+
+def _named(model: Model) -> dict[str, Any]:
+    return {"model": model.name, "name": _title(model), "charsPointsPrice": 0}
+
+
+def _llm(model: Model) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "name": _title(model),
+        "avatar": _avatar(model),
+        "maxContext": model.context,
+        "maxResponse": model.answer_tokens,
+        "quoteMaxToken": quote_max_token(model),
+        "maxTemperature": 1 if model.served_by in _COOL_PROVIDERS else 1.2,
+        "charsPointsPrice": 0,
+        "censor": False,
+        "vision": model.vision,
+        "datasetProcess": True,
+        "usedInClassify": True,
+        "usedInExtractFields": True,
+        "usedInToolCall": True,
+        "usedInQueryExtension": True,
+        "toolChoice": model.tools,
+        "functionCall": False,
+        "customCQPrompt": "",
+        "customExtractPrompt": "",
+        "defaultSystemChatPrompt": "",
+        "defaultConfig": {},
+    }
+
+
+def _vector(model: Model) -> dict[str, Any]:
+    return {
+        **_named(model),
+        "avatar": _avatar(model),
+        "defaultToken": min(512, model.max_input),
+        "maxToken": model.max_input,
+        "weight": 100,
+        "hidden": False,
+        "defaultConfig": {"dimensions": model.dimensions} if model.dimensions else {},
+        "dbConfig": {},
+        "queryConfig": {},
+    }
+
+
+def _rerank(model: Model, rerank_url: str) -> dict[str, Any]:
+    return {**_named(model), "requestUrl": rerank_url, "requestAuth": XINFERENCE_KEY}
+
+
+def _speech(model: Model) -> dict[str, Any]:
+    voices = model.voices or ("default",)
+    return {
+        **_named(model),
+        "voices": [
+            {"label": voice, "value": voice, "bufferId": f"{model.name}-{voice}"}
+            for voice in voices
+        ],
+    }
+
+
+# Icons that come with FastGPT, by the start of a model's name.
+_AVATARS = (
+    ("qwen", "qwen"),
+    ("glm", "chatglm"),
+    ("chatglm", "chatglm"),
+    ("baichuan", "baichuan"),
+    ("gpt", "openai"),
+    ("text-embedding", "openai"),
+    ("ernie", "ernie"),
+    ("moonshot", "moonshot"),
+    ("deepseek", "deepseek"),
+)
+
+
+def _avatar(model: Model) -> str:
+    name = model.name.lower()
+    icon = next((icon for start, icon in _AVATARS if name.startswith(start)), "huggingface")
+    return f"/imgs/model/{icon}.svg"
