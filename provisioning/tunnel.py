@@ -1,0 +1,326 @@
+"""The way to the server: one SSH connection per server and process, shared by all threads.
+
+A local port stands for a port of the server. It stays the same for the life of the process; where
+the connection breaks, the next call makes a new one.
+
+Exceptions (see also `provisioning.clients.http`):
+
+* ServerUnreachable (an Unreachable): nothing answers at the address, or not as an SSH server
+* HostKeyChanged (a Refused): another machine answers than the one first met
+* KeyRefused (an Unauthorized): the server, or this machine, refuses the operator's key
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import asyncssh
+
+from provisioning.clients.http import (
+    SYSTEM_CLOCK,
+    Clock,
+    Refused,
+    Unauthorized,
+    Unreachable,
+    Waiting,
+    wait_until,
+)
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 20.0
+SCAN_SECONDS = 10.0
+KEEPALIVE_SECONDS = 15
+KEEPALIVE_MISSES = 4
+_PIECE = 65536
+
+# The protocol signs with SHA-2 what the key file calls ssh-rsa.
+_SIGNATURES = {"ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"]}
+
+
+class ServerUnreachable(Unreachable):
+    """No SSH server answers there."""
+
+
+class HostKeyChanged(Refused):
+    """The server shows another host key than at the first contact."""
+
+
+class KeyRefused(Unauthorized):
+    """The operator's key was not accepted, or cannot be read."""
+
+
+@dataclass(frozen=True)
+class SshServer:
+    """An SSH server and the operator's identity for it.
+
+    Attributes:
+        host_key: the one key it may show, as in authorized_keys: `ssh-ed25519 AAAA...`.
+        key_file: private key without a passphrase; None, or one with a passphrase, leaves it to the
+            SSH agent.
+    """
+
+    host: str
+    port: int
+    user: str
+    host_key: str = field(repr=False)
+    key_file: Path | None = None
+
+    @property
+    def place(self) -> str:
+        """`user@host:port`, for messages."""
+        return f"{self.user}@{self.host}:{self.port}"
+
+
+def open_tunnel(server: SshServer, remote_port: int) -> str:
+    """The local base URL, `http://127.0.0.1:<n>`, of a port on the server's loopback.
+
+    Safe to call from any thread, and cheap after the first time.
+
+    Raises:
+        ServerUnreachable, HostKeyChanged, KeyRefused
+    """
+    return f"http://127.0.0.1:{_switchboard().run(_link(server).port_for(remote_port))}"
+
+
+def close_tunnels() -> None:
+    """Close every connection of this process; the next `open_tunnel` starts afresh."""
+    board = _switchboard()
+    with _lock:
+        links = list(_links.values())
+        _links.clear()
+    for link in links:
+        board.run(link.close())
+
+
+def scan_host_key(
+    host: str,
+    port: int,
+    deadline: float,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    progress: Callable[[str], None] | None = None,
+) -> str:
+    """The host key at the first contact, `ssh-ed25519 AAAA...`; waits until the SSH server answers.
+
+    Another kind of key only where the server has no ed25519 one.
+
+    Raises:
+        DeadlineExceeded: nothing answered within `deadline` seconds.
+    """
+
+    def look() -> str | Waiting:
+        try:
+            return _switchboard().run(_scan(host, port))
+        except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
+            return Waiting(_reason(error))
+
+    return wait_until(
+        f"an SSH server at {host}:{port}",
+        look,
+        service="SSH",
+        deadline=deadline,
+        advice="see in the cloud's console whether the server runs, and whether allowedCidrs holds "
+        "the address you come from",
+        every=3.0,
+        clock=clock,
+        progress=progress,
+    )
+
+
+async def _scan(host: str, port: int) -> str:
+    for algorithms in (["ssh-ed25519"], None):
+        try:
+            key = await asyncio.wait_for(_ask_key(host, port, algorithms), SCAN_SECONDS)
+        except asyncssh.KeyExchangeFailed:
+            continue
+        if key is not None:
+            return " ".join(key.export_public_key("openssh").decode().split()[:2])
+    raise asyncssh.KeyExchangeFailed("the server shows no usable host key")
+
+
+async def _ask_key(host: str, port: int, algorithms: list[str] | None) -> asyncssh.SSHKey | None:
+    if algorithms is None:
+        return await asyncssh.get_server_host_key(host, port, config=None)
+    return await asyncssh.get_server_host_key(
+        host, port, config=None, server_host_key_algs=algorithms
+    )
+
+
+class _Switchboard:
+    """One event loop in a thread of its own, for callers in any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="ssh-tunnels", daemon=True).start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+class _Link:
+    """The connection to one server, with its local ports. Used on the switchboard's loop only."""
+
+    def __init__(self, server: SshServer) -> None:
+        self._server = server
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._connecting = asyncio.Lock()
+        self._listeners: dict[int, asyncio.Server] = {}
+
+    async def port_for(self, remote_port: int) -> int:
+        await self._connected()
+        if remote_port not in self._listeners:
+            self._listeners[remote_port] = await asyncio.start_server(
+                lambda reader, writer: self._carry(remote_port, reader, writer), "127.0.0.1", 0
+            )
+        port: int = self._listeners[remote_port].sockets[0].getsockname()[1]
+        return port
+
+    async def close(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+        if self._connection is not None:
+            self._connection.close()
+            await self._connection.wait_closed()
+
+    async def _connected(self) -> asyncssh.SSHClientConnection:
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await _connect(self._server)
+            return self._connection
+
+    async def _carry(
+        self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        # A failure here has no caller to tell: the client sees its connection end, and asks again.
+        with contextlib.suppress(OSError, asyncssh.Error, Unreachable, Refused):
+            connection = await self._connected()
+            far_reader, far_writer = await connection.open_connection(
+                "127.0.0.1", port, encoding=None
+            )
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        writer.close()
+
+
+class _Reader(Protocol):
+    async def read(self, n: int = -1) -> bytes: ...
+
+
+class _Writer(Protocol):
+    def write(self, data: bytes) -> None: ...
+    async def drain(self) -> None: ...
+    def can_write_eof(self) -> bool: ...
+    def write_eof(self) -> None: ...
+    def close(self) -> None: ...
+
+
+async def _pump(reader: _Reader, writer: _Writer) -> None:
+    try:
+        while piece := await reader.read(_PIECE):
+            writer.write(piece)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+    except (OSError, asyncssh.Error):
+        writer.close()
+
+
+async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
+    trusted = asyncssh.import_public_key(server.host_key)
+    algorithm = trusted.get_algorithm()
+    try:
+        return await asyncio.wait_for(
+            asyncssh.connect(
+                server.host,
+                server.port,
+                username=server.user,
+                known_hosts=([trusted], [], []),
+                server_host_key_algs=_SIGNATURES.get(algorithm, [algorithm]),
+                client_keys=_identity(server),
+                agent_path=os.environ.get("SSH_AUTH_SOCK"),
+                config=None,
+                keepalive_interval=KEEPALIVE_SECONDS,
+                keepalive_count_max=KEEPALIVE_MISSES,
+            ),
+            CONNECT_SECONDS,
+        )
+    except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
+        raise HostKeyChanged(
+            "SSH",
+            f"connect {server.place}",
+            f"it is not the server first met ({_reason(error)}). If you replaced it yourself, run "
+            "`pulumi up` once more; if not, somebody may be in between",
+        ) from None
+    except asyncssh.PermissionDenied as error:
+        raise KeyRefused(
+            "SSH",
+            f"connect {server.place}",
+            f"{_reason(error)}. The key must be the one that the server was made with: see the "
+            "settings sshKeyFile and sshPublicKeyFile, or add it to the SSH agent",
+        ) from None
+    except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
+        raise ServerUnreachable(
+            "SSH",
+            f"connect {server.place}",
+            f"{_reason(error)}. Is the server running, has its lease ended, and does allowedCidrs "
+            "hold the address you come from? `pulumi up` applies a changed allowedCidrs",
+        ) from None
+
+
+def _identity(server: SshServer) -> list[asyncssh.SSHKey]:
+    """The operator's key; none where the agent is to show it.
+
+    Raises:
+        KeyRefused: neither file nor agent can do it.
+    """
+    agent = bool(os.environ.get("SSH_AUTH_SOCK"))
+    if server.key_file is None:
+        if agent:
+            return []
+        raise KeyRefused(
+            "SSH",
+            f"connect {server.place}",
+            "no key: set sshKeyFile (`pulumi config set sshKeyFile ~/.ssh/...`) or start an agent",
+        )
+    try:
+        return [asyncssh.read_private_key(server.key_file)]
+    except (OSError, asyncssh.KeyImportError) as error:
+        # KeyEncryptionError is among these: the passphrase is the agent's business.
+        if agent:
+            return []
+        raise KeyRefused(
+            "SSH",
+            f"read {server.key_file}",
+            f"{_reason(error)}. A key with a passphrase must be in the SSH agent (`ssh-add`)",
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+_lock = threading.Lock()
+_links: dict[SshServer, _Link] = {}
+_board: _Switchboard | None = None
+
+
+def _switchboard() -> _Switchboard:
+    global _board
+    with _lock:
+        if _board is None:
+            _board = _Switchboard()
+        return _board
+
+
+def _link(server: SshServer) -> _Link:
+    with _lock:
+        if server not in _links:
+            _links[server] = _Link(server)
+        return _links[server]

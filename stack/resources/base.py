@@ -1,0 +1,228 @@
+"""What all dynamic resources of the lab share (`facts/engine.md`, "Dynamic resources in Python").
+
+A provider class is part of the state format: the engine stores its module path and finds the code
+by it, so neither path nor type token may ever change (pinned in tests/unit/test_resources_base.py).
+An instance is stored with all its attributes; nothing may be kept on it except what `configure`
+sets, which runs after loading.
+
+Rules that hold for every one of them:
+
+* What only tells *how to get there* (`endpoint`, tokens, passwords) is taken in by an update that
+  calls nothing remote: `read` and `delete` get the stored values, so these must never be stale.
+* Unreachable is an error. Only the service's own "not found" means gone.
+* The operator's SSH identity comes from the stack's config, never from an input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypedDict
+
+import httpx
+import pulumi
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    ConfigureRequest,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    ResourceProvider,
+    UpdateResult,
+)
+from pulumi.runtime.rpc import UNKNOWN
+
+from provisioning.clients.http import SYSTEM_CLOCK, Clock, ServiceError, Unauthorized
+from provisioning.tunnel import SshServer, open_tunnel
+
+SSH_KEY_SETTING = "sshKeyFile"
+
+Props = dict[str, Any]
+
+
+class Endpoint(TypedDict):
+    """Where a service is: a port of the server, reached through its SSH server.
+
+    `host_key` is the line `ssh-ed25519 AAAA...`; `port` is the port on the server itself.
+    """
+
+    host: pulumi.Input[str]
+    ssh_port: pulumi.Input[int]
+    user: pulumi.Input[str]
+    host_key: pulumi.Input[str]
+    port: pulumi.Input[int]
+
+
+class LabProvider(ResourceProvider):
+    """Base of the providers. Subclasses fill in `make`, `look`, `change`, `remove`, `complaints`.
+
+    Class attributes:
+        reach: inputs that only tell how to get there.
+        identity: inputs whose change makes it another thing: replaced, not updated.
+        ignored: inputs whose change means nothing (a file's path, where its content is the same).
+        delete_first: whether the old one must have left before the new one comes.
+    """
+
+    reach: ClassVar[frozenset[str]] = frozenset({"endpoint"})
+    identity: ClassVar[frozenset[str]] = frozenset()
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    delete_first: ClassVar[bool] = False
+
+    # Set by `configure`; class defaults keep them out of the stored instance.
+    ssh_key_file: Path | None = None
+    clock: Clock = SYSTEM_CLOCK
+    transport: httpx.BaseTransport | None = None
+
+    def make(self, props: Props) -> tuple[str, Props]:
+        """Create or adopt it. Returns the id and all outputs."""
+        raise NotImplementedError
+
+    def look(self, props: Props) -> Props | None:
+        """The outputs as the service shows them now; None when the service says it is gone."""
+        return props
+
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        """Bring it to `news`; `changed` is never only about the way there. Returns all outputs."""
+        raise NotImplementedError
+
+    def remove(self, props: Props) -> None:
+        """Take it away; done already is done."""
+
+    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+        """What is wrong with the inputs, as (input, reason); `news` holds only known values."""
+        yield from ()
+
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:  # noqa: ARG002
+        """Outputs that show that the service no longer holds what was asked for."""
+        return frozenset()
+
+    def differing(self, olds: Props, news: Props) -> frozenset[str]:
+        """Inputs whose value differs from what the state (or the last refresh) says."""
+        return changed_inputs(olds, news)
+
+    # -- what the engine calls ------------------------------------------------------------------
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Take the operator's SSH identity from the stack's config."""
+        given = req.config.get(SSH_KEY_SETTING)
+        self.ssh_key_file = Path(str(given)).expanduser() if given else None
+
+    def check(self, _olds: Props, news: Props) -> CheckResult:
+        """Refuse bad inputs, at preview already where they are known."""
+        known = {key: value for key, value in plain(news).items() if not unknown(value)}
+        failures = [CheckFailure(name, reason) for name, reason in self.complaints(known)]
+        return CheckResult(news, failures)
+
+    def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
+        """Compare the stored outputs with the new inputs."""
+        olds, news = plain(_olds), plain(_news)
+        changed = (self.differing(olds, news) | self.drifted(olds, news)) - self.ignored
+        replaces = sorted(changed & self.identity)
+        return DiffResult(
+            changes=bool(changed),
+            replaces=replaces,
+            delete_before_replace=self.delete_first and bool(replaces),
+        )
+
+    def create(self, props: Props) -> CreateResult:
+        """See `make`."""
+        with tersely():
+            made, outs = self.make(plain(props))
+        return CreateResult(made, outs)
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        """See `look`."""
+        props = plain(props)
+        with tersely():
+            try:
+                outs = self.look(dict(props))
+            except Unauthorized as error:
+                # Neither gone nor drifted: nobody could look. The resource that hands out the
+                # credential notices by itself and gets a new one at the next `up`.
+                pulumi.log.warn(f"could not look: {error}; run `pulumi up --refresh` once more")
+                outs = props
+        return ReadResult(None, {}) if outs is None else ReadResult(id_, outs)
+
+    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
+        """See `change`; a new way to the same thing is only written down."""
+        olds, news = plain(_olds), plain(_news)
+        changed = self.differing(olds, news) | self.drifted(olds, news)
+        if changed <= self.reach | self.ignored:
+            return UpdateResult({**olds, **news})
+        with tersely():
+            return UpdateResult(self.change(olds, news, changed))
+
+    def delete(self, _id: str, _props: Props) -> None:
+        """See `remove`."""
+        with tersely():
+            self.remove(plain(_props))
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def address(self, endpoint: Mapping[str, Any]) -> str:
+        """The local base URL of the service behind `endpoint`, through the one SSH connection."""
+        if self.transport is not None:
+            return f"http://{endpoint['host']}:{endpoint['port']}"
+        server = SshServer(
+            host=str(endpoint["host"]),
+            port=int(endpoint["ssh_port"]),
+            user=str(endpoint["user"]),
+            host_key=str(endpoint["host_key"]),
+            key_file=self.ssh_key_file,
+        )
+        return open_tunnel(server, int(endpoint["port"]))
+
+
+def changed_inputs(olds: Mapping[str, Any], news: Mapping[str, Any]) -> frozenset[str]:
+    """The inputs in `news` that differ from `olds`; a missing one is the same as None."""
+    return frozenset(key for key in news if news[key] != olds.get(key))
+
+
+def plain(props: Mapping[str, Any]) -> Props:
+    """Properties without the engine's own keys, and whole numbers as int.
+
+    The wire knows only floats; Xinference refuses a size of 14.0 (`facts/xinference.md §2`).
+    """
+    return {key: _plain(value) for key, value in props.items() if not key.startswith("__")}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def unknown(value: object) -> bool:
+    """Whether a value, or any part of it, is known only after the update."""
+    if isinstance(value, Mapping):
+        return any(unknown(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(unknown(item) for item in value)
+    return bool(value == UNKNOWN)
+
+
+def secret_outputs(opts: pulumi.ResourceOptions | None, *outputs: str) -> pulumi.ResourceOptions:
+    """`opts`, with these outputs encrypted in the state as well."""
+    return pulumi.ResourceOptions.merge(
+        opts, pulumi.ResourceOptions(additional_secret_outputs=list(outputs))
+    )
+
+
+def say(name: str) -> Callable[[str], None]:
+    """A progress callback that writes to the log of `pulumi up`, with `name` in front."""
+    return lambda text: pulumi.log.info(f"{name}: {text}")
+
+
+@contextlib.contextmanager
+def tersely() -> Iterator[None]:
+    """Errors of a service reach the operator without the clients' own stack."""
+    try:
+        yield
+    except ServiceError as error:
+        raise error.with_traceback(None) from None
