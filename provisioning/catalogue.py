@@ -1,4 +1,4 @@
-"""The catalogue: a model is written once, in the settings, and three systems are told from that one entry.
+"""The catalogue: a model is written once, in the settings; three systems are told from it.
 
 The shapes here are the items of the setting `models`. YAML writes camelCase, Python snake_case.
 """
@@ -150,7 +150,7 @@ class Model(Shape):
 
     @model_validator(mode="before")
     @classmethod
-    def _empty_source_means_defaults(cls, data: Any) -> Any:
+    def _empty_source_means_defaults(cls, data: object) -> object:
         # `xinference:` with nothing behind it is null in YAML; the operator means "all defaults".
         if isinstance(data, dict) and "xinference" in data and data["xinference"] is None:
             return {**data, "xinference": {}}

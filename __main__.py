@@ -1,0 +1,30 @@
+"""A private AI lab on a rented GPU server: the whole of it, in the order it is built."""
+
+from pathlib import Path
+
+from stack.host import prepare_host
+
+from stack.gateway import seed_gateway
+from stack.knowledge import seed_knowledge
+from stack.models import start_models
+from stack.on_server import OnServer
+from stack.outputs import export_outputs
+from stack.passwords import make_passwords
+from stack.server import rent_server
+from stack.services import run_services
+from stack.settings import load_settings
+
+project = Path(__file__).parent
+settings = load_settings(project)
+
+passwords = make_passwords(settings.password_rotation)
+server = rent_server(settings)
+lab = OnServer("lab", server.instance)
+
+host = prepare_host(settings, server, passwords, lab)
+services = run_services(settings, server, host, passwords, lab)
+models = start_models(settings, server, services, lab)
+gateway = seed_gateway(settings, server, services, models, lab)
+knowledge = seed_knowledge(settings, server, services, models, gateway, lab, project)
+
+export_outputs(settings, server, services, gateway, knowledge)

@@ -1,0 +1,20 @@
+"""How the seeding resources reach a service: through one SSH tunnel to the server."""
+
+from __future__ import annotations
+
+from stack.resources.base import Endpoint
+from stack.server import Server
+
+
+def endpoint(server: Server, port: int) -> Endpoint:
+    """The `endpoint` input of a seeding resource.
+
+    The key that opens the tunnel is not part of it: it belongs to the operator, not to the state.
+    """
+    return {
+        "host": server.address,
+        "ssh_port": server.ssh_port,
+        "user": server.user,
+        "host_key": server.host_key,
+        "port": port,
+    }

@@ -1,0 +1,95 @@
+"""OneAPI seeded: root's password, one channel per source and kind, tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+from provisioning.channels import XINFERENCE_KEY, ChannelPlan, channel_plans
+from provisioning.regions import region
+from stack.endpoints import endpoint
+from stack.models import Models
+from stack.resources.oneapi import OneApiChannel, OneApiRoot, OneApiToken, Probe
+from stack.server import ONEAPI_PORT, Server
+from stack.services import Services
+from stack.settings import Settings
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The seeded OneAPI.
+
+    Attributes:
+        access_token: of its management API, secret.
+        channels: by name, such as `xinference-embedding`.
+        tokens: name to key, secret.
+        by_model: the channel that serves a model.
+    """
+
+    access_token: pulumi.Output[str]
+    channels: dict[str, OneApiChannel]
+    tokens: dict[str, pulumi.Output[str]]
+    by_model: dict[str, OneApiChannel]
+
+
+def seed_gateway(
+    settings: Settings, server: Server, services: Services, models: Models, lab: pulumi.Resource
+) -> Gateway:
+    """Make the channels and tokens. A channel waits for its own models only."""
+    parent = pulumi.ComponentResource(
+        "lab:stack:Gateway", "gateway", opts=pulumi.ResourceOptions(parent=lab)
+    )
+    there = endpoint(server, ONEAPI_PORT)
+    root = OneApiRoot(
+        "oneapi-root",
+        endpoint=there,
+        password=services.oneapi_password,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.oneapi]),
+    )
+    channels = {}
+    by_model = {}
+    place = region(settings.region, settings.mirrors)
+    for plan in channel_plans(settings.models, place):
+        waits = models.ready(plan.kind) if plan.api_key is None else []
+        channel = OneApiChannel(
+            plan.name,
+            name=plan.name,
+            endpoint=there,
+            access_token=root.access_token,
+            type=plan.type,
+            base_url=plan.base_url,
+            models=list(plan.models),
+            model_mapping=plan.model_mapping,
+            key=_key(plan),
+            probe=_probe(plan, settings, services),
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=waits),
+        )
+        channels[plan.name] = channel
+        by_model.update(dict.fromkeys(plan.served, channel))
+    tokens = {
+        token.name: OneApiToken(
+            f"token-{token.name}",
+            endpoint=there,
+            access_token=root.access_token,
+            name=token.name,
+            models=list(token.models),
+            opts=pulumi.ResourceOptions(parent=parent),
+        ).key
+        for token in settings.tokens
+    }
+    parent.register_outputs({})
+    return Gateway(root.access_token, channels, tokens, by_model)
+
+
+def _key(plan: ChannelPlan) -> pulumi.Output[str]:
+    if plan.api_key is None:
+        # Xinference asks for none, and OneAPI refuses an empty one (facts/oneapi.md §4).
+        return pulumi.Output.secret(XINFERENCE_KEY)
+    return pulumi.Config().require_secret(plan.api_key)
+
+
+def _probe(plan: ChannelPlan, settings: Settings, services: Services) -> Probe | None:
+    if plan.api_key is not None and not settings.check_paid_channels:
+        return None
+    return {"kind": plan.kind, "model": plan.probe, "relay_key": services.relay_key}

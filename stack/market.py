@@ -1,0 +1,79 @@
+"""What the cloud has on offer right now: zones with stock, images that fit.
+
+These are look-ups over the network, made during previews as well; each has a time limit, because
+without a network they would hang for minutes (`facts/engine.md`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import pulumi
+import pulumi_alicloud as alicloud
+
+from stack.settings import Settings
+
+_SECONDS = 60
+_DRIVER_IMAGE = r"(?i)^ubuntu_2[24]_04_.*gpu"
+_PLAIN_IMAGE = r"^ubuntu_22_04_x64_20G_alibase_\d+\.vhd$"
+
+T = TypeVar("T")
+
+
+class MarketError(Exception):
+    """The cloud could not be asked what it has on offer."""
+
+
+def zones_in_stock(settings: Settings) -> pulumi.Output[list[str]]:
+    """Zones that have the instance type in stock right now; empty if it is sold out.
+
+    Not `get_zones`: that one does not look at the stock of one type (`facts/alicloud.md §1.3`).
+    """
+
+    async def ask() -> list[str]:
+        found = await _answered(
+            "which zones have the server",
+            alicloud.ecs.get_instance_types_output(
+                instance_type=settings.instance_type,
+                system_disk_category=settings.disk_category,
+                spot_strategy="SpotAsPriceGo" if settings.spot else "NoSpot",
+            ).future(),
+        )
+        types = found.instance_types if found else []
+        return sorted(types[0].availability_zones) if types else []
+
+    return pulumi.Output.from_input(ask())
+
+
+def images_on_offer(settings: Settings) -> pulumi.Output[list[str]]:
+    """Images for the server, the best first: newest with an NVIDIA driver, then plain Ubuntu."""
+
+    async def newest(name: str) -> list[str]:
+        found = await _answered(
+            "which images fit the server",
+            alicloud.ecs.get_images_output(
+                owners="system",
+                name_regex=name,
+                instance_type=settings.instance_type,
+            ).future(),
+        )
+        images = found.images if found else []
+        return [image.id for image in sorted(images, key=lambda i: i.creation_time, reverse=True)]
+
+    async def ask() -> list[str]:
+        with_driver = await newest(_DRIVER_IMAGE) if settings.gpus else []
+        return with_driver[:1] + (await newest(_PLAIN_IMAGE))[:1]
+
+    return pulumi.Output.from_input(ask())
+
+
+async def _answered(what: str, answer: Awaitable[T]) -> T:
+    try:
+        return await asyncio.wait_for(asyncio.ensure_future(answer), _SECONDS)
+    except asyncio.TimeoutError:
+        raise MarketError(
+            f"waited {_SECONDS} s for the cloud to say {what}, without an answer. Check the "
+            "network and the credentials, or name `zone` and `imageId` in the settings"
+        ) from None

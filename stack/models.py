@@ -1,0 +1,95 @@
+"""The models that the lab's own Xinference serves: started one by one, awaited by group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from provisioning.catalogue import Model, in_xinference
+from provisioning.launch import launch_payload
+from provisioning.regions import region
+from provisioning.versions import xinference_release
+from stack.endpoints import endpoint
+from stack.resources.xinference import XinferenceModel, XinferenceModelsReady
+from stack.server import XINFERENCE_PORT, Server
+from stack.services import Services
+from stack.settings import Settings
+
+
+@dataclass(frozen=True)
+class Models:
+    """The running models.
+
+    Attributes:
+        side_ready: embeddings, reranker, speech: small, first on the card; None without any.
+        chat_ready: the chat models; None without any.
+    """
+
+    side_ready: XinferenceModelsReady | None
+    chat_ready: XinferenceModelsReady | None
+
+    def ready(self, kind: str) -> list[pulumi.Resource]:
+        """What a channel of this kind waits for."""
+        waits = self.chat_ready if kind == "chat" else self.side_ready
+        return [waits] if waits else []
+
+
+def start_models(
+    settings: Settings, server: Server, services: Services, lab: pulumi.Resource
+) -> Models:
+    """Start every model in Xinference, small ones first, and wait for each group.
+
+    vLLM claims its share of the card when it loads and fails if less is left, so the chat models
+    start once the others hold theirs (`facts/xinference.md §4`).
+    """
+    parent = pulumi.ComponentResource(
+        "lab:stack:Models", "models", opts=pulumi.ResourceOptions(parent=lab)
+    )
+    ours = in_xinference(settings.models)
+    side = [model for model in ours if model.kind != "chat"]
+    chat = [model for model in ours if model.kind == "chat"]
+    needs = [services.xinference] if services.xinference else []
+    group = _Group(settings, server, parent)
+    side_ready = group.start("side-models", side, needs)
+    chat_ready = group.start("chat-models", chat, [*needs, *([side_ready] if side_ready else [])])
+    parent.register_outputs({})
+    return Models(side_ready, chat_ready)
+
+
+class _Group:
+    def __init__(self, settings: Settings, server: Server, parent: pulumi.Resource) -> None:
+        self._settings = settings
+        self._endpoint = endpoint(server, XINFERENCE_PORT)
+        self._parent = parent
+
+    def start(
+        self, name: str, models: Sequence[Model], needs: Sequence[pulumi.Resource]
+    ) -> XinferenceModelsReady | None:
+        if not models:
+            return None
+        started = [self._model(model, needs) for model in models]
+        return XinferenceModelsReady(
+            f"{name}-ready",
+            endpoint=self._endpoint,
+            uids=[model.name for model in models],
+            payloads={model.name: self._payload(model) for model in models},
+            generation=pulumi.Output.all(*[model.id for model in started]).apply("/".join),
+            deadline_minutes=self._settings.model_deadline_minutes,
+            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=started),
+        )
+
+    def _model(self, model: Model, needs: Sequence[pulumi.Resource]) -> XinferenceModel:
+        release = xinference_release(self._settings.xinference_version)
+        return XinferenceModel(
+            model.name,
+            endpoint=self._endpoint,
+            payload=self._payload(model),
+            autostart=release.autostart,
+            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
+        )
+
+    def _payload(self, model: Model) -> dict[str, Any]:
+        return launch_payload(model, region(self._settings.region, self._settings.mirrors))

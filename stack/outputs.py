@@ -1,0 +1,81 @@
+"""What `pulumi up` tells in the end."""
+
+from __future__ import annotations
+
+import pulumi
+
+from provisioning.catalogue import Model
+from provisioning.prices import hourly_price
+from stack.gateway import Gateway
+from stack.knowledge import KnowledgeOutputs
+from stack.server import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT, Server
+from stack.services import Services
+from stack.settings import Settings
+
+
+def export_outputs(
+    settings: Settings,
+    server: Server,
+    services: Services,
+    gateway: Gateway,
+    knowledge: KnowledgeOutputs,
+) -> None:
+    """Export addresses, credentials (secret), models, price and lease."""
+
+    def url(port: int) -> pulumi.Output[str]:
+        return pulumi.Output.concat("http://", server.address, f":{port}")
+
+    pulumi.export("serverAddress", server.address)
+    pulumi.export("fastgptUrl", url(FASTGPT_PORT))
+    pulumi.export("fastgptUser", "root")
+    pulumi.export("fastgptPassword", services.fastgpt_password)
+    pulumi.export("fastgptToken", services.relay_key)
+    pulumi.export("oneapiUrl", url(ONEAPI_PORT))
+    pulumi.export("oneapiUser", "root")
+    pulumi.export("oneapiPassword", services.oneapi_password)
+    pulumi.export("oneapiAccessToken", gateway.access_token)
+    if settings.uses_xinference:
+        pulumi.export("xinferenceUrl", url(XINFERENCE_PORT))
+    pulumi.export("sshCommand", _ssh_command(settings, server))
+    pulumi.export("models", [_served(model) for model in settings.models])
+    for name, key in gateway.tokens.items():
+        pulumi.export(f"token-{name}", key)
+    for name, key in knowledge.api_keys.items():
+        pulumi.export(f"apiKey-{name}", key)
+    pulumi.export("shareLinks", knowledge.share_links)
+    if knowledge.answer is not None:
+        pulumi.export("answer", knowledge.answer)
+        pulumi.export("citations", knowledge.citations)
+    pulumi.export("hourlyPrice", _price(settings))
+    pulumi.export(
+        "leaseEnds", server.lease_ends.apply(lambda ends: ends or "never: ends with destroy only")
+    )
+    pulumi.export("stopPaying", "pulumi destroy")
+
+
+def _ssh_command(settings: Settings, server: Server) -> pulumi.Output[str]:
+    port = f" -p {server.ssh_port}" if server.ssh_port != 22 else ""
+    return pulumi.Output.concat(
+        f"ssh -i {settings.private_key_file}{port} {server.user}@", server.address
+    )
+
+
+def _served(model: Model) -> dict[str, str]:
+    return {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
+
+
+def _price(settings: Settings) -> dict[str, object]:
+    price = hourly_price(
+        settings.instance_type,
+        settings.disk_size_gib,
+        settings.disk_category,
+        settings.disk_performance_level,
+        settings.region,
+        settings.spot,
+    )
+    return {
+        "total": price.total,
+        "currency": price.currency,
+        "parts": {part.name: part.amount for part in price.parts},
+        "note": price.note,
+    }

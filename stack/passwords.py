@@ -1,0 +1,60 @@
+"""Every password of the lab: random, made once, wrapped as a secret where it enters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_random as random
+
+
+@dataclass(frozen=True)
+class Passwords:
+    """All secret; letters and digits, which need no escaping in any URL, DSN or shell.
+
+    Attributes:
+        pg, mongo, mysql, mysql_root: of the databases.
+        mongo_key: key file of the replica set; its members know each other by it.
+        oneapi_root, fastgpt_root: of user `root` in the web pages.
+        relay_token: OneAPI's initial token, without `sk-`. Counts at the first start only, so it
+            never rotates (`facts/oneapi.md §2`).
+        oneapi_session, fastgpt_login, fastgpt_files, fastgpt_admin: sign cookies and links.
+    """
+
+    pg: pulumi.Output[str]
+    mongo: pulumi.Output[str]
+    mongo_key: pulumi.Output[str]
+    mysql: pulumi.Output[str]
+    mysql_root: pulumi.Output[str]
+    oneapi_root: pulumi.Output[str]
+    fastgpt_root: pulumi.Output[str]
+    relay_token: pulumi.Output[str]
+    oneapi_session: pulumi.Output[str]
+    fastgpt_login: pulumi.Output[str]
+    fastgpt_files: pulumi.Output[str]
+    fastgpt_admin: pulumi.Output[str]
+
+
+# OneAPI's root takes 8 to 20 characters, its token 48 at the most (facts/oneapi.md §2, §3).
+_LENGTHS = {"mongo_key": 512, "relay_token": 48, "oneapi_session": 32}
+_FOR_LIFE = ("mongo_key", "relay_token")
+
+
+def make_passwords(rotation: int) -> Passwords:
+    """All passwords of a lab. Raising `rotation` renews them, but for those that cannot follow."""
+    parent = pulumi.ComponentResource("lab:stack:Passwords", "passwords")
+    made = {name: _make(name, rotation, parent) for name in Passwords.__dataclass_fields__}
+    parent.register_outputs({})
+    return Passwords(**made)
+
+
+def _make(name: str, rotation: int, parent: pulumi.Resource) -> pulumi.Output[str]:
+    password = random.RandomPassword(
+        name.replace("_", "-"),
+        length=_LENGTHS.get(name, 20),
+        special=False,
+        keepers=None if name in _FOR_LIFE else {"rotation": str(rotation)},
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    # The provider marks it as secret; a mock, or another engine, may not.
+    return pulumi.Output.secret(password.result)

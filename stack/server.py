@@ -1,0 +1,211 @@
+"""The rented server: network, ports, key, instance, lease, and the first contact."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_alicloud as alicloud
+
+from stack.market import images_on_offer, zones_in_stock
+from stack.on_server import dies_with
+from stack.resources.server import Lease, ServerChoice, ServerHostKey
+from stack.settings import Settings
+
+_NETWORK = "172.16.0.0/16"
+_SUBNET = "172.16.0.0/24"
+_WORLD = "0.0.0.0/0"
+
+FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT = 3000, 3001, 9997
+
+
+@dataclass(frozen=True)
+class Server:
+    """A standing server.
+
+    Attributes:
+        instance: the cloud instance; what lives on it hangs on it.
+        address: public IPv4 address.
+        ssh_port: where its sshd listens.
+        user: login name.
+        host_key: its SSH host key, `ssh-ed25519 AAAA...`, known from the first contact on.
+        lease_ends: when the cloud releases it, `2026-11-23T08:37:00Z`; empty if never.
+    """
+
+    instance: alicloud.ecs.Instance
+    address: pulumi.Output[str]
+    ssh_port: int
+    user: str
+    host_key: pulumi.Output[str]
+    lease_ends: pulumi.Output[str]
+
+
+def rent_server(settings: Settings) -> Server:
+    """Everything that is rented, and the server's host key once it answers."""
+    name = f"ai-lab-{pulumi.get_stack()}"
+    tags = {"ai-lab": pulumi.get_stack(), **settings.tags}
+    place = pulumi.ComponentResource("lab:stack:Server", "server")
+    inside = pulumi.ResourceOptions(parent=place)
+
+    choice = ServerChoice(
+        "choice",
+        generation=settings.server_generation,
+        zones=[settings.zone] if settings.zone else zones_in_stock(settings),
+        images=[settings.image_id] if settings.image_id else images_on_offer(settings),
+        wanted=f"{settings.instance_type} in {settings.region}",
+        opts=inside,
+    )
+    lease = Lease("lease", hours=settings.lease_hours, opts=inside)
+    network = alicloud.vpc.Network(
+        "network", vpc_name=name, cidr_block=_NETWORK, tags=tags, opts=inside
+    )
+    switch = alicloud.vpc.Switch(
+        "switch",
+        vswitch_name=name,
+        vpc_id=network.id,
+        cidr_block=_SUBNET,
+        zone_id=choice.zone,
+        tags=tags,
+        opts=inside,
+    )
+    group = alicloud.ecs.SecurityGroup(
+        "firewall",
+        security_group_name=name,
+        vpc_id=network.id,
+        inner_access_policy="Drop",
+        tags=tags,
+        opts=inside,
+    )
+    rules = [_rule(group, port, cidr, inside) for port, cidr in open_ports(settings)]
+    key = _key_pair(name, settings, tags, inside)
+    instance = alicloud.ecs.Instance(
+        "instance",
+        # A new generation is a new name, and a new name is a new server: nothing else replaces it
+        # on purpose.
+        instance_name=f"{name}-{settings.server_generation}",
+        availability_zone=choice.zone,
+        image_id=choice.image,
+        instance_type=settings.instance_type,
+        vswitch_id=switch.id,
+        security_groups=[group.id],
+        key_name=key.key_pair_name,
+        system_disk_category=settings.disk_category,
+        system_disk_performance_level=(
+            settings.disk_performance_level if settings.disk_category == "cloud_essd" else None
+        ),
+        system_disk_size=settings.disk_size_gib,
+        internet_charge_type="PayByTraffic",
+        internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
+        instance_charge_type="PostPaid",
+        spot_strategy=_spot_strategy(settings),
+        spot_price_limit=float(settings.spot_price_limit) if settings.spot_price_limit else None,
+        auto_release_time=lease.ends.apply(lambda ends: ends or None),
+        # FastGPT fetches links that strangers give it; without these it would hand out the
+        # server's metadata.
+        http_endpoint="enabled",
+        http_tokens="required",
+        http_put_response_hop_limit=1,
+        tags=tags,
+        volume_tags=tags,
+        opts=pulumi.ResourceOptions.merge(
+            inside,
+            pulumi.ResourceOptions(
+                replace_on_changes=["instanceName"],
+                custom_timeouts=pulumi.CustomTimeouts(create="15m", delete="20m"),
+            ),
+        ),
+    )
+    address = _address(name, settings, instance, tags, inside)
+    host_key = ServerHostKey(
+        "host-key",
+        host=address,
+        port=settings.ssh_port,
+        instance_id=instance.id,
+        opts=pulumi.ResourceOptions(
+            parent=place, depends_on=rules, transformations=[dies_with(instance)]
+        ),
+    )
+    place.register_outputs({})
+    return Server(
+        instance=instance,
+        address=address,
+        ssh_port=settings.ssh_port,
+        user="root",
+        host_key=host_key.host_key,
+        lease_ends=lease.ends,
+    )
+
+
+def open_ports(settings: Settings) -> list[tuple[int, str]]:
+    """Which port is open to which network, sorted; nothing else is."""
+    ports = [settings.ssh_port, FASTGPT_PORT, ONEAPI_PORT]
+    if settings.uses_xinference:
+        ports.append(XINFERENCE_PORT)
+    pairs = [(port, cidr) for port in ports for cidr in settings.allowed_cidrs]
+    if settings.public_chat:
+        pairs = [pair for pair in pairs if pair[0] != FASTGPT_PORT] + [(FASTGPT_PORT, _WORLD)]
+    return sorted(pairs)
+
+
+def _rule(
+    group: alicloud.ecs.SecurityGroup, port: int, cidr: str, opts: pulumi.ResourceOptions
+) -> alicloud.ecs.SecurityGroupRule:
+    return alicloud.ecs.SecurityGroupRule(
+        f"open-{port}-{cidr}",
+        type="ingress",
+        ip_protocol="tcp",
+        nic_type="intranet",  # part of the rule's id; a VPC takes no other (facts/alicloud.md §6)
+        policy="accept",
+        port_range=f"{port}/{port}",
+        priority=1,
+        security_group_id=group.id,
+        cidr_ip=cidr,
+        opts=opts,
+    )
+
+
+def _key_pair(
+    name: str, settings: Settings, tags: dict[str, str], opts: pulumi.ResourceOptions
+) -> alicloud.ecs.EcsKeyPair:
+    public_key = settings.public_key
+    # The provider never sends a changed public key (facts/alicloud.md §1.1); another name makes it
+    # another key pair.
+    fingerprint = hashlib.sha256(public_key.encode()).hexdigest()[:8]
+    return alicloud.ecs.EcsKeyPair(
+        "key",
+        key_pair_name=f"{name}-{fingerprint}",
+        public_key=public_key,
+        tags=tags,
+        opts=opts,
+    )
+
+
+def _spot_strategy(settings: Settings) -> str:
+    if not settings.spot:
+        return "NoSpot"
+    return "SpotWithPriceLimit" if settings.spot_price_limit else "SpotAsPriceGo"
+
+
+def _address(
+    name: str,
+    settings: Settings,
+    instance: alicloud.ecs.Instance,
+    tags: dict[str, str],
+    opts: pulumi.ResourceOptions,
+) -> pulumi.Output[str]:
+    if not settings.elastic_ip:
+        return instance.public_ip
+    address = alicloud.ecs.EipAddress(
+        "address",
+        address_name=name,
+        bandwidth=str(settings.bandwidth_mbps),
+        internet_charge_type="PayByTraffic",
+        payment_type="PayAsYouGo",
+        tags=tags,
+        opts=opts,
+    )
+    joined = alicloud.ecs.EipAssociation(
+        "address-of-server", allocation_id=address.id, instance_id=instance.id, opts=opts
+    )
+    return pulumi.Output.all(address.ip_address, joined.id).apply(lambda known: str(known[0]))

@@ -1,0 +1,298 @@
+"""The lab's services as containers: databases, sandbox, OneAPI, Xinference, FastGPT."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_docker as docker
+
+from provisioning.catalogue import in_xinference
+from provisioning.fastgpt_config import config_json
+from provisioning.images import Images, images
+from provisioning.launch import XINFERENCE_HOME, xinference_environment
+from provisioning.regions import region
+from provisioning.versions import xinference_release
+from stack.containers import Containers, Health, Service
+from stack.host import Host
+from stack.passwords import Passwords
+from stack.server import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT, Server
+from stack.settings import Settings
+
+# What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
+_MEMORY_FOR_THE_REST_MIB = 10 * 1024
+
+
+@dataclass(frozen=True)
+class Services:
+    """The running services.
+
+    Attributes:
+        oneapi, fastgpt, xinference: the containers that others seed; Xinference only where used.
+        oneapi_password, fastgpt_password: of user `root`, secret.
+        relay_key: FastGPT's key for OneAPI, with `sk-`, secret.
+    """
+
+    oneapi: docker.Container
+    fastgpt: docker.Container
+    xinference: docker.Container | None
+    oneapi_password: pulumi.Output[str]
+    fastgpt_password: pulumi.Output[str]
+    relay_key: pulumi.Output[str]
+
+
+def run_services(
+    settings: Settings, server: Server, host: Host, passwords: Passwords, lab: pulumi.Resource
+) -> Services:
+    """Create every container; each is healthy when this is done."""
+    parent = pulumi.ComponentResource(
+        "lab:stack:Services", "services", opts=pulumi.ResourceOptions(parent=lab)
+    )
+    containers = Containers(host, _docker(settings, server, host, parent), parent)
+    chosen = images_of(settings)
+    pg = containers.run(_pg(chosen, passwords.pg))
+    mongo = containers.run(_mongo(chosen, passwords.mongo), after=[host.mongo_key])
+    mysql = containers.run(_mysql(chosen, passwords))
+    sandbox = containers.run(_sandbox(chosen))
+    oneapi = containers.run(_oneapi(chosen, passwords), after=[mysql, host.vocabulary])
+    xinference = None
+    if settings.uses_xinference:
+        xinference = containers.run(_xinference(settings, chosen, server), after=[host.proven])
+    fastgpt = containers.run(
+        _fastgpt(settings, chosen, passwords), after=[pg, mongo, sandbox, oneapi]
+    )
+    parent.register_outputs({})
+    return Services(
+        oneapi=oneapi,
+        fastgpt=fastgpt,
+        xinference=xinference,
+        oneapi_password=passwords.oneapi_root,
+        fastgpt_password=passwords.fastgpt_root,
+        relay_key=pulumi.Output.concat("sk-", passwords.relay_token),
+    )
+
+
+def images_of(settings: Settings) -> Images:
+    """The images this lab runs."""
+    place = region(settings.region, settings.mirrors)
+    return images(place, settings.images, settings.xinference_version, bool(settings.gpus))
+
+
+def images_in_use(settings: Settings) -> tuple[str, ...]:
+    """References of the images to pull, largest first: the longest download starts first."""
+    chosen = images_of(settings)
+    used = [chosen.fastgpt, chosen.mongo, chosen.mysql, chosen.pg, chosen.sandbox, chosen.oneapi]
+    if settings.uses_xinference:
+        used.insert(0, chosen.xinference)
+    return tuple(image.reference for image in used)
+
+
+def _docker(
+    settings: Settings, server: Server, host: Host, parent: pulumi.Resource
+) -> docker.Provider:
+    # The provider dials as soon as it is configured, so its address waits for Docker.
+    address = pulumi.Output.all(server.address, host.docker_ready.stdout).apply(
+        lambda known: f"ssh://{server.user}@{known[0]}:{server.ssh_port}"
+    )
+    return docker.Provider(
+        "docker",
+        host=address,
+        ssh_opts=server.host_key.apply(lambda key: ssh_options(settings, key)),
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+
+def ssh_options(settings: Settings, host_key: str) -> list[str]:
+    """Options for the `ssh` that the Docker provider runs: our key, and no other host's key.
+
+    KnownHostsCommand needs no file, so the state works from another machine as well (OpenSSH 8.5+).
+    """
+    options = {
+        "IdentitiesOnly": "yes",
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": "/dev/null",
+        "KnownHostsCommand": f"/bin/echo * {host_key}",
+        "ConnectTimeout": "15",
+        "ServerAliveInterval": "15",
+    }
+    words = ["-i", str(settings.private_key_file)]
+    for name, value in options.items():
+        words += ["-o", f"{name}={value}"]
+    return words
+
+
+def _pg(chosen: Images, password: pulumi.Output[str]) -> Service:
+    return Service(
+        name="pg",
+        image=chosen.pg,
+        envs={
+            "POSTGRES_USER": "fastgpt",
+            "POSTGRES_PASSWORD": password,
+            "POSTGRES_DB": "fastgpt",
+        },
+        data="/var/lib/postgresql/data",
+        # By TCP: while the image initialises, a temporary server answers on the socket only.
+        health=Health(
+            command='PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U fastgpt -d fastgpt '
+            "-c 'SELECT 1'"
+        ),
+    )
+
+
+# Initiates the replica set where there is none yet, so that a new volume heals by itself.
+# FastGPT's transactions need a writable primary (facts/fastgpt.md §9).
+_MONGO_HEALTH = """
+const admin = db.getSiblingDB('admin');
+admin.auth(process.env.MONGO_INITDB_ROOT_USERNAME, process.env.MONGO_INITDB_ROOT_PASSWORD);
+try { rs.status() } catch (error) {
+  rs.initiate({_id: 'rs0', members: [{_id: 0, host: 'mongo:27017'}]})
+}
+if (!db.hello().isWritablePrimary) quit(1)
+"""
+
+
+def _mongo(chosen: Images, password: pulumi.Output[str]) -> Service:
+    return Service(
+        name="mongo",
+        image=chosen.mongo,
+        command=("mongod", "--replSet", "rs0", "--keyFile", "/etc/mongo/keyfile", "--bind_ip_all"),
+        envs={
+            "MONGO_INITDB_ROOT_USERNAME": "fastgpt",
+            "MONGO_INITDB_ROOT_PASSWORD": password,
+        },
+        data="/data/db",
+        mounts={"/root/ai-lab/mongo/keyfile": "/etc/mongo/keyfile"},
+        health=Health(
+            command=f"mongosh --quiet --eval {shlex.quote(_MONGO_HEALTH)}", timeout="20s"
+        ),
+    )
+
+
+def _mysql(chosen: Images, passwords: Passwords) -> Service:
+    return Service(
+        name="mysql",
+        image=chosen.mysql,
+        envs={
+            "MYSQL_ROOT_PASSWORD": passwords.mysql_root,
+            "MYSQL_DATABASE": "oneapi",
+            "MYSQL_USER": "oneapi",
+            "MYSQL_PASSWORD": passwords.mysql,
+        },
+        data="/var/lib/mysql",
+        # A query, not a ping: mysqladmin ping succeeds with the password refused.
+        health=Health(
+            command='MYSQL_PWD="$MYSQL_PASSWORD" mysql -h 127.0.0.1 -u oneapi -e "SELECT 1" oneapi'
+        ),
+    )
+
+
+_SANDBOX_HEALTH = (
+    "fetch('http://127.0.0.1:3000/sandbox/js',{method:'POST',"
+    "headers:{'Content-Type':'application/json'},"
+    "body:JSON.stringify({code:'function main(){return {ok:1}}',variables:{}})})"
+    ".then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"
+)
+
+
+def _sandbox(chosen: Images) -> Service:
+    return Service(
+        name="sandbox",
+        image=chosen.sandbox,
+        health=Health(words=("node", "-e", _SANDBOX_HEALTH)),
+        memory_mib=1024,  # it runs code that app authors wrote
+    )
+
+
+def _oneapi(chosen: Images, passwords: Passwords) -> Service:
+    return Service(
+        name="oneapi",
+        image=chosen.oneapi,
+        envs={
+            "SQL_DSN": pulumi.Output.concat("oneapi:", passwords.mysql, "@tcp(mysql:3306)/oneapi"),
+            "SESSION_SECRET": passwords.oneapi_session,
+            "INITIAL_ROOT_TOKEN": passwords.relay_token,
+            "TIKTOKEN_CACHE_DIR": "/vocabulary",
+            # The seeding, the health check and the operator share one address and so one limit.
+            "GLOBAL_API_RATE_LIMIT": "20000",
+            "GLOBAL_WEB_RATE_LIMIT": "2000",
+            # MEMORY_CACHE_ENABLED stays unset: with it a new channel is not found for ten minutes.
+            "TZ": "Asia/Shanghai",
+        },
+        data="/data",
+        mounts={"/root/ai-lab/oneapi": "/vocabulary"},
+        published={ONEAPI_PORT: 3000},
+        # /api/status stays green without its database; a token has to be looked up in it.
+        health=Health(
+            command='wget -q -O - --header "Authorization: Bearer sk-$INITIAL_ROOT_TOKEN" '
+            'http://127.0.0.1:3000/v1/models | grep -q \'"object":"list"\''
+        ),
+    )
+
+
+def _xinference(settings: Settings, chosen: Images, server: Server) -> Service:
+    place = region(settings.region, settings.mirrors)
+    release = xinference_release(settings.xinference_version)
+    envs = xinference_environment(in_xinference(settings.models), place, release)
+    return Service(
+        name="xinference",
+        image=chosen.xinference,
+        command=("xinference-local", "-H", "0.0.0.0", "--port", "9997"),  # noqa: S104
+        envs=envs,
+        data=XINFERENCE_HOME,
+        published={XINFERENCE_PORT: 9997},
+        gpus="all" if settings.gpus else None,
+        shared_memory_mib=8192 if settings.gpus else None,
+        memory_mib=server.instance.memory.apply(_what_is_left),
+        wait_seconds=900,
+        health=Health(
+            words=(
+                "python3",
+                "-c",
+                "import urllib.request as r; "
+                "r.urlopen('http://127.0.0.1:9997/status', timeout=8).read()",
+            ),
+            start_minutes=10,
+        ),
+    )
+
+
+def _what_is_left(server_mib: int) -> int:
+    return max(int(server_mib) - _MEMORY_FOR_THE_REST_MIB, int(server_mib) // 2)
+
+
+def _fastgpt(settings: Settings, chosen: Images, passwords: Passwords) -> Service:
+    envs: dict[str, Any] = {
+        "DEFAULT_ROOT_PSW": passwords.fastgpt_root,
+        "OPENAI_BASE_URL": "http://oneapi:3000/v1",
+        "CHAT_API_KEY": pulumi.Output.concat("sk-", passwords.relay_token),
+        "TOKEN_KEY": passwords.fastgpt_login,
+        "FILE_TOKEN_KEY": passwords.fastgpt_files,
+        "ROOT_KEY": passwords.fastgpt_admin,
+        "MONGODB_URI": pulumi.Output.concat(
+            "mongodb://fastgpt:", passwords.mongo, "@mongo:27017/fastgpt?authSource=admin"
+        ),
+        "PG_URL": pulumi.Output.concat("postgresql://fastgpt:", passwords.pg, "@pg:5432/fastgpt"),
+        "SANDBOX_URL": "http://sandbox:3000",
+        "DB_MAX_LINK": "30",
+        "LOG_LEVEL": "info",
+        "STORE_LOG_LEVEL": "warn",
+        # Docker sets HOSTNAME to the container's id, and the server would listen on that name only.
+        "HOSTNAME": "0.0.0.0",  # noqa: S104
+        "TZ": "Asia/Shanghai",
+    }
+    return Service(
+        name="fastgpt",
+        image=chosen.fastgpt,
+        envs=envs,
+        files={"/app/data/config.json": config_json(settings.models)},
+        published={FASTGPT_PORT: 3000},
+        wait_seconds=600,
+        health=Health(
+            command="wget -q -O - http://127.0.0.1:3000/api/common/system/getInitData "
+            "| grep -q '\"code\":200'",
+            start_minutes=5,
+        ),
+    )
