@@ -116,7 +116,7 @@ class Kind(ABC):
     def compare(self, old: Properties, new: Properties, ignore: Iterable[str] = ()) -> Change:
         """The change between two sets of inputs, by top-level property."""
         names = (old.keys() | new.keys()) - _INTERNAL_KEYS - set(ignore)
-        changed = sorted(name for name in names if _differs(old.get(name), new.get(name)))
+        changed = sorted(name for name in names if differs(old.get(name), new.get(name)))
         return Change(
             updates=[name for name in changed if name not in self.force_new],
             replaces=[name for name in changed if name in self.force_new],
@@ -278,7 +278,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         old = from_struct(request.old_inputs)
         new = from_struct(request.news)
         names = (old.keys() | new.keys()) - _INTERNAL_KEYS - {"version"}
-        changed = sorted(name for name in names if _differs(old.get(name), new.get(name)))
+        changed = sorted(name for name in names if differs(old.get(name), new.get(name)))
         return _diff_response(Change(updates=changed))
 
     def Configure(
@@ -464,14 +464,15 @@ def _diff_response(change: Change) -> provider_pb2.DiffResponse:
     )
 
 
-def _differs(old: Value, new: Value) -> bool:
+def differs(old: Value, new: Value) -> bool:
+    """Whether two property values differ; an unknown one always does."""
     if old is UNKNOWN or new is UNKNOWN:
         return True
     if isinstance(old, dict) and isinstance(new, dict):
         names = (old.keys() | new.keys()) - _INTERNAL_KEYS
-        return any(_differs(old.get(name), new.get(name)) for name in names)
+        return any(differs(old.get(name), new.get(name)) for name in names)
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) != len(new) or any(map(_differs, old, new))
+        return len(old) != len(new) or any(map(differs, old, new))
     return bool(old != new)
 
 
