@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from tools import go_build
@@ -258,7 +259,7 @@ def reachable(url: str, seconds: float) -> bool:
             request = urllib.request.Request(url, method="HEAD")  # noqa: S310
             with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
                 answers.append(answer.status == 200)
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             answers.append(False)
 
     thread = threading.Thread(target=ask, daemon=True)

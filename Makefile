@@ -1,0 +1,78 @@
+# Every target sets up by itself what it needs. Works with GNU make 3.81 and newer.
+
+PYTHON ?= python3
+STACK_OR_DEV = $(if $(STACK),$(STACK),dev)
+PY = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-runtime rehearse rehearse-stop test contract lint up preview destroy \
+	status ask lock clean
+
+help:
+	@echo 'Without a cloud account:'
+	@echo '  make rehearse        the whole lab on this machine: up, a question, drift, destroy'
+	@echo '                       STACK=name  one of your own stacks, secrets replaced'
+	@echo '                       KEEP=1      leave it standing and print the addresses'
+	@echo '  make rehearse-stop   end a rehearsal that was left standing'
+	@echo '  make test            lint, types, unit, contract and rehearsal tests'
+	@echo '  make contract        which double keeps which contract, as a table'
+	@echo '  make lint            lint, format and types only'
+	@echo
+	@echo 'With an Alibaba Cloud account (it costs money by the hour):'
+	@echo '  make up              build the lab; STACK=name (default dev), ARGS="--yes"'
+	@echo '  make status          what stands, what it serves, what it costs'
+	@echo '  make ask Q="..."     ask the lab a question'
+	@echo '  make destroy         end the lab and the bill'
+	@echo
+	@echo 'For those who work on it:'
+	@echo '  make setup           virtual environment, Pulumi CLI, token vocabulary'
+	@echo '  make lock            new versions into the lock files'
+	@echo '  make clean           delete what was made in this folder (not the cache folder)'
+
+# Returns at once when everything is there: the set-up keeps stamps of its own.
+setup:
+	@$(PYTHON) tools/setup.py --dev
+
+setup-runtime:
+	@$(PYTHON) tools/setup.py
+
+# STACK, KEEP and ONEAPI reach the rehearsal as environment variables, as make hands them on.
+rehearse: setup
+	@$(PY) -m rehearsal
+
+rehearse-stop: setup
+	@$(PY) -m rehearsal stop
+
+test: setup
+	@$(PY) -m tools.run_tests
+
+contract: setup
+	@$(PY) -m tests.contract
+
+lint: setup
+	@$(PY) -m tools.run_tests lint
+
+up: setup-runtime
+	@$(PY) -m tools.cloud up --stack "$(STACK_OR_DEV)" $(ARGS)
+
+preview: setup-runtime
+	@$(PY) -m tools.cloud preview --stack "$(STACK_OR_DEV)" $(ARGS)
+
+destroy: setup-runtime
+	@$(PY) -m tools.cloud destroy --stack "$(STACK_OR_DEV)" $(ARGS)
+
+status: setup-runtime
+	@$(PY) -m tools.status
+
+# The question goes by the environment: a shell must not read its quotes.
+ask: setup-runtime
+	@$(PY) -m tools.ask "$$Q"
+
+lock:
+	@$(PYTHON) -m tools.lock
+
+clean:
+	@if [ -x $(PY) ] && [ -d .rehearsal ]; then $(PY) -m rehearsal stop || true; fi
+	rm -rf .venv .rehearsal .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo 'The Pulumi CLI stays in the cache folder (~/.cache/ai-lab, or AI_LAB_CACHE).'

@@ -1,0 +1,65 @@
+"""Tests reach this machine's loopback and nothing else.
+
+An audit hook sees every connection and every name look-up of the pytest process, whatever library
+makes it. A refused one fails its test even if the code under test swallowed the refusal.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+_OUTSIDE: list[str] = []
+_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+_LOOK_UPS = {"socket.getaddrinfo", "socket.gethostbyname"}
+
+
+class ReachedOutside(RuntimeError):
+    """A test tried to leave the loopback."""
+
+
+def is_local(host: object) -> bool:
+    """Whether a host is this machine's loopback (or no host: wildcard, unspecified)."""
+    if isinstance(host, (bytes, bytearray)):
+        host = bytes(host).decode("ascii", "replace")
+    if host is None or host in ("", "localhost"):
+        return True
+    if not isinstance(host, str):
+        return False
+    try:
+        address = ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _target(event: str, arguments: tuple[Any, ...]) -> object:
+    """The host an event is about; None where it has none (AF_UNIX, AF_NETLINK, a port only)."""
+    if event in _LOOK_UPS:
+        return arguments[0]
+    address = arguments[1]
+    return address[0] if isinstance(address, tuple) and isinstance(address[0], str) else None
+
+
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in _EVENTS and event not in _LOOK_UPS:
+        return
+    host = _target(event, arguments)
+    if not is_local(host):
+        _OUTSIDE.append(f"{event} to {host!r}")
+        raise ReachedOutside(f"a test reached beyond loopback: {_OUTSIDE[-1]}")
+
+
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def loopback_only() -> Iterator[list[str]]:
+    """What the running test tried to reach outside; anything left in it fails the test."""
+    _OUTSIDE.clear()
+    yield _OUTSIDE
+    assert not _OUTSIDE, f"the test reached beyond loopback: {', '.join(_OUTSIDE)}"
