@@ -37,6 +37,7 @@ Json: TypeAlias = Any
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 ANSWER_LENGTH = 600
+SHORTEST_SECRET = 6
 
 
 class ServiceError(Exception):
@@ -219,6 +220,7 @@ class ServiceClient:
         self.base_url = base_url.rstrip("/")
         self.clock = clock
         self._retry_seconds = retry_seconds
+        self._secrets: set[str] = set()
         self._http = httpx.Client(
             base_url=self.base_url,
             transport=transport,
@@ -290,6 +292,15 @@ class ServiceClient:
             said = f"{type(error).__name__} {error}".strip()
             raise Unreachable(self.service, f"{method} {path}", said) from None
 
+    def _hide(self, *secrets: str) -> None:
+        """Keep these out of every later error text; services do echo what they are sent."""
+        self._secrets.update(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
     def _json(self, response: httpx.Response) -> Json:
         """The body as JSON.
 
@@ -299,7 +310,8 @@ class ServiceClient:
         try:
             return response.json()
         except ValueError:
-            raise Unexpected(self.service, call_of(response), said_by(response)) from None
+            said = self._masked(said_by(response))
+            raise Unexpected(self.service, call_of(response), said) from None
 
 
 def _worth_repeating(error: BaseException, harmless: bool) -> bool:

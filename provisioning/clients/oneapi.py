@@ -1,0 +1,587 @@
+"""Clients of OneAPI v0.6.6 (and v0.6.10): its management interface and its relay.
+
+Management answers HTTP 200 with `{"success", "message", "data"}` even when it refuses, so `success`
+alone counts (`facts/oneapi.md §3`). The relay answers like OpenAI (`§7`).
+
+Exceptions beside those of `provisioning.clients.http`:
+
+* NoChannel (a Refused): no enabled channel lists the model
+* UpstreamFailed (a Refused): the channel is there, but what is behind it failed; has `status`
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import wave
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from provisioning.clients.http import (
+    ANSWER_SECONDS,
+    SYSTEM_CLOCK,
+    Clock,
+    Json,
+    NotFound,
+    RateLimited,
+    Refused,
+    ServiceClient,
+    Unauthorized,
+    Unexpected,
+    call_of,
+    said_by,
+)
+
+ENABLED = 1
+PAGE_SIZE = 10
+MOST_PAGES = 1000
+RATE_LIMIT_SECONDS = 200.0
+RATE_LIMIT_PAUSE = 10.0
+RELAY_SECONDS = 180.0
+FIRST_PASSWORD = "123456"  # noqa: S105 - what a fresh OneAPI has; replaced at the first contact
+_KEPT = ("remain_quota", "expired_time", "unlimited_quota", "models", "subnet", "name")
+
+
+class NoChannel(Refused):
+    """No enabled channel of the caller's group lists the model."""
+
+
+class UpstreamFailed(Refused):
+    """A channel was found, but the service behind it failed.
+
+    Attributes:
+        status: HTTP status of the relay's answer; the upstream's own where it answered at all.
+        connected: whether the upstream answered.
+    """
+
+    def __init__(
+        self, service: str, call: str, answer: str, *, status: int, connected: bool
+    ) -> None:
+        super().__init__(service, call, answer)
+        self.status = status
+        self.connected = connected
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel: as wanted (with `key`), or as found (without: OneAPI never shows it).
+
+    Attributes:
+        type: channel type id.
+        base_url: without `/v1`, without trailing slash; "" for the vendor's own.
+        models: public names.
+        model_mapping: public name -> upstream name; the public name must be in `models` too.
+        priority: the highest wins.
+        status: 1 enabled, 2 disabled by hand, 3 disabled by OneAPI.
+        id: OneAPI's; 0 where there is none yet.
+    """
+
+    name: str
+    type: int
+    base_url: str
+    models: tuple[str, ...]
+    model_mapping: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    key: str = field(default="", repr=False)
+    status: int = ENABLED
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class Token:
+    """A relay token. `key` comes without `sk-`; `remain_quota` falls by use."""
+
+    name: str
+    models: tuple[str, ...] = ()
+    unlimited: bool = True
+    remain_quota: int = 0
+    expired_time: int = -1
+    status: int = ENABLED
+    id: int = 0
+    key: str = field(default="", repr=False)
+
+
+class OneApiClient(ServiceClient):
+    """OneAPI's management interface.
+
+    Args:
+        access_token: of an administrator; without it only `status` and `login` work.
+        rate_limit_seconds: for how long "too many requests" is waited out.
+    """
+
+    service = "OneAPI"
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        access_token: str = "",
+        rate_limit_seconds: float = RATE_LIMIT_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
+        retry_seconds: float = 30.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(
+            base_url,
+            transport=transport,
+            answer_seconds=answer_seconds,
+            retry_seconds=retry_seconds,
+            clock=clock,
+        )
+        self._access_token = access_token
+        self._rate_limit_seconds = rate_limit_seconds
+        self._hide(access_token)
+
+    def status(self) -> dict[str, Json]:
+        """`version`, `start_time`, ...; says nothing about the database behind it."""
+        return dict(self._call("GET", "/api/status"))
+
+    # -- root -----------------------------------------------------------------------------------
+
+    def login(self, username: str, password: str) -> str:
+        """Log in and take up the user's access token; returns it.
+
+        Each login counts against 20 in 20 minutes, whether it succeeds or not. A database that is
+        down answers like a wrong password.
+
+        Raises:
+            Unauthorized: user name or password refused.
+            RateLimited: too many logins for longer than `rate_limit_seconds`.
+        """
+        self._hide(password)
+        try:
+            credentials = {"username": username, "password": password}
+            self._call("POST", "/api/user/login", json=credentials, twice_is_harmless=True)
+        except RateLimited:
+            raise
+        except Refused as error:
+            raise Unauthorized(
+                self.service,
+                error.call,
+                f"{error.answer} (a database that is down gives the same answer)",
+            ) from None
+        # Not GET /api/user/token: that one makes a new token and ends the old one.
+        token = str(self.me()["access_token"] or "")
+        token = token or str(self._call("GET", "/api/user/token"))
+        # A cookie would go before the token from now on.
+        self._http.cookies.clear()
+        self._access_token = token
+        self._hide(token)
+        return token
+
+    def me(self) -> dict[str, Json]:
+        """The caller's own user: `id`, `username`, `role`, `access_token`, ..."""
+        return dict(self._call("GET", "/api/user/self"))
+
+    def set_password(self, password: str) -> None:
+        """Set the caller's password, 8 to 20 characters; tokens and sessions stay valid."""
+        self._hide(password)
+        self._call("PUT", "/api/user/self", json={"password": password})
+
+    # -- channels -------------------------------------------------------------------------------
+
+    def channels(self) -> list[Channel]:
+        """All channels, the newest first."""
+        return [_channel(row) for row in self._all("/api/channel/")]
+
+    def channel(self, channel_id: int) -> Channel:
+        """One channel.
+
+        Raises:
+            NotFound
+        """
+        return _channel(self._call("GET", f"/api/channel/{channel_id}"))
+
+    def channels_named(self, name: str) -> list[Channel]:
+        """All channels of exactly this name, the newest first (the search goes by prefix)."""
+        rows = self._call("GET", "/api/channel/search", params={"keyword": name}) or []
+        found = [_channel(row) for row in rows if row["name"] == name]
+        return sorted(found, key=lambda channel: -channel.id)
+
+    def create_channel(self, channel: Channel) -> int:
+        """Make a channel; returns its id.
+
+        A refused POST can leave a row behind that breaks OneAPI's start later; it is removed.
+        """
+        before = {found.id for found in self.channels_named(channel.name)}
+        try:
+            self._call("POST", "/api/channel/", json=self._body(channel))
+        except Refused:
+            for left in self.channels_named(channel.name):
+                if left.id not in before:
+                    self.delete_channel(left.id)
+            raise
+        made = [found.id for found in self.channels_named(channel.name) if found.id not in before]
+        if not made:
+            said = f"it said yes, but shows no new channel named {channel.name}"
+            raise Unexpected(self.service, "POST /api/channel/", said)
+        return max(made)
+
+    def update_channel(self, channel_id: int, channel: Channel) -> None:
+        """Bring an existing channel to `channel`, enabled.
+
+        Raises:
+            NotFound: it is gone. (A PUT alone would say yes and leave a ghost among the models.)
+        """
+        self.channel(channel_id)
+        self._call(
+            "PUT",
+            "/api/channel/",
+            json={"id": channel_id, "status": ENABLED, **self._body(channel)},
+        )
+
+    def delete_channel(self, channel_id: int) -> None:
+        """Delete a channel; one that is not there counts as deleted."""
+        self._call("DELETE", f"/api/channel/{channel_id}")
+
+    def _body(self, channel: Channel) -> dict[str, Json]:
+        self._hide(channel.key)
+        return {
+            "name": channel.name,
+            "type": channel.type,
+            # One channel per line of the key would be made.
+            "key": channel.key.strip(),
+            "base_url": channel.base_url.rstrip("/"),
+            "models": ",".join(clean_models(channel.models)),
+            "model_mapping": mapping_text(channel.model_mapping),
+            "priority": channel.priority,
+            "group": "default",
+        }
+
+    # -- tokens ---------------------------------------------------------------------------------
+
+    def tokens(self) -> list[Token]:
+        """All relay tokens of the caller, the newest first."""
+        return [self._token(row) for row in self._all("/api/token/")]
+
+    def token(self, token_id: int) -> Token:
+        """One token.
+
+        Raises:
+            NotFound
+        """
+        return self._token(self._call("GET", f"/api/token/{token_id}"))
+
+    def tokens_named(self, name: str) -> list[Token]:
+        """All tokens of exactly this name, the newest first."""
+        rows = self._call("GET", "/api/token/search", params={"keyword": name}) or []
+        found = [self._token(row) for row in rows if row["name"] == name]
+        return sorted(found, key=lambda token: -token.id)
+
+    def create_token(self, token: Token) -> Token:
+        """Make a token; OneAPI chooses its key."""
+        return self._token(self._call("POST", "/api/token/", json=_token_body(token)))
+
+    def update_token(self, token_id: int, token: Token, *, set_quota: bool) -> Token:
+        """Bring a token to `token`, enabled; what is left of its quota stays unless `set_quota`.
+
+        PUT replaces everything, so what is not ours to change is read first.
+
+        Raises:
+            NotFound
+        """
+        row = self._call("GET", f"/api/token/{token_id}")
+        body = {key: row[key] for key in _KEPT if key in row}
+        wanted = _token_body(token)
+        if not set_quota:
+            wanted.pop("remain_quota")
+        body.update(wanted, id=token_id, status=ENABLED)
+        return self._token(self._call("PUT", "/api/token/", json=body))
+
+    def delete_token(self, token_id: int) -> None:
+        """Delete a token; one that is not there counts as deleted."""
+        try:
+            self._call("DELETE", f"/api/token/{token_id}")
+        except NotFound:
+            return
+
+    def _token(self, row: Mapping[str, Json]) -> Token:
+        found = Token(
+            name=str(row["name"]),
+            models=clean_models(str(row.get("models") or "").split(",")),
+            unlimited=bool(row.get("unlimited_quota")),
+            remain_quota=int(row.get("remain_quota") or 0),
+            expired_time=int(row.get("expired_time") or 0),
+            status=int(row.get("status") or 0),
+            id=int(row["id"]),
+            key=str(row.get("key") or ""),
+        )
+        self._hide(found.key)
+        return found
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    def _all(self, path: str) -> list[dict[str, Json]]:
+        rows: dict[int, dict[str, Json]] = {}
+        for page in range(MOST_PAGES):
+            found = self._call("GET", path, params={"p": page}) or []
+            rows.update({int(row["id"]): row for row in found})
+            if len(found) < PAGE_SIZE:
+                break
+        return list(rows.values())
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Json = None,
+        twice_is_harmless: bool | None = None,
+    ) -> Json:
+        """One management call; returns `data`."""
+        headers = {"Authorization": self._access_token} if self._access_token else None
+        give_up_at = self.clock.monotonic() + self._rate_limit_seconds
+        while True:
+            response = self._send(
+                method,
+                path,
+                params=params,
+                json=json,
+                headers=headers,
+                twice_is_harmless=twice_is_harmless,
+            )
+            if response.status_code != 429:
+                return self._data(response)
+            if self.clock.monotonic() >= give_up_at:
+                raise RateLimited(
+                    self.service,
+                    call_of(response),
+                    "HTTP 429: too many requests (180 in 3 minutes, 20 logins in 20 minutes, per "
+                    "address); wait, or restart the OneAPI container, which forgets the count",
+                )
+            self.clock.sleep(RATE_LIMIT_PAUSE)
+
+    def _data(self, response: httpx.Response) -> Json:
+        call = call_of(response)
+        if response.status_code == 401:
+            raise Unauthorized(self.service, call, self._masked(said_by(response)))
+        body = self._json(response)
+        if not isinstance(body, dict) or "success" not in body:
+            raise Unexpected(self.service, call, self._masked(said_by(response)))
+        if body["success"]:
+            return body.get("data")
+        message = self._masked(str(body.get("message") or "(no message)"))
+        if "record not found" in message:
+            raise NotFound(self.service, call, message)
+        if "access token" in message.lower():
+            raise Unauthorized(self.service, call, message)
+        raise Refused(self.service, call, message)
+
+
+class OneApiRelay(ServiceClient):
+    """OneAPI as the lab's users see it.
+
+    Args:
+        key: a relay token's key, with or without `sk-`.
+    """
+
+    service = "OneAPI relay"
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        answer_seconds: float = RELAY_SECONDS,
+        retry_seconds: float = 30.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(
+            base_url,
+            transport=transport,
+            answer_seconds=answer_seconds,
+            retry_seconds=retry_seconds,
+            clock=clock,
+        )
+        bare = key.removeprefix("sk-")
+        self._headers = {"Authorization": f"Bearer sk-{bare}"}
+        self._hide(bare)
+
+    def models(self) -> list[str]:
+        """Names that some channel lists; no proof that they route."""
+        answer = self._json(self._checked("GET", "/v1/models"))
+        return [str(item["id"]) for item in answer["data"]]
+
+    def chat(self, model: str, question: str, *, max_tokens: int = 16) -> str:
+        """One short answer."""
+        answer = self._post(
+            "/v1/chat/completions",
+            {
+                "model": model,
+                "max_tokens": max_tokens,
+                "messages": [{"role": "user", "content": question}],
+            },
+        )
+        return str(answer["choices"][0]["message"]["content"] or "")
+
+    def embed(self, model: str, text: str) -> list[float]:
+        """The vector of one text."""
+        answer = self._post("/v1/embeddings", {"model": model, "input": text})
+        return [float(number) for number in answer["data"][0]["embedding"]]
+
+    def speak(self, model: str, text: str, voice: str = "alloy") -> bytes:
+        """`text` as sound."""
+        body = {"model": model, "input": text, "voice": voice}
+        return self._checked("POST", "/v1/audio/speech", json=body).content
+
+    def transcribe(self, model: str, sound: bytes) -> str:
+        """What is said in a WAV file. Routed as `whisper-1`, whatever the name (`§6`)."""
+        response = self._checked(
+            "POST",
+            "/v1/audio/transcriptions",
+            data={"model": model, "response_format": "json"},
+            files={"file": ("probe.wav", sound, "audio/wav")},
+        )
+        return str(self._json(response)["text"])
+
+    def probe(self, kind: str, model: str) -> None:
+        """One real, small request of this kind; returns when a usable answer came back.
+
+        Raises:
+            NoChannel, UpstreamFailed, Unauthorized, Refused, Unexpected, Unreachable
+            ValueError: a kind that OneAPI does not relay.
+        """
+        probes = {
+            "chat": lambda: self.chat(model, "Hi", max_tokens=2) is not None,
+            "embedding": lambda: bool(self.embed(model, "Hi")),
+            "speech": lambda: bool(self.speak(model, "Hi")),
+            "transcription": lambda: self.transcribe(model, silence()) is not None,
+        }
+        if kind not in probes:
+            raise ValueError(f"OneAPI relays no {kind}; it relays {', '.join(probes)}")
+        try:
+            answered = probes[kind]()
+        except (KeyError, IndexError, TypeError) as error:
+            said = f"{model}: the answer lacks {error}"
+            raise Unexpected(self.service, f"{kind} request", said) from None
+        if not answered:
+            raise Unexpected(self.service, f"{kind} request", f"{model}: an empty answer")
+
+    def _post(self, path: str, body: Mapping[str, Json]) -> Json:
+        return self._json(self._checked("POST", path, json=dict(body)))
+
+    def _checked(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Json = None,
+        data: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
+    ) -> httpx.Response:
+        response = self._send(
+            method,
+            path,
+            headers=self._headers,
+            json=json,
+            data=data,
+            files=files,
+            twice_is_harmless=True,
+        )
+        error = _relay_error(response)
+        if response.is_success and error is None:
+            return response
+        raise self._refusal(response, error or {})
+
+    def _refusal(self, response: httpx.Response, error: Mapping[str, Json]) -> Refused:
+        call = call_of(response)
+        message = str(error.get("message") or response.text or "(empty body)")
+        said = self._masked(f"HTTP {response.status_code} {message}")
+        if error.get("type") == "upstream_error" or error.get("code") == "bad_response_status_code":
+            return UpstreamFailed(
+                self.service, call, said, status=response.status_code, connected=True
+            )
+        if error.get("code") == "do_request_failed":
+            return UpstreamFailed(
+                self.service, call, said, status=response.status_code, connected=False
+            )
+        if response.status_code == 503:
+            return NoChannel(self.service, call, said)
+        if response.status_code == 401:
+            return Unauthorized(self.service, call, said)
+        if response.status_code == 404:
+            return NotFound(self.service, call, said)
+        if response.status_code == 429:
+            return RateLimited(self.service, call, said)
+        return Refused(self.service, call, said)
+
+
+def clean_models(models: Iterable[str]) -> tuple[str, ...]:
+    """Names without blanks, each once whatever its case, in order.
+
+    OneAPI splits without trimming, and a double breaks the channel (`§4`).
+    """
+    seen: dict[str, str] = {}
+    for model in models:
+        name = model.strip()
+        if name:
+            seen.setdefault(name.lower(), name)
+    return tuple(seen.values())
+
+
+def mapping_text(mapping: Mapping[str, str]) -> str:
+    """A model mapping as OneAPI stores it: a JSON string, "" for none."""
+    return json.dumps(dict(sorted(mapping.items())), ensure_ascii=False) if mapping else ""
+
+
+def silence(seconds: float = 0.5) -> bytes:
+    """A short WAV file to transcribe."""
+    rate = 16000
+    target = io.BytesIO()
+    with wave.open(target, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        sound.writeframes(b"\0\0" * int(rate * seconds))
+    return target.getvalue()
+
+
+def _channel(row: Mapping[str, Json]) -> Channel:
+    return Channel(
+        name=str(row["name"]),
+        type=int(row.get("type") or 0),
+        base_url=str(row.get("base_url") or ""),
+        # As stored, blanks included: they are drift, not noise.
+        models=tuple(name for name in str(row.get("models") or "").split(",") if name),
+        model_mapping=_mapping(str(row.get("model_mapping") or "")),
+        priority=int(row.get("priority") or 0),
+        status=int(row.get("status") or 0),
+        id=int(row["id"]),
+    )
+
+
+def _mapping(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        # OneAPI itself ignores it; shown as it is, it differs from whatever was asked for.
+        return {"": text}
+    if not isinstance(found, dict):
+        return {"": text}
+    return {str(k): str(v) for k, v in found.items()}
+
+
+def _token_body(token: Token) -> dict[str, Json]:
+    return {
+        "name": token.name,
+        "models": ",".join(clean_models(token.models)),
+        "unlimited_quota": token.unlimited,
+        "remain_quota": token.remain_quota,
+        "expired_time": token.expired_time,
+    }
+
+
+def _relay_error(response: httpx.Response) -> dict[str, Json] | None:
+    if "json" not in response.headers.get("content-type", ""):
+        return None
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else None
