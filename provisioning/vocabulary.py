@@ -1,0 +1,114 @@
+"""The token vocabulary that OneAPI wants at start, and dies without (`facts/oneapi.md §2`).
+
+OneAPI would download it from a host that many servers cannot reach. It ships inside the wheel of
+`llama-index-core` under the very file name that OneAPI looks for (`facts/engine.md`), so it comes
+from the package index that pip is configured with, pinned by version and hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+VOCABULARY_NAME = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
+"""File name in OneAPI's TIKTOKEN_CACHE_DIR: the sha1 of the address it would download from."""
+
+VOCABULARY_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+"""cl100k_base."""
+
+_WHEEL = "llama-index-core==0.12.52"
+_WHEEL_SHA256 = "c75719bb46a445c2917b1c6631c633247b4a3a0a0b82b8c166df7565bd0ff241"
+_MEMBER = f"llama_index/core/_static/tiktoken_cache/{VOCABULARY_NAME}"
+_DOWNLOAD_SECONDS = 300
+
+
+class VocabularyError(RuntimeError):
+    """The vocabulary cannot be had; the message says where to put it by hand."""
+
+
+def cache_folder() -> Path:
+    """The lab's cache: AI_LAB_CACHE, else `ai-lab` in XDG_CACHE_HOME or ~/.cache."""
+    own = os.environ.get("AI_LAB_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "ai-lab"
+
+
+def vocabulary_file() -> Path:
+    """The checked file, from the cache or else by pip.
+
+    Raises:
+        VocabularyError: pip cannot get it, or the cache cannot be written.
+    """
+    path = cache_folder() / VOCABULARY_NAME
+    if _is_whole(path):
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".vocabulary-") as folder:
+            fresh = _extract(_download(Path(folder)), Path(folder))
+            # In one move, so that a second run beside this one never sees half a file.
+            fresh.replace(path)
+    except OSError as error:
+        raise VocabularyError(
+            f"the cache folder {path.parent} cannot be used ({error.strerror or error}); "
+            "set AI_LAB_CACHE to a folder that can be written"
+        ) from error
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() == VOCABULARY_SHA256
+
+
+def _download(folder: Path) -> Path:
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
+    command = [
+        sys.executable,
+        *("-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"),
+        *("--no-deps", "--only-binary", ":all:", "--require-hashes"),
+        *("--requirement", str(wanted), "--dest", str(folder)),
+    ]
+    try:
+        run = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_DOWNLOAD_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise VocabularyError(_advice(f"pip did not end in {_DOWNLOAD_SECONDS} s")) from error
+    wheels = list(folder.glob("*.whl"))
+    if run.returncode or not wheels:
+        raise VocabularyError(_advice(f"pip failed: {_last_line(run.stderr)}"))
+    return wheels[0]
+
+
+def _extract(wheel: Path, folder: Path) -> Path:
+    fresh = folder / VOCABULARY_NAME
+    with zipfile.ZipFile(wheel) as archive:
+        fresh.write_bytes(archive.read(_MEMBER))
+    if not _is_whole(fresh):
+        raise VocabularyError(_advice(f"{_MEMBER} in {_WHEEL} has another sha256"))
+    return fresh
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    # An index's address may carry a password.
+    return re.sub(r"//[^/@\s]+@", "//***@", lines[-1].strip()) if lines else "it said nothing"
+
+
+def _advice(reason: str) -> str:
+    return (
+        f"OneAPI's token vocabulary cannot be had from {_WHEEL}: {reason}; check that pip reaches "
+        f"a package index, or put cl100k_base (sha256 {VOCABULARY_SHA256}) there by hand as "
+        f"{cache_folder() / VOCABULARY_NAME}"
+    )
