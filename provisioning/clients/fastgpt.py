@@ -1,8 +1,8 @@
 """Client of FastGPT v4.8.8: root's session, and the visitor's side of a share link.
 
 Every answer but a chat's is `{"code", "statusText", "message", "data"}`; `code` alone counts, the
-HTTP status does not, and a missing object is not a 404 (`facts/fastgpt.md §0, §10`). That something is
-gone is therefore concluded from FastGPT's own lists.
+HTTP status does not, and a missing object is not a 404 (`facts/fastgpt.md §0, §10`). That something
+is gone is therefore concluded from FastGPT's own lists.
 """
 
 from __future__ import annotations

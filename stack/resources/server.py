@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 
 import pulumi
-from pulumi.dynamic import Resource
+from pulumi.dynamic import CheckFailure, CheckResult, Resource
 
-from stack.resources.base import LabProvider
+from provisioning.tunnel import scan_host_key
+from stack.resources.base import LabProvider, Props, plain, say, unknown
+
+FIRST_CONTACT_SECONDS = 600.0
+SHORTEST_LEASE = timedelta(minutes=35)
+RENEW_BELOW = timedelta(minutes=40)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ServerHostKeyProvider(LabProvider):
     """Reads the SSH host key at the first contact."""
+
+    reach = frozenset({"host", "port"})
+    identity = frozenset({"instance_id"})
+
+    # A class attribute, so that a test can put another one in its place.
+    scan = staticmethod(scan_host_key)
+
+    def make(self, props: Props) -> tuple[str, Props]:
+        """Wait for the SSH server, ten minutes at the most, and take its key down."""
+        host, port = str(props["host"]), int(props["port"])
+        key = self.scan(
+            host, port, FIRST_CONTACT_SECONDS, clock=self.clock, progress=say(f"ssh {host}")
+        )
+        return f"{host}:{port}", {**props, "host_key": key}
 
 
 class ServerHostKey(Resource, module="lab", name="ServerHostKey"):
@@ -45,6 +66,54 @@ class ServerHostKey(Resource, module="lab", name="ServerHostKey"):
 
 class LeaseProvider(LabProvider):
     """Computes when the server ends, once."""
+
+    def make(self, props: Props) -> tuple[str, Props]:
+        """Start the lease now."""
+        return "lease", self._from_now(props)
+
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        """Other hours count from the original start; a lease that ends too soon starts anew."""
+        if "hours" in changed and olds.get("started_at"):
+            started = read_time(olds["started_at"])
+            ends = lease_end(started, float(news["hours"]), started)
+            if not ends or read_time(ends) - self.clock.now() >= RENEW_BELOW:
+                return {**news, "started_at": olds["started_at"], "ends": ends}
+        return self._from_now(news)
+
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        """Time itself: whether the lease has ended, or is about to."""
+        ends = olds.get("ends")
+        if not ends or not float(olds.get("hours") or 0):
+            return frozenset()
+        left = read_time(ends) - self.clock.now()
+        return frozenset({"ends"}) if left < RENEW_BELOW else frozenset()
+
+    def _from_now(self, props: Props) -> Props:
+        now = self.clock.now()
+        ends = lease_end(now, float(props["hours"]), now)
+        return {**props, "started_at": now.strftime(_TIME), "ends": ends}
+
+
+def lease_end(start: datetime, hours: float, now: datetime) -> str:
+    """When a lease of `hours` from `start` ends, `yyyy-MM-ddTHH:mm:00Z`; "" for 0 hours.
+
+    At least 35 minutes after `now`: the cloud refuses less than 30 (`facts/alicloud.md §8`). Never at
+    a minute ending in 0: the provider would then mistake some later times for the same and not send
+    them.
+    """
+    if hours <= 0:
+        return ""
+    end = max(start + timedelta(hours=hours), now + SHORTEST_LEASE)
+    if end.second or end.microsecond:
+        end = end.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    if end.minute % 10 == 0:
+        end += timedelta(minutes=1)
+    return end.astimezone(timezone.utc).strftime(_TIME)
+
+
+def read_time(text: str) -> datetime:
+    """The moment that `yyyy-MM-ddTHH:mm:ssZ` names."""
+    return datetime.strptime(text, _TIME).replace(tzinfo=timezone.utc)
 
 
 class Lease(Resource, module="lab", name="Lease"):
@@ -80,6 +149,38 @@ class Lease(Resource, module="lab", name="Lease"):
 
 class ServerChoiceProvider(LabProvider):
     """Chooses zone and image, once."""
+
+    ignored = frozenset({"zones", "images", "wanted"})
+
+    def check(self, _olds: Props, news: Props) -> CheckResult:
+        """Refuse, at preview already, to choose where nothing is on offer."""
+        known = plain(news)
+        chosen = bool(_olds) and plain(_olds).get("generation") == known.get("generation")
+        failures = [] if chosen else list(_nothing_on_offer(known))
+        return CheckResult(news, failures)
+
+    def make(self, props: Props) -> tuple[str, Props]:
+        """Take the first of what is on offer."""
+        return "choice", _chosen(props)
+
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        """Another generation: choose anew."""
+        return _chosen(news)
+
+
+def _nothing_on_offer(news: Props) -> Iterator[CheckFailure]:
+    wanted = news.get("wanted")
+    for name, what in (("zones", "no zone has it in stock"), ("images", "no image fits it")):
+        if not unknown(news.get(name)) and not news.get(name):
+            yield CheckFailure(
+                name,
+                f"{wanted}: {what}. Try again later, or another region, zone or instance type; "
+                "spot and pay-as-you-go have separate stock",
+            )
+
+
+def _chosen(props: Props) -> Props:
+    return {**props, "zone": props["zones"][0], "image": props["images"][0]}
 
 
 class ServerChoice(Resource, module="lab", name="ServerChoice"):
