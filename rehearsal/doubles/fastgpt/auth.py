@@ -1,0 +1,281 @@
+"""Who calls: login, sessions, API keys (facts/fastgpt.md §1, §3, §4)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import string
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rehearsal.doubles.database_client import Database, DatabaseError
+from rehearsal.doubles.fastgpt.call import Call
+from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
+from rehearsal.doubles.fastgpt.store import Document, checked_id, find, insert, object_id, put_all
+
+if TYPE_CHECKING:
+    from rehearsal.doubles.fastgpt.boot import Service
+
+SESSION_SECONDS = 7 * 24 * 3600
+COOKIE = "fastgpt_token"
+KEYS_PER_APP = 10
+ROOT_ATTEMPTS = 3
+ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A caller: whose data it may touch, and for an app key which app it may chat with."""
+
+    user_id: str
+    team_id: str
+    tmb_id: str
+    app_id: str | None = None
+    by_key: bool = False
+
+
+def hash_str(text: str) -> str:
+    """What is stored of a password that the browser has hashed once already."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def init_root_user(mongo: Database, password: str) -> None:
+    """Create `root` or overwrite its password; on every start.
+
+    Raises:
+        DatabaseError: three times over, for instance because transactions need a replica set.
+    """
+    for attempt in range(1, ROOT_ATTEMPTS + 1):
+        try:
+            _write_root(mongo, password)
+        except DatabaseError as error:
+            print("init root user error", error, flush=True)
+            if attempt == ROOT_ATTEMPTS:
+                raise
+        else:
+            # The real one prints it too: facts/fastgpt.md §1.5.
+            print("root user init:", {"username": "root", "password": password}, flush=True)
+            return
+
+
+def _write_root(mongo: Database, password: str) -> None:
+    stored = hash_str(hash_str(password))
+    root = next(iter(find(mongo, "users", username="root")), None)
+    if root is None:
+        root = {"_id": object_id(), "username": "root", "status": "active", "avatar": ""}
+    writes = put_all("users", [{**root, "password": stored}])
+    if not find(mongo, "team_members", userId=root["_id"]):
+        team = {"_id": object_id(), "name": "My Team", "ownerId": root["_id"]}
+        member = {"_id": object_id(), "teamId": team["_id"], "userId": root["_id"]}
+        writes += put_all("teams", [team])
+        writes += put_all("team_members", [{**member, "name": "Owner", "role": "owner"}])
+    mongo.transaction(writes)
+
+
+# Sessions
+
+
+def login(service: Service, call: Call) -> tuple[Document, str]:
+    """POST /api/support/user/account/loginByPassword: the answer's data and the session token."""
+    username, password = call.body.get("username"), call.body.get("password")
+    if not username or not password:
+        raise Problem("缺少参数")
+    user = next(iter(find(service.mongo, "users", username=username)), None)
+    if user is None:
+        raise Problem("用户未注册")
+    if user.get("status") == "forbidden":
+        raise Problem("账号已停用，无法登录")
+    if user["password"] != hash_str(str(password)):
+        raise Problem("密码错误")
+    shown = _user(service, user)
+    claims = {
+        "userId": user["_id"],
+        "teamId": shown["team"]["teamId"],
+        "tmbId": shown["team"]["tmbId"],
+        "exp": int(time.time()) + SESSION_SECONDS,
+    }
+    token = sign(claims, service.environment.token_key)
+    return {"user": shown, "token": token}, token
+
+
+def token_login(service: Service, call: Call) -> Document:
+    """GET /api/support/user/account/tokenLogin: the user of this session."""
+    identity = session(service, call)
+    user = service.mongo.get("users", identity.user_id)
+    if user is None:
+        raise known("unAuthorization")
+    return _user(service, user)
+
+
+def _user(service: Service, user: Document) -> Document:
+    member = find(service.mongo, "team_members", userId=user["_id"])[0]
+    team = service.mongo.get("teams", member["teamId"])
+    return {
+        "_id": user["_id"],
+        "username": user["username"],
+        "avatar": user["avatar"],
+        "timezone": "Asia/Shanghai",
+        "promotionRate": 0,
+        "team": {
+            "userId": user["_id"],
+            "teamId": member["teamId"],
+            "teamName": team["name"],
+            "tmbId": member["_id"],
+            "memberName": member["name"],
+            "role": member["role"],
+            "status": "active",
+            "permission": {"value": 4294967295, "isOwner": True},
+        },
+    }
+
+
+def sign(claims: Document, key: str) -> str:
+    """A JWT over `claims`, HS256."""
+    head = _segment({"alg": "HS256", "typ": "JWT"}) + "." + _segment(claims)
+    return head + "." + _base64url(hmac.digest(key.encode(), head.encode(), "sha256"))
+
+
+def verify(token: str, key: str) -> Document:
+    """The claims of a JWT.
+
+    Raises:
+        Problem: a wrong signature, an expired or malformed token (403 in the body).
+    """
+    head, _, signature = token.rpartition(".")
+    expected = _base64url(hmac.digest(key.encode(), head.encode(), "sha256"))
+    if not head or not hmac.compare_digest(expected.encode(), signature.encode()):
+        raise known("unAuthorization")
+    try:
+        payload = head.split(".")[1]
+        claims: Document = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, IndexError) as error:
+        raise known("unAuthorization") from error
+    if claims.get("exp", 0) < time.time():
+        raise known("unAuthorization")
+    return claims
+
+
+def _segment(value: Document) -> str:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def session(service: Service, call: Call) -> Identity:
+    """The caller of an endpoint that takes a session only; the header wins over the cookie."""
+    token = call.headers.get("token") or call.cookies.get(COOKIE)
+    if not token:
+        raise known("unAuthorization")
+    claims = verify(token, service.environment.token_key)
+    try:
+        return Identity(claims["userId"], claims["teamId"], claims["tmbId"])
+    except KeyError as error:
+        raise known("unAuthorization") from error
+
+
+def session_or_key(service: Service, call: Call) -> Identity:
+    """The caller of an endpoint that takes both; an Authorization header is tried first."""
+    if call.headers.get("authorization"):
+        return api_key(service, call)
+    return session(service, call)
+
+
+def root_key(service: Service, call: Call) -> None:
+    """Let a maintenance call pass: `rootkey` names nobody, so it owns no data."""
+    given = call.headers.get("rootkey", "")
+    wanted = service.environment.root_key
+    if not wanted or not secrets.compare_digest(given.encode(), wanted.encode()):
+        raise known("unAuthorization")
+
+
+# API keys
+
+
+def api_key(service: Service, call: Call) -> Identity:
+    """The owner of the bearer key.
+
+    The bearer is split on `-`: two parts are a key, three a key and an app id, others are none.
+    """
+    bearer = call.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    parts = bearer.split("-")
+    if len(parts) not in (2, 3):
+        raise known("unAuthApiKey")
+    found = next(iter(find(service.mongo, "openapis", apiKey="-".join(parts[:2]))), None)
+    if found is None:
+        raise known("unAuthApiKey")
+    app_id = found.get("appId") or (parts[2] if len(parts) == 3 else None)
+    user_id = service.mongo.get("team_members", found["tmbId"])["userId"]
+    return Identity(user_id, found["teamId"], found["tmbId"], app_id, by_key=True)
+
+
+def create_key(service: Service, call: Call) -> str:
+    """POST /api/support/openapi/create: the whole key, for the only time."""
+    identity = session(service, call)
+    app_id = call.body.get("appId")
+    if app_id is not None and service.mongo.get("apps", checked_id(app_id, "apps")) is None:
+        raise known("appUnExist")
+    existing = find(service.mongo, "openapis", tmbId=identity.tmb_id, appId=app_id)
+    if len(existing) >= KEYS_PER_APP:
+        raise Problem("最多 10 组 API 秘钥")
+    prefix = service.config.system_env.get("openapiPrefix") or "fastgpt"
+    length = 52 + secrets.randbelow(14)
+    key = f"{prefix}-{''.join(secrets.choice(ALPHABET) for _ in range(length))}"
+    limit = call.body.get("limit") or {}
+    kept = {
+        "teamId": identity.team_id,
+        "tmbId": identity.tmb_id,
+        "appId": app_id,
+        "name": call.body.get("name") or "Api Key",
+        "apiKey": key,
+        "limit": {"maxUsagePoints": -1, **limit},
+        "usagePoints": 0,
+        "createTime": now(),
+    }
+    insert(service.mongo, "openapis", kept)
+    return key
+
+
+def list_keys(service: Service, call: Call) -> list[Document]:
+    """GET /api/support/openapi/list[?appId=]: masked keys."""
+    identity = session(service, call)
+    keys = find(
+        service.mongo, "openapis", tmbId=identity.tmb_id, appId=call.query.get("appId") or None
+    )
+    return [{**key, "apiKey": "******" + key["apiKey"][-4:]} for key in reversed(keys)]
+
+
+def update_key(service: Service, call: Call) -> None:
+    """PUT /api/support/openapi/update {_id, name, limit}."""
+    session(service, call)
+    key = service.mongo.get("openapis", checked_id(call.body.get("_id"), "openapis"))
+    if key is None:
+        raise known("openapiUnExist")
+    changed = {name: call.body[name] for name in ("name", "limit") if name in call.body}
+    service.mongo.put("openapis", key["_id"], {**key, **changed})
+
+
+def delete_key(service: Service, call: Call) -> None:
+    """DELETE /api/support/openapi/delete?id=."""
+    session(service, call)
+    key = service.mongo.get("openapis", checked_id(call.query.get("id"), "openapis"))
+    if key is None:
+        raise known("openapiUnExist")
+    service.mongo.delete("openapis", key["_id"])
+
+
+def now() -> str:
+    """This moment as MongoDB's JSON has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + ".000Z"
+
+
+def owned(document: Json, identity: Identity, problem: str) -> Document:
+    """`document`, if it is there and the caller's team's."""
+    if not isinstance(document, dict) or document.get("teamId") != identity.team_id:
+        raise known(problem)
+    return document

@@ -1,0 +1,196 @@
+"""The queue that turns chunks into vectors (facts/fastgpt.md §4, "Is indexing finished?").
+
+It has no error state: a chunk that failed stays, locked for a minute, or for good when the upstream
+called it invalid. `REHEARSAL_RETRY_SECONDS` stands for that minute.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from rehearsal.doubles.database_client import Database, DatabaseError
+from rehearsal.doubles.fastgpt.chunks import split
+from rehearsal.doubles.fastgpt.envelope import Json, Problem
+from rehearsal.doubles.fastgpt.store import Document, find, insert, object_id
+from rehearsal.doubles.fastgpt.upstream import UpstreamError
+
+if TYPE_CHECKING:
+    from rehearsal.doubles.fastgpt.boot import Service
+
+FOR_GOOD = "2998-01-01"
+DEFAULT_PROCESSES = 10
+MOST_THREADS = 4
+CRON_SECONDS = 60.0
+QA_PROMPT = (
+    "<Context></Context> 标记中是一段文本，学习和分析它，并整理学习成果：\n"
+    "- 提出问题并给出每个问题的答案。\n"
+    "- 答案需详细完整，尽可能保留原文描述。\n"
+    "- 返回多个问题和答案，格式为：\nQ1: 问题。\nA1: 答案。\nQ2:\nA2:"
+)
+_QA = re.compile(r"Q\d+[:：](.*?)A\d+[:：](.*?)(?=\s*Q\d+[:：]|\Z)", re.S)
+
+
+class TrainingQueue:
+    """Worker threads over the `trainings` collection, one kind per mode."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._woken = threading.Condition()
+        self._claiming = threading.Lock()
+        self._held: set[str] = set()
+
+    def start(self) -> None:
+        """Begin to work: `vectorMaxProcess` chunks at a time, `qaMaxProcess` questions."""
+        system = self._service.config.system_env
+        for mode, setting in (("chunk", "vectorMaxProcess"), ("qa", "qaMaxProcess")):
+            for _ in range(min(int(system.get(setting) or DEFAULT_PROCESSES), MOST_THREADS)):
+                threading.Thread(target=self._work, args=(mode,), daemon=True).start()
+
+    def wake(self) -> None:
+        """Look for work now instead of at the next minute."""
+        with self._woken:
+            self._woken.notify_all()
+
+    def _work(self, mode: str) -> None:
+        while True:
+            try:
+                task = self._claim(mode)
+                if task is None:
+                    self._wait(mode)
+                else:
+                    self._do(task)
+            except DatabaseError as error:
+                print("[Queue] Error", error, flush=True)
+                self._pause(self._service.environment.retry_seconds)
+
+    def _wait(self, mode: str) -> None:
+        locked = find(self._service.mongo, "trainings", mode=mode)
+        due = [task["lockTime"] for task in locked if task["lockTime"] != FOR_GOOD]
+        soonest = min(due, default=time.time() + CRON_SECONDS)
+        self._pause(max(0.05, soonest + self._service.environment.retry_seconds - time.time()))
+
+    def _pause(self, seconds: float) -> None:
+        with self._woken:
+            self._woken.wait(min(seconds, CRON_SECONDS))
+
+    def _claim(self, mode: str) -> Document | None:
+        """A task that nobody holds; it is locked from now on."""
+        mongo = self._service.mongo
+        free_before = time.time() - self._service.environment.retry_seconds
+        with self._claiming:
+            for task in find(mongo, "trainings", mode=mode):
+                if task["_id"] in self._held or task["lockTime"] == FOR_GOOD:
+                    continue
+                if task["lockTime"] <= free_before:
+                    self._held.add(task["_id"])
+                    claimed = {**task, "lockTime": time.time()}
+                    mongo.put("trainings", task["_id"], claimed)
+                    return claimed
+        return None
+
+    def _do(self, task: Document) -> None:
+        label = "QA" if task["mode"] == "qa" else "Vector"
+        try:
+            if task["mode"] == "qa":
+                self._make_questions(task)
+            else:
+                self._make_vectors(task)
+        except UpstreamError as error:
+            print(f"[{label} Queue] Error", error, flush=True)
+            self._keep(task, for_good=_is_invalid(error))
+        except Problem as error:
+            print(f"[{label} Queue] Error", error.message, flush=True)
+            self._keep(task, for_good=False)
+        finally:
+            with self._claiming:
+                self._held.discard(task["_id"])
+
+    def _keep(self, task: Document, *, for_good: bool) -> None:
+        mongo = self._service.mongo
+        with self._claiming:
+            if mongo.get("trainings", task["_id"]) is not None:
+                lock = FOR_GOOD if for_good else time.time()
+                mongo.put("trainings", task["_id"], {**task, "lockTime": lock})
+
+    def _make_vectors(self, task: Document) -> None:
+        service = self._service
+        model = service.config.vector(task["model"])
+        data = service.mongo.get("dataset_datas", task["dataId"]) if task.get("dataId") else None
+        texts = index_texts(task["q"], task.get("a", ""), task.get("indexes"))
+        vectors = [service.upstream.embedding(model, text, storing=True) for text in texts]
+        if not self._still_wanted(task):
+            return
+        fresh = _new_data(task) if data is None else data
+        write_data(service.mongo, service.vectors, fresh, texts, vectors)
+        service.mongo.delete("trainings", task["_id"])
+
+    def _make_questions(self, task: Document) -> None:
+        service = self._service
+        model = service.config.llm(task["model"])
+        prompt = task.get("prompt") or QA_PROMPT
+        content = f"{prompt}\n<Context>\n{task['q']}\n</Context>"
+        answer = service.upstream.chat(
+            {
+                **(model.get("defaultConfig") or {}),
+                "model": model.get("model"),
+                "temperature": 0.3,
+                "messages": [{"role": "user", "content": content}],
+            }
+        )
+        pairs = [(q.strip(), a.strip()) for q, a in _QA.findall(answer)]
+        if not pairs:
+            # The real one falls back to the text's own chunks when it cannot read the answer.
+            pairs = [(chunk, "") for chunk in split(task["q"], 512)]
+        if not self._still_wanted(task):
+            return
+        dataset = service.mongo.get("datasets", task["datasetId"])
+        for number, (question, answered) in enumerate(pairs):
+            piece = {"q": question, "a": answered, "mode": "chunk", "lockTime": 0}
+            piece |= {"chunkIndex": number, "model": dataset["vectorModel"], "_id": object_id()}
+            insert(service.mongo, "trainings", {**task, **piece})
+        service.mongo.delete("trainings", task["_id"])
+        self.wake()
+
+    def _still_wanted(self, task: Document) -> bool:
+        """Whether the collection was not deleted meanwhile."""
+        mongo = self._service.mongo
+        return mongo.get("dataset_collections", task["collectionId"]) is not None
+
+
+def index_texts(q: str, a: str, indexes: Json = None) -> list[str]:
+    """The texts to embed for one piece of data: its own, then those the caller added."""
+    added = [item["text"] for item in indexes or [] if not item.get("defaultIndex")]
+    return [q if not a else f"{q}\n{a}", *added]
+
+
+def write_data(
+    mongo: Database, pg: Database, data: Document, texts: list[str], vectors: list[list[float]]
+) -> None:
+    """Keep one piece of data and its vectors; those it had before go."""
+    for index in data["indexes"]:
+        pg.delete("modeldata", index["dataId"])
+    indexes = []
+    for number, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
+        row = {"vector": vector, "team_id": data["teamId"], "dataset_id": data["datasetId"]}
+        row["collection_id"] = data["collectionId"]
+        kept = insert(pg, "modeldata", row)
+        indexes.append({"defaultIndex": number == 0, "text": text, "dataId": kept["_id"]})
+    mongo.put("dataset_datas", data["_id"], {**data, "indexes": indexes, "rebuilding": False})
+
+
+def _new_data(task: Document) -> Document:
+    names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "chunkIndex")
+    kept = {name: task[name] for name in names}
+    return {"_id": object_id(), **kept, "a": task.get("a", ""), "indexes": [], "rebuilding": False}
+
+
+def _is_invalid(error: UpstreamError) -> bool:
+    """What the real queue never tries again (`checkInvalidChunkAndLock`)."""
+    return (
+        error.type == "invalid_request_error"
+        or error.code == 500
+        or error.message == "invalid message format"
+    )

@@ -1,0 +1,129 @@
+"""OneAPI and the reranker, over HTTP, with the container's own key (facts/fastgpt.md §1, §2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from rehearsal.doubles.fastgpt.envelope import Json
+
+DIMENSIONS = 1536
+TIMEOUT = httpx.Timeout(480.0, connect=10.0)
+RERANK_SECONDS = 30.0
+
+
+class UpstreamError(Exception):
+    """An answer that is an error; the text is what the OpenAI client makes of it."""
+
+    def __init__(self, message: str, type_: str = "", code: Json = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.type = type_
+        self.code = code
+
+
+class Upstream:
+    """The OpenAI protocol at `base_url`, to which paths are only appended: it must end in /v1."""
+
+    def __init__(self, base_url: str, key: str) -> None:
+        self._base_url = base_url
+        self._headers = {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(timeout=TIMEOUT, trust_env=False)
+
+    def embedding(self, model: dict[str, Any], text: str, *, storing: bool) -> list[float]:
+        """The vector of one text, padded with zeros or cut to 1536 numbers.
+
+        Raises:
+            UpstreamError: refused, unreachable, or no embedding in the answer.
+        """
+        extra = model.get("dbConfig" if storing else "queryConfig") or {}
+        body = {**(model.get("defaultConfig") or {}), **extra}
+        body |= {"model": model.get("model"), "input": [text]}
+        answer = self._post("/embeddings", body)
+        try:
+            vector = [float(value) for value in answer["data"][0]["embedding"]]
+        except (KeyError, IndexError, TypeError) as error:
+            raise UpstreamError("Embedding API Error") from error
+        if len(vector) > DIMENSIONS:
+            print(f"The current vector dimension is {len(vector)}; cut to {DIMENSIONS}", flush=True)
+        return (vector + [0.0] * DIMENSIONS)[:DIMENSIONS]
+
+    def chat(self, body: dict[str, Any]) -> str:
+        """A whole answer.
+
+        Raises:
+            UpstreamError: refused, unreachable, or no message in the answer.
+        """
+        answer = self._post("/chat/completions", {**body, "stream": False})
+        try:
+            return answer["choices"][0]["message"].get("content") or ""
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise UpstreamError("core.chat.Chat API is error or undefined") from error
+
+    def chat_stream(self, body: dict[str, Any]) -> Iterator[str]:
+        """The answer piece by piece; raises as `chat` does."""
+        url = self._base_url + "/chat/completions"
+        try:
+            with self._http.stream(
+                "POST", url, json={**body, "stream": True}, headers=self._headers
+            ) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refused(answer)
+                yield from _deltas(answer.iter_lines())
+        except httpx.HTTPError as error:
+            raise UpstreamError("Connection error.") from error
+
+    def rerank(
+        self, model: dict[str, Any], query: str, documents: list[str]
+    ) -> list[tuple[int, float]]:
+        """Index and relevance of the documents, asked from the reranker directly, not from OneAPI.
+
+        Raises:
+            UpstreamError: no address, refused, or an answer of another shape.
+        """
+        headers = {"Authorization": f"Bearer {model.get('requestAuth')}"}
+        body = {"model": model.get("model"), "query": query, "documents": documents}
+        try:
+            answer = self._http.post(
+                str(model.get("requestUrl")), json=body, headers=headers, timeout=RERANK_SECONDS
+            )
+            answer.raise_for_status()
+            return [(row["index"], row["relevance_score"]) for row in answer.json()["results"]]
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+            raise UpstreamError(f"rerank error: {error}") from error
+
+    def _post(self, path: str, body: dict[str, Any]) -> Json:
+        try:
+            answer = self._http.post(self._base_url + path, json=body, headers=self._headers)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise UpstreamError("Connection error.") from error
+        if answer.is_error:
+            raise _refused(answer)
+        try:
+            return answer.json()
+        except ValueError:
+            return answer.text
+
+
+def _deltas(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        if not line.startswith("data:") or line[5:].strip() == "[DONE]":
+            continue
+        choices = json.loads(line[5:]).get("choices") or []
+        content = (choices[0].get("delta") or {}).get("content") if choices else None
+        if content:
+            yield content
+
+
+def _refused(answer: httpx.Response) -> UpstreamError:
+    try:
+        error = answer.json()["error"]
+        return UpstreamError(
+            f"{answer.status_code} {error.get('message')}", error.get("type", ""), error.get("code")
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return UpstreamError(f"{answer.status_code} status code (no body)")

@@ -1,0 +1,314 @@
+"""Runs a published graph (facts/fastgpt.md §5, §7).
+
+A node runs when all that lead to it have run. An input whose value is `[node id, output id]` is a
+reference; one that points nowhere is `undefined` (here None), and no error by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rehearsal.doubles.fastgpt.chunks import count_tokens
+from rehearsal.doubles.fastgpt.config import Model
+from rehearsal.doubles.fastgpt.envelope import Json, Problem
+from rehearsal.doubles.fastgpt.search import EMBEDDING, Query, as_number, search
+from rehearsal.doubles.fastgpt.store import Document
+
+if TYPE_CHECKING:
+    from rehearsal.doubles.fastgpt.boot import Service
+
+QUOTE_TEMPLATE = "{{q}}\n{{a}}"
+QUOTE_PROMPT = (
+    "使用 <Data></Data> 标记中的内容作为你的知识:\n\n<Data>\n{{quote}}\n</Data>\n\n"
+    "回答要求：\n- 不清楚答案时，请说明。\n- 不要提到 <Data></Data>。\n"
+    "- 与 <Data></Data> 中的内容保持一致。\n- 使用与问题相同的语言。\n\n"
+    '问题:"""{{question}}"""'
+)
+BETWEEN_QUOTES = "\n------\n"
+BETWEEN_SYSTEM_PROMPTS = "\n\n===---===---===\n\n"
+ENTRIES = ("workflowStart", "userGuide")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to tell a streaming caller: `flowNodeStatus` or `answer`."""
+
+    name: str
+    data: Any
+
+
+@dataclass
+class Run:
+    """One question on its way through a graph; `histories` are earlier OpenAI messages."""
+
+    service: Service
+    nodes: dict[str, Document]
+    edges: list[Document]
+    question: str
+    histories: list[Document]
+    variables: Document
+    stream: bool
+    outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
+    responses: list[Document] = field(default_factory=list)
+    answer: str = ""
+
+
+Steps = Generator[Event, None, Document | None]
+
+
+def execute(run: Run) -> Generator[Event, None, None]:
+    """Run the graph; `run.responses` and `run.answer` hold what came of it.
+
+    Raises:
+        Problem, UpstreamError: a node failed, and with it the whole run.
+    """
+    waiting = [node for node in run.nodes.values() if node.get("flowNodeType") in ENTRIES]
+    finished: set[str] = set()
+    while waiting:
+        node = waiting.pop(0)
+        yield from _node(run, node)
+        finished.add(node["nodeId"])
+        waiting += [
+            target
+            for target in _targets(run, node)
+            if target["nodeId"] not in finished and target not in waiting
+            if _sources(run, target) <= finished
+        ]
+
+
+def _targets(run: Run, node: Document) -> list[Document]:
+    ids = [edge.get("target") for edge in run.edges if edge.get("source") == node["nodeId"]]
+    return [run.nodes[id_] for id_ in dict.fromkeys(ids) if id_ in run.nodes]
+
+
+def _sources(run: Run, node: Document) -> set[str]:
+    sources = {edge["source"] for edge in run.edges if edge.get("target") == node["nodeId"]}
+    return sources & set(run.nodes)
+
+
+def _node(run: Run, node: Document) -> Generator[Event, None, None]:
+    if node.get("showStatus"):
+        yield Event("flowNodeStatus", {"status": "running", "name": node.get("name") or ""})
+    work = {"workflowStart": _start, "datasetSearchNode": _dataset_search, "chatNode": _chat}.get(
+        str(node.get("flowNodeType"))
+    )
+    if work is None:
+        return
+    began = time.monotonic()
+    response = yield from work(run, node, _inputs(run, node))
+    if response is not None:
+        run.responses.append(
+            {
+                "nodeId": node["nodeId"],
+                "moduleName": node.get("name") or "",
+                "moduleType": node["flowNodeType"],
+                "runningTime": round(time.monotonic() - began, 2),
+                **response,
+            }
+        )
+
+
+def _inputs(run: Run, node: Document) -> Document:
+    return {
+        item["key"]: _filled(run, _value(run, item.get("value")))
+        for item in node.get("inputs") or []
+    }
+
+
+def _value(run: Run, value: Json) -> Json:
+    if not (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    ):
+        return value
+    return run.outputs.get((value[0], value[1]))
+
+
+def _filled(run: Run, value: Json) -> Json:
+    """Texts name the chat's variables as `{{name}}`."""
+    if isinstance(value, str):
+        for name, filling in run.variables.items():
+            value = value.replace("{{" + name + "}}", str(filling))
+    return value
+
+
+def _start(run: Run, node: Document, inputs: Document) -> Steps:
+    run.outputs[node["nodeId"], "userChatInput"] = run.question
+    return {"totalPoints": 0}
+    yield  # a generator, as its like
+
+
+def _dataset_search(run: Run, node: Document, inputs: Document) -> Steps:
+    datasets, asked = inputs.get("datasets"), inputs.get("userChatInput")
+    if not isinstance(datasets, list):
+        raise Problem("Quote type error")
+    if not datasets:
+        raise Problem("core.chat.error.Select dataset empty")
+    if not asked:
+        raise Problem("core.chat.error.User input empty")
+    # Which way fix2 has is not settled (§5); this one goes wrong without `vectorModel`.
+    vector_model = (datasets[0].get("vectorModel") or {}).get("model")
+    result = search(
+        run.service,
+        Query(
+            text=str(asked),
+            dataset_ids=tuple(str(item.get("datasetId")) for item in datasets),
+            vector_model=vector_model,
+            similarity=as_number(inputs.get("similarity"), 0.4),
+            limit=as_number(inputs.get("limit"), 1500),
+            mode=inputs.get("searchMode") or EMBEDDING,
+            rerank=bool(inputs.get("usingReRank")),
+            extension=bool(inputs.get("datasetSearchUsingExtensionQuery")),
+            extension_model=inputs.get("datasetSearchExtensionModel"),
+            extension_background=inputs.get("datasetSearchExtensionBg") or "",
+            history="\n".join(f"{item['role']}: {item['content']}" for item in run.histories),
+        ),
+    )
+    run.outputs[node["nodeId"], "quoteQA"] = result.items
+    response = {
+        "totalPoints": 0,
+        "query": "\n".join([str(asked), *result.extended]),
+        "model": run.service.config.vector(vector_model).get("name"),
+        "tokens": count_tokens(str(asked)),
+        "similarity": result.similarity,
+        "limit": result.limit,
+        "searchMode": result.mode,
+        "searchUsingReRank": result.reranked,
+        "quoteList": result.items,
+    }
+    if result.extended:
+        response["extensionResult"] = "\n".join(result.extended)
+    return response
+    yield  # a generator, as its like
+
+
+def _chat(run: Run, node: Document, inputs: Document) -> Steps:
+    asked = inputs.get("userChatInput")
+    if not asked:
+        raise Problem("Question is empty")
+    model = run.service.config.llm(inputs.get("model"))
+    quotes = _quotes_within(inputs.get("quoteQA"), model)
+    messages = _messages(run, inputs, model, str(asked), quotes)
+    tokens = sum(count_tokens(str(message["content"])) for message in messages)
+    body = {
+        **(model.get("defaultConfig") or {}),
+        "model": model.get("model"),
+        "temperature": _temperature(model, inputs.get("temperature")),
+        "max_tokens": _most_tokens(model, inputs.get("maxToken"), tokens),
+        "messages": messages,
+    }
+    shown = inputs.get("isResponseAnswerText", True) is not False
+    answer = ""
+    if run.stream:
+        for piece in run.service.upstream.chat_stream(body):
+            answer += piece
+            if shown:
+                yield Event("answer", piece)
+    else:
+        answer = run.service.upstream.chat(body)
+    if not answer:
+        raise Problem("core.chat.Chat API is error or undefined")
+    run.outputs[node["nodeId"], "answerText"] = answer
+    if shown:
+        run.answer += answer
+    preview = [*messages[:-1], {"role": "user", "content": str(asked)}, _said(answer)]
+    run.outputs[node["nodeId"], "history"] = preview
+    return {
+        "totalPoints": 0,
+        "model": model.get("name"),
+        "tokens": tokens + count_tokens(answer),
+        "query": str(asked),
+        "maxToken": body["max_tokens"],
+        "quoteList": quotes,
+        "historyPreview": [
+            {"obj": _OBJ[item["role"]], "value": item["content"]} for item in preview
+        ],
+        "contextTotalLen": len(preview),
+    }
+
+
+_OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
+
+
+def _said(answer: str) -> Document:
+    return {"role": "assistant", "content": answer}
+
+
+def _quotes_within(quotes: Json, model: Model) -> list[Document]:
+    """As many quotes as the model's `quoteMaxToken` holds; undefined compares as no limit."""
+    kept: list[Document] = []
+    most = model.get("quoteMaxToken")
+    total = 0
+    for quote in quotes if isinstance(quotes, list) else []:
+        total += count_tokens(quote["q"] + quote["a"])
+        if kept and isinstance(most, int | float) and total > most:
+            break
+        kept.append(quote)
+    return kept
+
+
+def _messages(
+    run: Run, inputs: Document, model: Model, asked: str, quotes: list[Document]
+) -> list[Document]:
+    system = [model.get("defaultSystemChatPrompt"), inputs.get("systemPrompt")]
+    prompts = [str(prompt) for prompt in system if prompt]
+    messages: list[Document] = []
+    if prompts:
+        messages.append({"role": "system", "content": BETWEEN_SYSTEM_PROMPTS.join(prompts)})
+    messages += _history(inputs.get("history"), run.histories)
+    return [*messages, {"role": "user", "content": _quoted(inputs, asked, quotes)}]
+
+
+def _history(value: Json, histories: list[Document]) -> list[Document]:
+    """A number means that many rounds of the conversation; a list is the conversation itself."""
+    if isinstance(value, list):
+        return value
+    rounds = int(value) if isinstance(value, int | float) else 0
+    return histories[-2 * rounds :] if rounds else []
+
+
+def _quoted(inputs: Document, asked: str, quotes: list[Document]) -> str:
+    template = inputs.get("quoteTemplate") or QUOTE_TEMPLATE
+    text = BETWEEN_QUOTES.join(_quote_text(template, quote) for quote in quotes).strip()
+    if not text:
+        return asked
+    prompt = str(inputs.get("quotePrompt") or QUOTE_PROMPT)
+    return prompt.replace("{{question}}", asked).replace("{{quote}}", text)
+
+
+def _quote_text(template: str, quote: Document) -> str:
+    names = {"q": quote["q"], "a": quote["a"], "source": quote["sourceName"]}
+    names |= {"sourceId": quote["sourceId"], "index": str(quote["chunkIndex"] + 1)}
+    for name, value in names.items():
+        template = template.replace("{{" + name + "}}", value)
+    return template.strip()
+
+
+def _temperature(model: Model, value: Json) -> float | None:
+    """The node's 0..10 on the model's scale; NaN, which JSON writes as null, for undefined."""
+    highest = model.get("maxTemperature")
+    if not isinstance(highest, int | float) or not isinstance(value, int | float):
+        return None
+    return round(max(0.01, highest * value / 10), 2)
+
+
+def _most_tokens(model: Model, value: Json, used: int) -> float | None:
+    context = model.get("maxContext")
+    if not isinstance(context, int | float) or not isinstance(value, int | float):
+        return None
+    return max(1, min(value, context - used))
+
+
+def graph(version: Document) -> tuple[dict[str, Document], list[Document]]:
+    """The nodes of a version by id, and its edges.
+
+    Raises:
+        Problem: the nodes are not what a graph is made of.
+    """
+    nodes = version.get("nodes")
+    if not isinstance(nodes, list) or any("nodeId" not in node for node in nodes):
+        raise Problem(f"nodes.map is not a function: {json.dumps(nodes)[:80]}")
+    return {node["nodeId"]: node for node in nodes}, version.get("edges") or []
