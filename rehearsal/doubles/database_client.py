@@ -14,6 +14,7 @@ The protocol is one JSON object per line each way, over TCP or the Unix socket.
 | `{"op":"list","collection"}` | `{"ok":true,"items":{key: value}}` |
 | `{"op":"transaction","writes":[put and delete requests]}` | `{"ok":true}`: all of them, or none |
 | `{"op":"set_password","user","password","host"?,"database"?}` | `{"ok":true}` |
+| `{"op":"set_password","accounts":[{"user","password","host"?}, ...]}` | MySQL only: all, or none |
 | `{"op":"replset_initiate","config"?}`, `{"op":"replset_status"}` | MongoDB only |
 
 A refusal is `{"ok":false,"error":"<the real server's text>","code":<number>,"sqlstate":"<state>"}`;
@@ -27,7 +28,8 @@ import json
 import os
 import socket
 import threading
-from typing import Any, BinaryIO, TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from rehearsal import inside
 
@@ -67,7 +69,7 @@ class Connection:
         except OSError as error:
             raise DatabaseUnreachable(_unreachable_text(host, port, error)) from error
         self._socket.settimeout(timeout)
-        self._file: BinaryIO = self._socket.makefile("rwb")
+        self._file = self._socket.makefile("rwb")
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to `request`.
@@ -169,12 +171,12 @@ class Database:
         items: dict[str, Any] = self._ask({"op": "list", "collection": collection})["items"]
         return items
 
-    def transaction(self, writes: list[dict[str, Any]]) -> None:
+    def transaction(self, writes: Sequence[dict[str, Any]]) -> None:
         """All `writes` or none: `{"op":"put","collection","key","value"}`, `{"op":"delete",...}`.
 
         MongoDB refuses it outside a replica set (facts/fastgpt.md §9).
         """
-        self._ask({"op": "transaction", "writes": writes})
+        self._ask({"op": "transaction", "writes": [*writes]})
 
     def close(self) -> None:
         """Hang up; the next call connects anew."""

@@ -72,6 +72,11 @@ def _database(name: str) -> Write:
     return {"database": SYSTEM, "collection": "databases", "key": name, "value": {}}
 
 
+_NEEDS_CREATE_USER = (
+    "Access denied; you need (at least one of) the CREATE USER privilege(s) for this operation"
+)
+
+
 class MySql:
     """MySQL 8.0: users are name and host together, and `root` exists twice."""
 
@@ -129,19 +134,21 @@ class MySql:
             raise Refusal("No database selected", 1046, "3D000")
 
     def set_password(self, session: Session, request: Request) -> None:
-        user, host = request["user"], request.get("host", "%")
         users = self.store.collection(SYSTEM, "users")
-        if user != session.user and not session.grants["root"]:
-            text = (
-                "Access denied; you need (at least one of) the CREATE USER privilege(s) "
-                "for this operation"
-            )
-            raise Refusal(text, 1227, "42000")
-        kept = users.get(f"{user}@{host}")
-        if kept is None:
-            raise Refusal(f"Operation ALTER USER failed for '{user}'@'{host}'", 1396, "HY000")
-        changed = {**kept, "password": hashed(request["password"])}
-        self.store.write([_user(f"{user}@{host}", **changed)])
+        writes, missing = [], []
+        for account in request.get("accounts") or [request]:
+            user, host = account["user"], account.get("host", "%")
+            if user != session.user and not session.grants["root"]:
+                raise Refusal(_NEEDS_CREATE_USER, 1227, "42000")
+            kept = users.get(f"{user}@{host}")
+            if kept is None:
+                missing.append(f"'{user}'@'{host}'")
+            else:
+                changed = {**kept, "password": hashed(account["password"])}
+                writes.append(_user(f"{user}@{host}", **changed))
+        if missing:
+            raise Refusal(f"Operation ALTER USER failed for {','.join(missing)}", 1396, "HY000")
+        self.store.write(writes)
 
     def hello(self) -> dict[str, Any]:
         return {"kind": self.name, "writable": True}

@@ -47,6 +47,7 @@ class Container:
         monkeypatch.setenv("REHEARSAL_HOSTS", str(hosts))
         monkeypatch.setenv("REHEARSAL_ROOT", str(tree / "root"))
         monkeypatch.setenv("REHEARSAL_ADDRESS", f"127.88.{os.getpid() % 250}.9")
+        self.opened: list[Any] = []
         self.process: subprocess.Popen[str] | None = None
 
     def path(self, inner: str) -> Path:
@@ -84,7 +85,16 @@ class Container:
         return self.process.returncode
 
     def database(self, user: str, password: str, name: str, **options: Any) -> Database:
-        return Database(self.kind, self.kind, PORTS[self.kind], user, password, name, **options)
+        return self.at(self.kind, user, password, name, **options)
+
+    def at(self, host: str, user: str, password: str, name: str, **options: Any) -> Database:
+        port = PORTS[self.kind]
+        self.opened.append(Database(self.kind, host, port, user, password, name, **options))
+        return self.opened[-1]
+
+    def connection(self, host: str, port: int) -> Connection:
+        self.opened.append(Connection(host, port))
+        return self.opened[-1]
 
 
 @pytest.fixture
@@ -93,6 +103,8 @@ def container(
 ) -> Iterator[Container]:
     made = Container(request.param, tmp_path, monkeypatch)
     yield made
+    for opened in made.opened:
+        opened.close()
     if made.process is not None and made.process.poll() is None:
         made.stop(signal.SIGKILL)
 
@@ -122,7 +134,7 @@ def write_key(container: Container, mode: int = 0o400) -> None:
 def initiated(container: Container, host: str = "mongo:27017") -> Database:
     write_key(container)
     container.up(*REPLICA_SET, **MONGO)
-    admin = Connection("mongo", 27017)
+    admin = container.connection("mongo", 27017)
     admin.ask({"op": "auth", "user": "fastgpt", "password": "pw-1", "database": "admin"})
     config = {"_id": "rs0", "members": [{"_id": 0, "host": host}]}
     admin.ask({"op": "replset_initiate", "config": config})
@@ -236,20 +248,20 @@ def test_mysql_refuses_in_its_own_words(container: Container) -> None:
 @mysql
 def test_mysql_has_two_roots_and_one_change_reaches_one_of_them(container: Container) -> None:
     container.up(**MYSQL)
-    over_network = Connection("mysql", 3306)
+    over_network = container.connection("mysql", 3306)
     over_network.ask({"op": "auth", "user": "root", "password": "root-1", "database": ""})
     over_network.ask({"op": "set_password", "user": "root", "password": "root-2"})
     with pytest.raises(DatabaseError):
         container.database("root", "root-1", "").connect()
     container.database("root", "root-2", "").connect()
-    local = Connection("/var/run/mysqld/mysqld.sock", 0)
+    local = container.connection("/var/run/mysqld/mysqld.sock", 0)
     local.ask({"op": "auth", "user": "root", "password": "root-1", "database": ""})
 
 
 @mysql
 def test_mysql_lets_nobody_but_root_change_others(container: Container) -> None:
     container.up(**MYSQL)
-    connection = Connection("mysql", 3306)
+    connection = container.connection("mysql", 3306)
     connection.ask({"op": "auth", "user": "oneapi", "password": "pw-1", "database": "oneapi"})
     with pytest.raises(DatabaseError, match="CREATE USER privilege"):
         connection.ask({"op": "set_password", "user": "root", "password": "x"})
@@ -265,10 +277,10 @@ def test_mysql_is_reached_by_its_socket_only_during_the_first_boot(container: Co
     while local is None:
         assert time.monotonic() < end, "no temporary server"
         with contextlib.suppress(DatabaseUnreachable):
-            local = Connection("/var/run/mysqld/mysqld.sock", 0)
+            local = container.connection("/var/run/mysqld/mysqld.sock", 0)
     local.ask({"op": "auth", "user": "oneapi", "password": "pw-1", "database": "oneapi"})
     with pytest.raises(DatabaseUnreachable):
-        Connection("mysql", 3306)
+        container.connection("mysql", 3306)
 
 
 @mysql
@@ -285,11 +297,10 @@ def test_postgres_trusts_its_own_container_and_nobody_else(container: Container)
     container.up(**POSTGRES)
     with pytest.raises(DatabaseError, match='password authentication failed for user "fastgpt"'):
         container.database("fastgpt", "nope", "postgres").connect()
-    local = Connection("/var/run/postgresql/.s.PGSQL.5432", 0)
+    local = container.connection("/var/run/postgresql/.s.PGSQL.5432", 0)
     local.ask({"op": "auth", "user": "fastgpt", "password": "", "database": "postgres"})
     os.environ["REHEARSAL_ADDRESS"] = container.address
-    loopback = Database("postgres", "127.0.0.1", 5432, "fastgpt", "nope", "postgres")
-    loopback.connect()
+    container.at("127.0.0.1", "fastgpt", "nope", "postgres").connect()
 
 
 @postgres
@@ -327,7 +338,7 @@ def test_mongo_is_not_writable_before_it_is_initiated(container: Container) -> N
     database = container.database("fastgpt", "pw-1", "fastgpt", auth_source="admin")
     with pytest.raises(DatabaseError, match="not primary"):
         database.put("users", "root", {})
-    admin = Connection("mongo", 27017)
+    admin = container.connection("mongo", 27017)
     with pytest.raises(DatabaseError, match="replSetGetStatus requires authentication"):
         admin.ask({"op": "replset_status"})
     admin.ask({"op": "auth", "user": "fastgpt", "password": "pw-1", "database": "admin"})
@@ -346,7 +357,7 @@ def test_mongo_initiated_takes_transactions_and_keeps_its_set(container: Contain
     )
     container.stop()
     container.up(*REPLICA_SET, **MONGO)
-    admin = Connection("mongo", 27017)
+    admin = container.connection("mongo", 27017)
     admin.ask({"op": "auth", "user": "fastgpt", "password": "pw-1", "database": "admin"})
     wait_writable(admin)
     assert database.list("users") == {"a": 1, "b": 2}
