@@ -145,7 +145,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     os.chdir(ROOT)
     command = ["pulumi", options.action, "--stack", options.stack, *rest]
-    os.execvpe(command[0], command, environment)  # noqa: S606
+    return os.execvpe(command[0], command, environment)  # noqa: S606
 
 
 if __name__ == "__main__":

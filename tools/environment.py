@@ -60,17 +60,13 @@ def pulumi_bin_dir(venv: Path = VENV) -> Path:
     try:
         found = Path(json.loads((venv / _RECORD).read_text())["pulumi"]["bin_dir"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NotSetUp(
-            "the Pulumi CLI is not set up in this checkout: run `make setup`"
-        ) from error
+        raise NotSetUp("the Pulumi CLI is not set up in this checkout: run `make setup`") from error
     if not (found / "pulumi").exists():
         raise NotSetUp(f"the Pulumi CLI has gone from {found}: run `make setup`")
     return found
 
 
-def pulumi_environment(
-    base: Mapping[str, str] = os.environ, venv: Path = VENV
-) -> dict[str, str]:
+def pulumi_environment(base: Mapping[str, str] = os.environ, venv: Path = VENV) -> dict[str, str]:
     """``base`` made ready for the Pulumi CLI: its folder and the virtual environment on PATH.
 
     A CLI built from Go modules comes with a language host that does not read

@@ -198,9 +198,7 @@ def _module_copy(part: Part, work: Path) -> Path:
     return folder
 
 
-def _copy_scripts(
-    go: Go, work: Path, target: Path, environment: dict[str, str], say: Say
-) -> None:
+def _copy_scripts(go: Go, work: Path, target: Path, environment: dict[str, str], say: Say) -> None:
     answer = run(
         [go.program, "list", "-mod=mod", "-m", "-f", "{{.Dir}}", LANGUAGE.module],
         what="the place of the language host's scripts",

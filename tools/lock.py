@@ -38,7 +38,16 @@ def main() -> int:
         for name, options in LOCKS:
             print(f"Locking {name}.in", flush=True)
             source, lock = f"{name}.in", f"{name}.txt"
-            command = [bin_dir / "uv", "pip", "compile", source, "-o", lock, *_OPTIONS, *options]
+            command: list[str | Path] = [
+                bin_dir / "uv",
+                "pip",
+                "compile",
+                source,
+                "-o",
+                lock,
+                *_OPTIONS,
+                *options,
+            ]
             subprocess.run(command, cwd=ROOT, check=True)
     return 0
 

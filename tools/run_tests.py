@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -90,21 +91,20 @@ class Running:
         return None
 
     def show(self) -> None:
-        """Print what went into the file."""
-        if self._output is not None:
-            print(f"\n== {self._part.name} ==", flush=True)
-            self._output.seek(0)
-            sys.stdout.buffer.write(self._output.read())
-            sys.stdout.flush()
+        """Print what went into the file, and close it."""
+        if self._output is None:
+            return
+        with self._output as output:
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        print(f"\n== {self._part.name} ==\n{text}", flush=True)
 
     def end(self) -> None:
         """Ask the part to end, as Ctrl-C would, then see to it."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                pass
         end_group(self._process)
 
 

@@ -1,4 +1,4 @@
-"""Set up the lab's tools: ``python3 tools/setup.py [--dev] [--quiet]``.
+"""Set up the lab's tools: ``python3 tools/setup.py [--dev]``.
 
 Makes the virtual environment with locked dependencies, finds the Pulumi CLI (or gets it) and the
 token vocabulary. Needs nothing but Python 3.10 and its standard library.
@@ -10,15 +10,16 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 MINIMUM = (3, 10)
 
 
-def _newer_python():  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """Path of a new enough Python on PATH, or None. Asked, not guessed: shims may lead nowhere."""
-    question = "import sys; sys.exit(sys.version_info < %r)" % (MINIMUM,)  # noqa: UP031
+def newer_python() -> str:
+    """A new enough Python on PATH; empty if none. Each is asked: a shim may lead nowhere."""
+    question = f"import sys; sys.exit(sys.version_info < {MINIMUM})"
     for minor in (13, 12, 11, 10, 14):
-        python = shutil.which("python3.%d" % minor)  # noqa: UP031
+        python = shutil.which(f"python3.{minor}")
         if python is None:
             continue
         answer = subprocess.call(
@@ -26,28 +27,27 @@ def _newer_python():  # type: ignore[no-untyped-def]  # noqa: ANN202
         )
         if answer == 0:
             return python
-    return None
+    return ""
 
 
-def _leave_old_python():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def leave_old_python() -> None:
     """Go on with a newer Python where there is one, else say what to install."""
-    found = "%d.%d.%d (%s)" % (sys.version_info[:3] + (sys.executable,))  # noqa: RUF005
-    newer = _newer_python()
-    if newer is not None:
-        print("python3 is %s, too old: using %s" % (found, newer))  # noqa: UP031
-        sys.stdout.flush()
-        os.execv(newer, [newer] + sys.argv)  # noqa: RUF005, S606
+    found = f"{sys.version.split()[0]} ({sys.executable})"
+    newer = newer_python()
+    if newer:
+        print(f"python3 is {found}, too old: using {newer}", flush=True)
+        os.execv(newer, [newer, *sys.argv])  # noqa: S606
     sys.exit(
-        "Python 3.10 or newer is needed; python3 is %s.\n"  # noqa: UP031
-        "Install one, or say where it is: make PYTHON=/path/to/python3.12 ..." % found
+        f"Python 3.10 or newer is needed; python3 is {found}.\n"
+        "Install one, or say where it is: make PYTHON=/path/to/python3.12 ..."
     )
 
 
 if __name__ == "__main__":
     if sys.version_info < MINIMUM:
-        _leave_old_python()
+        leave_old_python()
     # The rooms' names are looked up from the project, never from tools/ itself.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from tools.bootstrap import main
 
     sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import pulumi_cli
+from tools import go_build, pulumi_cli
 from tools.environment import SetupError
 from tools.pulumi_cli import NEEDED
 
@@ -54,7 +54,7 @@ def ways(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ways:
 
     monkeypatch.setattr(pulumi_cli, "reachable", reachable)
     monkeypatch.setattr(pulumi_cli, "run", install)
-    monkeypatch.setattr(pulumi_cli.go_build, "build", build)
+    monkeypatch.setattr(go_build, "build", build)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(pulumi_cli, "on_path", lambda _: None)
     return ways
@@ -238,9 +238,7 @@ def test_all_ways_closed_tells_of_each(ways: Ways, cache: Path) -> None:
 def test_incomplete_delivery_is_not_kept(
     ways: Ways, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        pulumi_cli.go_build, "build", lambda target, *_: make_cli(target, names=("pulumi",))
-    )
+    monkeypatch.setattr(go_build, "build", lambda target, *_: make_cli(target, names=("pulumi",)))
 
     with pytest.raises(SetupError, match="came without pulumi-language-python"):
         obtain(cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -148,9 +149,7 @@ def test_environment_whose_python_has_gone_is_made_anew(root: Path, commands: Re
     assert commands.kinds == ["create", "install"]
 
 
-def test_environment_whose_python_was_upgraded_is_made_anew(
-    root: Path, commands: Recorder
-) -> None:
+def test_environment_whose_python_was_upgraded_is_made_anew(root: Path, commands: Recorder) -> None:
     ensure(root)
     stamp = root / ".venv" / "lab-stamp.json"
     stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"python": "3.10.0"}))
@@ -184,7 +183,7 @@ def test_python_without_ensurepip_uses_its_own_pip(
     root: Path, commands: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     present = {"pip": True, "ensurepip": None}
-    monkeypatch.setattr(virtual_env.importlib.util, "find_spec", present.get)
+    monkeypatch.setattr(importlib.util, "find_spec", present.get)
     monkeypatch.setattr(virtual_env, "_PIP", "raise SystemExit(1)")
 
     ensure(root)
@@ -197,7 +196,7 @@ def test_python_without_ensurepip_uses_its_own_pip(
 def test_python_with_neither_says_what_to_install(
     root: Path, commands: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(virtual_env.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
     with pytest.raises(SetupError, match="apt-get install python3-venv"):
         ensure(root)

@@ -1,0 +1,84 @@
+"""`make up` and `make destroy`: what is checked before Pulumi starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools import cloud
+from tools.cloud import Plugin
+
+NEEDED = [Plugin("alicloud", "3.105.0"), Plugin("docker", "5.1.1")]
+
+
+def listing(*entries: tuple[str, str, str]) -> str:
+    return json.dumps([{"name": n, "kind": k, "version": v} for n, k, v in entries])
+
+
+def test_needed_plugins_come_from_the_installed_packages(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name, resource in (("docker", True), ("policy", False)):
+        (packages / f"pulumi_{name}").mkdir(parents=True)
+        data = {"resource": resource, "name": name, "version": "5.1.1"}
+        (packages / f"pulumi_{name}" / "pulumi-plugin.json").write_text(json.dumps(data))
+
+    assert cloud.needed_plugins(tmp_path) == [Plugin("docker", "5.1.1")]
+
+
+def test_plugins_of_the_lab_are_found_in_the_real_environment() -> None:
+    names = {plugin.name for plugin in cloud.needed_plugins()}
+    assert names >= {"alicloud", "docker", "command", "random"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "missing"),
+    [
+        ("", NEEDED),
+        ("[]", NEEDED),
+        (listing(("alicloud", "resource", "3.105.0")), NEEDED[1:]),
+        (listing(("alicloud", "resource", "3.104.0")), NEEDED),
+        (listing(("alicloud", "language", "3.105.0")), NEEDED),
+        (listing(("alicloud", "resource", "v3.105.0"), ("docker", "resource", "5.1.1")), []),
+    ],
+)
+def test_missing_plugins(listed: str, missing: list[Plugin]) -> None:
+    assert cloud.missing_plugins(NEEDED, listed) == missing
+
+
+def test_hint_names_every_plugin_and_the_way_round() -> None:
+    hint = cloud.plugin_hint(NEEDED)
+    assert "340 MB" in hint
+    assert "pulumi plugin install resource docker 5.1.1 --file" in hint
+
+
+def test_missing_stack_file_shows_the_way_to_one(tmp_path: Path) -> None:
+    problem = cloud.stack_problem("mine", tmp_path)
+    assert problem is not None
+    assert "cp Pulumi.dev.yaml Pulumi.mine.yaml" in problem
+    assert "make up STACK=mine" in problem
+
+
+def test_stack_named_with_its_organization(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.mine.yaml").touch()
+    assert cloud.stack_problem("org/ai-lab/mine", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout", "stderr", "expected"),
+    [
+        (255, "", "error: PULUMI_ACCESS_TOKEN must be set", "pulumi login --local"),
+        (0, "[]", "", "pulumi stack init dev"),
+        (0, '[{"name": "other"}]', "", "pulumi stack init dev"),
+    ],
+)
+def test_backend_problems(code: int, stdout: str, stderr: str, expected: str) -> None:
+    problem = cloud.backend_problem("dev", code, stdout, stderr)
+    assert problem is not None
+    assert expected in problem
+    assert stderr in problem
+
+
+def test_standing_stack_is_no_problem() -> None:
+    assert cloud.backend_problem("dev", 0, '[{"name": "org/ai-lab/dev"}]', "") is None
