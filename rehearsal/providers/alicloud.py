@@ -213,10 +213,12 @@ class _CloudKind(Kind):
 
     def refreshed(self, inputs: Properties, outputs: Properties) -> Properties:
         """The inputs that would lead to `outputs`."""
-        return {
-            name: value if name in self.keeps else outputs.get(name, value)
-            for name, value in inputs.items()
-        }
+        found = {}
+        for name, value in inputs.items():
+            now = outputs.get(name, value)
+            kept = name in self.keeps or self.suppresses(name, now, value, inputs)
+            found[name] = value if kept else now
+        return found
 
 
 class Network(_CloudKind):

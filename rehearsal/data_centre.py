@@ -1,0 +1,140 @@
+"""Where the emulated cloud's servers run: each is a `Machine` with an address and a folder."""
+
+from __future__ import annotations
+
+import ipaddress
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from rehearsal.addresses import Block
+from rehearsal.cloud import Instance
+
+
+class Machine(Protocol):
+    """A rented server's inside: SSH, file tree, Docker engine."""
+
+    def start(self) -> None:
+        """Boot; comes back when it is on its way, not when sshd answers."""
+        ...
+
+    def stop(self) -> None:
+        """Switch it off, with every process on it."""
+        ...
+
+    def destroy(self) -> None:
+        """Switch it off and forget its disk."""
+        ...
+
+
+class EmptyMachine:
+    """A server on which nothing runs, for tests of the cloud alone."""
+
+    def __init__(self, **arguments: object) -> None:
+        """Takes what a machine takes, and needs none of it."""
+
+    def start(self) -> None:
+        """Nothing to boot."""
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+    def destroy(self) -> None:
+        """Nothing to forget."""
+
+
+MachineFactory = Callable[..., Machine]
+"""Called with the keyword arguments that `Servers.switch_on` names."""
+
+Admits = Callable[[str, int, str], bool]
+"""Whether the firewall of an instance (id) lets a source address reach a port."""
+
+
+class Servers:
+    """The data centre of `rehearsal.cloud`, over machines made by `factory`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        block: Block,
+        factory: MachineFactory,
+        operator: str,
+        ssh_port: int,
+        extras: dict[str, Any],
+    ) -> None:
+        """`extras` are handed to every machine (pace, outside hosts)."""
+        self._folder = folder
+        self._block = block
+        self._factory = factory
+        self._operator = operator
+        self._ssh_port = ssh_port
+        self._extras = extras
+        self._machines: dict[str, tuple[Machine, str]] = {}
+        self._lock = threading.Lock()
+        self.admits: Admits = lambda instance, port, source: False
+
+    def fresh_address(self) -> str:
+        """A public address that no server had before."""
+        with self._lock:
+            return self._block.fresh_server()
+
+    def switch_on(self, instance: Instance, address: str, authorized_key: str) -> None:
+        """Boot it at `address`. A machine whose address changed is built anew on the same disk."""
+        with self._lock:
+            machine, before = self._machines.get(instance.id, (None, ""))
+        if machine is not None and before != address:
+            machine.stop()
+            machine = None
+        if machine is None:
+            machine = self._factory(
+                root=self._folder / instance.id,
+                address=address,
+                authorized_key=authorized_key,
+                image=instance.image.id,
+                gpus=[asdict(gpu) for gpu in instance.type.gpus],
+                user_data=instance.user_data,
+                ssh_port=self._ssh_port,
+                network=lambda port, source: self._admitted(instance.id, port, source),
+                region=instance.region,
+                **self._extras,
+            )
+            with self._lock:
+                self._machines[instance.id] = (machine, address)
+        machine.start()
+
+    def switch_off(self, instance: Instance) -> None:
+        """Switch it off; its disk stays."""
+        with self._lock:
+            machine, _ = self._machines.get(instance.id, (None, ""))
+        if machine is not None:
+            machine.stop()
+
+    def wipe(self, instance: Instance) -> None:
+        """Forget its disk."""
+        with self._lock:
+            machine, _ = self._machines.pop(instance.id, (None, ""))
+        if machine is not None:
+            machine.destroy()
+        shutil.rmtree(self._folder / instance.id, ignore_errors=True)
+
+    def addresses(self) -> dict[str, str]:
+        """Instance id to address, of what is there."""
+        with self._lock:
+            return {id: address for id, (_, address) in self._machines.items()}
+
+    def close(self) -> None:
+        """Switch everything off."""
+        with self._lock:
+            machines = [machine for machine, _ in self._machines.values()]
+        for machine in machines:
+            machine.stop()
+
+    def _admitted(self, instance: str, port: int, source: str) -> bool:
+        """Who comes from no server's address is the operator, with his public address."""
+        inside = ipaddress.IPv4Address(source) in ipaddress.IPv4Network(
+            f"{self._block.prefix}0.0/16"
+        )
+        return self.admits(instance, port, source if inside else self._operator)

@@ -1,0 +1,361 @@
+"""The world of a rehearsal: one process with the cloud, its servers, and the attached providers.
+
+    python -m rehearsal.world --dir FOLDER [--operator 198.18.0.5]
+
+It prints one line of JSON when it is ready, takes commands by `rehearsal.control`, and ends when
+its standard input does, unless it was told to stay. Nothing that it started outlives it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import secrets
+import signal
+import socketserver
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rehearsal import faults, market
+from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
+from rehearsal.cloud import Cloud, Line
+from rehearsal.control import WORLD_FILE
+from rehearsal.data_centre import EmptyMachine, MachineFactory, Servers
+from rehearsal.providers.alicloud import AlicloudPackage
+from rehearsal.providers.base import Call, Package, Served, serve
+from rehearsal.providers.random import RandomPackage
+from rehearsal.refusals import Refusal
+
+FAULTS_FILE = "faults.json"
+CALLS_FILE = "calls.jsonl"
+_END_SECONDS = 8.0
+
+
+class World:
+    """Everything emulated, together. `close` ends it all."""
+
+    def __init__(self, folder: Path, operator: str, empty_servers: bool = False) -> None:
+        """With `empty_servers` the servers are rented and billed, but nothing runs on them."""
+        self.folder = folder
+        self.block: Block = claim_block()
+        self.faults = folder / FAULTS_FILE
+        self.faults.write_text("{}")
+        os.environ["REHEARSAL_FAULTS"] = str(self.faults)
+        self.servers = Servers(
+            folder / "servers", self.block, _factory(empty_servers), operator, SSH_PORT, {}
+        )
+        self.cloud = Cloud(self.servers, operator)
+        self.servers.admits = self.cloud.admits
+        self._calls = (folder / CALLS_FILE).open("a", buffering=1)
+        self._calls_lock = threading.Lock()
+        self.providers: dict[str, Served] = {
+            package.name: serve(package, self._note)
+            for package in _packages(self.cloud, empty_servers)
+        }
+
+    def close(self) -> None:
+        """End servers, containers and providers."""
+        self.cloud.close()
+        for provider in self.providers.values():
+            provider.stop()
+        self.servers.close()
+        self.block.release()
+
+    def _note(self, call: Call) -> None:
+        with self._calls_lock:
+            self._calls.write(json.dumps(asdict(call)) + "\n")
+
+
+class Commands:
+    """What `rehearsal.control` can ask for: the public methods, with their keyword arguments."""
+
+    def __init__(self, world: World, end: threading.Event) -> None:
+        self._world = world
+        self._cloud = world.cloud
+        self._end = end
+        self.stays = False
+
+    def bill(self) -> dict[str, Any]:
+        """`{"billable": [{id, what, since, per_hour, until}], "closed": [...], "cost": CNY}`."""
+        billable = self._cloud.billable()
+        closed = [line for line in self._cloud.lines if line.until is not None]
+        return {
+            "billable": [_line(line) for line in billable],
+            "closed": [_line(line) for line in closed],
+            "cost": round(self._cloud.cost(), 6),
+        }
+
+    def inventory(self) -> list[str]:
+        """Ids of everything in the account, free of charge or not."""
+        return self._cloud.inventory()
+
+    def servers(self) -> list[dict[str, Any]]:
+        """`{id, name, address, status, zone, type, image, ends, folder}` of each server."""
+        return [
+            {
+                "id": instance.id,
+                "name": instance.settings.get("instanceName", ""),
+                "address": self._cloud.address_of(instance),
+                "status": instance.status,
+                "zone": instance.zone,
+                "type": instance.type.id,
+                "image": instance.image.id,
+                "ends": _shown(instance.ends),
+                "folder": str(self._world.folder / "servers" / instance.id),
+            }
+            for instance in list(self._cloud.instances.values())
+        ]
+
+    def stock(
+        self, type: str = market.REFERENCE_TYPE, region: str = "cn-hangzhou"
+    ) -> dict[str, int]:
+        """Zone to how many servers of the type it can still sell."""
+        return {zone: self._cloud.stock(type, zone) for zone in market.zones(region)}
+
+    def set_stock(self, zone: str, count: int, type: str = market.REFERENCE_TYPE) -> None:
+        """Change what a zone has to sell."""
+        self._cloud.set_stock(type, zone, count)
+
+    def set_quota(self, cores: int) -> None:
+        """Change how many cores the account may rent."""
+        self._cloud.quota_cores = cores
+
+    def set_balance(self, cny: float) -> None:
+        """Change what the account has left."""
+        self._cloud.balance = cny
+
+    def set_gpu_images(self, offered: bool) -> None:
+        """Whether images with a GPU driver are on offer."""
+        self._cloud.gpu_images = offered
+
+    def refuse(
+        self, action: str, code: str, message: str = "refused by a test", times: int = 1
+    ) -> None:
+        """Let the next calls of an API action fail."""
+        self._cloud.refuse(action, code, message, times)
+
+    def advance(self, seconds: float) -> None:
+        """Move the cloud's clock; leases that end meanwhile are enforced."""
+        self._cloud.advance(seconds)
+
+    def release(self, server: str = "") -> None:
+        """The cloud takes a server back by itself: disk and all."""
+        self._cloud.release(self._one(server))
+
+    def reboot(self, server: str = "") -> None:
+        """Stop a server and start it again."""
+        self._cloud.reboot_instance(self._one(server))
+
+    def stop_server(self, server: str = "") -> None:
+        """Stop a server, as by hand in the console."""
+        self._cloud.stop_instance(self._one(server))
+
+    def start_server(self, server: str = "") -> None:
+        """Start a stopped server, as by hand in the console."""
+        self._cloud.start_instance(self._one(server))
+
+    def switch_on(self, fault: str, key: str, times: int = faults.ALWAYS) -> None:
+        """Let a fault of `rehearsal.faults` strike."""
+        faults.switch_on(self._world.faults, fault, key, times)
+
+    def switch_off(self, fault: str, key: str) -> None:
+        """Let a fault rest."""
+        faults.switch_off(self._world.faults, fault, key)
+
+    def processes(self) -> list[dict[str, Any]]:
+        """`{pid, command}` of everything that the world has started and that still runs."""
+        return [
+            {"pid": pid, "command": command}
+            for pid in _descendants(os.getpid())
+            if (command := _command_of(pid))
+        ]
+
+    def stay(self) -> None:
+        """Do not end with the one who started the world."""
+        self.stays = True
+
+    def stop(self) -> None:
+        """End the world."""
+        self._end.set()
+
+    def _one(self, server: str) -> str:
+        if server:
+            return server
+        known = list(self._cloud.instances)
+        if len(known) != 1:
+            raise ValueError(f"name one of the servers {known}")
+        return known[0]
+
+
+def main() -> int:
+    """Run a world until it is told to end; the exit code."""
+    arguments = _arguments()
+    _adopt_orphans()
+    end = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: end.set())
+    try:
+        arguments.dir.mkdir(parents=True, exist_ok=True)
+        world = World(arguments.dir.resolve(), arguments.operator, arguments.empty_servers)
+    except (NoAddresses, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    commands = Commands(world, end)
+    with _listen(commands) as listener:
+        description = _describe(world, arguments.operator, listener)
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        threading.Thread(target=_follow_parent, args=(commands, end), daemon=True).start()
+        print(json.dumps({"ready": True, "providers": description["providers"]}), flush=True)
+        end.wait()
+        _close(world)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m rehearsal.world", description=__doc__)
+    parser.add_argument("--dir", type=Path, required=True, help="folder for everything it keeps")
+    parser.add_argument("--operator", default="198.18.0.5", help="the operator's public address")
+    parser.add_argument(
+        "--empty-servers", action="store_true", help="rent servers, but run nothing on them"
+    )
+    return parser.parse_args()
+
+
+def _packages(cloud: Cloud, empty_servers: bool) -> list[Package]:
+    packages: list[Package] = [AlicloudPackage(cloud), RandomPackage()]
+    if not empty_servers:
+        from rehearsal.providers.command import CommandPackage
+        from rehearsal.providers.docker import DockerPackage
+
+        packages += [DockerPackage(), CommandPackage()]
+    return packages
+
+
+def _factory(empty_servers: bool) -> MachineFactory:
+    if empty_servers:
+        return EmptyMachine
+    from rehearsal.server.machine import Machine
+
+    return Machine
+
+
+class _Listener(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    token: str
+    commands: Commands
+
+
+class _Request(socketserver.StreamRequestHandler):
+    """One request per connection."""
+
+    def handle(self) -> None:
+        listener = self.server
+        assert isinstance(listener, _Listener)
+        answer = _answer(listener, self.rfile.readline())
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+def _answer(listener: _Listener, line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+        if not secrets.compare_digest(str(request.get("token")), listener.token):
+            return {"error": "wrong token"}
+        name = str(request["command"])
+        method: Callable[..., Any] | None = getattr(listener.commands, name, None)
+        if name.startswith("_") or not callable(method):
+            return {"error": f"the world has no command {name!r}"}
+        return {"result": method(**request.get("arguments", {}))}
+    except (Refusal, ValueError, TypeError, KeyError, OSError) as problem:
+        return {"error": f"{type(problem).__name__}: {problem}"}
+
+
+def _listen(commands: Commands) -> _Listener:
+    listener = _Listener(("127.0.0.1", 0), _Request)
+    listener.token = secrets.token_urlsafe(24)
+    listener.commands = commands
+    return listener
+
+
+def _describe(world: World, operator: str, listener: _Listener) -> dict[str, Any]:
+    """Write what others need to reach the world; complete or not at all."""
+    description = {
+        "pid": os.getpid(),
+        "providers": {name: served.port for name, served in world.providers.items()},
+        "prefix": world.block.prefix,
+        "ssh_port": SSH_PORT,
+        "operator": operator,
+        "control_port": listener.server_address[1],
+        "token": listener.token,
+    }
+    place = world.folder / WORLD_FILE
+    beside = place.with_suffix(".new")
+    beside.touch(mode=0o600)
+    beside.write_text(json.dumps(description))
+    beside.replace(place)
+    return description
+
+
+def _follow_parent(commands: Commands, end: threading.Event) -> None:
+    # Not by sys.stdin: its lock would be held while the interpreter ends.
+    while os.read(0, 1):
+        pass
+    if not commands.stays:
+        end.set()
+
+
+def _close(world: World) -> None:
+    """End in order, but end: a server that hangs is killed with us."""
+    closing = threading.Thread(target=world.close, daemon=True)
+    closing.start()
+    closing.join(_END_SECONDS)
+    for pid in _descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    (world.folder / WORLD_FILE).unlink(missing_ok=True)
+    sys.stdout.flush()
+    if closing.is_alive():
+        os._exit(3)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what our children leave behind, so that nothing can slip away."""
+    set_child_subreaper = 36
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):
+            for child in (task / "children").read_text().split():
+                found += [int(child), *_descendants(int(child))]
+    return found
+
+
+def _command_of(pid: int) -> str:
+    """Its command line, "" if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return ""
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {**asdict(line), "since": _shown(line.since), "until": _shown(line.until)}
+
+
+def _shown(when: datetime | None) -> str | None:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
