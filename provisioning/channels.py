@@ -40,6 +40,9 @@ _WIDTHS = {
     "bge-multilingual-gemma2": 3584,
     "e5-mistral-7b-instruct": 4096,
 }
+# OneAPI's adaptor rebuilds the request without `dimensions` (read in the source of v0.6.10): what
+# the provider has that is narrow enough by itself.
+_DROPS_DIMENSIONS = {"zhipu": "embedding-2, which answers 1024"}
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,14 @@ def _embedding_problems(path: str, model: Model) -> list[Problem]:
         wrong = f"FastGPT keeps {WIDEST_EMBEDDING} dimensions and cuts the rest off"
         return [Problem(f"{path}.dimensions", wrong, right)]
     width = next((w for name, w in _WIDTHS.items() if upstream.lower().startswith(name)), None)
-    if width is not None and width > WIDEST_EMBEDDING and model.dimensions is None:
+    if width is None or width <= WIDEST_EMBEDDING:
+        return []
+    if model.remote is not None and model.remote.provider in _DROPS_DIMENSIONS:
+        wrong = f"{upstream} answers {width} dimensions, FastGPT cuts at {WIDEST_EMBEDDING}, and "
+        wrong += f"OneAPI hands no dimensions on to {PROVIDERS[model.remote.provider].title}"
+        narrower = _DROPS_DIMENSIONS[model.remote.provider]
+        return [Problem(f"{path}.remote.model", wrong, f"use {narrower}")]
+    if model.dimensions is None:
         wrong = f"{upstream} answers {width} dimensions and FastGPT cuts at {WIDEST_EMBEDDING}"
         return [Problem(f"{path}.dimensions", wrong, right)]
     return []

@@ -131,7 +131,7 @@ def _mainland(region_id: str) -> Region:
         registry_mirrors=("https://docker.m.daocloud.io", "https://docker.1ms.run"),
         model_hub="modelscope",
         hf_endpoint="https://hf-mirror.com",
-        pypi_mirror="https://mirrors.aliyun.com/pypi/simple/",
+        pypi_mirror="https://mirrors.aliyun.com/pypi/simple",
         dashscope_url="https://dashscope.aliyuncs.com",
     )
 
@@ -204,4 +204,4 @@ def _address(path: str, value: str) -> str:
         c.isspace() or c in "'\"" for c in value
     ):
         raise PlanError(path, f"{value!r} is no address", "start it with https:// or http://")
-    return value.rstrip("/") if value.count("/") == 3 else value
+    return value.rstrip("/")

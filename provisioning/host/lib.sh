@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2034,SC2329 # each script uses a part of this
+#
 # What every host script begins with. The builder puts this text before each of them.
 set -euo pipefail
 
@@ -45,7 +47,6 @@ with_heartbeat() {
 }
 
 # write_if_different PATH: the new text comes on stdin; CHANGED tells whether the file did.
-# shellcheck disable=SC2034
 CHANGED=no
 write_if_different() {
   local path=$1 new

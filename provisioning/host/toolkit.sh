@@ -11,4 +11,5 @@ LIST
   apt_get update || fail "apt-get update failed; check the network, or set mirrors.toolkitRepo"
   apt_install nvidia-container-toolkit
 fi
-say "$(nvidia-ctk --version | head -n 1)"
+version=$(nvidia-ctk --version)
+say "${version%%$'\n'*}"

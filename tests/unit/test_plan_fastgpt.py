@@ -1,0 +1,258 @@
+"""FastGPT's config.json and the graph of an app, as facts/fastgpt.md §2 and §5 want them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from provisioning.app_graph import (
+    CHAT_NODE,
+    SEARCH_NODE,
+    START_NODE,
+    Dataset,
+    served_limit,
+    simple_app,
+)
+from provisioning.catalogue import Model
+from provisioning.fastgpt_config import config_json, config_problems, quote_max_token
+from provisioning.knowledge import App
+
+
+def model(name: str, kind: str, **more: Any) -> Model:
+    source = {} if "remote" in more else {"xinference": {}}
+    return Model.model_validate({"name": name, "kind": kind, **source, **more})
+
+
+CHAT = model("qwen2.5-instruct", "chat", context=16384, title="Qwen 2.5", tools=True)
+GLM = model("glm-4v", "chat", vision=True, remote={"provider": "zhipu"})
+M3E = model("m3e-base", "embedding")
+WIDE = model("wide", "embedding", dimensions=1024, maxInput=8192)
+RERANK = model("bge-reranker-v2-m3", "rerank")
+URL = "http://xinference:9997/v1/rerank"
+
+
+def config(*models: Model) -> dict[str, Any]:
+    return dict(json.loads(config_json(models, URL)))
+
+
+def test_a_chat_model_has_every_field_of_4_8_8() -> None:
+    entry = config(CHAT, M3E)["llmModels"][0]
+    assert set(entry) == {
+        "model", "name", "avatar", "maxContext", "maxResponse", "quoteMaxToken", "maxTemperature",
+        "charsPointsPrice", "censor", "vision", "datasetProcess", "usedInClassify",
+        "usedInExtractFields", "usedInToolCall", "usedInQueryExtension", "toolChoice",
+        "functionCall", "customCQPrompt", "customExtractPrompt", "defaultSystemChatPrompt",
+        "defaultConfig",
+    }  # fmt: skip
+    assert (entry["model"], entry["name"]) == ("qwen2.5-instruct", "Qwen 2.5")
+    assert (entry["maxContext"], entry["maxResponse"]) == (16384, 4096)
+    assert entry["toolChoice"]
+    assert entry["datasetProcess"]
+
+
+@pytest.mark.parametrize("entry", [CHAT, GLM, model("tiny", "chat", context=512)])
+def test_quotes_and_answer_fit_the_context(entry: Model) -> None:
+    assert quote_max_token(entry) > 0
+    assert quote_max_token(entry) + entry.answer_tokens <= entry.context
+
+
+def test_the_first_of_each_kind_comes_first() -> None:
+    told = config(RERANK, GLM, WIDE, CHAT, M3E)
+    assert [entry["model"] for entry in told["llmModels"]] == ["glm-4v", "qwen2.5-instruct"]
+    assert [entry["model"] for entry in told["vectorModels"]] == ["wide", "m3e-base"]
+
+
+def test_capabilities_come_from_the_catalogue() -> None:
+    glm, qwen = config(GLM, CHAT, M3E)["llmModels"]
+    assert (glm["vision"], glm["toolChoice"]) == (True, False)
+    assert (qwen["vision"], qwen["toolChoice"]) == (False, True)
+    # Zhipu refuses temperatures over 1.
+    assert glm["maxTemperature"] == 1
+
+
+def test_an_embedding_asks_for_its_width_only_where_it_is_set() -> None:
+    wide, m3e = config(CHAT, WIDE, M3E)["vectorModels"]
+    assert wide["defaultConfig"] == {"dimensions": 1024}
+    assert m3e["defaultConfig"] == {}
+    assert (m3e["defaultToken"], m3e["maxToken"]) == (512, 512)
+    assert (wide["defaultToken"], wide["maxToken"]) == (512, 8192)
+
+
+def test_the_reranker_is_called_directly() -> None:
+    entry = config(CHAT, M3E, RERANK)["reRankModels"][0]
+    assert entry["requestUrl"] == URL
+    assert entry["requestAuth"]
+
+
+def test_nothing_is_listed_that_is_not_served() -> None:
+    told = config(CHAT, M3E)
+    assert told["reRankModels"] == []
+    assert told["audioSpeechModels"] == []
+    assert "whisperModel" not in told
+
+
+def test_speech_and_transcription() -> None:
+    told = config(
+        CHAT, M3E, model("tts-1", "speech", voices=["alloy"]), model("whisper-1", "transcription")
+    )
+    assert told["audioSpeechModels"][0]["voices"] == [
+        {"label": "alloy", "value": "alloy", "bufferId": "tts-1-alloy"}
+    ]
+    assert told["whisperModel"] == {
+        "model": "whisper-1",
+        "name": "whisper-1",
+        "charsPointsPrice": 0,
+    }
+
+
+def test_the_prefix_of_keys_holds_no_dash() -> None:
+    assert "-" not in config(CHAT, M3E)["systemEnv"]["openapiPrefix"]
+
+
+def test_the_same_catalogue_gives_the_same_file() -> None:
+    assert config_json([CHAT, M3E], URL) == config_json([CHAT, M3E], URL)
+    assert config_json([CHAT, M3E], URL).endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("models", "path", "said"),
+    [
+        ([M3E], "models", "a chat model"),
+        ([CHAT], "models", "an embedding model"),
+        ([CHAT, M3E, model("x", "chat", title="m3e-base")], "models[2].title", "m3e-base"),
+        ([CHAT, M3E, model("x", "chat", title="Qwen 2.5")], "models[2].title", "qwen2.5-instruct"),
+        ([model("x", "chat", maxResponse=8000), M3E], "models[0].maxResponse", "4096 or less"),
+    ],
+)
+def test_what_fastgpt_would_get_wrong(models: list[Model], path: str, said: str) -> None:
+    problems = config_problems(models)
+    assert [problem.path for problem in problems] == [path]
+    assert said in str(problems[0])
+
+
+def test_a_right_catalogue_has_no_problem() -> None:
+    assert config_problems([CHAT, GLM, M3E, RERANK]) == []
+
+
+APP = App(
+    name="manual",
+    bases=("lab",),
+    prompt="Answer briefly.",
+    welcome="Hello",
+    rerank=True,
+    search_mode="mixedRecall",
+    similarity=0.5,
+    limit=2000,
+    temperature=2,
+    history=4,
+)
+BASES = [Dataset("d1", "m3e-base"), Dataset("d2", "m3e-base")]
+
+
+def inputs(graph_nodes: list[dict[str, Any]], node_id: str) -> dict[str, Any]:
+    node = next(node for node in graph_nodes if node["nodeId"] == node_id)
+    return {entry["key"]: entry for entry in node["inputs"]}
+
+
+def values(graph_nodes: list[dict[str, Any]], node_id: str) -> dict[str, Any]:
+    return {key: entry.get("value") for key, entry in inputs(graph_nodes, node_id).items()}
+
+
+def test_an_app_with_bases_searches_and_then_answers() -> None:
+    graph = simple_app(APP, CHAT, BASES)
+    assert [node["flowNodeType"] for node in graph.nodes] == [
+        "userGuide",
+        "workflowStart",
+        "datasetSearchNode",
+        "chatNode",
+    ]
+    assert [(edge["source"], edge["target"]) for edge in graph.edges] == [
+        (START_NODE, SEARCH_NODE),
+        (SEARCH_NODE, CHAT_NODE),
+    ]
+    assert graph.edges[0]["sourceHandle"] == f"{START_NODE}-source-right"
+    assert graph.edges[0]["targetHandle"] == f"{SEARCH_NODE}-target-left"
+
+
+def test_the_search_is_as_the_settings_say() -> None:
+    told = values(simple_app(APP, CHAT, BASES).nodes, SEARCH_NODE)
+    assert told["datasets"] == [
+        {"datasetId": "d1", "vectorModel": {"model": "m3e-base"}},
+        {"datasetId": "d2", "vectorModel": {"model": "m3e-base"}},
+    ]
+    assert (told["similarity"], told["limit"]) == (0.5, 2000)
+    assert (told["searchMode"], told["usingReRank"]) == ("mixedRecall", True)
+    # Its default would call one more chat model for each question.
+    assert told["datasetSearchUsingExtensionQuery"] is False
+    assert told["datasetSearchExtensionModel"] == "qwen2.5-instruct"
+    assert told["userChatInput"] == [START_NODE, "userChatInput"]
+
+
+def test_the_answer_is_as_the_settings_say() -> None:
+    told = values(simple_app(APP, CHAT, BASES).nodes, CHAT_NODE)
+    assert told["model"] == "qwen2.5-instruct"
+    assert told["quoteQA"] == [SEARCH_NODE, "quoteQA"]
+    assert told["systemPrompt"] == "Answer briefly."
+    assert (told["temperature"], told["history"], told["maxToken"]) == (2, 4, 4096)
+    assert told["isResponseAnswerText"] is True
+
+
+def test_an_input_without_a_value_means_the_built_in_one() -> None:
+    fields = inputs(simple_app(APP, CHAT, BASES).nodes, CHAT_NODE)
+    assert "value" not in fields["quoteTemplate"]
+    assert "value" not in fields["quotePrompt"]
+
+
+def test_a_reference_names_an_output_that_exists() -> None:
+    nodes = simple_app(APP, CHAT, BASES).nodes
+    outputs = {(node["nodeId"], out["id"]) for node in nodes for out in node["outputs"]}
+    ids = {node["nodeId"] for node in nodes}
+    references = [
+        tuple(entry["value"])
+        for node in nodes
+        for entry in node["inputs"]
+        if isinstance(entry.get("value"), list) and entry["value"][0] in list(ids)
+    ]
+    assert len(references) == 3
+    assert set(references) <= outputs
+
+
+def test_an_app_without_bases_answers_at_once() -> None:
+    graph = simple_app(App(name="plain"), CHAT, [])
+    assert [(edge["source"], edge["target"]) for edge in graph.edges] == [(START_NODE, CHAT_NODE)]
+    assert "value" not in inputs(graph.nodes, CHAT_NODE)["quoteQA"]
+    assert SEARCH_NODE not in {node["nodeId"] for node in graph.nodes}
+
+
+def test_every_node_has_what_the_canvas_needs() -> None:
+    nodes = simple_app(APP, CHAT, BASES).nodes
+    for node in nodes:
+        assert {"nodeId", "name", "intro", "avatar", "flowNodeType", "showStatus", "position",
+                "version", "inputs", "outputs"} == set(node)  # fmt: skip
+    assert len({str(node["position"]) for node in nodes}) == len(nodes)
+
+
+def test_the_chat_config() -> None:
+    told = simple_app(APP, CHAT, BASES).chat_config
+    assert told["welcomeText"] == "Hello"
+    assert told["questionGuide"] is False
+
+
+def test_the_limit_is_what_fastgpt_keeps() -> None:
+    tiny = model("tiny", "chat", context=2048)
+    assert served_limit(APP, tiny) == 2000
+    assert served_limit(App(name="a", limit=20000), tiny) == 3000
+    assert served_limit(App(name="a", limit=20000), CHAT) == quote_max_token(CHAT)
+    told = values(simple_app(App(name="a", limit=20000), tiny, BASES).nodes, SEARCH_NODE)
+    assert told["limit"] == 3000
+
+
+def test_bases_of_different_embeddings_cannot_share_a_search() -> None:
+    with pytest.raises(ValueError, match="share one embedding model"):
+        simple_app(APP, CHAT, [BASES[0], Dataset("d3", "bge-m3")])
+
+
+def test_the_same_settings_give_the_same_graph() -> None:
+    assert simple_app(APP, CHAT, BASES) == simple_app(APP, CHAT, BASES)

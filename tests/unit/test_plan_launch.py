@@ -1,0 +1,299 @@
+"""What Xinference is told: payloads as facts/xinference.md §4 has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provisioning.catalogue import Model
+from provisioning.launch import launch_payload, launch_problems, xinference_environment
+from provisioning.regions import region
+from provisioning.versions import xinference_release
+
+MAINLAND, ABROAD = region("cn-hangzhou", {}), region("ap-southeast-1", {})
+
+
+def model(name: str, kind: str, context: int = 8192, **source: Any) -> Model:
+    return Model.model_validate(
+        {"name": name, "kind": kind, "context": context, "xinference": source}
+    )
+
+
+AWQ = {"engine": "vllm", "format": "awq", "quantization": "Int4"}
+
+PAYLOADS: list[tuple[Model, dict[str, Any]]] = [
+    (
+        model("qwen2.5-instruct", "chat", 16384, size=14, memoryShare=0.7, **AWQ),
+        {
+            "model_uid": "qwen2.5-instruct",
+            "model_name": "qwen2.5-instruct",
+            "model_type": "LLM",
+            "model_engine": "vllm",
+            "model_format": "awq",
+            "model_size_in_billions": 14,
+            "quantization": "Int4",
+            "n_gpu": 1,
+            "download_hub": "modelscope",
+            "gpu_memory_utilization": 0.70,
+            "max_model_len": 16384,
+        },
+    ),
+    (
+        model("qwen3", "chat", 16384, size="8", memoryShare=0.7, **AWQ),
+        {
+            "model_uid": "qwen3",
+            "model_name": "qwen3",
+            "model_type": "LLM",
+            "model_engine": "vllm",
+            "model_format": "awq",
+            "model_size_in_billions": 8,
+            "quantization": "Int4",
+            "n_gpu": 1,
+            "download_hub": "modelscope",
+            "enable_thinking": False,
+            "gpu_memory_utilization": 0.70,
+            "max_model_len": 16384,
+        },
+    ),
+    (
+        model(
+            "baichuan-2-chat",
+            "chat",
+            4096,
+            engine="transformers",
+            format="pytorch",
+            size=7,
+            quantization="none",
+        ),
+        {
+            "model_uid": "baichuan-2-chat",
+            "model_name": "baichuan-2-chat",
+            "model_type": "LLM",
+            "model_engine": "transformers",
+            "model_format": "pytorch",
+            "model_size_in_billions": 7,
+            "quantization": "none",
+            "n_gpu": 1,
+            "download_hub": "modelscope",
+            "enable_virtual_env": True,
+            "virtual_env_packages": ["transformers==4.33.3"],
+        },
+    ),
+    (
+        model("m3e-base", "embedding"),
+        {
+            "model_uid": "m3e-base",
+            "model_name": "m3e-base",
+            "model_type": "embedding",
+            "download_hub": "modelscope",
+        },
+    ),
+    (
+        model("my-reranker", "rerank", model="bge-reranker-v2-m3", gpus=0, replicas=2),
+        {
+            "model_uid": "my-reranker",
+            "model_name": "bge-reranker-v2-m3",
+            "model_type": "rerank",
+            "download_hub": "modelscope",
+            "n_gpu": None,
+            "replica": 2,
+        },
+    ),
+    (
+        model("whisper-large-v3", "transcription"),
+        {
+            "model_uid": "whisper-large-v3",
+            "model_name": "whisper-large-v3",
+            "model_type": "audio",
+            "download_hub": "modelscope",
+        },
+    ),
+    (
+        model(
+            "q",
+            "chat",
+            4096,
+            model="qwen2.5-instruct",
+            engine="llama.cpp",
+            format="ggufv2",
+            size="0.5",
+            quantization="q4_k_m",
+            engineArguments={"n_ctx": 2048},
+        ),
+        {
+            "model_uid": "q",
+            "model_name": "qwen2.5-instruct",
+            "model_type": "LLM",
+            "model_engine": "llama.cpp",
+            "model_format": "ggufv2",
+            "model_size_in_billions": "0_5",
+            "quantization": "q4_k_m",
+            "n_gpu": 1,
+            "download_hub": "modelscope",
+            "n_ctx": 2048,
+        },
+    ),
+    (
+        model(
+            "r1",
+            "chat",
+            4096,
+            model="deepseek-r1-distill-qwen",
+            engine="sglang",
+            format="awq",
+            size=14,
+            quantization="Int4",
+            memoryShare=0.6,
+            gpus=2,
+        ),
+        {
+            "model_uid": "r1",
+            "model_name": "deepseek-r1-distill-qwen",
+            "model_type": "LLM",
+            "model_engine": "sglang",
+            "model_format": "awq",
+            "model_size_in_billions": 14,
+            "quantization": "Int4",
+            "n_gpu": 2,
+            # It is not on ModelScope.
+            "download_hub": "huggingface",
+            "context_length": 4096,
+            "mem_fraction_static": 0.6,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("entry", "payload"), PAYLOADS, ids=[m.name for m, _ in PAYLOADS])
+def test_the_launch_of_a_model(entry: Model, payload: dict[str, Any]) -> None:
+    assert launch_payload(entry, MAINLAND) == payload
+
+
+def test_abroad_models_come_from_hugging_face() -> None:
+    assert launch_payload(model("m3e-base", "embedding"), ABROAD)["download_hub"] == "huggingface"
+
+
+def test_a_remote_model_is_not_launched() -> None:
+    remote = Model.model_validate({"name": "a", "kind": "chat", "remote": {"provider": "openai"}})
+    with pytest.raises(ValueError, match="not served by Xinference"):
+        launch_payload(remote, MAINLAND)
+
+
+BAICHUAN = PAYLOADS[2][0]
+
+
+@pytest.mark.parametrize(
+    ("models", "version", "trusted"),
+    [
+        ([BAICHUAN], "2.12.0", True),
+        ([model("mine", "chat", model="baichuan-2-chat")], "2.12.0", True),
+        ([BAICHUAN], "1.17.1", False),
+        ([model("m3e-base", "embedding")], "2.12.0", False),
+    ],
+)
+def test_custom_code_runs_only_where_a_model_needs_it(
+    models: list[Model], version: str, trusted: bool
+) -> None:
+    environment = xinference_environment(models, MAINLAND, xinference_release(version))
+    assert (environment.get("XINFERENCE_TRUST_REMOTE_CODE") == "1") is trusted
+
+
+def test_the_environment_follows_region_and_release() -> None:
+    old = xinference_environment([], MAINLAND, xinference_release("2.12.0"))
+    new = xinference_environment([], ABROAD, xinference_release("4.1.0"))
+    assert "XINFERENCE_AUTH_ADVANCED" not in old
+    assert new["XINFERENCE_AUTH_ADVANCED"] == "0"
+    assert (old["XINFERENCE_MODEL_SRC"], new["XINFERENCE_MODEL_SRC"]) == (
+        "modelscope",
+        "huggingface",
+    )
+    assert old["PIP_INDEX_URL"] == MAINLAND.pypi_mirror
+    assert "PIP_INDEX_URL" not in new
+    # Without a limit a model that runs out of memory is recreated for ever.
+    assert int(old["XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT"]) > 0
+
+
+def test_the_reference_models_are_right() -> None:
+    assert launch_problems([entry for entry, _ in PAYLOADS]) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "said"),
+    [
+        (model("a-rep1", "embedding"), "models[0].name", "replicas"),
+        (model("a/b", "embedding"), "models[0].name", "slash"),
+        (model("q", "chat"), "models[0].xinference.engine", "no engine"),
+        (model("q", "chat", engine="flag"), "models[0].xinference.engine", "cannot chat"),
+        (model("q", "chat", engine="vllm", format="pytorch"), "models[0].xinference", "size"),
+        (
+            model("q", "chat", engine="vllm", format="ggufv2", size=7, quantization="q4_k_m"),
+            "models[0].xinference.format",
+            "llama.cpp runs ggufv2",
+        ),
+        (
+            model("q", "chat", engine="llama.cpp", format="awq", size=7, quantization="Int4"),
+            "models[0].xinference.format",
+            "llama.cpp runs ggufv2",
+        ),
+        (
+            model("q", "chat", engine="vllm", format="mlx", size=7),
+            "models[0].xinference.format",
+            "Apple",
+        ),
+        (
+            model("q", "chat", engine="vllm", format="awq", size=7),
+            "models[0].xinference.quantization",
+            "Int4",
+        ),
+        (
+            model("qwen2.5-instruct", "chat", size=8, **AWQ),
+            "models[0].xinference.size",
+            "use 0_5, 1_5, 3, 7, 14, 32, 72",
+        ),
+        (
+            model("baichuan-2-chat", "chat", 4096, size=7, **AWQ),
+            "models[0].xinference.engine",
+            "transformers",
+        ),
+        (
+            model(
+                "baichuan-2-chat",
+                "chat",
+                4096,
+                engine="transformers",
+                format="gptq",
+                size=7,
+                quantization="Int4",
+            ),
+            "models[0].xinference.format",
+            "use pytorch",
+        ),
+        (
+            model("qwen2.5-instruct", "chat", 65536, size=14, **AWQ),
+            "models[0].context",
+            "32768 or less",
+        ),
+        (model("qwen3", "chat", 65536, size=8, **AWQ), "models[0].context", "40960 or less"),
+        (
+            model("e", "embedding", engineArguments={"model_uid": "x"}),
+            "models[0].xinference.engineArguments.model_uid",
+            "setting of its own",
+        ),
+        (
+            # In the body it would become an argument of the engine.
+            model("e", "embedding", engineArguments={"wait_ready": True}),
+            "models[0].xinference.engineArguments.wait_ready",
+            "no argument of the engine",
+        ),
+    ],
+)
+def test_what_xinference_would_refuse(entry: Model, path: str, said: str) -> None:
+    problems = launch_problems([entry])
+    assert [problem.path for problem in problems] == [path]
+    assert said in str(problems[0])
+
+
+def test_a_problem_names_the_place_in_the_whole_catalogue() -> None:
+    remote = Model.model_validate({"name": "a", "kind": "chat", "remote": {"provider": "openai"}})
+    assert launch_problems([remote, model("q", "chat")])[0].path == "models[1].xinference.engine"
