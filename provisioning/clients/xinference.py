@@ -40,7 +40,7 @@ _DOWNLOAD_FAILED = "failed to download"
 
 @dataclass(frozen=True)
 class Replica:
-    """One copy of a model.
+    """One copy of a model; `created` (seconds) tells a new attempt from the last one.
 
     `status`: CREATING, LOADING, UPDATING, READY, ERROR, TERMINATING or TERMINATED.
     """
@@ -48,6 +48,7 @@ class Replica:
     id: str
     status: str
     error: str
+    created: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class XinferenceClient(ServiceClient):
                 id=str(item.get("replica_id", "")),
                 status=str(item.get("status", "")),
                 error=without_prefix(item.get("error_message") or ""),
+                created=float(item.get("created_ts") or 0),
             )
             for item in self._call("GET", f"/v1/models/{uid}/replicas") or []
         )

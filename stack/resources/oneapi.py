@@ -2,13 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict
 
 import pulumi
 from pulumi.dynamic import Resource
+from typing_extensions import override
 
-from stack.resources.base import Endpoint, LabProvider, secret_outputs
+from provisioning.clients.http import (
+    Busy,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+    Unexpected,
+    Waiting,
+    wait_until,
+)
+from provisioning.clients.oneapi import (
+    ENABLED,
+    FIRST_PASSWORD,
+    Channel,
+    NoChannel,
+    OneApiClient,
+    OneApiRelay,
+    Token,
+    UpstreamFailed,
+    clean_models,
+)
+from stack.resources.base import Endpoint, LabProvider, Props, changed_inputs, say, secret_outputs
+
+ROOT = "root"
+PROBE_SECONDS = 240.0
+PROBE_POLL_SECONDS = 3.0
+MOST_NAME_BYTES = 30
+# An upstream that says one of these will say it again: wrong request, wrong key, no money.
+_FINAL_UPSTREAM = frozenset({400, 401, 402, 403})
+
+
+class _OneApiProvider(LabProvider):
+    reach = frozenset({"endpoint", "access_token"})
+
+    def client(self, props: Props, access_token: str | None = None) -> OneApiClient:
+        token = props.get("access_token") if access_token is None else access_token
+        return OneApiClient(
+            self.address(props["endpoint"]),
+            access_token=str(token or ""),
+            transport=self.transport,
+            clock=self.clock,
+        )
+
+    def needs_mending(self, olds: Props) -> frozenset[str]:
+        """Outputs of the last look that no input stands for: disabled, or there twice."""
+        wrong = set()
+        if olds.get("status", ENABLED) != ENABLED:
+            wrong.add("status")
+        if olds.get("duplicates"):
+            wrong.add("duplicates")
+        return frozenset(wrong)
 
 
 class Probe(TypedDict):
@@ -19,8 +69,67 @@ class Probe(TypedDict):
     relay_key: pulumi.Input[str]
 
 
-class OneApiRootProvider(LabProvider):
+class OneApiRootProvider(_OneApiProvider):
     """Makes the first contact: sets root's password, hands on the access token."""
+
+    reach = frozenset({"endpoint"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        with self.client(props, access_token="") as client:
+            token = _log_in(client, str(props["password"]))
+        return ROOT, {**props, "access_token": token}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        with self.client(props) as client:
+            try:
+                client.me()
+            except Unauthorized:
+                # Rotated by hand, or a fresh database. Seen here, mended by `change`.
+                return {**props, "access_token": ""}
+        return props
+
+    @override
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        return frozenset() if olds.get("access_token") else frozenset({"access_token"})
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        if "access_token" in changed:
+            return self.make(news)[1]
+        token = str(olds["access_token"])
+        with self.client(news, access_token=token) as client:
+            client.set_password(str(news["password"]))
+        return {**news, "access_token": token}
+
+    @override
+    def remove(self, props: Props) -> None:
+        """Nothing: root belongs to OneAPI, and goes with its database."""
+
+    @override
+    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
+        if "password" in news and not 8 <= len(str(news["password"])) <= 20:
+            yield "password", "OneAPI takes 8 to 20 characters"
+
+
+def _log_in(client: OneApiClient, password: str) -> str:
+    """The access token, with `password` in force. The right one first: logins are counted."""
+    try:
+        return client.login(ROOT, password)
+    except Unauthorized as error:
+        refused = error
+    try:
+        token = client.login(ROOT, FIRST_PASSWORD)
+    except Unauthorized:
+        raise Unauthorized(
+            refused.service,
+            refused.call,
+            f"{refused.answer}. Neither the lab's password nor a fresh OneAPI's is accepted: was it "
+            "changed in the web page, or is MySQL down?",
+        ) from None
+    client.set_password(password)
+    return token
 
 
 class OneApiRoot(Resource, module="lab", name="OneApiRoot"):
@@ -54,8 +163,169 @@ class OneApiRoot(Resource, module="lab", name="OneApiRoot"):
         )
 
 
-class OneApiChannelProvider(LabProvider):
+class OneApiChannelProvider(_OneApiProvider):
     """Upserts one channel by its exact name."""
+
+    # Which key a probe uses is only a way to the proof; `probe_of` is what it asks for.
+    reach = frozenset({"endpoint", "access_token", "probe_key"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        with self.client(props) as client:
+            channel_id = _upsert_channel(client, _wanted_channel(props), None)
+        self._prove(props)
+        return str(props["name"]), _channel_outputs(props, channel_id)
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        wanted = _wanted_channel(props)
+        with self.client(props) as client:
+            named = client.channels_named(wanted.name)
+            try:
+                found = client.channel(int(props["channel_id"]))
+                key = props["key"]
+            except NotFound:
+                if not named:
+                    return None
+                # Somebody made it again, with whatever key: ours has to be set.
+                found, key = named[0], ""
+        doubles = sum(channel.id != found.id for channel in named)
+        return {**props, **_shown(props, wanted, found), "key": key, "duplicates": doubles}
+
+    @override
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        return self.needs_mending(olds)
+
+    @override
+    def differing(self, olds: Props, news: Props) -> frozenset[str]:
+        changed = changed_inputs(olds, news)
+        if "probe" not in changed:
+            return changed
+        same_proof = _probe_of(olds.get("probe")) == _probe_of(news.get("probe"))
+        return changed - {"probe"} | {"probe_key" if same_proof else "probe_of"}
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        channel_id = int(olds["channel_id"])
+        if changed - self.reach - {"probe_of"}:
+            with self.client(news) as client:
+                channel_id = _upsert_channel(client, _wanted_channel(news), channel_id)
+        self._prove(news)
+        return _channel_outputs(news, channel_id)
+
+    @override
+    def remove(self, props: Props) -> None:
+        with self.client(props) as client:
+            client.delete_channel(int(props["channel_id"]))
+            for double in client.channels_named(str(props["name"])):
+                client.delete_channel(double.id)
+
+    @override
+    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
+        if "key" in news and not str(news["key"]).strip():
+            yield "key", "OneAPI refuses an empty key; Xinference takes any"
+        if "models" in news and not clean_models(news["models"]):
+            yield "models", "a channel needs at least one model"
+        if str(news.get("base_url") or "").rstrip("/").endswith("/v1"):
+            yield "base_url", "OneAPI adds /v1 itself; leave it out"
+        unrouted = sorted(set(news.get("model_mapping") or {}) - set(news.get("models") or []))
+        if "models" in news and unrouted:
+            yield "model_mapping", f"{', '.join(unrouted)} must be in models too"
+
+    def _prove(self, props: Props) -> None:
+        """Send the probe until it goes through; nothing where there is none."""
+        probe = props.get("probe")
+        if not probe:
+            return
+        kind, model = str(probe["kind"]), str(probe["model"])
+        relay = OneApiRelay(
+            self.address(props["endpoint"]),
+            str(probe["relay_key"]),
+            transport=self.transport,
+            clock=self.clock,
+        )
+        with relay:
+            wait_until(
+                f"a {kind} request for {model} to go through channel {props['name']}",
+                lambda: _try(relay, kind, model),
+                service=relay.service,
+                deadline=PROBE_SECONDS,
+                advice="is the model served (Xinference), and are the provider's key, address and "
+                "model name right? OneAPI's web page shows the channel",
+                every=PROBE_POLL_SECONDS,
+                clock=self.clock,
+                progress=say(f"channel {props['name']}"),
+            )
+
+
+def _try(relay: OneApiRelay, kind: str, model: str) -> bool | Waiting:
+    try:
+        relay.probe(kind, model)
+    except UpstreamFailed as error:
+        if error.connected and error.status in _FINAL_UPSTREAM:
+            raise
+        return Waiting(error.answer)
+    except (NoChannel, NotFound, Busy, RateLimited, Unexpected) as error:
+        return Waiting(error.answer)
+    return True
+
+
+def _probe_of(probe: object) -> object:
+    return (probe.get("kind"), probe.get("model")) if isinstance(probe, Mapping) else probe
+
+
+def _wanted_channel(props: Props) -> Channel:
+    return Channel(
+        name=str(props["name"]),
+        type=int(props["type"]),
+        base_url=str(props.get("base_url") or "").rstrip("/"),
+        models=clean_models(props["models"]),
+        model_mapping=dict(props.get("model_mapping") or {}),
+        priority=int(props.get("priority") or 0),
+        key=str(props["key"]),
+    )
+
+
+def _upsert_channel(client: OneApiClient, wanted: Channel, known_id: int | None) -> int:
+    """Bring the one channel of this name about; returns its id. Others of the name are removed."""
+    named = client.channels_named(wanted.name)
+    channel_id = _living_channel(client, known_id)
+    if channel_id is None and named:
+        channel_id = named[0].id
+    if channel_id is None:
+        return client.create_channel(wanted)
+    client.update_channel(channel_id, wanted)
+    for double in named:
+        if double.id != channel_id:
+            client.delete_channel(double.id)
+    return channel_id
+
+
+def _living_channel(client: OneApiClient, channel_id: int | None) -> int | None:
+    if channel_id is None:
+        return None
+    try:
+        return client.channel(channel_id).id
+    except NotFound:
+        return None
+
+
+def _channel_outputs(props: Props, channel_id: int) -> Props:
+    return {**props, "channel_id": channel_id, "status": ENABLED, "duplicates": 0}
+
+
+def _shown(props: Props, wanted: Channel, found: Channel) -> Props:
+    """What the channel is, in the inputs' words; an equal value keeps the form it was given in."""
+    pairs: tuple[tuple[str, object, object], ...] = (
+        ("name", wanted.name, found.name),
+        ("type", wanted.type, found.type),
+        ("base_url", wanted.base_url, found.base_url),
+        ("models", list(wanted.models), list(found.models)),
+        ("model_mapping", dict(wanted.model_mapping), dict(found.model_mapping)),
+        ("priority", wanted.priority, found.priority),
+    )
+    shown = {name: props.get(name) if old == now else now for name, old, now in pairs}
+    return {**shown, "status": found.status, "channel_id": found.id}
 
 
 class OneApiChannel(Resource, module="lab", name="OneApiChannel"):
@@ -117,8 +387,110 @@ class OneApiChannel(Resource, module="lab", name="OneApiChannel"):
         )
 
 
-class OneApiTokenProvider(LabProvider):
+class OneApiTokenProvider(_OneApiProvider):
     """Upserts one relay token by its exact name."""
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        with self.client(props) as client:
+            token = _upsert_token(client, _wanted_token(props), None, set_quota=True)
+        return str(props["name"]), _token_outputs(props, token)
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        wanted = _wanted_token(props)
+        with self.client(props) as client:
+            named = client.tokens_named(wanted.name)
+            try:
+                found = client.token(int(props["token_id"]))
+            except NotFound:
+                if not named:
+                    return None
+                found = named[0]
+        models = props.get("models") if found.models == wanted.models else list(found.models)
+        return {
+            **props,
+            "name": found.name,
+            "models": models,
+            "unlimited": found.unlimited,
+            "expired_time": found.expired_time,
+            "key": f"sk-{found.key}",
+            "token_id": found.id,
+            "status": found.status,
+            "duplicates": sum(token.id != found.id for token in named),
+        }
+
+    @override
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        return self.needs_mending(olds)
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        set_quota = bool(changed & {"remain_quota", "unlimited"})
+        known = int(olds["token_id"])
+        with self.client(news) as client:
+            token = _upsert_token(client, _wanted_token(news), known, set_quota=set_quota)
+        return _token_outputs(news, token)
+
+    @override
+    def remove(self, props: Props) -> None:
+        with self.client(props) as client:
+            client.delete_token(int(props["token_id"]))
+            for double in client.tokens_named(str(props["name"])):
+                client.delete_token(double.id)
+
+    @override
+    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
+        if len(str(news.get("name") or "").encode()) > MOST_NAME_BYTES:
+            yield "name", f"OneAPI takes {MOST_NAME_BYTES} bytes at the most"
+        if news.get("expired_time") == 0:
+            yield "expired_time", "0 means expired long ago; -1 is never"
+
+
+def _wanted_token(props: Props) -> Token:
+    return Token(
+        name=str(props["name"]),
+        models=clean_models(props.get("models") or []),
+        unlimited=bool(props.get("unlimited", True)),
+        remain_quota=int(props.get("remain_quota") or 0),
+        expired_time=int(props.get("expired_time", -1)),
+    )
+
+
+def _upsert_token(
+    client: OneApiClient, wanted: Token, known_id: int | None, *, set_quota: bool
+) -> Token:
+    """Bring the one token of this name about. Others of the name are removed."""
+    named = client.tokens_named(wanted.name)
+    token_id = _living_token(client, known_id)
+    if token_id is None and named:
+        token_id = named[0].id
+    if token_id is None:
+        return client.create_token(wanted)
+    token = client.update_token(token_id, wanted, set_quota=set_quota)
+    for double in named:
+        if double.id != token_id:
+            client.delete_token(double.id)
+    return token
+
+
+def _living_token(client: OneApiClient, token_id: int | None) -> int | None:
+    if token_id is None:
+        return None
+    try:
+        return client.token(token_id).id
+    except NotFound:
+        return None
+
+
+def _token_outputs(props: Props, token: Token) -> Props:
+    return {
+        **props,
+        "key": f"sk-{token.key}",
+        "token_id": token.id,
+        "status": ENABLED,
+        "duplicates": 0,
+    }
 
 
 class OneApiToken(Resource, module="lab", name="OneApiToken"):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pulumi
 from pulumi.dynamic import CheckFailure, CheckResult, Resource
+from typing_extensions import override
 
 from provisioning.tunnel import scan_host_key
 from stack.resources.base import LabProvider, Props, plain, say, unknown
@@ -26,6 +27,7 @@ class ServerHostKeyProvider(LabProvider):
     # A class attribute, so that a test can put another one in its place.
     scan = staticmethod(scan_host_key)
 
+    @override
     def make(self, props: Props) -> tuple[str, Props]:
         """Wait for the SSH server, ten minutes at the most, and take its key down."""
         host, port = str(props["host"]), int(props["port"])
@@ -67,10 +69,12 @@ class ServerHostKey(Resource, module="lab", name="ServerHostKey"):
 class LeaseProvider(LabProvider):
     """Computes when the server ends, once."""
 
+    @override
     def make(self, props: Props) -> tuple[str, Props]:
         """Start the lease now."""
         return "lease", self._from_now(props)
 
+    @override
     def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
         """Other hours count from the original start; a lease that ends too soon starts anew."""
         if "hours" in changed and olds.get("started_at"):
@@ -80,6 +84,7 @@ class LeaseProvider(LabProvider):
                 return {**news, "started_at": olds["started_at"], "ends": ends}
         return self._from_now(news)
 
+    @override
     def drifted(self, olds: Props, news: Props) -> frozenset[str]:
         """Time itself: whether the lease has ended, or is about to."""
         ends = olds.get("ends")
@@ -97,9 +102,9 @@ class LeaseProvider(LabProvider):
 def lease_end(start: datetime, hours: float, now: datetime) -> str:
     """When a lease of `hours` from `start` ends, `yyyy-MM-ddTHH:mm:00Z`; "" for 0 hours.
 
-    At least 35 minutes after `now`: the cloud refuses less than 30 (`facts/alicloud.md §8`). Never at
-    a minute ending in 0: the provider would then mistake some later times for the same and not send
-    them.
+    At least 35 minutes after `now`: the cloud refuses less than 30 (`facts/alicloud.md §8`). Never
+    at a minute ending in 0: the provider would then mistake some later times for the same and not
+    send them.
     """
     if hours <= 0:
         return ""
@@ -152,6 +157,7 @@ class ServerChoiceProvider(LabProvider):
 
     ignored = frozenset({"zones", "images", "wanted"})
 
+    @override
     def check(self, _olds: Props, news: Props) -> CheckResult:
         """Refuse, at preview already, to choose where nothing is on offer."""
         known = plain(news)
@@ -159,10 +165,12 @@ class ServerChoiceProvider(LabProvider):
         failures = [] if chosen else list(_nothing_on_offer(known))
         return CheckResult(news, failures)
 
+    @override
     def make(self, props: Props) -> tuple[str, Props]:
         """Take the first of what is on offer."""
         return "choice", _chosen(props)
 
+    @override
     def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
         """Another generation: choose anew."""
         return _chosen(news)

@@ -2,17 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import Resource
+from typing_extensions import override
 
-from stack.resources.base import Endpoint, LabProvider
+from provisioning.clients.http import (
+    Busy,
+    Conflict,
+    DeadlineExceeded,
+    NotFound,
+    Refused,
+    Waiting,
+    wait_until,
+)
+from provisioning.clients.xinference import (
+    GONE,
+    STARTING,
+    Progress,
+    Replica,
+    XinferenceClient,
+    advice_for,
+    is_failed_download,
+)
+from stack.resources.base import Endpoint, LabProvider, Props, say
+
+POLL_SECONDS = 2.0
+MOST_LAUNCHES = 4
+"""How often one wait starts a model at the most, after failed downloads."""
+STALL_SECONDS = 600.0
+"""A download without a new byte for so long hangs."""
+GRACE_SECONDS = 30.0
+"""For so long after a launch, an unknown uid or the last attempt's error is not believed."""
+LOG_SECONDS = 15.0
+
+# What both a launch payload and a running model's description hold (facts/xinference.md §2).
+_COMPARED = (
+    "model_name",
+    "model_type",
+    "model_engine",
+    "model_format",
+    "model_size_in_billions",
+    "quantization",
+)
 
 
-class XinferenceModelProvider(LabProvider):
+class _XinferenceProvider(LabProvider):
+    def client(self, props: Props) -> XinferenceClient:
+        return XinferenceClient(
+            self.address(props["endpoint"]), transport=self.transport, clock=self.clock
+        )
+
+
+class XinferenceModelProvider(_XinferenceProvider):
     """Starts one model, and does not wait for it."""
+
+    identity = frozenset({"payload"})
+    delete_first = True
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        payload = props["payload"]
+        uid = str(payload["model_uid"])
+        with self.client(props) as client:
+            start(client, payload)
+            self._keep(client, props)
+        return uid, {**props, "uid": uid}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        payload, uid = props["payload"], str(props["uid"])
+        with self.client(props) as client:
+            try:
+                found = client.describe(uid)
+            except Busy:
+                return props
+            except NotFound:
+                starting = any(replica.status in STARTING for replica in client.replicas(uid))
+                return props if starting else None
+        return {**props, "payload": {**payload, **differences(payload, found)}}
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        with self.client(news) as client:
+            self._keep(client, news)
+        return {**olds, **news}
+
+    @override
+    def remove(self, props: Props) -> None:
+        uid = str(props["uid"])
+        with self.client(props) as client:
+            # The entry first: it would start the model again.
+            client.delete_autostart(uid)
+            stop(client, uid)
+
+    @override
+    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
+        if "payload" in news and not news["payload"].get("model_uid"):
+            yield "payload", "it needs a model_uid: the name under which the model is asked for"
+
+    def _keep(self, client: XinferenceClient, props: Props) -> None:
+        if props.get("autostart"):
+            client.put_autostart(props["payload"])
+        else:
+            client.delete_autostart(str(props["payload"]["model_uid"]))
+
+
+def start(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
+    """Launch a model, adopt an equal one, or put it in the place of another of the same uid."""
+    try:
+        client.launch(payload)
+        return
+    except Conflict:
+        # Taken, perhaps by an interrupted run: what is it?
+        uid = str(payload["model_uid"])
+    try:
+        if not differences(payload, client.describe(uid)):
+            return
+    except Busy:
+        # Not to be told before it serves; `XinferenceModelsReady` compares then.
+        return
+    except NotFound:
+        pass
+    stop(client, uid)
+    client.launch(payload)
+
+
+def stop(client: XinferenceClient, uid: str) -> None:
+    """Stop a model, whether it serves or is only starting."""
+    if client.stop(uid):
+        return
+    if any(replica.status in STARTING for replica in client.replicas(uid)):
+        client.cancel(uid)
+        client.stop(uid)
+
+
+def differences(payload: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a running model is, where that differs from the payload; arguments do not show."""
+    return {
+        key: found[key]
+        for key in _COMPARED
+        if payload.get(key) is not None
+        and found.get(key) is not None
+        and _same_form(payload[key]) != _same_form(found[key])
+    }
+
+
+def _same_form(value: object) -> str:
+    # 14 and "14", "0_5" and 0.5, "vllm" and "vLLM" mean the same.
+    return str(value).lower().replace("_", ".")
 
 
 class XinferenceModel(Resource, module="lab", name="XinferenceModel"):
@@ -49,8 +190,188 @@ class XinferenceModel(Resource, module="lab", name="XinferenceModel"):
         )
 
 
-class XinferenceModelsReadyProvider(LabProvider):
+class XinferenceModelsReadyProvider(_XinferenceProvider):
     """Waits until a group of models serves."""
+
+    ignored = frozenset({"deadline_minutes"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        uids = sorted(str(uid) for uid in props["uids"])
+        with self.client(props) as client:
+            self._follow(client, props, uids)
+        return "+".join(uids) or "none", {**props, "ready": uids}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        with self.client(props) as client:
+            serving = [uid for uid in props["uids"] if serves(client.replicas(str(uid)))]
+        return {**props, "ready": sorted(serving)}
+
+    @override
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        missing = set(map(str, news["uids"])) - set(olds.get("ready") or [])
+        return frozenset({"ready"}) if missing else frozenset()
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        return self.make(news)[1]
+
+    @override
+    def remove(self, props: Props) -> None:
+        """Nothing: the models belong to `XinferenceModel`."""
+
+    def _follow(self, client: XinferenceClient, props: Props, uids: Sequence[str]) -> None:
+        payloads: Mapping[str, Any] = props.get("payloads") or {}
+        starts = [_Start(client, uid, payloads.get(uid)) for uid in uids]
+
+        def look() -> bool | Waiting:
+            waiting = [seen for begun in starts if (seen := begun.look())]
+            return Waiting("; ".join(waiting)) if waiting else True
+
+        wait_until(
+            f"{', '.join(uids)} to serve",
+            look,
+            service="Xinference",
+            deadline=60 * float(props["deadline_minutes"]),
+            advice="run `pulumi up` again to go on waiting (nothing is lost), raise the deadline "
+            "in the settings, or read `docker logs xinference` on the server",
+            every=POLL_SECONDS,
+            clock=self.clock,
+        )
+
+
+def serves(replicas: Sequence[Replica]) -> bool:
+    """Whether every copy that has not been stopped is READY, and there is one."""
+    alive = [replica for replica in replicas if replica.status not in GONE]
+    return bool(alive) and all(replica.status == "READY" for replica in alive)
+
+
+@dataclass
+class _Start:
+    """One model on its way to READY.
+
+    Attributes:
+        payload: starts it again after a failed download; None forbids that.
+    """
+
+    client: XinferenceClient
+    uid: str
+    payload: Mapping[str, Any] | None
+    launches: int = 1
+    done: bool = False
+    believed_from: float = field(default=0.0, init=False)
+    old_errors: frozenset[Replica] = field(default=frozenset(), init=False)
+    moved_at: float = field(default=0.0, init=False)
+    bytes_done: int = field(default=-1, init=False)
+    told: tuple[str, float] = field(default=("", float("-inf")), init=False)
+
+    def __post_init__(self) -> None:
+        self._begins(())
+
+    def look(self) -> str:
+        """What is still waited for; "" once it serves.
+
+        Raises:
+            Refused: it failed for good.
+            DeadlineExceeded: its download hangs.
+        """
+        if self.done:
+            return ""
+        replicas = self.client.replicas(self.uid)
+        if serves(replicas):
+            return self._compare()
+        early = self.client.clock.monotonic() < self.believed_from
+        alive = [replica for replica in replicas if replica.status not in GONE]
+        failed = [replica for replica in alive if replica.status == "ERROR"]
+        if early:
+            failed = [replica for replica in failed if replica not in self.old_errors]
+        if failed:
+            return self._failed(failed[0].error, replicas)
+        starting = [replica for replica in alive if replica.status != "ERROR"]
+        if starting:
+            return self._on_its_way(starting[0].status)
+        if early:
+            return f"{self.uid}: starting"
+        return self._again("Xinference does not know it", replicas)
+
+    def _compare(self) -> str:
+        try:
+            found = self.client.describe(self.uid)
+        except (Busy, NotFound) as error:
+            return f"{self.uid}: {error.answer}"
+        other = differences(self.payload or {}, found)
+        if other:
+            return self._again(f"another model of that name is running ({other})", ())
+        self._tell("serves", "")
+        self.done = True
+        return ""
+
+    def _failed(self, error: str, replicas: Sequence[Replica]) -> str:
+        if is_failed_download(error):
+            return self._again(error, replicas)
+        raise self._refused(error)
+
+    def _again(self, why: str, replicas: Sequence[Replica]) -> str:
+        if self.payload is None or self.launches >= MOST_LAUNCHES:
+            raise self._refused(f"{why} (after {self.launches} launches)")
+        self.launches += 1
+        self._tell(f"{why}; launch {self.launches} of {MOST_LAUNCHES}", "")
+        stop(self.client, self.uid)
+        start(self.client, self.payload)
+        self._begins(replicas)
+        return f"{self.uid}: started again"
+
+    def _on_its_way(self, status: str) -> str:
+        progress = self.client.progress(self.uid)
+        now = self.client.clock.monotonic()
+        if progress.bytes_done != self.bytes_done or progress.stage != "downloading":
+            self.bytes_done, self.moved_at = progress.bytes_done, now
+        elif now - self.moved_at >= STALL_SECONDS:
+            return self._hangs(progress)
+        text = progress_text(status, progress)
+        self._tell(text, progress.stage or status)
+        return f"{self.uid}: {text}"
+
+    def _hangs(self, progress: Progress) -> str:
+        if self.payload is None or self.launches >= MOST_LAUNCHES:
+            raise DeadlineExceeded(
+                "Xinference",
+                f"the download of {self.uid} to move",
+                progress_text("", progress),
+                "the model hub has stopped answering: run `pulumi up` again later (finished files "
+                "are kept), or set another hub in the region's settings",
+            )
+        return self._again(f"no new byte for {STALL_SECONDS / 60:.0f} minutes", ())
+
+    def _refused(self, error: str) -> Refused:
+        advice = advice_for(error)
+        said = f"{error}. {advice}" if advice else f"{error}. See `docker logs xinference`"
+        return Refused("Xinference", f"start {self.uid}", said)
+
+    def _begins(self, before: Sequence[Replica]) -> None:
+        self.old_errors = frozenset(replica for replica in before if replica.status == "ERROR")
+        now = self.client.clock.monotonic()
+        self.believed_from, self.moved_at = now + GRACE_SECONDS, now
+        self.bytes_done = -1
+
+    def _tell(self, text: str, stage: str) -> None:
+        # Every stage at once, its progress now and then: a download takes a hundred looks.
+        now = self.client.clock.monotonic()
+        last_stage, last_time = self.told
+        if not stage or stage != last_stage or now - last_time >= LOG_SECONDS:
+            say(f"model {self.uid}")(text)
+            self.told = (stage, now)
+
+
+def progress_text(status: str, progress: Progress) -> str:
+    """`downloading 3.1 of 8.9 GiB, 40.0 MiB/s`; for a reader, not for decisions."""
+    stage = progress.stage or status.lower() or "starting"
+    if stage != "downloading" or not progress.bytes_done:
+        return stage
+    total = f" of {progress.bytes_total / 2**30:.2f}" if progress.bytes_total else ""
+    speed = progress.bytes_per_second / 2**20
+    return f"{stage} {progress.bytes_done / 2**30:.2f}{total} GiB, {speed:.1f} MiB/s"
 
 
 class XinferenceModelsReady(Resource, module="lab", name="XinferenceModelsReady"):
