@@ -80,14 +80,14 @@ class Containers:
             f"{service.name}-image",
             name=service.image.reference,
             keep_locally=True,  # removing 10 GB on every replacement helps nobody
-            opts=self._also(depends_on=[self._host.pulled[service.image.reference]]),
+            opts=self._also(depends_on=[self._host.pulled[service.name]]),
         )
         return docker.Container(
             service.name,
             name=service.name,
             image=image.image_id,
             command=list(service.command) or None,
-            envs=_environment(service.envs),
+            envs=_environment(service.envs) if service.envs else None,
             ports=[
                 docker.ContainerPortArgs(internal=inside, external=out, ip=_ANY, protocol="tcp")
                 for out, inside in sorted(service.published.items(), key=lambda pair: pair[1])

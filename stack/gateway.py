@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pulumi
 
 from provisioning.channels import XINFERENCE_KEY, ChannelPlan, channel_plans
-from provisioning.regions import region
 from stack.endpoints import endpoint
 from stack.models import Models
+from stack.plan import region_of
 from stack.resources.oneapi import OneApiChannel, OneApiRoot, OneApiToken, Probe
 from stack.server import ONEAPI_PORT, Server
 from stack.services import Services
@@ -47,16 +47,16 @@ def seed_gateway(
         password=services.oneapi_password,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.oneapi]),
     )
+    access_token: pulumi.Output[str] = pulumi.Output.secret(root.access_token)
     channels = {}
     by_model = {}
-    place = region(settings.region, settings.mirrors)
-    for plan in channel_plans(settings.models, place):
+    for plan in channel_plans(settings.models, region_of(settings)):
         waits = models.ready(plan.kind) if plan.api_key is None else []
         channel = OneApiChannel(
             plan.name,
             name=plan.name,
             endpoint=there,
-            access_token=root.access_token,
+            access_token=access_token,
             type=plan.type,
             base_url=plan.base_url,
             models=list(plan.models),
@@ -71,15 +71,18 @@ def seed_gateway(
         token.name: OneApiToken(
             f"token-{token.name}",
             endpoint=there,
-            access_token=root.access_token,
+            access_token=access_token,
             name=token.name,
             models=list(token.models),
             opts=pulumi.ResourceOptions(parent=parent),
-        ).key
+        )
         for token in settings.tokens
     }
+    keys: dict[str, pulumi.Output[str]] = {
+        name: pulumi.Output.secret(token.key) for name, token in tokens.items()
+    }
     parent.register_outputs({})
-    return Gateway(root.access_token, channels, tokens, by_model)
+    return Gateway(access_token, channels, keys, by_model)
 
 
 def _key(plan: ChannelPlan) -> pulumi.Output[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 
 from provisioning.app_graph import Dataset, Graph, simple_app
-from provisioning.catalogue import of_kind
+from provisioning.catalogue import Kind, of_kind
 from provisioning.documents import files_of
 from provisioning.knowledge import App, Base, Document
 from stack.endpoints import endpoint
@@ -188,7 +188,7 @@ class _Seed:
         dataset: FastGptDataset,
         document: Document,
         label: str,
-        source: dict[str, str],
+        source: dict[str, Any],
     ) -> FastGptDocument:
         embedding = base.embedding or self._embeddings[0]
         needs = [self._gateway.by_model[embedding]]
@@ -243,13 +243,14 @@ class _Seed:
 
     def api_key(self, made: FastGptApp, app: App, name: str) -> pulumi.Output[str]:
         """An API key of an app; FastGPT shows it once."""
-        return FastGptApiKey(
+        made_key = FastGptApiKey(
             f"key-{app.name}-{name}",
             **self._session,
             app_id=made.app_id,
             name=name,
             opts=self._after([]),
-        ).key
+        )
+        return pulumi.Output.secret(made_key.key)
 
     def question(
         self,
@@ -284,10 +285,10 @@ class _Seed:
         return pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs))
 
 
-_KINDS = ("chat", "embedding", "rerank")
+_KINDS: tuple[Kind, ...] = ("chat", "embedding", "rerank")
 
 
-def _sources(document: Document, project: Path) -> list[tuple[str, dict[str, str]]]:
+def _sources(document: Document, project: Path) -> list[tuple[str, dict[str, Any]]]:
     """What is shown of each source, and how FastGptDocument is told of it."""
     if document.text is not None and document.name is not None:
         return [(document.name, {"text": document.text, "name": document.name})]

@@ -10,9 +10,8 @@ import pulumi
 
 from provisioning.catalogue import Model, in_xinference
 from provisioning.launch import launch_payload
-from provisioning.regions import region
-from provisioning.versions import xinference_release
 from stack.endpoints import endpoint
+from stack.plan import region_of, release_of
 from stack.resources.xinference import XinferenceModel, XinferenceModelsReady
 from stack.server import XINFERENCE_PORT, Server
 from stack.services import Services
@@ -82,7 +81,7 @@ class _Group:
         )
 
     def _model(self, model: Model, needs: Sequence[pulumi.Resource]) -> XinferenceModel:
-        release = xinference_release(self._settings.xinference_version)
+        release = release_of(self._settings)
         return XinferenceModel(
             model.name,
             endpoint=self._endpoint,
@@ -92,4 +91,4 @@ class _Group:
         )
 
     def _payload(self, model: Model) -> dict[str, Any]:
-        return launch_payload(model, region(self._settings.region, self._settings.mirrors))
+        return launch_payload(model, region_of(self._settings))

@@ -11,13 +11,13 @@ import pulumi_docker as docker
 
 from provisioning.catalogue import in_xinference
 from provisioning.fastgpt_config import config_json
-from provisioning.images import Images, images
+from provisioning.host import MONGO_KEYFILE, VOCABULARY_FOLDER
+from provisioning.images import Images
 from provisioning.launch import XINFERENCE_HOME, xinference_environment
-from provisioning.regions import region
-from provisioning.versions import xinference_release
 from stack.containers import Containers, Health, Service
 from stack.host import Host
 from stack.passwords import Passwords
+from stack.plan import images_of, region_of, release_of
 from stack.server import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT, Server
 from stack.settings import Settings
 
@@ -72,21 +72,6 @@ def run_services(
         fastgpt_password=passwords.fastgpt_root,
         relay_key=pulumi.Output.concat("sk-", passwords.relay_token),
     )
-
-
-def images_of(settings: Settings) -> Images:
-    """The images this lab runs."""
-    place = region(settings.region, settings.mirrors)
-    return images(place, settings.images, settings.xinference_version, bool(settings.gpus))
-
-
-def images_in_use(settings: Settings) -> tuple[str, ...]:
-    """References of the images to pull, largest first: the longest download starts first."""
-    chosen = images_of(settings)
-    used = [chosen.fastgpt, chosen.mongo, chosen.mysql, chosen.pg, chosen.sandbox, chosen.oneapi]
-    if settings.uses_xinference:
-        used.insert(0, chosen.xinference)
-    return tuple(image.reference for image in used)
 
 
 def _docker(
@@ -158,13 +143,13 @@ def _mongo(chosen: Images, password: pulumi.Output[str]) -> Service:
     return Service(
         name="mongo",
         image=chosen.mongo,
-        command=("mongod", "--replSet", "rs0", "--keyFile", "/etc/mongo/keyfile", "--bind_ip_all"),
+        command=("mongod", "--replSet", "rs0", "--keyFile", "/etc/lab/keyfile", "--bind_ip_all"),
         envs={
             "MONGO_INITDB_ROOT_USERNAME": "fastgpt",
             "MONGO_INITDB_ROOT_PASSWORD": password,
         },
         data="/data/db",
-        mounts={"/root/ai-lab/mongo/keyfile": "/etc/mongo/keyfile"},
+        mounts={f"/root/{MONGO_KEYFILE.rsplit('/', 1)[0]}": "/etc/lab"},
         health=Health(
             command=f"mongosh --quiet --eval {shlex.quote(_MONGO_HEALTH)}", timeout="20s"
         ),
@@ -222,7 +207,7 @@ def _oneapi(chosen: Images, passwords: Passwords) -> Service:
             "TZ": "Asia/Shanghai",
         },
         data="/data",
-        mounts={"/root/ai-lab/oneapi": "/vocabulary"},
+        mounts={f"/root/{VOCABULARY_FOLDER}": "/vocabulary"},
         published={ONEAPI_PORT: 3000},
         # /api/status stays green without its database; a token has to be looked up in it.
         health=Health(
@@ -233,9 +218,9 @@ def _oneapi(chosen: Images, passwords: Passwords) -> Service:
 
 
 def _xinference(settings: Settings, chosen: Images, server: Server) -> Service:
-    place = region(settings.region, settings.mirrors)
-    release = xinference_release(settings.xinference_version)
-    envs = xinference_environment(in_xinference(settings.models), place, release)
+    envs = xinference_environment(
+        in_xinference(settings.models), region_of(settings), release_of(settings)
+    )
     return Service(
         name="xinference",
         image=chosen.xinference,

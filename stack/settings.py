@@ -150,7 +150,7 @@ def _configured() -> tuple[dict[str, Any], set[str]]:
     prefix = f"{pulumi.get_project()}:"
     given: dict[str, Any] = {"region": pulumi.Config("alicloud").get("region") or ""}
     secrets: set[str] = set()
-    for full, value in pulumi.runtime.config.CONFIG.items():
+    for full, value in pulumi.runtime.config.CONFIG.get().items():
         if not full.startswith(prefix):
             continue
         key = full[len(prefix) :]

@@ -1,0 +1,146 @@
+"""The server prepared: Docker ready, GPU seen, images pulled. Only commands over SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_command as command
+
+from provisioning.host import MONGO_KEY, HostPlan, Step, steps
+from provisioning.vocabulary import vocabulary_file
+from stack.passwords import Passwords
+from stack.plan import images_of, region_of, release_of
+from stack.server import Server
+from stack.settings import Settings
+
+# Together about five minutes: a server that boots refuses at first, and 1.2.1 counts every dial.
+_DIALS = 60
+_SECONDS_PER_DIAL = 15
+
+
+@dataclass(frozen=True)
+class Host:
+    """A prepared server.
+
+    Attributes:
+        docker_ready: Docker runs with its final configuration.
+        proven: driver and GPU were seen, on the host and in a container.
+        mongo_key: MongoDB's key file is in place.
+        vocabulary: OneAPI's token vocabulary is in place.
+        pulled: by service, its image is on the server.
+    """
+
+    docker_ready: command.remote.Command
+    proven: command.remote.Command
+    mongo_key: command.remote.Command
+    vocabulary: command.remote.Command
+    pulled: Mapping[str, command.remote.Command]
+
+
+def prepare_host(
+    settings: Settings, server: Server, passwords: Passwords, lab: pulumi.Resource
+) -> Host:
+    """Run the steps of `provisioning/host`; each runs again when its content changes."""
+    parent = pulumi.ComponentResource(
+        "lab:stack:Host", "host", opts=pulumi.ResourceOptions(parent=lab)
+    )
+    plan = HostPlan(
+        region=region_of(settings),
+        images=images_of(settings),
+        gpu=bool(settings.gpus),
+        xinference=settings.uses_xinference,
+        minimum_driver=release_of(settings).minimum_driver,
+        vocabulary=vocabulary_file(),
+    )
+    runner = _Runner(settings, server, {MONGO_KEY: passwords.mongo_key}, parent)
+    done: dict[str, command.remote.Command] = {}
+    for step in steps(plan):
+        after = [done[name] for name in step.depends_on]
+        # Files need a booted server, not the steps before: they go up side by side.
+        done[step.name] = runner.run(step, after, files_after=list(done.values())[:1])
+    parent.register_outputs({})
+    return Host(
+        docker_ready=done["daemon"],
+        proven=done["prove"],
+        mongo_key=done["mongo-keyfile"],
+        vocabulary=done["vocabulary"],
+        pulled={
+            name.removeprefix("pull-"): ran
+            for name, ran in done.items()
+            if name.startswith("pull-")
+        },
+    )
+
+
+class _Runner:
+    def __init__(
+        self,
+        settings: Settings,
+        server: Server,
+        secrets: Mapping[str, pulumi.Output[str]],
+        parent: pulumi.Resource,
+    ) -> None:
+        self._secrets = secrets
+        self._opts = pulumi.ResourceOptions(parent=parent)
+        self._connection = command.remote.ConnectionArgs(
+            host=server.address,
+            port=server.ssh_port,
+            user=server.user,
+            private_key=pulumi.Output.secret(settings.private_key_file.read_text()),
+            host_key=server.host_key,
+            dial_error_limit=_DIALS,
+            per_dial_timeout=_SECONDS_PER_DIAL,
+        )
+
+    def run(
+        self,
+        step: Step,
+        after: Sequence[command.remote.Command],
+        files_after: Sequence[command.remote.Command],
+    ) -> command.remote.Command:
+        """Upload the step's files and run its command."""
+        sent = [
+            self._upload(f"{step.name}-{path.rsplit('/', 1)[-1]}", path, asset, files_after)
+            for path, asset in _assets(step).items()
+        ]
+        return command.remote.Command(
+            step.name,
+            connection=self._connection,
+            create=step.command,
+            triggers=[step.trigger],
+            stdin=self._secrets[step.stdin] if step.stdin else None,
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions.merge(
+                self._opts,
+                pulumi.ResourceOptions(
+                    depends_on=[*sent, *after],
+                    custom_timeouts=pulumi.CustomTimeouts(
+                        create=f"{step.time_limit_seconds + 900}s"
+                    ),
+                ),
+            ),
+        )
+
+    def _upload(
+        self,
+        name: str,
+        path: str,
+        asset: pulumi.Asset,
+        after: Sequence[command.remote.Command],
+    ) -> command.remote.CopyToRemote:
+        return command.remote.CopyToRemote(
+            name,
+            connection=self._connection,
+            source=asset,
+            remote_path=path,
+            opts=pulumi.ResourceOptions.merge(
+                self._opts, pulumi.ResourceOptions(depends_on=list(after))
+            ),
+        )
+
+
+def _assets(step: Step) -> dict[str, pulumi.Asset]:
+    texts = {path: pulumi.StringAsset(text) for path, text in step.files.items()}
+    return {**texts, **{path: pulumi.FileAsset(str(file)) for path, file in step.uploads.items()}}

@@ -1,0 +1,269 @@
+"""The whole program, run once under a recording mock; what it asked for, as plain data.
+
+Asserts belong on what is recorded here, never inside an `apply` (`facts/engine.md`, "Mocks").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import runpy
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
+from pulumi.runtime.settings import set_root_resource
+from pulumi.runtime.stack import run_in_stack
+
+PROJECT = Path(__file__).parents[2]
+SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
+_SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
+
+
+@dataclass
+class Recorded:
+    """One registered resource; inputs as the engine would get them, secrets marked."""
+
+    type: str
+    name: str
+    urn: str
+    inputs: dict[str, Any]
+    secret_inputs: frozenset[str]
+    parent: str
+    depends_on: frozenset[str]
+    deleted_with: str
+    replace_with: tuple[str, ...]
+    custom: bool
+    secret_outputs: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False)
+
+
+class Recording:
+    """Everything one run asked for."""
+
+    def __init__(self) -> None:
+        self.resources: list[Recorded] = []
+        self.outputs: dict[str, Any] = {}
+        self.raw_outputs: dict[str, Any] = {}
+
+    def of_type(self, ending: str) -> list[Recorded]:
+        """All resources whose type ends so: `:Container`, `:OneApiChannel`."""
+        return [resource for resource in self.resources if resource.type.endswith(ending)]
+
+    def one(self, ending: str, name: str | None = None) -> Recorded:
+        """The one resource of that type (and name); several or none is an error."""
+        found = [r for r in self.of_type(ending) if name in (None, r.name)]
+        if len(found) != 1:
+            raise AssertionError(f"{len(found)} resources {ending} {name}, wanted one")
+        return found[0]
+
+    def before(self, resource: Recorded) -> set[str]:
+        """URNs of everything that must exist before `resource`, however far back."""
+        by_urn = {r.urn: r for r in self.resources}
+        seen: set[str] = set()
+        todo = list(resource.depends_on)
+        while todo:
+            urn = todo.pop()
+            if urn in seen:
+                continue
+            seen.add(urn)
+            todo += by_urn[urn].depends_on if urn in by_urn else []
+        return seen
+
+
+class _Monitor(MockMonitor):
+    def __init__(self, mocks: Mocks, recording: Recording) -> None:
+        super().__init__(mocks)
+        self._recording = recording
+
+    def RegisterResource(self, request: Any) -> Any:
+        answer = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        if request.type == "pulumi:pulumi:Stack":
+            return answer
+        raw = json_format.MessageToDict(request.object)
+        self._recording.resources.append(
+            Recorded(
+                type=request.type,
+                name=request.name,
+                urn=answer.urn,
+                inputs=_open(raw),
+                secret_inputs=frozenset(k for k, v in raw.items() if _is_secret(v)),
+                parent=request.parent,
+                depends_on=frozenset(request.dependencies),
+                deleted_with=request.deletedWith,
+                replace_with=tuple(request.replace_with),
+                custom=request.custom,
+                secret_outputs=tuple(request.additionalSecretOutputs),
+                replace_on_changes=tuple(request.replaceOnChanges),
+                raw=raw,
+            )
+        )
+        return answer
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        if "pulumi:pulumi:Stack" in request.urn:
+            self._recording.raw_outputs = json_format.MessageToDict(request.outputs)
+            self._recording.outputs = _open(self._recording.raw_outputs)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
+
+
+class Cloud(Mocks):
+    """Answers as the real providers do (`facts/provider-states.json`), with telling values."""
+
+    zones: tuple[str, ...] = ("cn-hangzhou-i", "cn-hangzhou-j")
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        """An id and outputs for one resource."""
+        outputs = {k: v for k, v in args.inputs.items() if v is not None}
+        answers = _ANSWERS.get(args.typ.rsplit(":", 1)[-1])
+        if answers is not None:
+            outputs.update(answers(args))
+        return f"id-{args.name}", outputs
+
+    def call(self, args: MockCallArgs) -> Any:
+        """The two look-ups of `stack/market.py`."""
+        if "getInstanceTypes" in args.token:
+            offered = [{"id": args.args["instanceType"], "availabilityZones": list(self.zones)}]
+            return {"instanceTypes": offered if self.zones else []}
+        if "getImages" in args.token:
+            with_driver = "gpu" in args.args["nameRegex"]
+            names = _DRIVER_IMAGES if with_driver else _PLAIN_IMAGES
+            return {"images": [{"id": n, "name": n, "creationTime": n[-14:-4]} for n in names]}
+        raise AssertionError(f"an unexpected look-up: {args.token}")
+
+
+_DRIVER_IMAGES = ["ubuntu_22_04_x64_20G_gpu_alibase_20260801.vhd"]
+_PLAIN_IMAGES = [
+    "ubuntu_22_04_x64_20G_alibase_20260801.vhd",
+    "ubuntu_22_04_x64_20G_alibase_20260901.vhd",
+]
+_ANSWERS: dict[str, Any] = {
+    "Instance": lambda args: {
+        "publicIp": "198.18.7.7",
+        "privateIp": "172.16.0.9",
+        "memory": 61440,
+        "systemDiskId": "d-1",
+    },
+    "EipAddress": lambda args: {"ipAddress": "198.18.7.8"},
+    "RandomPassword": lambda args: {"result": f"plain-{args.name}-password"},
+    "Command": lambda args: {"stdout": "", "stderr": ""},
+    "RemoteImage": lambda args: {"imageId": f"sha256:{args.name}"},
+    "ServerChoice": lambda args: {
+        "zone": (args.inputs.get("zones") or [""])[0],
+        "image": (args.inputs.get("images") or [""])[0],
+    },
+    "Lease": lambda args: {
+        "started_at": "2026-11-22T12:00:00Z",
+        "ends": "2026-11-23T12:01:00Z" if args.inputs["hours"] else "",
+    },
+    "ServerHostKey": lambda args: {"host_key": "ssh-ed25519 AAAAhostkey"},
+    "OneApiRoot": lambda args: {"access_token": "plain-access-token"},
+    "OneApiToken": lambda args: {"key": f"sk-plain-{args.name}"},
+    "FastGptDataset": lambda args: {"dataset_id": f"dataset-{args.name}"},
+    "FastGptDocument": lambda args: {"collection_id": f"collection-{args.name}"},
+    "FastGptApp": lambda args: {"app_id": f"app-{args.name}"},
+    "FastGptShareLink": lambda args: {"share_id": f"share-{args.name}"},
+    "FastGptApiKey": lambda args: {"key": f"fastgpt-plain-{args.name}"},
+    "FastGptAnswer": lambda args: {"answer": "pulumi destroy", "citations": []},
+}
+
+
+def stack_file(name: str) -> dict[str, Any]:
+    """The config of `Pulumi.<name>.yaml`."""
+    config: dict[str, Any] = yaml.safe_load((PROJECT / f"Pulumi.{name}.yaml").read_text())["config"]
+    return config
+
+
+def configured(
+    name: str, key_file: Path, changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A stack file as the program gets it: with defaults, an operator's key and address."""
+    declared = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"]
+    config = {f"ai-lab:{k}": v["default"] for k, v in declared.items() if "default" in v}
+    config |= stack_file(name)
+    config |= {"ai-lab:allowedCidrs": ["198.18.0.5/32"], "ai-lab:sshKeyFile": str(key_file)}
+    config |= {k if ":" in k else f"ai-lab:{k}": v for k, v in (changes or {}).items()}
+    return config
+
+
+def make_key(folder: Path) -> Path:
+    """An operator's SSH key without a passphrase."""
+    key = folder / "ai-lab"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    return key
+
+
+def run_program(
+    config: Mapping[str, Any], secrets: Mapping[str, str] | None = None, cloud: Cloud | None = None
+) -> Recording:
+    """Run `__main__.py` once.
+
+    Args:
+        config: full names to values, as in a stack file.
+        secrets: full names to values that were set with `--secret`.
+    """
+    recording = Recording()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    mocks = cloud or Cloud()
+    monitor = _Monitor(mocks, recording)
+    pulumi.runtime.set_mocks(mocks, project="ai-lab", stack="dev", preview=False, monitor=monitor)
+    # The mocks bring a root of their own, which would swallow the program's outputs.
+    set_root_resource(None)  # type: ignore[arg-type]
+    values = {k: _flat(v) for k, v in {**config, **(secrets or {})}.items()}
+    pulumi.runtime.set_all_config(values, list(secrets or {}))
+    here = Path.cwd()
+    os.chdir(PROJECT)
+    try:
+        loop.run_until_complete(run_in_stack(_program))
+    finally:
+        os.chdir(here)
+        loop.close()
+        asyncio.set_event_loop(None)
+    return recording
+
+
+def _program() -> None:
+    runpy.run_path(str(PROJECT / "__main__.py"))
+
+
+def plain_strings(raw: Any) -> Iterator[str]:
+    """Every string that is not under a secret."""
+    if _is_secret(raw):
+        return
+    if isinstance(raw, str):
+        yield raw
+    for value in raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ():
+        yield from plain_strings(value)
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (
+        value
+        if isinstance(value, str)
+        else json.dumps(value)
+        if isinstance(value, (list, dict))
+        else str(value)
+    )
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, dict) and value.get(_SIGNATURE_KEY) == SECRET_SIGNATURE
+
+
+def _open(value: Any) -> Any:
+    if _is_secret(value):
+        return _open(value["value"])
+    if isinstance(value, dict):
+        return {k: _open(v) for k, v in value.items()}
+    return [_open(v) for v in value] if isinstance(value, list) else value

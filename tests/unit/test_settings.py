@@ -1,0 +1,226 @@
+"""The settings: what is refused, and how it is said."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stack.settings import Settings, SettingsError, read_settings
+from tests.unit.program import PROJECT, configured, make_key
+
+Given = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_key(tmp_path_factory.mktemp("ssh"))
+
+
+@pytest.fixture
+def dev(key: Path) -> Given:
+    return given("dev", key)
+
+
+def given(stack: str, key: Path) -> Given:
+    config = configured(stack, key)
+    plain = {k.removeprefix("ai-lab:"): v for k, v in config.items() if k.startswith("ai-lab:")}
+    return copy.deepcopy({"region": config["alicloud:region"], **plain})
+
+
+def read(values: Given, secrets: Iterable[str] = ()) -> Settings:
+    return read_settings(values, secrets, PROJECT)
+
+
+def problems(values: Given, secrets: Iterable[str] = ()) -> dict[str, str]:
+    """Path to message of everything refused."""
+    with pytest.raises(SettingsError) as error:
+        read(values, secrets)
+    return {problem.path: str(problem) for problem in error.value.problems}
+
+
+def test_the_reference_lab_is_right(dev: Given) -> None:
+    settings = read(dev)
+    assert [model.name for model in settings.models] == [
+        "qwen2.5-instruct",
+        "m3e-base",
+        "bge-reranker-v2-m3",
+    ]
+    assert settings.disk_size_gib == 1000
+
+
+@pytest.mark.parametrize(("stack", "secrets"), [("cpu", ["key-dashscope"]), ("abroad", [])])
+def test_the_other_labs_are_right(key: Path, stack: str, secrets: list[str]) -> None:
+    assert read(given(stack, key), secrets).models
+
+
+def test_settings_cannot_be_changed_afterwards(dev: Given) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        read(dev).disk_size_gib = 5
+
+
+def test_every_declared_setting_is_read() -> None:
+    declared = set(yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"])
+    read_in = {field.alias for field in Settings.model_fields.values()} - {"region"}
+    assert declared == read_in
+
+
+def test_every_declared_setting_says_what_it_does() -> None:
+    declared = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"]
+    short = [name for name, entry in declared.items() if len(entry.get("description", "")) < 30]
+    assert not short
+
+
+MODEL = {"name": "m", "kind": "chat", "remote": {"provider": "dashscope"}}
+
+# What is changed, where it is said, and what the message must hold: the wrong and the right.
+REFUSED: list[tuple[str, Callable[[Given], object], str, tuple[str, ...]]] = [
+    ("the world", lambda g: g.update(allowedCidrs=["0.0.0.0/0"]), "allowedCidrs[0]",
+     ("everybody", "publicChat")),
+    ("host bits", lambda g: g.update(allowedCidrs=["198.18.0.5/24"]), "allowedCidrs[0]",
+     ("198.18.0.0/24",)),
+    ("no mask", lambda g: g.update(allowedCidrs=["198.18.0.5"]), "allowedCidrs[0]",
+     ("198.18.0.5/32",)),
+    ("no network", lambda g: g.update(allowedCidrs=["home"]), "allowedCidrs[0]",
+     ("'home'", "203.0.113.5/32")),
+    ("the manual's address", lambda g: g.update(allowedCidrs=["203.0.113.5/32"]),
+     "allowedCidrs[0]", ("example", "your own")),
+    ("IPv6", lambda g: g.update(allowedCidrs=["2001:db8::/32"]), "allowedCidrs[0]", ("IPv4",)),
+    ("twice the same", lambda g: g.update(allowedCidrs=["198.18.0.5/32"] * 2),
+     "allowedCidrs[1]", ("twice",)),
+    ("nobody", lambda g: g.update(allowedCidrs=[]), "allowedCidrs", ("at least 1",)),
+    ("a small disk", lambda g: g.update(diskSizeGiB=10), "diskSizeGiB", ("10", "100 to 2048")),
+    ("PL3 too small", lambda g: g.update(diskPerformanceLevel="PL3"), "diskSizeGiB",
+     ("1261 to 2048", "PL3")),
+    ("no such level", lambda g: g.update(diskPerformanceLevel="PL9"), "diskPerformanceLevel",
+     ("PL0, PL1, PL2, PL3",)),
+    ("no such disk", lambda g: g.update(diskCategory="floppy"), "diskCategory", ("cloud_essd",)),
+    ("too wide", lambda g: g.update(bandwidthMbps=200), "bandwidthMbps", ("100",)),
+    ("no number", lambda g: g.update(leaseHours="long"), "leaseHours", ("integer",)),
+    ("negative lease", lambda g: g.update(leaseHours=-1), "leaseHours", ("0",)),
+    ("zone elsewhere", lambda g: g.update(zone="cn-beijing-h"), "zone", ("cn-hangzhou",)),
+    ("no region", lambda g: g.update(region=""), "alicloud:region", ("missing",)),
+    ("no such region", lambda g: g.update(region="cn-hangzou"), "alicloud:region",
+     ("cn-hangzhou",)),
+    ("no type", lambda g: g.update(instanceType="A10"), "instanceType", ("ecs.gn7i",)),
+    ("a limit without spot", lambda g: g.update(spotPriceLimit="3.5"), "spotPriceLimit",
+     ("spot: true",)),
+    ("no key file", lambda g: g.update(sshKeyFile="/nowhere/key"), "sshKeyFile",
+     ("/nowhere/key", "ssh-keygen")),
+    ("a typo on top", lambda g: g.update(diskSizeGib=5), "diskSizeGib", ("diskSizeGiB",)),
+    ("a typo below", lambda g: g["models"][0]["xinference"].update(quantisation="Int4"),
+     "models[0].xinference.quantisation", ("quantization",)),
+    ("no such mirror", lambda g: g.update(mirrors={"registri": "x"}), "mirrors.registri",
+     ("registry",)),
+    ("an untagged image", lambda g: g.update(images={"mongo": "mongo"}), "images.mongo", ("tag",)),
+    ("no such image", lambda g: g.update(images={"mongodb": "mongo:5"}), "images.mongodb",
+     ("mongo",)),
+    ("one name twice", lambda g: g["models"].append(g["models"][1]), "models[3].name", ("twice",)),
+    ("no source", lambda g: g["models"].append({"name": "m", "kind": "chat"}), "models[3]",
+     ("xinference", "remote")),
+    ("no such provider", lambda g: g["models"].append(
+        {**MODEL, "remote": {"provider": "dashskope"}}), "models[3].remote.provider",
+     ("dashscope",)),
+    ("its key not set", lambda g: g["models"].append(MODEL), "models[3].remote.apiKey",
+     ("pulumi config set --secret key-dashscope",)),
+    ("a second reranker", lambda g: g["models"].append({**g["models"][2], "name": "other"}),
+     "models[3].kind", ("first reranker",)),
+    ("a wide embedding", lambda g: g["models"].append(
+        {"name": "text-embedding-3-large", "kind": "embedding",
+         "remote": {"provider": "openai"}}),
+     "models[3].dimensions", ("1536",)),
+    ("a base URL with a path", lambda g: g["models"].append(
+        {**MODEL, "remote": {"provider": "openai", "baseUrl": "https://a.example/v1"}}),
+     "models[3].remote.baseUrl", ("https://a.example",)),
+    ("DashScope's one embedding", lambda g: g["models"].append(
+        {"name": "text-embedding-v3", "kind": "embedding", "remote": {"provider": "dashscope"}}),
+     "models[3].remote.model", ("text-embedding-v1",)),
+    ("a version that wants more", lambda g: g.update(xinferenceVersion="nine"),
+     "xinferenceVersion", ("2.12.0",)),
+    ("a token for nothing", lambda g: g.update(tokens=[{"name": "t", "models": ["qwen"]}]),
+     "tokens[0].models", ("qwen2.5-instruct",)),
+    ("tokens of one name", lambda g: g.update(tokens=[{"name": "t"}, {"name": "t"}]), "tokens[1]",
+     ("twice",)),
+    ("a missing file", lambda g: g["knowledge"]["bases"][0]["documents"].append(
+        {"file": "documents/no.pdf"}), "knowledge.bases[0].documents[1]",
+     ("no.pdf", "Pulumi.yaml")),
+    ("an unserved model", lambda g: g["knowledge"]["bases"][0].update(embedding="m3e-large"),
+     "knowledge.bases[0].embedding", ("m3e-base",)),
+    ("a chat model that embeds", lambda g: g["knowledge"]["bases"][0].update(
+        embedding="qwen2.5-instruct"), "knowledge.bases[0].embedding", ("m3e-base",)),
+    ("an app of no base", lambda g: g["knowledge"]["apps"][0].update(bases=["manual"]),
+     "knowledge.apps[0].bases", ("lab-manual",)),
+    ("two apps of one name", lambda g: g["knowledge"]["apps"].append(g["knowledge"]["apps"][0]),
+     "knowledge.apps[1]", ("twice",)),
+    ("a question to nobody", lambda g: g["knowledge"]["question"].update(app="assistant"),
+     "knowledge.question.app", ("lab-assistant",)),
+    ("a text without a name", lambda g: g["knowledge"]["bases"][0]["documents"].append(
+        {"text": "hello"}), "knowledge.bases[0].documents[1]", ("name",)),
+    ("a chunk too small", lambda g: g["knowledge"]["bases"][0]["documents"][0].update(chunkSize=5),
+     "knowledge.bases[0].documents[0]", ("100 to 3000",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "said"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
+def test_refused(
+    dev: Given, change: Callable[[Given], object], path: str, said: tuple[str, ...]
+) -> None:
+    change(dev)
+    found = problems(dev)
+    assert path in found
+    missing = [words for words in said if words not in found[path]]
+    assert not missing, found[path]
+
+
+def test_models_that_do_not_fit_together_are_summed_up(dev: Given) -> None:
+    dev["models"][0]["xinference"]["memoryShare"] = 0.95
+    said = " ".join(problems(dev).values())
+    assert "memoryShare" in said
+    assert all(model["name"] in said for model in dev["models"])
+
+
+def test_a_model_that_needs_a_gpu_on_a_server_without(dev: Given) -> None:
+    dev["instanceType"] = "ecs.c7.xlarge"
+    assert any("GPU" in said for said in problems(dev).values())
+
+
+def test_everything_wrong_is_said_at_once(dev: Given) -> None:
+    dev.update(diskSizeGiB=5, allowedCidrs=["0.0.0.0/0"], sshKeyFile="/nowhere/key")
+    dev["models"].append(MODEL)
+    found = problems(dev)
+    assert {"diskSizeGiB", "allowedCidrs[0]", "sshKeyFile", "models[3].remote.apiKey"} <= set(found)
+
+
+def test_a_secret_inside_a_list_is_refused(dev: Given) -> None:
+    assert "key-dashscope" in problems(dev, ["models"])["models"]
+
+
+def test_a_key_in_plain_is_refused_and_not_shown(dev: Given) -> None:
+    dev["key-dashscope"] = "sk-very-secret"
+    said = problems(dev)["key-dashscope"]
+    assert "--secret" in said
+    assert "sk-very-secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda key: key.chmod(0o644), "chmod 600"),
+        (lambda key: key.with_name("ai-lab.pub").unlink(), "ssh-keygen -y"),
+        (lambda key: key.write_text("nonsense"), "not a private SSH key"),
+    ],
+    ids=["readable by all", "no public key", "no key at all"],
+)
+def test_a_key_that_ssh_would_refuse(
+    tmp_path: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    key = make_key(tmp_path)
+    values = given("dev", key)
+    spoil(key)
+    assert said in problems(values)["sshKeyFile"]
