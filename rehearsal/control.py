@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rehearsal.children import is_alive
+
 WORLD_FILE = "world.json"
 _PROJECT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 30.0
@@ -85,9 +87,9 @@ class World:
         with contextlib.suppress(WorldError):
             self.call("stop")
         deadline = time.monotonic() + _STOP_SECONDS
-        while _is_alive(self.pid) and time.monotonic() < deadline:
+        while is_alive(self.pid) and time.monotonic() < deadline:
             time.sleep(0.02)
-        if _is_alive(self.pid):
+        if is_alive(self.pid):
             os.kill(self.pid, signal.SIGKILL)
 
 
@@ -98,7 +100,7 @@ def read_world(folder: Path) -> World | None:
     except (OSError, ValueError):
         return None
     world = World(**{**found, "folder": folder})
-    return world if _is_alive(world.pid) else None
+    return world if is_alive(world.pid) else None
 
 
 @dataclass
@@ -115,8 +117,9 @@ class StartedWorld:
     def stop(self) -> None:
         """End it, and wait for that."""
         self.world.stop()
-        if self.process.stdin:
-            self.process.stdin.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -164,11 +167,3 @@ def _wait_for_first_line(process: subprocess.Popen[bytes], log: Path) -> None:
 def _last_words(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"no reason in {log}"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import secrets
@@ -26,6 +25,7 @@ from typing import Any
 
 from rehearsal import faults, market
 from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
+from rehearsal.children import adopt_orphans, command_of, descendants
 from rehearsal.cloud import Cloud, Line
 from rehearsal.control import WORLD_FILE
 from rehearsal.data_centre import EmptyMachine, MachineFactory, Servers
@@ -174,8 +174,8 @@ class Commands:
         """`{pid, command}` of everything that the world has started and that still runs."""
         return [
             {"pid": pid, "command": command}
-            for pid in _descendants(os.getpid())
-            if (command := _command_of(pid))
+            for pid in descendants(os.getpid())
+            if (command := command_of(pid))
         ]
 
     def stay(self) -> None:
@@ -198,7 +198,7 @@ class Commands:
 def main() -> int:
     """Run a world until it is told to end; the exit code."""
     arguments = _arguments()
-    _adopt_orphans()
+    adopt_orphans()
     end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: end.set())
@@ -317,36 +317,13 @@ def _close(world: World) -> None:
     closing = threading.Thread(target=world.close, daemon=True)
     closing.start()
     closing.join(_END_SECONDS)
-    for pid in _descendants(os.getpid()):
+    for pid in descendants(os.getpid()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     (world.folder / WORLD_FILE).unlink(missing_ok=True)
     sys.stdout.flush()
     if closing.is_alive():
         os._exit(3)
-
-
-def _adopt_orphans() -> None:
-    """Become the parent of what our children leave behind, so that nothing can slip away."""
-    set_child_subreaper = 36
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
-
-
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        with contextlib.suppress(OSError):
-            for child in (task / "children").read_text().split():
-                found += [int(child), *_descendants(int(child))]
-    return found
-
-
-def _command_of(pid: int) -> str:
-    """Its command line, "" if it has ended."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-    return ""
 
 
 def _line(line: Line) -> dict[str, Any]:
