@@ -1,0 +1,204 @@
+"""The steps of a host as data: order, commands, files, triggers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from provisioning.host import (
+    MONGO_KEY,
+    VOCABULARY_FOLDER,
+    Gpu,
+    HostPlan,
+    Step,
+    daemon_json,
+    facts,
+    script,
+    steps,
+)
+from provisioning.images import images
+from provisioning.regions import region
+from provisioning.vocabulary import VOCABULARY_NAME, VOCABULARY_SHA256
+
+
+def plan(region_id: str = "cn-hangzhou", gpu: bool = True, xinference: bool = True) -> HostPlan:
+    cells = region(region_id, {})
+    return HostPlan(
+        region=cells,
+        images=images(cells, {}, "2.12.0", gpu),
+        gpu=gpu,
+        xinference=xinference,
+        minimum_driver=575,
+        vocabulary=Path("/cache/vocabulary"),
+    )
+
+
+PLANS = {
+    "gpu": plan(),
+    "cpu": plan(gpu=False, xinference=False),
+    "abroad": plan("ap-southeast-1"),
+}
+
+
+def by_name(of: HostPlan) -> dict[str, Step]:
+    return {step.name: step for step in steps(of)}
+
+
+def before(made: dict[str, Step], name: str) -> set[str]:
+    """All that is done before a step."""
+    direct = made[name].depends_on
+    return set(direct).union(*(before(made, other) for other in direct))
+
+
+@pytest.mark.parametrize("of", PLANS.values(), ids=PLANS)
+def test_each_step_comes_after_what_it_depends_on(of: HostPlan) -> None:
+    seen: set[str] = set()
+    for step in steps(of):
+        assert set(step.depends_on) <= seen
+        assert step.name not in seen
+        seen.add(step.name)
+
+
+@pytest.mark.parametrize("of", PLANS.values(), ids=PLANS)
+def test_a_command_runs_an_uploaded_script_within_its_time(of: HostPlan) -> None:
+    for step in steps(of):
+        words = shlex.split(step.command)
+        assert words[:2] == ["timeout", "--kill-after=30"]
+        assert int(words[2]) == step.time_limit_seconds
+        assert words[3] == "bash"
+        assert words[4] in step.files
+        assert step.files[words[4]].startswith("#!/usr/bin/env bash")
+        assert all(path.startswith("ai-lab/") for path in [*step.files, *step.uploads])
+
+
+@pytest.mark.parametrize("of", PLANS.values(), ids=PLANS)
+def test_no_two_steps_write_one_file(of: HostPlan) -> None:
+    written = [path for step in steps(of) for path in [*step.files, *step.uploads]]
+    assert len(written) == len(set(written))
+
+
+def test_a_reboot_for_the_driver_interrupts_nothing() -> None:
+    made = by_name(PLANS["gpu"])
+    for name in made.keys() - {"wait-for-boot", "base", "driver", "driver-ready"}:
+        assert "driver-ready" in before(made, name), name
+
+
+def test_docker_is_restarted_after_the_toolkit_and_before_the_pulls() -> None:
+    made = by_name(PLANS["gpu"])
+    assert "toolkit" in before(made, "daemon")
+    pulls = [name for name in made if name.startswith("pull-")]
+    assert len(pulls) == 7
+    for name in pulls:
+        # Side by side: none waits for another.
+        assert made[name].depends_on == ("daemon",)
+
+
+def test_without_gpu_there_is_no_driver_no_toolkit_and_no_proof_of_a_gpu() -> None:
+    made = by_name(PLANS["cpu"])
+    assert not {"driver", "driver-ready", "toolkit", "pull-xinference"} & made.keys()
+    assert "prove.sh none " in made["prove"].command
+    assert "nvidia" not in daemon_json(PLANS["cpu"])
+
+
+def test_the_proof_uses_an_image_that_is_already_there() -> None:
+    made = by_name(PLANS["gpu"])
+    image = PLANS["gpu"].images.pg.reference
+    assert image in made["prove"].command
+    assert "pull-pg" in made["prove"].depends_on
+
+
+def test_the_regions_addresses_reach_the_scripts() -> None:
+    for name in ("gpu", "abroad"):
+        of = PLANS[name]
+        made = by_name(of)
+        assert of.region.docker_apt in made["docker"].command
+        assert of.region.docker_key in made["docker"].command
+        assert of.region.toolkit_repo in made["toolkit"].command
+    assert shlex.split(by_name(PLANS["abroad"])["base"].command)[5:] == [""]
+
+
+def test_the_daemon_has_one_file() -> None:
+    told = json.loads(daemon_json(PLANS["gpu"]))
+    # Docker refuses numbers here.
+    assert told["log-opts"] == {"max-size": "50m", "max-file": "3"}
+    assert told["runtimes"]["nvidia"]["path"] == "nvidia-container-runtime"
+    assert told["registry-mirrors"] == list(PLANS["gpu"].region.registry_mirrors)
+    assert told["live-restore"] is True
+    assert "registry-mirrors" not in json.loads(daemon_json(PLANS["abroad"]))
+    assert daemon_json(PLANS["gpu"]) in by_name(PLANS["gpu"])["daemon"].files.values()
+
+
+def test_only_the_key_of_mongodb_is_read_from_stdin() -> None:
+    made = by_name(PLANS["gpu"])
+    assert {step.name: step.stdin for step in made.values() if step.stdin} == {
+        "mongo-keyfile": MONGO_KEY
+    }
+
+
+def test_the_vocabulary_is_uploaded_and_checked() -> None:
+    step = by_name(PLANS["gpu"])["vocabulary"]
+    path = f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}"
+    assert step.uploads == {path: Path("/cache/vocabulary")}
+    assert shlex.split(step.command)[-2:] == [path, VOCABULARY_SHA256]
+
+
+def test_a_trigger_follows_the_content_only() -> None:
+    step = by_name(PLANS["gpu"])["daemon"]
+    assert step.trigger == by_name(plan())["daemon"].trigger
+    changed = [
+        dataclasses.replace(step, command=step.command + " x"),
+        dataclasses.replace(step, files={**step.files, "ai-lab/x": ""}),
+        dataclasses.replace(step, files={path: text + "#" for path, text in step.files.items()}),
+        dataclasses.replace(step, content="other"),
+        dataclasses.replace(step, uploads={"ai-lab/y": Path("/y")}),
+    ]
+    assert len({step.trigger, *(other.trigger for other in changed)}) == len(changed) + 1
+
+
+def test_where_the_operator_keeps_the_vocabulary_triggers_nothing() -> None:
+    # Another machine has another cache folder, and the same file.
+    elsewhere = dataclasses.replace(plan(), vocabulary=Path("/elsewhere"))
+    assert by_name(elsewhere)["vocabulary"].trigger == by_name(plan())["vocabulary"].trigger
+
+
+def test_the_proof_is_read_back() -> None:
+    told = facts(
+        "fact docker 29.8.0\nfact driver 580.126.09\nfact gpu NVIDIA A10, 22731\n"
+        "fact gpu NVIDIA A10, 22731\nfact container sees the GPU\n"
+    )
+    assert (told.docker, told.driver) == ("29.8.0", "580.126.09")
+    assert told.gpus == (Gpu("NVIDIA A10", 22731),) * 2
+    assert facts("fact docker 29.8.0\n").gpus == ()
+    with pytest.raises(ValueError, match="no Docker version"):
+        facts("nothing")
+
+
+NAMES = sorted({Path(step.command.split()[4]).stem for of in PLANS.values() for step in steps(of)})
+SCRIPTS = sorted({name if not name.startswith("pull-") else "pull" for name in NAMES})
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_bash_reads_the_script(name: str) -> None:
+    run = subprocess.run(
+        ["bash", "-n"], input=script(name), capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_shellcheck_finds_nothing(name: str) -> None:
+    run = subprocess.run(
+        ["shellcheck", "-s", "bash", "-"],
+        input=script(name),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
