@@ -48,7 +48,7 @@ def set_up(narrator: Narrator, *, dev: bool) -> None:
         python = virtual_env.ensure(ROOT, dev=dev, say=say)
         with exclusive(cache / "cache.lock", what=str(cache), say=say):
             cli = pulumi_cli.obtain(cache, venv_python(), say)
-            vocabulary = fetch_vocabulary(narrator) if _has_vocabulary() else None
+            vocabulary = fetch_vocabulary(narrator)
         write_record(
             {
                 "python": python,
@@ -86,7 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     narrator = Narrator()
     # An ended set-up ends its pip or Go too; as exceptions these signals reach the clean-up.
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)
+        if signal.getsignal(ending) != signal.SIG_IGN:  # nohup's wish
+            signal.signal(ending, signal.default_int_handler)
     try:
         set_up(narrator, dev=options.dev)
     except SetupError as error:
@@ -96,7 +97,3 @@ def main(arguments: Sequence[str]) -> int:
         print("\nStopped. Run again: it goes on where it was.", file=sys.stderr)
         return 130
     return 0
-
-
-def _has_vocabulary() -> bool:
-    return (ROOT / "provisioning" / "vocabulary.py").exists()

@@ -20,6 +20,7 @@ LOCKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("requirements", ()),
     ("requirements-dev", ("--constraints", "requirements.txt")),
     ("tools/go/requirements", ()),
+    ("tools/pip/requirements", ()),
 )
 """Each lock's name without ``.in``/``.txt``, and what it must agree with."""
 

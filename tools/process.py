@@ -132,7 +132,7 @@ def _size(file: Path) -> int:
 
 
 @contextmanager
-def exclusive(lock: Path, *, what: str, say: Say, deadline: float = 1800.0) -> Iterator[None]:
+def exclusive(lock: Path, *, what: str, say: Say, deadline: float = 3600.0) -> Iterator[None]:
     """Hold a lock file: one set-up at a time. Others wait, and say for whom.
 
     The lock goes with the process, so nothing has to be cleaned up after a crash.

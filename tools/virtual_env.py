@@ -27,7 +27,7 @@ _STAMP = "lab-stamp.json"
 _UNFINISHED = "lab-unfinished"
 _CREATE_SECONDS = 300.0
 _INSTALL_SECONDS = 1800.0
-_PIP = "import importlib.util as u, sys; sys.exit(u.find_spec('pip') is None)"
+_PIP_LOCK = Path(__file__).parent / "pip" / "requirements.txt"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _create(venv: Path, say: Say) -> None:
     except OSError as error:
         raise SetupError(f"the virtual environment cannot be written: {error}") from error
     with_pip = importlib.util.find_spec("ensurepip") is not None
-    if not with_pip and not _own_pip():
+    if not with_pip and importlib.util.find_spec("pip") is None:
         raise SetupError(
             f"{sys.executable} can neither make a virtual environment with pip nor has pip itself."
             "\nOn Debian and Ubuntu: apt-get install python3-venv. Then run again."
@@ -126,22 +126,38 @@ def _create(venv: Path, say: Say) -> None:
         deadline=_CREATE_SECONDS,
         say=say,
     )
+    if not with_pip:
+        _lend_pip(venv, say)
 
 
-def _own_pip() -> bool:
-    """Whether the interpreter that runs the set-up has a pip that can serve another one."""
-    return importlib.util.find_spec("pip") is not None
+def _lend_pip(venv: Path, say: Say) -> None:
+    """Put pip into the environment with the pip of the Python that runs the set-up.
+
+    That is Debian without python3-venv. Its pip may be too old for ``--python``, hence
+    ``--target``.
+    """
+    question = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    target = run(
+        [venv_python(venv), "-I", "-c", question],
+        what="the environment's library",
+        deadline=_CREATE_SECONDS,
+        say=say,
+    )
+    run(
+        [
+            *(sys.executable, "-I", "-m", "pip", "install", "--require-hashes"),
+            *("--target", target.strip(), "-r", _PIP_LOCK),
+        ],
+        what="pip for the virtual environment",
+        deadline=_INSTALL_SECONDS,
+        say=say,
+        env=pip_environment(),
+    )
 
 
 def pip_command(venv: Path) -> list[str | Path]:
-    """pip for this environment: its own, else the starting Python's (Debian without python3-venv).
-
-    ``-I`` shuts out PYTHONPATH, whose packages pip would take for installed ones.
-    """
-    own = subprocess.run([venv_python(venv), "-I", "-c", _PIP], check=False, timeout=60)
-    if own.returncode == 0:
-        return [venv_python(venv), "-I", "-m", "pip"]
-    return [sys.executable, "-I", "-m", "pip", "--python", venv_python(venv)]
+    """The environment's pip. ``-I`` shuts out PYTHONPATH, whose packages it would count as its."""
+    return [venv_python(venv), "-I", "-m", "pip"]
 
 
 def pip_environment() -> dict[str, str]:

@@ -179,18 +179,19 @@ def test_damaged_stamp_counts_as_none(root: Path, commands: Recorder, content: s
     assert commands.kinds == ["install"]
 
 
-def test_python_without_ensurepip_uses_its_own_pip(
+def test_python_without_ensurepip_lends_its_own_pip(
     root: Path, commands: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     present = {"pip": True, "ensurepip": None}
     monkeypatch.setattr(importlib.util, "find_spec", present.get)
-    monkeypatch.setattr(virtual_env, "_PIP", "raise SystemExit(1)")
 
     ensure(root)
 
     assert "--without-pip" in commands.commands[0]
-    python = str(root / ".venv" / "bin" / "python")
-    assert commands.commands[1][:6] == [sys.executable, "-I", "-m", "pip", "--python", python]
+    lending = next(words for words in commands.commands if "--target" in words)
+    assert lending[:4] == [sys.executable, "-I", "-m", "pip"]
+    assert "--require-hashes" in lending
+    assert commands.commands[-1][0] == str(root / ".venv" / "bin" / "python")
 
 
 def test_python_with_neither_says_what_to_install(
