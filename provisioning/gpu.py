@@ -359,10 +359,18 @@ def _own_problems(models: Sequence[Model], model: Model, gpus: Gpus) -> list[Pro
         return [Problem(f"{path}.gpus", "vllm needs a GPU", "set gpus: 1, or engine: transformers")]
     if source.engine not in _SHARING or model.kind != "chat":
         return []
-    return _share_too_small(path, model, gpus)
+    return _share_too_small(path, model, gpus, _left_beside(models, model, gpus))
 
 
-def _share_too_small(path: str, model: Model, gpus: Gpus) -> list[Problem]:
+def _left_beside(models: Sequence[Model], model: Model, gpus: Gpus) -> int:
+    """MiB of one card that the others leave to a model; of several cards, a card of its own."""
+    if gpus.count > 1:
+        return gpus.usable_mib
+    others = (other for other in launch_order(models) if other is not model)
+    return gpus.usable_mib - sum(_taken(o, gpus)[0] * _source(o).replicas for o in others)
+
+
+def _share_too_small(path: str, model: Model, gpus: Gpus, left: int) -> list[Problem]:
     source = _source(model)
     share = _share(source)
     held = math.floor(share * gpus.memory_mib)
@@ -370,18 +378,18 @@ def _share_too_small(path: str, model: Model, gpus: Gpus) -> list[Problem]:
     if needed <= held:
         return []
     wrong = f"{model.name} needs {needed} MiB ({_chat_parts(model)}), and its share holds {held}"
-    return [Problem(f"{path}.memoryShare", wrong, _cures(model, needed, held, gpus))]
+    return [Problem(f"{path}.memoryShare", wrong, _cures(model, needed, held, left, gpus))]
 
 
-def _cures(model: Model, needed: int, held: int, gpus: Gpus) -> str:
+def _cures(model: Model, needed: int, held: int, left: int, gpus: Gpus) -> str:
     cures: list[str] = []
     smallest = math.ceil(needed / gpus.memory_mib * 100) / 100
-    if needed <= gpus.usable_mib:
+    if math.ceil(smallest * gpus.memory_mib) <= left:
         cures.append(f"set memoryShare to {smallest:.2f} or more")
     context = _largest_context(model, held)
     if context is not None:
         cures.append(f"set context to {context} or less")
-    if not cures or needed > gpus.usable_mib:
+    if not cures:
         cures.append("choose a smaller size or quantization, or spread it over more cards")
     return ", or ".join(cures)
 

@@ -121,6 +121,13 @@ def test_what_does_not_fit_says_what_would(models: list[Model], path: str, said:
     assert said in problem.right
 
 
+def test_no_share_is_advised_that_the_others_do_not_leave() -> None:
+    # 17822 MiB are needed, and two more embeddings leave 13824.
+    crowd = [chat(0.55, 32768), M3E, RERANK, small("a", "embedding"), small("b", "embedding")]
+    problem = fit(crowd, gpus_of(A10)).problems[0]
+    assert problem.right == "set context to 4096 or less"
+
+
 @pytest.mark.parametrize("share", [0.83, 0.79])
 def test_the_advice_holds(share: float) -> None:
     assert fit([chat(share, 16384), M3E, RERANK], gpus_of(A10)).fits
