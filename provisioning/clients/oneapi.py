@@ -289,7 +289,8 @@ class OneApiClient(ServiceClient):
         if not set_quota:
             wanted.pop("remain_quota")
         body.update(wanted, id=token_id, status=ENABLED)
-        return self._token(self._call("PUT", "/api/token/", json=body))
+        self._call("PUT", "/api/token/", json=body)
+        return self.token(token_id)
 
     def delete_token(self, token_id: int) -> None:
         """Delete a token; one that is not there counts as deleted."""

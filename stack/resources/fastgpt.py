@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
 import pulumi
 from pulumi.dynamic import Resource
+from typing_extensions import override
 
-from stack.resources.base import Endpoint, LabProvider, secret_outputs
+from provisioning.clients.fastgpt import (
+    Answer,
+    Collection,
+    FastGptClient,
+    InitData,
+    ShareLink,
+    Uploaded,
+)
+from provisioning.clients.http import (
+    Conflict,
+    NotFound,
+    Refused,
+    Unexpected,
+    Waiting,
+    wait_until,
+)
+from stack.resources.base import Endpoint, LabProvider, Props, say, secret_outputs
+from stack.resources.indexing import Indexing, indexed
+from stack.resources.published import as_wanted
+
+SERVICE = "FastGPT"
+POLL_SECONDS = 2.0
+REREAD_SECONDS = 120.0
+PASSAGE_LENGTH = 400
+MOST_ANSWERS = 3
+"""How often an answer without the right citation is asked for again."""
+VISITOR = "ai-lab-health"
+_MARK = "aiLab"
+
+# Sessions last seven days; a run opens one per password, whatever the number of resources.
+_sessions: dict[tuple[str, int, str], str] = {}
+_sessions_lock = threading.Lock()
+
+
+class _FastGptProvider(LabProvider):
+    reach = frozenset({"endpoint", "password"})
+
+    @contextlib.contextmanager
+    def client(self, props: Props) -> Iterator[FastGptClient]:
+        endpoint, password = props["endpoint"], str(props.get("password") or "")
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        key = (str(endpoint["host"]), int(endpoint["port"]), digest)
+        with _sessions_lock:
+            token = _sessions.get(key, "")
+        client = FastGptClient(
+            self.address(endpoint),
+            password=password,
+            token=token,
+            transport=self.transport,
+            clock=self.clock,
+        )
+        with client:
+            yield client
+            with _sessions_lock:
+                _sessions[key] = client.token
 
 
 class IndexedDocument(TypedDict):
@@ -29,8 +87,84 @@ class Chain(TypedDict, total=False):
     xinference: pulumi.Input[Endpoint]
 
 
-class FastGptReadyProvider(LabProvider):
+class FastGptReadyProvider(_FastGptProvider):
     """Waits until FastGPT serves the catalogue's models and root can log in."""
+
+    ignored = frozenset({"deadline_minutes"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        with self.client(props) as client:
+            seconds = 60 * float(props["deadline_minutes"])
+            found = self._await(client, props["models"], seconds)
+            client.login()
+        return "fastgpt", {**props, "version": found.version}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        with self.client(props) as client:
+            found = wait_until(
+                "FastGPT's models",
+                lambda: _init_data(client),
+                service=SERVICE,
+                deadline=REREAD_SECONDS,
+                every=POLL_SECONDS,
+                clock=self.clock,
+                tolerate=(),
+            )
+        same = not _model_problem(props["models"], found)
+        return {**props, "models": props["models"] if same else _models_of(found)}
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        return self.make(news)[1]
+
+    @override
+    def remove(self, props: Props) -> None:
+        """Nothing: the container is Docker's."""
+
+    def _await(self, client: FastGptClient, models: Mapping[str, Any], seconds: float) -> InitData:
+        def look() -> InitData | Waiting:
+            found = _init_data(client)
+            if isinstance(found, Waiting):
+                return found
+            problem = _model_problem(models, found)
+            return Waiting(problem) if problem else found
+
+        return wait_until(
+            "FastGPT to run with this catalogue's models",
+            look,
+            service=SERVICE,
+            deadline=seconds,
+            advice="read `docker logs fastgpt` on the server; it reads config.json at its start "
+            "only, so a changed one needs a new container",
+            every=POLL_SECONDS,
+            clock=self.clock,
+            progress=say("FastGPT"),
+        )
+
+
+def _init_data(client: FastGptClient) -> InitData | Waiting:
+    try:
+        return client.init_data()
+    except (Unexpected, Refused) as error:
+        # While it sets itself up it answers errors and empty data.
+        return Waiting(error.answer)
+
+
+def _models_of(found: InitData) -> dict[str, list[str]]:
+    return {"llm": list(found.llm), "vector": list(found.vector), "rerank": list(found.rerank)}
+
+
+def _model_problem(wanted: Mapping[str, Any], found: InitData) -> str:
+    """What differs; "" if nothing. The order does not count here."""
+    problems = []
+    for kind, names in _models_of(found).items():
+        missing = set(map(str, wanted.get(kind) or [])) - set(names)
+        extra = set(names) - set(map(str, wanted.get(kind) or []))
+        problems += [f"no {kind} model {name}" for name in sorted(missing)]
+        problems += [f"{kind} model {name} that is not in the catalogue" for name in sorted(extra)]
+    return ", ".join(problems)
 
 
 class FastGptReady(Resource, module="lab", name="FastGptReady"):
@@ -72,8 +206,83 @@ class FastGptReady(Resource, module="lab", name="FastGptReady"):
         )
 
 
-class FastGptDatasetProvider(LabProvider):
+class FastGptDatasetProvider(_FastGptProvider):
     """Upserts one dataset by its exact name."""
+
+    identity = frozenset({"vector_model"})
+    # The new one would otherwise find the old one by its name.
+    delete_first = True
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        name, model = str(props["name"]), str(props["vector_model"])
+        with self.client(props) as client:
+            named = [found for found in client.datasets() if found.name == name]
+            if not named:
+                dataset_id = client.create_dataset(
+                    name,
+                    vector_model=model,
+                    agent_model=str(props["agent_model"]),
+                    intro=str(props.get("intro") or ""),
+                )
+            else:
+                found = client.dataset(_only([item.id for item in named], f"dataset {name}"))
+                if found.vector_model != model:
+                    raise Conflict(
+                        SERVICE,
+                        f"adopt dataset {name}",
+                        f"one of that name exists with embedding model {found.vector_model}, not "
+                        f"{model}; delete or rename it in the web page",
+                    )
+                dataset_id = found.id
+                self._update(client, dataset_id, props)
+        return dataset_id, {**props, "dataset_id": dataset_id}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        with self.client(props) as client:
+            try:
+                found = client.dataset(str(props["dataset_id"]))
+            except NotFound:
+                return None
+            known = client.init_data()
+        shown = {**props, "name": found.name, "intro": found.intro or props.get("intro")}
+        # A model that config.json has lost is shown as another one: not the dataset's drift.
+        if props["vector_model"] in known.vector:
+            shown["vector_model"] = found.vector_model
+        if props["agent_model"] in known.llm:
+            shown["agent_model"] = found.agent_model
+        return shown
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        with self.client(news) as client:
+            self._update(client, str(olds["dataset_id"]), news)
+        return {**news, "dataset_id": olds["dataset_id"]}
+
+    @override
+    def remove(self, props: Props) -> None:
+        with self.client(props) as client:
+            client.delete_dataset(str(props["dataset_id"]))
+
+    def _update(self, client: FastGptClient, dataset_id: str, props: Props) -> None:
+        client.update_dataset(
+            dataset_id,
+            name=str(props["name"]),
+            agent_model=str(props["agent_model"]),
+            intro=str(props.get("intro") or ""),
+        )
+
+
+def _only(ids: Sequence[str], what: str) -> str:
+    if len(ids) > 1:
+        raise Conflict(
+            SERVICE,
+            f"adopt {what}",
+            f"there are {len(ids)} of that name, and no way to tell which is the lab's; rename or "
+            "delete all but one in the web page",
+        )
+    return ids[0]
 
 
 class FastGptDataset(Resource, module="lab", name="FastGptDataset"):
@@ -119,8 +328,135 @@ class FastGptDataset(Resource, module="lab", name="FastGptDataset"):
         )
 
 
-class FastGptDocumentProvider(LabProvider):
+class FastGptDocumentProvider(_FastGptProvider):
     """Uploads one document as a collection."""
+
+    identity = frozenset(
+        {
+            "dataset_id",
+            "name",
+            "content_hash",
+            "training",
+            "chunk_size",
+            "qa_prompt",
+            "selector",
+        }
+    )
+    # Where it lies and how it is handed over; what it says is in `content_hash`.
+    ignored = frozenset({"file", "text", "link"})
+    delete_first = True
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        with self.client(props) as client:
+            collection_id = self._adopted(client, props) or self._uploaded(client, props)
+        return collection_id, {**props, "collection_id": collection_id}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        with self.client(props) as client:
+            try:
+                found = client.collection(
+                    str(props["collection_id"]), dataset_id=str(props["dataset_id"])
+                )
+            except NotFound:
+                return None
+        shown = dict(props)
+        if found.name and not props.get("link"):
+            shown["name"] = found.name
+        if found.training:
+            shown["training"] = found.training
+        if found.chunk_size:
+            shown["chunk_size"] = found.chunk_size
+        return shown
+
+    @override
+    def remove(self, props: Props) -> None:
+        with self.client(props) as client:
+            client.delete_collection(
+                str(props["collection_id"]), dataset_id=str(props["dataset_id"])
+            )
+
+    @override
+    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
+        given = [kind for kind in ("file", "text", "link") if news.get(kind) is not None]
+        if len(given) != 1:
+            yield "file", "a document needs exactly one of file, text and link"
+        if given == ["file"] and not news.get("content_hash"):
+            yield "file", f"there is no file {news['file']}"
+        if given == ["text"] and not str(news["text"]).strip():
+            yield "text", "it is empty"
+        if given == ["text"] and not news.get("name"):
+            yield "name", "a text needs a name: it is what visitors see cited"
+
+    def _adopted(self, client: FastGptClient, props: Props) -> str | None:
+        """What an interrupted run left, if it is the same; others of its name are removed."""
+        dataset_id, adopted = str(props["dataset_id"]), None
+        for found in client.collections(dataset_id):
+            if not _same_source(found, props):
+                continue
+            if adopted is None and self._is_same(client, found.id, props):
+                adopted = found.id
+            else:
+                client.delete_collection(found.id, dataset_id=dataset_id)
+        return adopted
+
+    def _is_same(self, client: FastGptClient, collection_id: str, props: Props) -> bool:
+        found = client.collection(collection_id, dataset_id=str(props["dataset_id"]))
+        marked = found.metadata.get(_MARK) == props["content_hash"]
+        told = props.get("text") is not None and found.text_hash == props["content_hash"]
+        how = (found.training, found.chunk_size)
+        return (marked or told) and how == (props["training"], int(props["chunk_size"]))
+
+    def _uploaded(self, client: FastGptClient, props: Props) -> str:
+        made = _upload(client, props)
+        if made.inserted == 0:
+            client.delete_collection(made.collection_id, dataset_id=str(props["dataset_id"]))
+            raise Refused(
+                SERVICE,
+                f"index {props['name']}",
+                "no text was found in it; a scanned document has to go through text recognition "
+                "first",
+            )
+        return made.collection_id
+
+
+def _same_source(found: Collection, props: Props) -> bool:
+    if props.get("link") is not None:
+        return found.link == str(props["link"])
+    return found.name == str(props["name"])
+
+
+def _upload(client: FastGptClient, props: Props) -> Uploaded:
+    dataset_id, name = str(props["dataset_id"]), str(props["name"])
+    metadata = {_MARK: props["content_hash"]}
+    if props.get("selector"):
+        metadata["webPageSelector"] = props["selector"]
+    fields: dict[str, Any] = {
+        "parentId": None,
+        "trainingType": props["training"],
+        "chunkSize": int(props["chunk_size"]),
+        "metadata": metadata,
+    }
+    if props.get("qa_prompt"):
+        fields["qaPrompt"] = props["qa_prompt"]
+    if props.get("link") is not None:
+        return client.add_link(dataset_id, str(props["link"]), fields)
+    if props.get("text") is not None:
+        return client.add_text(dataset_id, name, str(props["text"]), fields)
+    content = _read(str(props["file"]), str(props["content_hash"]))
+    return client.upload_file(dataset_id, name, content, fields)
+
+
+def _read(file: str, expected_hash: str) -> bytes:
+    try:
+        content = Path(file).expanduser().read_bytes()
+    except OSError as error:
+        raise NotFound("documents", f"read {file}", str(error)) from None
+    if hashlib.sha256(content).hexdigest() != expected_hash:
+        said = "it changed while `pulumi up` ran; run it again"
+        raise Conflict("documents", f"read {file}", said)
+    return content
 
 
 class FastGptDocument(Resource, module="lab", name="FastGptDocument"):
@@ -192,8 +528,50 @@ def content_hash(*, file: str | None, text: str | None, link: str | None) -> str
     return hashlib.sha256((text if text is not None else link or "").encode()).hexdigest()
 
 
-class FastGptDocumentsReadyProvider(LabProvider):
+class FastGptDocumentsReadyProvider(_FastGptProvider):
     """Waits until documents are indexed and found."""
+
+    ignored = frozenset({"deadline_minutes"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        with self.client(props) as client:
+            indexing = Indexing(self, client, props)
+            chunks = indexing.follow()
+            indexing.search()
+        return "documents", {**props, "chunks": chunks}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        with self.client(props) as client:
+            present = {dataset.id for dataset in client.datasets()}
+            found = {
+                collection.id: collection
+                for dataset_id in {str(d["dataset_id"]) for d in props["documents"]} & present
+                for collection in client.collections(dataset_id)
+            }
+        rows = [(str(d["name"]), found.get(str(d["collection_id"]))) for d in props["documents"]]
+        chunks = {name: row.chunks for name, row in rows if row is not None and indexed(row)}
+        return {**props, "chunks": chunks}
+
+    @override
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        there = olds.get("chunks") or {}
+        # At preview a new document's name may be all that is known of it.
+        missing = [d for d in news.get("documents") or [] if _name_of(d) not in there]
+        return frozenset({"chunks"}) if missing else frozenset()
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        return self.make(news)[1]
+
+    @override
+    def remove(self, props: Props) -> None:
+        """Nothing: the documents belong to `FastGptDocument`."""
+
+
+def _name_of(document: object) -> object:
+    return document.get("name") if isinstance(document, Mapping) else document
 
 
 class FastGptDocumentsReady(Resource, module="lab", name="FastGptDocumentsReady"):
@@ -241,8 +619,69 @@ class FastGptDocumentsReady(Resource, module="lab", name="FastGptDocumentsReady"
         )
 
 
-class FastGptAppProvider(LabProvider):
+class FastGptAppProvider(_FastGptProvider):
     """Upserts and publishes one app by its exact name."""
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        name = str(props["name"])
+        with self.client(props) as client:
+            named = [app_id for app_id, app_name in client.apps() if app_name == name]
+            if named:
+                app_id = _only(named, f"app {name}")
+            else:
+                app_id = client.create_app(name, props["nodes"], props["edges"])
+            self._card(client, app_id, props)
+            self._publish(client, app_id, props)
+        return app_id, {**props, "app_id": app_id}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        with self.client(props) as client:
+            try:
+                found = client.app(str(props["app_id"]))
+            except NotFound:
+                return None
+        return {
+            **props,
+            "name": found.name,
+            "intro": as_wanted(props.get("intro"), found.intro),
+            "nodes": as_wanted(props["nodes"], found.nodes),
+            "edges": as_wanted(props["edges"], found.edges),
+            "chat_config": as_wanted(props["chat_config"], found.chat_config),
+        }
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        app_id = str(olds["app_id"])
+        with self.client(news) as client:
+            if changed & {"name", "intro", "avatar"}:
+                self._card(client, app_id, news)
+            if changed & {"nodes", "edges", "chat_config"}:
+                self._publish(client, app_id, news)
+        return {**news, "app_id": app_id}
+
+    @override
+    def remove(self, props: Props) -> None:
+        with self.client(props) as client:
+            client.delete_app(str(props["app_id"]))
+
+    def _card(self, client: FastGptClient, app_id: str, props: Props) -> None:
+        client.update_app(
+            app_id,
+            name=str(props["name"]),
+            intro=str(props.get("intro") or ""),
+            avatar=str(props.get("avatar") or ""),
+        )
+
+    def _publish(self, client: FastGptClient, app_id: str, props: Props) -> None:
+        client.publish_app(
+            app_id,
+            nodes=props["nodes"],
+            edges=props["edges"],
+            chat_config=props["chat_config"],
+            version_name=f"ai-lab {self.clock.now():%Y-%m-%d %H:%M}",
+        )
 
 
 class FastGptApp(Resource, module="lab", name="FastGptApp"):
@@ -291,8 +730,69 @@ class FastGptApp(Resource, module="lab", name="FastGptApp"):
         )
 
 
-class FastGptShareLinkProvider(LabProvider):
+class FastGptShareLinkProvider(_FastGptProvider):
     """Upserts one share link of an app by its name."""
+
+    identity = frozenset({"app_id"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        app_id, name = str(props["app_id"]), str(props["name"])
+        detail = bool(props["response_detail"])
+        with self.client(props) as client:
+            named = [link for link in client.share_links(app_id) if link.name == name]
+            if named:
+                share_id = named[0].share_id
+                client.update_share_link(named[0].id, name, response_detail=detail)
+            else:
+                share_id = client.create_share_link(app_id, name, response_detail=detail)
+            link = _link(client, app_id, share_id)
+        if link is None:
+            said = f"it made {name}, but does not list it"
+            raise Unexpected(SERVICE, "POST /api/support/outLink/create", said)
+        return link.share_id, _link_outputs(props, link)
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        app_id = str(props["app_id"])
+        with self.client(props) as client:
+            link = None
+            if any(found == app_id for found, _ in client.apps()):
+                link = _link(client, app_id, str(props["share_id"]))
+        if link is None:
+            return None
+        shown = {"name": link.name, "response_detail": link.response_detail}
+        return {**_link_outputs(props, link), **shown}
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        with self.client(news) as client:
+            client.update_share_link(
+                str(olds["link_id"]),
+                str(news["name"]),
+                response_detail=bool(news["response_detail"]),
+            )
+        kept = {key: olds[key] for key in ("share_id", "link_id", "path")}
+        return {**news, **kept}
+
+    @override
+    def remove(self, props: Props) -> None:
+        with self.client(props) as client:
+            client.delete_share_link(str(props["link_id"]), app_id=str(props["app_id"]))
+
+    @override
+    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
+        if len(str(news.get("name") or "")) > 20:
+            yield "name", "FastGPT's page takes 20 characters at the most"
+
+
+def _link(client: FastGptClient, app_id: str, share_id: str) -> ShareLink | None:
+    return next((link for link in client.share_links(app_id) if link.share_id == share_id), None)
+
+
+def _link_outputs(props: Props, link: ShareLink) -> Props:
+    path = f"/chat/share?shareId={link.share_id}"
+    return {**props, "share_id": link.share_id, "link_id": link.id, "path": path}
 
 
 class FastGptShareLink(Resource, module="lab", name="FastGptShareLink"):
@@ -337,8 +837,40 @@ class FastGptShareLink(Resource, module="lab", name="FastGptShareLink"):
         )
 
 
-class FastGptApiKeyProvider(LabProvider):
+class FastGptApiKeyProvider(_FastGptProvider):
     """Makes one API key of an app."""
+
+    identity = frozenset({"app_id", "name"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        app_id, name = str(props["app_id"]), str(props["name"])
+        with self.client(props) as client:
+            for left in client.api_keys(app_id):
+                if left.name == name:
+                    client.delete_api_key(left.id, app_id=app_id)
+            key = client.create_api_key(app_id, name)
+            listed = [k for k in client.api_keys(app_id) if (k.name, k.ending) == (name, key[-4:])]
+        if not listed:
+            said = f"it made {name}, but does not list it"
+            raise Unexpected(SERVICE, "POST /api/support/openapi/create", said)
+        return listed[0].id, {**props, "key": key, "key_id": listed[0].id}
+
+    @override
+    def look(self, props: Props) -> Props | None:
+        app_id = str(props["app_id"])
+        with self.client(props) as client:
+            if not any(found == app_id for found, _ in client.apps()):
+                return None
+            ids = {key.id for key in client.api_keys(app_id)}
+        return props if props["key_id"] in ids else None
+
+    @override
+    def remove(self, props: Props) -> None:
+        app_id = str(props["app_id"])
+        with self.client(props) as client:
+            if any(found == app_id for found, _ in client.apps()):
+                client.delete_api_key(str(props["key_id"]), app_id=app_id)
 
 
 class FastGptApiKey(Resource, module="lab", name="FastGptApiKey"):
@@ -378,8 +910,81 @@ class FastGptApiKey(Resource, module="lab", name="FastGptApiKey"):
         )
 
 
-class FastGptAnswerProvider(LabProvider):
+class FastGptAnswerProvider(_FastGptProvider):
     """Asks one question as a visitor would."""
+
+    reach = frozenset({"endpoint"})
+    ignored = frozenset({"deadline_minutes"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        with self.client(props) as client:
+            answer = self._ask(client, props)
+        citations = [
+            {"document": hit.document, "passage": hit.passage[:PASSAGE_LENGTH]}
+            for hit in answer.citations
+        ]
+        return "answer", {**props, "answer": answer.text, "citations": citations}
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        return self.make(news)[1]
+
+    @override
+    def remove(self, props: Props) -> None:
+        """Nothing: an answer is not a thing."""
+
+    def _ask(self, client: FastGptClient, props: Props) -> Answer:
+        cites = props.get("cites")
+        tries = 0
+
+        def look() -> Answer | Waiting:
+            nonlocal tries
+            try:
+                answer = client.ask(
+                    str(props["share_id"]),
+                    str(props["question"]),
+                    visitor=VISITOR,
+                    chat_id=uuid.uuid4().hex[:24],
+                )
+            except (Refused, Unexpected) as error:
+                return Waiting(error.answer)
+            problem = answer_problem(answer, None if cites is None else str(cites))
+            if not problem:
+                return answer
+            tries += 1
+            if tries >= MOST_ANSWERS:
+                raise Refused(SERVICE, f"answer {props['question']!r}", problem)
+            return Waiting(problem)
+
+        return wait_until(
+            "an answer through the share link",
+            look,
+            service=SERVICE,
+            deadline=60 * float(props["deadline_minutes"]),
+            advice="ask in the share link's page: the error there names the model or channel that "
+            "fails",
+            every=POLL_SECONDS,
+            clock=self.clock,
+            progress=say("answer"),
+        )
+
+
+def answer_problem(answer: Answer, cites: str | None) -> str:
+    """What is wrong with an answer; "" if nothing. `cites` as in `FastGptAnswer`."""
+    if not answer.text.strip():
+        return "the answer is empty"
+    if cites is None:
+        return ""
+    if not answer.citations:
+        return (
+            f"it cites nothing: {answer.text[:200]!r}; lower the app's similarity, or see whether "
+            "its base holds the answer"
+        )
+    cited = sorted({hit.document for hit in answer.citations})
+    if cites and not {cites, PurePosixPath(cites).name} & set(cited):
+        return f"it cites {', '.join(cited)}, not {cites}"
+    return ""
 
 
 class FastGptAnswer(Resource, module="lab", name="FastGptAnswer"):

@@ -125,8 +125,8 @@ def _log_in(client: OneApiClient, password: str) -> str:
         raise Unauthorized(
             refused.service,
             refused.call,
-            f"{refused.answer}. Neither the lab's password nor a fresh OneAPI's is accepted: was it "
-            "changed in the web page, or is MySQL down?",
+            f"{refused.answer}. Neither the lab's password nor a fresh OneAPI's is accepted: was "
+            "it changed in the web page, or is MySQL down?",
         ) from None
     client.set_password(password)
     return token
