@@ -41,6 +41,11 @@ class Outcome:
     output: str = field(repr=False)
     operations: Mapping[str, int]
     changed: tuple[tuple[str, str, str], ...] = ()
+    log: Path = field(default=Path(os.devnull), repr=False)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The engine's events, as its log has them."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     @property
     def changes(self) -> int:
@@ -136,7 +141,7 @@ class Engine:
         started = time.monotonic()
         output = self._run([command, *yes, *place, "--event-log", str(log), *options])
         operations, changed = _what_happened(log)
-        return Outcome(time.monotonic() - started, output, operations, changed)
+        return Outcome(time.monotonic() - started, output, operations, changed, log)
 
     def _run(self, arguments: Sequence[str], cwd: Path | None = None, quiet: bool = False) -> str:
         with subprocess.Popen(

@@ -56,7 +56,7 @@ def test_the_cloud_says_no_in_the_providers_words(
 ) -> None:
     bare_world.call("set_quota", cores=8)
     engine = engine_for("server")
-    with pytest.raises(EngineError, match="Code: QuotaExceed.ElasticQuota"):
+    with pytest.raises(EngineError, match=r"Code: QuotaExceed\.ElasticQuota"):
         engine.up()
     assert bare_world.call("bill")["billable"] == []
     bare_world.call("set_quota", cores=64)

@@ -1,0 +1,124 @@
+"""`make rehearse`: the whole program on the real engine, without a cloud.
+
+python -m rehearsal          STACK=dev KEEP=1 in the environment
+python -m rehearsal stop     end what a KEEP=1 left standing
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from types import FrameType
+
+from rich.console import Console
+from rich.markup import escape
+
+from rehearsal import lab as labs
+from rehearsal.addresses import NoAddresses
+from rehearsal.children import adopt_orphans, descendants, end_tree
+from rehearsal.control import WorldError
+from rehearsal.engine import EngineError
+from rehearsal.lab import PROJECT, CannotRehearse, Lab
+from rehearsal.probes import ProbeFailed
+from rehearsal.report import Report
+from rehearsal.steps import Rehearsal, StepFailed
+from tools.environment import SetupError
+
+BASE = PROJECT / ".rehearsal"
+_FAILURES = (EngineError, ProbeFailed, StepFailed, WorldError)
+_CANNOT = (CannotRehearse, NoAddresses, SetupError, WorldError, EngineError)
+_PROGRESS = re.compile(r"^ ?[ +~-]{1,2} +\S+ .*\b(created|updated|deleted|replaced|refresh) ?\(")
+_WORTH_SHOWING = re.compile(r"error|warning|failed", re.IGNORECASE)
+
+
+def main() -> int:
+    """Rehearse; the exit code: 0 good, 1 not, 2 could not begin, 130 interrupted."""
+    console = Console(highlight=False)
+    if sys.argv[1:] == ["stop"]:
+        ended = labs.stop_all(BASE)
+        console.print(f"Ended {ended} rehearsal{'s' if ended != 1 else ''}.")
+        return 0
+    if sys.argv[1:]:
+        console.print(__doc__)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    adopt_orphans()
+    stack = os.environ.get("STACK") or "dev"
+    keep = os.environ.get("KEEP") not in (None, "", "0")
+    try:
+        console.print(f"Rehearsing [bold]{escape(stack)}[/bold]: no cloud, no cost.")
+        lab = labs.prepare(BASE, stack, lambda line: _show(console, line))
+    except KeyboardInterrupt:
+        _end_children()
+        return 130
+    except _CANNOT as problem:
+        console.print(f"[red]The rehearsal cannot begin:[/red] {escape(str(problem))}")
+        return 2
+    return _rehearse(console, lab, keep)
+
+
+def _rehearse(console: Console, lab: Lab, keep: bool) -> int:
+    report = Report(lab.stack)
+    kept = False
+    try:
+        Rehearsal(lab, report, console).run(keep)
+        report.ok = True
+    except KeyboardInterrupt:
+        report.reason = "interrupted"
+        return _finish(console, lab, report, kept=False, code=130)
+    except _FAILURES as problem:
+        report.reason = str(problem)
+    if keep:
+        kept = _keep(console, lab)
+    return _finish(console, lab, report, kept, code=0 if report.ok else 1)
+
+
+def _finish(console: Console, lab: Lab, report: Report, kept: bool, code: int) -> int:
+    report.kept = kept
+    if not kept:
+        lab.end()
+        _end_children()
+    place = report.write(BASE)
+    report.show(console)
+    if report.reason:
+        console.print(f"[red]{escape(report.failed or 'rehearsal')}:[/red] {escape(report.reason)}")
+        console.print(f"More in {lab.folder}", style="dim")
+    console.print(f"Report: {place}", style="dim")
+    return code
+
+
+def _keep(console: Console, lab: Lab) -> bool:
+    try:
+        if not lab.outputs:
+            return False
+        labs.keep(BASE, lab)
+    except WorldError:
+        return False
+    console.print("\n[bold]The lab stands.[/bold] Passwords: see .rehearsal/current.json for the")
+    console.print("environment in which `pulumi stack output --show-secrets` reads them.")
+    for name, address in labs.addresses(lab.outputs).items():
+        console.print(f"  {escape(name)}: {escape(address)}")
+    console.print("End it with: make rehearse-stop\n")
+    return True
+
+
+def _show(console: Console, line: str) -> None:
+    """Of the engine's many lines, those that tell something has happened."""
+    if _PROGRESS.match(line) or _WORTH_SHOWING.search(line):
+        console.print(f"  {escape(line.strip())}", style="dim")
+
+
+def _end_children() -> None:
+    for pid in descendants(os.getpid()):
+        end_tree(pid)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""A lab that is rehearsed: its world, its stack, and what it told about itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from rehearsal import stack_file
+from rehearsal.addresses import SSH_PORT
+from rehearsal.control import StartedWorld, World, read_world, start_world
+from rehearsal.engine import Engine
+
+PROJECT = Path(__file__).resolve().parent.parent
+CURRENT = "current.json"
+_KEPT_RUNS = 3
+
+
+class CannotRehearse(Exception):
+    """The rehearsal cannot begin; the text says why and what to do."""
+
+
+@dataclass
+class Lab:
+    """One rehearsal's lab. `outputs` has secrets and stays in memory."""
+
+    folder: Path
+    stack: str
+    started: StartedWorld
+    engine: Engine
+    settings: dict[str, Any]
+    outputs: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def world(self) -> World:
+        """The world that it stands in."""
+        return self.started.world
+
+    def end(self) -> None:
+        """End the world and everything in it."""
+        self.started.stop()
+
+
+def prepare(
+    base: Path,
+    stack: str,
+    on_line: Callable[[str], None] = lambda line: None,
+    changes: dict[str, Any] | None = None,
+    world_options: Sequence[str] = (),
+) -> Lab:
+    """A world, and a stack of this project in it, ready for the first `up`.
+
+    Args:
+        base: folder of all rehearsals (`.rehearsal`).
+        stack: whose `Pulumi.<stack>.yaml` is rehearsed; it is read, never written.
+        changes: settings (`ai-lab:leaseHours`) to use instead of the file's.
+
+    Raises:
+        CannotRehearse: the folder cannot be written, or the stack file not be read.
+    """
+    folder = _fresh_folder(base)
+    try:
+        config = stack_file.read(PROJECT / f"Pulumi.{stack}.yaml")
+        key = _make_key(folder)
+        rewritten = stack_file.rewrite({**config, **(changes or {})}, key, SSH_PORT)
+    except stack_file.StackFileError as error:
+        raise CannotRehearse(str(error)) from error
+    options = ["--operator", rewritten.operator, *world_options]
+    started = start_world(folder / "world", options)
+    try:
+        engine = Engine(folder / "engine", PROJECT, stack, started.world.debug_providers, on_line)
+        engine.init(rewritten.config, rewritten.placeholders)
+    except BaseException:
+        started.stop()
+        raise
+    return Lab(folder, stack, started, engine, rewritten.config)
+
+
+def keep(base: Path, lab: Lab) -> None:
+    """Let the lab stand after this process; `current.json` tells where."""
+    lab.started.stay()
+    engine = lab.engine
+    names = [
+        name for name in engine.environment if os.environ.get(name) != engine.environment[name]
+    ]
+    current = base / CURRENT
+    current.touch(mode=0o600)
+    current.write_text(
+        json.dumps(
+            {
+                "folder": str(lab.folder),
+                "stack": lab.stack,
+                "config_file": str(engine.stack_file),
+                "addresses": addresses(lab.outputs),
+                "environment": {name: engine.environment[name] for name in sorted(names)},
+            },
+            indent=2,
+        )
+    )
+
+
+def addresses(outputs: dict[str, Any]) -> dict[str, str]:
+    """What of the outputs one can go to: URLs and the SSH command."""
+    names = ("fastgptUrl", "oneapiUrl", "xinferenceUrl", "serverAddress", "sshCommand")
+    found = {name: str(outputs[name]) for name in names if outputs.get(name)}
+    links = outputs.get("shareLinks")
+    if isinstance(links, dict):
+        found |= {f"share link {name}": str(url) for name, url in links.items()}
+    return found
+
+
+def stop_all(base: Path) -> int:
+    """End every world that stands under `base`; how many there were."""
+    ended = 0
+    for place in base.glob("*/world"):
+        world = read_world(place)
+        if world is not None:
+            world.stop()
+            ended += 1
+    (base / CURRENT).unlink(missing_ok=True)
+    return ended
+
+
+def _fresh_folder(base: Path) -> Path:
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        _forget_old(base)
+        folder = base / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise CannotRehearse(
+            f"{base} cannot be written ({error.strerror}): the rehearsal keeps its state there. "
+            "Copy the project to a folder of your own and try again"
+        ) from error
+    return folder
+
+
+def _forget_old(base: Path) -> None:
+    runs = sorted(path for path in base.glob("*-*") if path.is_dir())
+    for run in runs[:-_KEPT_RUNS]:
+        if read_world(run / "world") is None:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(run)
+
+
+def _make_key(folder: Path) -> Path:
+    path = folder / "id_rsa"
+    key = asyncssh.generate_private_key("ssh-rsa", key_size=2048, comment="rehearsal")
+    path.touch(mode=0o600)
+    path.write_bytes(key.export_private_key())
+    path.with_name("id_rsa.pub").write_bytes(key.export_public_key())
+    return path
