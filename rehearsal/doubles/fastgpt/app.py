@@ -18,7 +18,7 @@ from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt import apps, auth, chat, datasets, search
 from rehearsal.doubles.fastgpt.boot import Service
 from rehearsal.doubles.fastgpt.call import Call, Upload
-from rehearsal.doubles.fastgpt.envelope import Json, Problem, done
+from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, done
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
 PAGES = Path(__file__).parent
@@ -169,6 +169,8 @@ def _handled(
         return JSONResponse(problem.body(), problem.http)
     except (UpstreamError, DatabaseError) as error:
         return JSONResponse(Problem(str(error)).body(), 500)
+    except UNCHECKED as error:
+        return JSONResponse(crash(error).body(), 500)
 
 
 async def _read(request: Request) -> Call:

@@ -11,7 +11,7 @@ from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.apps import newest_version
 from rehearsal.doubles.fastgpt.auth import api_key, now, owned, session
 from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
+from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, known
 from rehearsal.doubles.fastgpt.store import Document, checked_id, find, insert, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 from rehearsal.doubles.fastgpt.workflow import Run, execute, graph
@@ -108,6 +108,8 @@ def _streamed(service: Service, call: Call) -> Iterator[str]:
         yield _line(True, "error", problem.body())
     except (UpstreamError, DatabaseError) as error:
         yield _line(True, "error", Problem(str(error)).body())
+    except UNCHECKED as error:
+        yield _line(True, "error", crash(error).body())
 
 
 def _line(detail: bool, event: str, data: Json) -> str:

@@ -5,10 +5,14 @@ A known business error is an HTTP 200 with its code in the body. Any other error
 
 from __future__ import annotations
 
+import traceback
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Any
 """Whatever a client sent or a file held."""
+
+UNCHECKED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
+"""What Python raises where JavaScript would meet `undefined`."""
 
 KNOWN: dict[str, tuple[int, str]] = {
     "unAuthorization": (403, "凭证错误"),
@@ -61,6 +65,17 @@ def known(name: str) -> Problem:
 def undefined(field: str) -> Problem:
     """What JavaScript says when `field` is read from something that is not there."""
     return Problem(f"Cannot read properties of undefined (reading '{field}')")
+
+
+def crash(error: Exception) -> Problem:
+    """What a shape that nobody checked ends in: JavaScript's TypeError, told to the caller.
+
+    The double's own traceback goes to the log, where a mistake of the double would show.
+    """
+    traceback.print_exception(error)
+    if isinstance(error, KeyError):
+        return undefined(str(error.args[0]))
+    return Problem(f"TypeError: {error}")
 
 
 def done(data: Json = None) -> dict[str, Any]:

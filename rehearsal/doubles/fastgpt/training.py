@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rehearsal.doubles.database_client import Database, DatabaseError
 from rehearsal.doubles.fastgpt.chunks import split
-from rehearsal.doubles.fastgpt.envelope import Json, Problem
+from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash
 from rehearsal.doubles.fastgpt.store import Document, find, insert, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
@@ -103,6 +103,9 @@ class TrainingQueue:
             self._keep(task, for_good=_is_invalid(error))
         except Problem as error:
             print(f"[{label} Queue] Error", error.message, flush=True)
+            self._keep(task, for_good=False)
+        except UNCHECKED as error:
+            print(f"[{label} Queue] Error", crash(error).message, flush=True)
             self._keep(task, for_good=False)
         finally:
             with self._claiming:

@@ -1,0 +1,234 @@
+"""FastGPT's start-up: lazy, racy, unforgiving (facts/fastgpt.md §1, §2, §10.1, §10.2, §10.4)."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from rehearsal.doubles.fastgpt.config import parse_json5
+from rehearsal.doubles.fastgpt.environment import Environment
+from tests.contract.fastgpt_subject import (
+    RERANK_KEY,
+    ROOT_PASSWORD,
+    FastGpt,
+    Lab,
+    config,
+    data,
+    error,
+    lab,
+    new_address,
+    until,
+)
+
+__all__ = ["lab"]
+INIT_DATA = "/api/common/system/getInitData"
+LOGIN = "/api/support/user/account/loginByPassword"
+
+
+def ends_at_first_request(fastgpt: FastGpt) -> str:
+    """The request that starts it up is cut off, the process exits with 1; what it had printed."""
+    fastgpt.up()
+    with pytest.raises(httpx.TransportError):
+        fastgpt.http.get(INIT_DATA)
+    assert fastgpt.exit_code() == 1
+    return fastgpt.log.read_text()
+
+
+def test_listens_and_serves_pages_before_anything_is_connected(lab: Lab) -> None:
+    fastgpt = lab.fastgpt("no-databases", PG_URL="postgresql://a:b@nowhere:5432/postgres")
+    fastgpt.up(MONGODB_URI="mongodb://a:b@nowhere:27017/fastgpt")
+    assert fastgpt.http.get("/chat/share?shareId=x").status_code == 200
+    assert fastgpt.http.get("/api/health").status_code == 404
+    with pytest.raises(httpx.TransportError):
+        fastgpt.http.get(INIT_DATA)
+    assert fastgpt.exit_code() == 1
+
+
+CAUSES = [
+    pytest.param({"MONGODB_URI": "mongodb://a:b@gone:27017/f"}, "ENOTFOUND gone", id="no-mongo"),
+    pytest.param(
+        {"MONGODB_URI": "mongodb://fastgpt:no@mongo:27017/fastgpt?authSource=admin"},
+        "Authentication failed",
+        id="mongo-password",
+    ),
+    pytest.param(
+        {"MONGODB_URI": "mongodb://fastgpt:pw-1@mongo:27017/fastgpt"},
+        "Authentication failed",
+        id="mongo-without-auth-source",
+    ),
+    pytest.param({"PG_URL": "postgresql://a:b@gone:5432/p"}, "ENOTFOUND gone", id="no-postgres"),
+    pytest.param(
+        {"PG_URL": "postgresql://fastgpt:no@pg:5432/postgres"},
+        "password authentication failed",
+        id="postgres-password",
+    ),
+]
+
+
+@pytest.mark.parametrize(("env", "says"), CAUSES)
+def test_a_database_it_cannot_use_ends_it(
+    lab: Lab, env: dict[str, str], says: str, request: pytest.FixtureRequest
+) -> None:
+    fastgpt = lab.fastgpt(request.node.callspec.id, **env)
+    assert says in ends_at_first_request(fastgpt)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "Transaction numbers are only allowed on a replica set member or mongos"),
+        (("--replSet", "rs0"), "node is not in primary or recovering state"),
+    ],
+)
+def test_mongo_has_to_be_an_initiated_replica_set(
+    lab: Lab, options: tuple[str, ...], says: str
+) -> None:
+    name = f"mongo-{len(options)}"
+    mongo = lab.mongo(name, options=options)
+    fastgpt = FastGpt(lab.tree / f"for-{name}", {**lab.hosts, "mongo": mongo.address})
+    lab.started.append(fastgpt)
+    fastgpt.configure(config())
+    text = ends_at_first_request(fastgpt)
+    assert text.count(says) >= 3, "three attempts, then it gives up"
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"llmModels": [', "[1]"], ids=["missing", "syntax", "no-object"]
+)
+def test_a_config_it_cannot_read_ends_it(
+    lab: Lab, content: str, request: pytest.FixtureRequest
+) -> None:
+    ends_at_first_request(lab.fastgpt("config-" + request.node.callspec.id, content))
+
+
+def test_config_is_json5() -> None:
+    text = """{ // a comment
+      /* and another, with "quotes" */ systemEnv: {'a': 'it\\'s', "url": "http://x//y",},
+      "list": [1, 2,], }"""
+    expected = {"systemEnv": {"a": "it's", "url": "http://x//y"}, "list": [1, 2]}
+    assert parse_json5(text) == expected
+
+
+def test_a_second_request_does_not_wait_for_the_start_up_that_the_first_began(lab: Lab) -> None:
+    fastgpt = lab.fastgpt("racy", "", MONGODB_URI=_other_database("racy"))
+    place = fastgpt.path("/app/data/config.json")
+    os.mkfifo(place)
+    fastgpt.up()
+    first: list[httpx.Response] = []
+    waiting = threading.Thread(target=lambda: first.append(fastgpt.http.get(INIT_DATA)))
+    waiting.start()
+    # Once the FIFO can be opened for writing, the start-up is reading config.json.
+    config_file = until("the start-up to read config.json", lambda: _open_writer(place))
+    with httpx.Client(base_url=fastgpt.http.base_url, trust_env=False) as second:
+        assert error(fastgpt.try_login()) == (500, 500, "用户未注册")
+        assert "Cannot read properties of undefined" in error(second.get(INIT_DATA))[2]
+    os.write(config_file, json.dumps(config()).encode())
+    os.close(config_file)
+    waiting.join(30)
+    assert data(first[0])["systemVersion"]
+    assert fastgpt.login()["user"]["username"] == "root"
+
+
+def _open_writer(place: os.PathLike[str]) -> int | None:
+    try:
+        return os.open(place, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+def _other_database(name: str) -> str:
+    return f"mongodb://fastgpt:pw-1@mongo:27017/{name}?authSource=admin"
+
+
+def test_each_start_sets_roots_password_anew_and_prints_the_secrets(lab: Lab) -> None:
+    fastgpt = lab.fastgpt("rotated", MONGODB_URI=_other_database("rotated")).up().ready()
+    user = fastgpt.login()["user"]["_id"]
+    fastgpt.stop()
+    fastgpt.up(DEFAULT_ROOT_PSW="another-one").http.get(INIT_DATA)
+    assert error(fastgpt.try_login(ROOT_PASSWORD)) == (500, 500, "密码错误")
+    assert fastgpt.login("another-one")["user"]["_id"] == user
+    printed = fastgpt.log.read_text()
+    assert "another-one" in printed
+    assert RERANK_KEY in printed
+
+
+def test_init_data_is_what_config_json_said_at_start_up(lab: Lab) -> None:
+    fastgpt = lab.fastgpt("init-data").up().ready()
+    first = fastgpt.get(INIT_DATA)
+    assert first["vectorModels"][0]["model"] == "m3e-base"
+    reranker = first["reRankModels"][0]
+    assert (reranker["requestUrl"], reranker["requestAuth"]) == ("", "")
+    assert reranker["model"] == "bge-reranker-v2-m3"
+    assert first["systemVersion"].startswith("4.8.8")
+    assert first["feConfigs"]["systemTitle"] == "FastGPT", "built-in values beat the file"
+    assert first["feConfigs"]["uploadFileMaxSize"] == 500
+    assert first["feConfigs"]["lafEnv"] == "x", "other keys come from the file"
+    fastgpt.configure(config(llmModels=[]))
+    assert fastgpt.get(INIT_DATA)["llmModels"], "the file is read once"
+    fastgpt.stop()
+    assert data(fastgpt.up().http.get(INIT_DATA))["llmModels"] == []
+
+
+SHAPES = [
+    pytest.param({"llmModels": {}}, "model", id="object-for-list"),
+    pytest.param({"vectorModels": []}, "Cannot read properties of undefined", id="empty-list"),
+    pytest.param({"llmModels": {"a": 1}}, "is not a function", id="object-with-keys"),
+    pytest.param({"vectorModels": [{"name": "no model"}]}, "", id="no-model-field"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "says"), SHAPES)
+def test_a_wrong_shape_passes_the_start_up_and_fails_later(
+    lab: Lab, wrong: dict[str, Any], says: str, request: pytest.FixtureRequest
+) -> None:
+    fastgpt = lab.fastgpt("shape-" + request.node.callspec.id, config(**wrong)).up().ready()
+    answer = fastgpt.http.post("/api/core/dataset/create", json={"name": "a"})
+    assert error(answer)[:2] == (500, 500)
+    assert says in error(answer)[2]
+
+
+def test_hostname_is_the_only_name_it_listens_on(lab: Lab) -> None:
+    other = new_address()
+    fastgpt = lab.fastgpt("named")
+    fastgpt._hosts.write_text(json.dumps({**lab.hosts, "3f2c1d9e8b7a": other}))
+    fastgpt.start(HOSTNAME="3f2c1d9e8b7a")
+
+    def page() -> bool:
+        try:
+            return httpx.get(f"http://{other}:3000/", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    until("the page at HOSTNAME's address", page)
+    assert not fastgpt.listens(3000)
+
+
+def test_oneapi_url_wins_and_nothing_is_added_to_it() -> None:
+    both = {"OPENAI_BASE_URL": "http://a/v1", "ONEAPI_URL": "http://b"}
+    assert Environment.read(both).base_url == "http://b"
+    assert Environment.read({}).root_password == "123456"
+    assert Environment.read({}).token_key == "any"
+
+
+def test_no_secret_in_the_environments_repr() -> None:
+    names = ("CHAT_API_KEY", "TOKEN_KEY", "FILE_TOKEN_KEY", "ROOT_KEY", "DEFAULT_ROOT_PSW")
+    env = dict.fromkeys((*names, "MONGODB_URI", "PG_URL"), "hidden")
+    assert "hidden" not in repr(Environment.read(env))
+
+
+def test_a_base_url_without_v1_reaches_nothing(lab: Lab) -> None:
+    lab.upstream.reset()
+    env = {"OPENAI_BASE_URL": "http://oneapi:3000", "MONGODB_URI": _other_database("no-v1")}
+    fastgpt = lab.fastgpt("no-v1", **env).up().ready()
+    dataset = fastgpt.dataset()
+    fastgpt.text(dataset, "A text.")
+    until("an attempt", lambda: lab.upstream.bodies("/embeddings"))
+    assert fastgpt.queue(dataset)["trainingCount"] == 1
+    assert "[Vector Queue] Error" in until(
+        "the log", lambda: "Vector Queue" in fastgpt.log.read_text() and fastgpt.log.read_text()
+    )
