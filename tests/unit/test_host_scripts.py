@@ -262,7 +262,12 @@ def test_an_error_page_is_no_key(server: Server, curl: str, said: str) -> None:
 
 def test_a_failing_installation_stops_the_step(server: Server) -> None:
     server.fake("curl", f"echo '{KEY}'")
-    server.fake("apt-get", 'case "$*" in *install*) exit 100 ;; esac')
+    # A question of needrestart would wait for an answer for ever, so a silent one is asked for.
+    server.fake(
+        "apt-get",
+        """[ "$NEEDRESTART_MODE" = a ] && [ "$DEBIAN_FRONTEND" = noninteractive ] || exit 1
+        case "$*" in *install*) exit 100 ;; esac""",
+    )
     run = server.run("docker", "http://m.example/docker", "https://m.example/gpg")
     assert run.returncode == 1
     assert "could not install docker-ce" in run.stdout

@@ -172,6 +172,17 @@ def test_two_cards_are_filled_as_xinference_does() -> None:
     assert "card 1" in found.table()
 
 
+def test_the_idlest_card_is_the_one_with_the_fewest_models() -> None:
+    crowd = [
+        small("a", "embedding", memoryGiB=6),
+        small("b", "embedding"),
+        small("c", "rerank"),
+        chat(0.5, size=7),
+    ]
+    found = fit(crowd, gpus_of("ecs.gn7i-2x.8xlarge"))
+    assert [row.cards for row in found.rows] == [(0,), (1,), (1,), (0,)]
+
+
 def test_a_model_over_two_cards_and_two_replicas() -> None:
     two = gpus_of("ecs.gn7i-2x.8xlarge")
     over = fit([chat(0.9, gpus=2, size=32)], two)

@@ -208,6 +208,7 @@ def test_the_environment_follows_region_and_release() -> None:
         "modelscope",
         "huggingface",
     )
+    assert (old["HF_ENDPOINT"], new["HF_ENDPOINT"]) == (MAINLAND.hf_endpoint, ABROAD.hf_endpoint)
     assert old["PIP_INDEX_URL"] == MAINLAND.pypi_mirror
     assert "PIP_INDEX_URL" not in new
     # Without a limit a model that runs out of memory is recreated for ever.
