@@ -126,11 +126,11 @@ PLAIN_IMAGES = (
 # The exact names are not known (facts/alicloud.md 2.4): (assumed), after the console's wording.
 GPU_IMAGES = (
     Image(
-        "ubuntu_22_04_x64_40G_with_gpu_driver_570.133.20_alibase_20260601.vhd",
+        "ubuntu_22_04_x64_40G_with_gpu_driver_580.126.09_alibase_20260601.vhd",
         "Ubuntu 22.04 64bit with NVIDIA GPU driver",
         40,
         "2026-06-02",
-        driver="570.133.20",
+        driver="580.126.09",
     ),
     Image(
         "ubuntu_24_04_x64_40G_with_gpu_driver_580.126.09_alibase_20260815.vhd",
