@@ -106,6 +106,12 @@ def test_a_config_it_cannot_read_ends_it(
     ends_at_first_request(lab.fastgpt("config-" + request.node.callspec.id, content))
 
 
+def test_a_config_that_only_its_owner_may_read_ends_it(lab: Lab) -> None:
+    fastgpt = lab.fastgpt("config-private")
+    fastgpt.path("/app/data/config.json").chmod(0o600)
+    assert "EACCES" in ends_at_first_request(fastgpt)
+
+
 def test_config_is_json5() -> None:
     text = """{ // a comment
       /* and another, with "quotes" */ systemEnv: {'a': 'it\\'s', "url": "http://x//y",},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import itertools
 import json
@@ -18,6 +19,7 @@ from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.documents import html_text
 from tests.contract.fastgpt_subject import (
     CHAT_KEY,
+    DEADLINE,
     EMBEDDING,
     LLM,
     LOUD,
@@ -100,6 +102,14 @@ def test_something_deleted_is_not_a_404(fastgpt: FastGpt) -> None:
     nonsense = error(fastgpt.http.get("/api/core/dataset/detail", params={"id": "x"}))
     assert nonsense[:2] == (500, 500)
     assert "Cast to ObjectId failed" in nonsense[2]
+
+
+def test_deleting_a_folder_takes_what_is_in_it(fastgpt: FastGpt) -> None:
+    outer = fastgpt.dataset(type="folder")
+    inner = fastgpt.dataset(parentId=fastgpt.dataset(type="folder", parentId=outer))
+    data(fastgpt.http.delete("/api/core/dataset/delete", params={"id": outer}))
+    answer = fastgpt.http.get("/api/core/dataset/detail", params={"id": inner})
+    assert answer.json()["statusText"] == "unAuthDataset"
 
 
 def pdf(*lines: str) -> bytes:
@@ -207,7 +217,11 @@ def test_more_than_500_mb_are_refused(fastgpt: FastGpt) -> None:
     with socket.create_connection((fastgpt.address, 3000)) as raw:
         head = f"POST {FILE} HTTP/1.1\r\nHost: x\r\nContent-Length: {501 * 1024 * 1024}\r\n"
         raw.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
-        assert b"File too large" in raw.recv(65536)
+        raw.settimeout(DEADLINE)
+        answer = http.client.HTTPResponse(raw)
+        answer.begin()
+        assert json.loads(answer.read())["message"] == "File too large"
+        answer.close()
 
 
 def test_nothing_is_recognised_as_there_already(fastgpt: FastGpt) -> None:

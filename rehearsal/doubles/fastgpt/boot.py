@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from rehearsal import inside
 from rehearsal.doubles.database_client import Database, DatabaseError
 from rehearsal.doubles.fastgpt.auth import init_root_user
-from rehearsal.doubles.fastgpt.config import Config, read_config
+from rehearsal.doubles.fastgpt.config import INSIDE, Config, read_config
 from rehearsal.doubles.fastgpt.envelope import Problem, undefined
 from rehearsal.doubles.fastgpt.environment import DatabaseUri, Environment
 from rehearsal.doubles.fastgpt.training import TrainingQueue
@@ -70,9 +70,7 @@ class Service:
         self._mongo = mongo
         self._connected.set()
         print("mongo connected", flush=True)
-        self._config = read_config(
-            inside.path("/app/data/config.json"), inside.path("/app/package.json")
-        )
+        self._config = read_config(inside.path(INSIDE), inside.path("/app/package.json"))
         _dump(self._config)
         vectors = _postgres(self.environment.pg_url)
         vectors.put("modeldata_schema", "modeldata", {"dimension": 1536, "index": "hnsw"})

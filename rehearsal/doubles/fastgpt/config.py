@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ BUILT_IN_FE_CONFIGS: dict[str, Any] = {
     "uploadFileMaxSize": 500,
 }
 VERSION = "4.8.8"
+INSIDE = "/app/data/config.json"
 Model = dict[str, Any]
 
 _TOKEN = re.compile(
@@ -77,6 +79,9 @@ def read_config(path: Path, package: Path) -> Config:
     Raises:
         OSError, ValueError: no such file, or no JSON5; FastGPT exits on either.
     """
+    if not path.stat().st_mode & stat.S_IROTH:
+        # The image runs as uid 1001, which owns nothing that is mounted into it.
+        raise PermissionError(f"EACCES: permission denied, open '{INSIDE}'")
     raw = parse_json5(path.read_text(encoding="utf-8"))
     if not isinstance(raw, dict):
         raise ValueError("JSON5: config.json is not an object")

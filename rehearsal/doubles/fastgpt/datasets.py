@@ -93,12 +93,12 @@ def delete_dataset(service: Service, call: Call) -> None:
     """DELETE /api/core/dataset/delete?id=: with all that is in it."""
     identity = session_or_key(service, call)
     dataset = _dataset(service, identity, call.query.get("id"))
-    for child in find(service.mongo, "datasets", parentId=dataset["_id"]):
-        _drop_dataset(service, child["_id"])
     _drop_dataset(service, dataset["_id"])
 
 
 def _drop_dataset(service: Service, dataset_id: str) -> None:
+    for child in find(service.mongo, "datasets", parentId=dataset_id):
+        _drop_dataset(service, child["_id"])
     for table in ("trainings", "dataset_datas", "dataset_collections"):
         delete_where(service.mongo, table, datasetId=dataset_id)
     delete_where(service.vectors, "modeldata", dataset_id=dataset_id)

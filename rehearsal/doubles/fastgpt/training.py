@@ -41,6 +41,7 @@ class TrainingQueue:
         self._woken = threading.Condition()
         self._claiming = threading.Lock()
         self._held: set[str] = set()
+        self._wakes = 0
 
     def start(self) -> None:
         """Begin to work: `vectorMaxProcess` chunks at a time, `qaMaxProcess` questions."""
@@ -52,29 +53,33 @@ class TrainingQueue:
     def wake(self) -> None:
         """Look for work now instead of at the next minute."""
         with self._woken:
+            self._wakes += 1
             self._woken.notify_all()
 
     def _work(self, mode: str) -> None:
         while True:
+            seen = self._wakes
             try:
                 task = self._claim(mode)
                 if task is None:
-                    self._wait(mode)
+                    self._wait(mode, seen)
                 else:
                     self._do(task)
             except DatabaseError as error:
                 print("[Queue] Error", error, flush=True)
-                self._pause(self._service.environment.retry_seconds)
+                self._pause(self._service.environment.retry_seconds, seen)
 
-    def _wait(self, mode: str) -> None:
+    def _wait(self, mode: str, seen: int) -> None:
         locked = find(self._service.mongo, "trainings", mode=mode)
         due = [task["lockTime"] for task in locked if task["lockTime"] != FOR_GOOD]
         soonest = min(due, default=time.time() + CRON_SECONDS)
-        self._pause(max(0.05, soonest + self._service.environment.retry_seconds - time.time()))
+        retry = self._service.environment.retry_seconds
+        self._pause(max(0.05, soonest + retry - time.time()), seen)
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float, seen: int) -> None:
+        """Sleep, unless somebody has woken the queue since the look at it that `seen` counts."""
         with self._woken:
-            self._woken.wait(min(seconds, CRON_SECONDS))
+            self._woken.wait_for(lambda: self._wakes != seen, min(seconds, CRON_SECONDS))
 
     def _claim(self, mode: str) -> Document | None:
         """A task that nobody holds; it is locked from now on."""
