@@ -1,0 +1,1 @@
+"""The Docker engine of a rehearsed server: containers as supervised local processes."""
