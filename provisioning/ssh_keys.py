@@ -11,8 +11,8 @@ import asyncssh
 def key_problem(private: Path) -> str | None:
     """What keeps this key pair from being used, and what would be right; None if nothing does.
 
-    The public key is expected beside the private one, with `.pub`. A key with a passphrase is refused:
-    three SSH clients use it at once and none of them can ask.
+    The public key is expected beside the private one, with `.pub`. A key with a passphrase is
+    refused: three SSH clients use it at once and none of them can ask.
     """
     public = private.with_name(private.name + ".pub")
     make = f"make one with: ssh-keygen -t rsa -b 4096 -N '' -f {private}"

@@ -30,6 +30,7 @@ class Host:
         mongo_key: MongoDB's key file is in place.
         vocabulary: OneAPI's token vocabulary is in place.
         pulled: by service, its image is on the server.
+        db_password: by database, a standing one has its present password.
     """
 
     docker_ready: command.remote.Command
@@ -37,6 +38,7 @@ class Host:
     mongo_key: command.remote.Command
     vocabulary: command.remote.Command
     pulled: Mapping[str, command.remote.Command]
+    db_password: Mapping[str, command.remote.Command]
 
 
 def prepare_host(
@@ -54,7 +56,13 @@ def prepare_host(
         minimum_driver=release_of(settings).minimum_driver,
         vocabulary=vocabulary_file(),
     )
-    runner = _Runner(settings, server, {MONGO_KEY: passwords.mongo_key}, parent)
+    secrets = {
+        MONGO_KEY: passwords.mongo_key,
+        "db-password-mysql": pulumi.Output.concat(passwords.mysql, "\n", passwords.mysql_root),
+        "db-password-pg": passwords.pg,
+        "db-password-mongo": passwords.mongo,
+    }
+    runner = _Runner(settings, server, secrets, parent)
     done: dict[str, command.remote.Command] = {}
     for step in steps(plan):
         after = [done[name] for name in step.depends_on]
@@ -66,12 +74,15 @@ def prepare_host(
         proven=done["prove"],
         mongo_key=done["mongo-keyfile"],
         vocabulary=done["vocabulary"],
-        pulled={
-            name.removeprefix("pull-"): ran
-            for name, ran in done.items()
-            if name.startswith("pull-")
-        },
+        pulled=_named(done, "pull-"),
+        db_password=_named(done, "db-password-"),
     )
+
+
+def _named(
+    done: Mapping[str, command.remote.Command], prefix: str
+) -> dict[str, command.remote.Command]:
+    return {name.removeprefix(prefix): ran for name, ran in done.items() if name.startswith(prefix)}
 
 
 class _Runner:

@@ -52,9 +52,11 @@ def run_services(
     )
     containers = Containers(host, _docker(settings, server, host, parent), parent)
     chosen = images_of(settings)
-    pg = containers.run(_pg(chosen, passwords.pg))
-    mongo = containers.run(_mongo(chosen, passwords.mongo), after=[host.mongo_key])
-    mysql = containers.run(_mysql(chosen, passwords))
+    pg = containers.run(_pg(chosen, passwords.pg), after=[host.db_password["pg"]])
+    mongo = containers.run(
+        _mongo(chosen, passwords.mongo), after=[host.mongo_key, host.db_password["mongo"]]
+    )
+    mysql = containers.run(_mysql(chosen, passwords), after=[host.db_password["mysql"]])
     sandbox = containers.run(_sandbox(chosen))
     oneapi = containers.run(_oneapi(chosen, passwords), after=[mysql, host.vocabulary])
     xinference = None

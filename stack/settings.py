@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from provisioning.catalogue import PROVIDERS, Model, Shape, in_xinference, of_kind
 from provisioning.channels import channel_problems
 from provisioning.documents import document_problem, files_of
+from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import Gpus, fit, gpus_of
 from provisioning.images import images
 from provisioning.knowledge import Knowledge
@@ -362,6 +363,7 @@ def _source_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]
                 f"{model.remote.secret_name}` asks for it ({form})",
             )
     yield from channel_problems(settings.models)
+    yield from config_problems(settings.models)
 
 
 def _xinference_problems(settings: Settings) -> Iterator[Problem]:

@@ -33,6 +33,9 @@ VOCABULARY_FOLDER = f"{REMOTE_FOLDER}/oneapi"
 MONGO_KEY = "mongo-key"
 """Name of the secret that the step `mongo-keyfile` reads on stdin."""
 
+DATABASES = ("mysql", "pg", "mongo")
+"""Databases whose passwords follow; the step `db-password-<name>` reads the secret of its name."""
+
 _SCRIPTS = Path(__file__).parent
 
 
@@ -131,6 +134,7 @@ def steps(plan: HostPlan) -> tuple[Step, ...]:
         ready = "toolkit"
     made += [_daemon(plan, ready), *_pulls(plan)]
     made += [_prove(plan), _mongo_keyfile(), _vocabulary(plan)]
+    made += [_db_password(service) for service in DATABASES]
     return tuple(made)
 
 
@@ -238,6 +242,12 @@ def _prove(plan: HostPlan) -> Step:
 def _mongo_keyfile() -> Step:
     # After Docker: a reboot for the driver may come before it.
     return _step("mongo-keyfile", 60, stdin=MONGO_KEY, after=["docker"])
+
+
+def _db_password(service: str) -> Step:
+    # Enough for a database that has to start and recover first.
+    name = f"db-password-{service}"
+    return _step(name, 400, service, script_name="db-password", after=["daemon"], stdin=name)
 
 
 def _vocabulary(plan: HostPlan) -> Step:

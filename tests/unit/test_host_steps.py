@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import provisioning.host
 from provisioning.host import (
+    DATABASES,
     MONGO_KEY,
     VOCABULARY_FOLDER,
     Gpu,
@@ -134,10 +136,12 @@ def test_the_daemon_has_one_file() -> None:
     assert daemon_json(PLANS["gpu"]) in by_name(PLANS["gpu"])["daemon"].files.values()
 
 
-def test_only_the_key_of_mongodb_is_read_from_stdin() -> None:
+def test_secrets_come_on_stdin() -> None:
     made = by_name(PLANS["gpu"])
+    passwords = {f"db-password-{name}": f"db-password-{name}" for name in DATABASES}
     assert {step.name: step.stdin for step in made.values() if step.stdin} == {
-        "mongo-keyfile": MONGO_KEY
+        "mongo-keyfile": MONGO_KEY,
+        **passwords,
     }
 
 
@@ -179,8 +183,8 @@ def test_the_proof_is_read_back() -> None:
         facts("nothing")
 
 
-NAMES = sorted({Path(step.command.split()[4]).stem for of in PLANS.values() for step in steps(of)})
-SCRIPTS = sorted({name if not name.startswith("pull-") else "pull" for name in NAMES})
+FOLDER = Path(provisioning.host.__file__).parent
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.sh") if path.stem != "lib")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
