@@ -37,6 +37,10 @@ def export_outputs(
     if settings.uses_xinference:
         pulumi.export("xinferenceUrl", url(XINFERENCE_PORT))
     pulumi.export("sshCommand", _ssh_command(settings, server))
+    pulumi.export("sshHostKey", server.host_key)
+    pulumi.export("sshPort", server.ssh_port)
+    pulumi.export("sshUser", server.user)
+    pulumi.export("sshKeyFile", str(settings.private_key_file))
     pulumi.export("models", [_served(model) for model in settings.models])
     for name, key in gateway.tokens.items():
         pulumi.export(f"token-{name}", key)
@@ -50,6 +54,7 @@ def export_outputs(
     pulumi.export(
         "leaseEnds", server.lease_ends.apply(lambda ends: ends or "never: ends with destroy only")
     )
+    pulumi.export("leaseStarted", server.lease_started)
     pulumi.export("stopPaying", "pulumi destroy")
 
 

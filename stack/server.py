@@ -30,6 +30,7 @@ class Server:
         ssh_port: where its sshd listens.
         user: login name.
         host_key: its SSH host key, `ssh-ed25519 AAAA...`, known from the first contact on.
+        lease_started: when the lease began, the same form.
         lease_ends: when the cloud releases it, `2026-11-23T08:37:00Z`; empty if never.
     """
 
@@ -38,6 +39,7 @@ class Server:
     ssh_port: int
     user: str
     host_key: pulumi.Output[str]
+    lease_started: pulumi.Output[str]
     lease_ends: pulumi.Output[str]
 
 
@@ -133,6 +135,7 @@ def rent_server(settings: Settings) -> Server:
         ssh_port=settings.ssh_port,
         user="root",
         host_key=host_key.host_key,
+        lease_started=lease.started_at,
         lease_ends=lease.ends,
     )
 
