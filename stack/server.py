@@ -14,7 +14,6 @@ from stack.resources.server import Lease, ServerChoice, ServerHostKey
 from stack.settings import Settings
 
 _NETWORK = "172.16.0.0/16"
-_SUBNET = "172.16.0.0/24"
 _WORLD = "0.0.0.0/0"
 
 FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT = 3000, 3001, 9997
@@ -66,7 +65,7 @@ def rent_server(settings: Settings) -> Server:
         "switch",
         vswitch_name=name,
         vpc_id=network.id,
-        cidr_block=_SUBNET,
+        cidr_block=_subnet(settings.server_generation),
         zone_id=choice.zone,
         tags=tags,
         opts=inside,
@@ -149,6 +148,12 @@ def open_ports(settings: Settings) -> list[tuple[int, str]]:
     if settings.public_chat:
         pairs = [pair for pair in pairs if pair[0] != FASTGPT_PORT] + [(FASTGPT_PORT, _WORLD)]
     return sorted(pairs)
+
+
+def _subnet(generation: int) -> str:
+    # Old and new server stand side by side for a while, perhaps in two zones, and the switches of
+    # one network must not overlap.
+    return f"172.16.{(generation - 1) % 256}.0/24"
 
 
 def _rule(

@@ -134,6 +134,16 @@ def test_another_generation_is_another_server(key: Path) -> None:
     assert first.replace_on_changes == ("instanceName",)
 
 
+def test_switches_of_two_generations_do_not_overlap(key: Path) -> None:
+    cidrs = [
+        run_program(configured("dev", key, {"serverGeneration": n}))
+        .one(":Switch")
+        .inputs["cidrBlock"]
+        for n in (1, 2)
+    ]
+    assert cidrs == ["172.16.0.0/24", "172.16.1.0/24"]
+
+
 def test_everything_rented_carries_the_lab_s_tag(lab: Recording) -> None:
     rented = [r for r in lab.resources if r.type.startswith("alicloud:") and r.custom]
     untagged = [
