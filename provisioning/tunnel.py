@@ -172,14 +172,18 @@ class _Link:
         self._server = server
         self._connection: asyncssh.SSHClientConnection | None = None
         self._connecting = asyncio.Lock()
+        self._listening = asyncio.Lock()
         self._listeners: dict[int, asyncio.Server] = {}
 
     async def port_for(self, remote_port: int) -> int:
         await self._connected()
-        if remote_port not in self._listeners:
-            self._listeners[remote_port] = await asyncio.start_server(
-                lambda reader, writer: self._carry(remote_port, reader, writer), "127.0.0.1", 0
-            )
+        async with self._listening:
+            if remote_port not in self._listeners:
+                self._listeners[remote_port] = await asyncio.start_server(
+                    lambda reader, writer: self._carry(remote_port, reader, writer),
+                    "127.0.0.1",
+                    0,
+                )
         port: int = self._listeners[remote_port].sockets[0].getsockname()[1]
         return port
 
@@ -291,8 +295,8 @@ def _identity(server: SshServer) -> list[asyncssh.SSHKey]:
         )
     try:
         return [asyncssh.read_private_key(server.key_file)]
-    except (OSError, asyncssh.KeyImportError) as error:
-        # KeyEncryptionError is among these: the passphrase is the agent's business.
+    except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        # A passphrase is the agent's business.
         if agent:
             return []
         raise KeyRefused(

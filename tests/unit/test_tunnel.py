@@ -1,0 +1,240 @@
+"""The tunnel against a real SSH server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import asyncssh
+import httpx
+import pytest
+
+from provisioning.clients.http import DeadlineExceeded, Refused, Unreachable
+from provisioning.tunnel import (
+    HostKeyChanged,
+    KeyRefused,
+    ServerUnreachable,
+    SshServer,
+    close_tunnels,
+    open_tunnel,
+    scan_host_key,
+)
+from tests.unit.fake_services import FakeClock
+
+HOST_KEYS = [asyncssh.generate_private_key(kind) for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519")]
+CLIENT_KEY = asyncssh.generate_private_key("ssh-ed25519")
+
+
+class Sshd:
+    """An SSH server in a thread, which lets its clients forward ports."""
+
+    def __init__(self, host_keys: list[asyncssh.SSHKey]) -> None:
+        self.connections: list[asyncssh.SSHServerConnection] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._acceptor = self.run(self._listen(host_keys))
+        self.port: int = self._acceptor.get_port()
+
+    def run(self, work: object) -> asyncssh.SSHAcceptor:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()  # type: ignore[arg-type]
+
+    async def _listen(self, host_keys: list[asyncssh.SSHKey]) -> asyncssh.SSHAcceptor:
+        sshd = self
+
+        class Server(asyncssh.SSHServer):
+            def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+                sshd.connections.append(conn)
+
+            def connection_requested(self, *_: object) -> bool:
+                return True
+
+        keys = asyncssh.import_authorized_keys(CLIENT_KEY.export_public_key("openssh").decode())
+        return await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_factory=Server,
+            server_host_keys=host_keys,
+            authorized_client_keys=keys,
+        )
+
+    def drop(self) -> None:
+        """Cut every connection off."""
+
+        async def cut() -> None:
+            for connection in self.connections:
+                connection.abort()
+
+        self.run(cut())
+
+    def stop(self) -> None:
+        async def close() -> None:
+            self._acceptor.close()
+            await self._acceptor.wait_closed()
+
+        self.run(close())
+        self.drop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+@pytest.fixture
+def sshd() -> Iterator[Sshd]:
+    server = Sshd(HOST_KEYS)
+    yield server
+    close_tunnels()
+    server.stop()
+
+
+@pytest.fixture
+def web() -> Iterator[int]:
+    """A web server that answers `hello`; its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "key"
+    CLIENT_KEY.write_private_key(str(file))
+    return file
+
+
+def line(key: asyncssh.SSHKey) -> str:
+    return " ".join(key.export_public_key("openssh").decode().split()[:2])
+
+
+def server_at(port: int, key_file: Path | None, host_key: str | None = None) -> SshServer:
+    return SshServer("127.0.0.1", port, "root", host_key or line(HOST_KEYS[1]), key_file)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def get(url: str) -> str:
+    with httpx.Client(trust_env=False) as client:
+        return client.get(url).text
+
+
+def test_a_local_url_stands_for_the_servers_port(sshd: Sshd, web: int, key_file: Path) -> None:
+    url = open_tunnel(server_at(sshd.port, key_file), web)
+
+    assert url.startswith("http://127.0.0.1:")
+    assert url != f"http://127.0.0.1:{web}"
+    assert get(url) == "hello"
+
+
+def test_all_threads_share_one_connection(sshd: Sshd, web: int, key_file: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        urls = list(pool.map(lambda _: open_tunnel(server_at(sshd.port, key_file), web), range(16)))
+        answers = list(pool.map(get, urls))
+
+    assert set(answers) == {"hello"}
+    assert len(set(urls)) == 1
+    assert len(sshd.connections) == 1
+
+
+def test_a_broken_connection_is_made_again_at_the_same_url(
+    sshd: Sshd, web: int, key_file: Path
+) -> None:
+    url = open_tunnel(server_at(sshd.port, key_file), web)
+    get(url)
+    sshd.drop()
+
+    assert open_tunnel(server_at(sshd.port, key_file), web) == url
+    assert get(url) == "hello"
+    assert len(sshd.connections) == 2
+
+
+def test_nothing_behind_the_port_is_a_broken_connection(sshd: Sshd, key_file: Path) -> None:
+    url = open_tunnel(server_at(sshd.port, key_file), free_port())
+
+    with pytest.raises(httpx.TransportError):
+        get(url)
+
+
+def test_another_host_key_is_refused(sshd: Sshd, web: int, key_file: Path) -> None:
+    other = line(asyncssh.generate_private_key("ssh-ed25519"))
+
+    with pytest.raises(HostKeyChanged, match="not the server first met") as error:
+        open_tunnel(server_at(sshd.port, key_file, other), web)
+    assert isinstance(error.value, Refused)
+
+
+def test_an_unknown_key_is_refused_with_advice(sshd: Sshd, web: int, tmp_path: Path) -> None:
+    file = tmp_path / "other"
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(file))
+
+    with pytest.raises(KeyRefused, match="sshKeyFile"):
+        open_tunnel(server_at(sshd.port, file), web)
+
+
+def test_a_key_with_a_passphrase_belongs_into_the_agent(
+    sshd: Sshd, web: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "locked"
+    CLIENT_KEY.write_private_key(str(file), "pkcs8-pem", passphrase="secret-words")
+
+    with pytest.raises(KeyRefused, match="ssh-add"):
+        open_tunnel(server_at(sshd.port, file), web)
+
+
+def test_no_key_at_all(sshd: Sshd, web: int) -> None:
+    with pytest.raises(KeyRefused, match="sshKeyFile"):
+        open_tunnel(server_at(sshd.port, None), web)
+
+
+def test_nothing_listens(key_file: Path) -> None:
+    with pytest.raises(ServerUnreachable, match="allowedCidrs") as error:
+        open_tunnel(server_at(free_port(), key_file), 3000)
+    assert isinstance(error.value, Unreachable)
+
+
+def test_the_first_contact_prefers_ed25519(sshd: Sshd) -> None:
+    assert scan_host_key("127.0.0.1", sshd.port, 10) == line(HOST_KEYS[1])
+
+
+def test_the_first_contact_takes_what_there_is() -> None:
+    server = Sshd(HOST_KEYS[:1])
+    try:
+        assert scan_host_key("127.0.0.1", server.port, 10) == line(HOST_KEYS[0])
+    finally:
+        server.stop()
+
+
+def test_the_first_contact_waits_for_the_server() -> None:
+    clock = FakeClock()
+    told: list[str] = []
+
+    with pytest.raises(DeadlineExceeded, match="allowedCidrs"):
+        scan_host_key("127.0.0.1", free_port(), 60, clock=clock, progress=told.append)
+    assert clock.passed >= 60
+    assert told
