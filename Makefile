@@ -6,7 +6,7 @@ PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime rehearse rehearse-stop test contract lint up preview destroy \
-	status ask lock clean
+	pulumi status ask lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -22,6 +22,7 @@ help:
 	@echo '  make up              build the lab; STACK=name (default dev), ARGS="--yes"'
 	@echo '  make status          what stands, what it serves, what it costs'
 	@echo '  make ask Q="..."     ask the lab a question'
+	@echo '  make pulumi ARGS=... any other command of the Pulumi CLI found by the set-up'
 	@echo '  make destroy         end the lab and the bill'
 	@echo
 	@echo 'For those who work on it:'
@@ -60,6 +61,10 @@ preview: setup-runtime
 
 destroy: setup-runtime
 	@$(PY) -m tools.cloud destroy --stack "$(STACK_OR_DEV)" $(ARGS)
+
+# Any other command of the set-up's CLI: make pulumi ARGS='stack init mine'
+pulumi: setup-runtime
+	@$(PY) -m tools.cloud cli $(ARGS)
 
 status: setup-runtime
 	@$(PY) -m tools.status

@@ -1,4 +1,4 @@
-"""``make up`` and ``make destroy``: the Pulumi CLI of the set-up, on the operator's own account.
+"""``make up``, ``make destroy``, ``make pulumi``: the set-up's CLI, on the operator's own account.
 
 Backend, login and stack are the operator's. This only finds the CLI, and says in time what is
 missing and how to get it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 from tools.environment import ROOT, VENV, SetupError, pulumi_environment
 
 _QUESTION_SECONDS = 120.0
+_OPERATORS_PATH = os.environ.get("PATH", os.defpath)
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,17 @@ def missing_plugins(needed: Sequence[Plugin], listing: str) -> list[Plugin]:
     return [plugin for plugin in needed if (plugin.name, plugin.version) not in present]
 
 
+def typed(arguments: str) -> str:
+    """A Pulumi command as the operator has to type it, whose PATH may have no ``pulumi``."""
+    on_path = shutil.which("pulumi", path=_OPERATORS_PATH)
+    return f"pulumi {arguments}" if on_path else f"make pulumi ARGS='{arguments}'"
+
+
 def plugin_hint(missing: Sequence[Plugin]) -> str:
     """What is going to be downloaded, and the way round where that is slow."""
     names = ", ".join(f"{plugin.name} {plugin.version}" for plugin in missing)
     commands = "\n".join(
-        f"  pulumi plugin install resource {plugin.name} {plugin.version} --file ARCHIVE"
+        "  " + typed(f"plugin install resource {plugin.name} {plugin.version} --file ARCHIVE")
         for plugin in missing
     )
     return (
@@ -70,8 +78,8 @@ def stack_problem(stack: str, root: Path = ROOT) -> str | None:
         return None
     return (
         f"There is no Pulumi.{name}.yaml. For a lab of your own:\n"
-        f"  cp Pulumi.dev.yaml Pulumi.{name}.yaml   # then edit it\n"
-        f"  pulumi stack init {name}\n"
+        f"  cp Pulumi.dev.yaml Pulumi.{name}.yaml   # then edit it; git does not see it\n"
+        f"  {typed(f'stack init {name}')}\n"
         f"  make up STACK={name}"
     )
 
@@ -81,12 +89,17 @@ def backend_problem(stack: str, code: int, stdout: str, stderr: str) -> str | No
     name = stack.rsplit("/", 1)[-1]
     if code != 0:
         return (
-            f"{stderr.strip()}\n\nPulumi has to know where to keep the lab's state: `pulumi login` "
-            "(Pulumi Cloud), or `pulumi login --local` (a folder on this machine)."
+            f"{stderr.strip()}\n\nPulumi has to know where to keep the lab's state:\n"
+            f"  {typed('login')}           (Pulumi Cloud)\n"
+            f"  {typed('login --local')}   (a folder on this machine)"
         )
     if name in _stack_names(json.loads(stdout or "[]")):
         return None
-    return f"The stack {name} does not exist in your backend yet: pulumi stack init {stack}"
+    return (
+        f"The stack {name} does not exist in your backend yet:\n  {typed(f'stack init {stack}')}\n"
+        f"That writes into Pulumi.{name}.yaml. To leave the reference labs alone, work with a "
+        "copy, say Pulumi.mine.yaml, and STACK=mine."
+    )
 
 
 def _stack_names(stacks: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -130,22 +143,32 @@ def check(stack: str, environment: dict[str, str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line. On success this process becomes ``pulumi``, so Ctrl-C is Pulumi's."""
+    """The command line. On success this process becomes ``pulumi``, so Ctrl-C is Pulumi's.
+
+    ``up|preview|refresh|destroy [--stack NAME] [OPTION ...]`` checks first; ``cli ...`` hands on.
+    """
     parser = argparse.ArgumentParser(prog="python -m tools.cloud", description=__doc__)
-    parser.add_argument("action", choices=("up", "preview", "refresh", "destroy"))
-    parser.add_argument("--stack", default="dev")
-    options, rest = parser.parse_known_args(arguments)
+    parser.add_argument("action", choices=("up", "preview", "refresh", "destroy", "cli"))
+    action = parser.parse_args(arguments[:1]).action
+    rest = list(arguments[1:])
     try:
         environment = pulumi_environment()
         # execvpe and subprocess look a program up on this process's own PATH.
         os.environ["PATH"] = environment["PATH"]
-        check(options.stack, environment)
+        command = ["pulumi", *rest] if action == "cli" else _checked(action, rest, environment)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
     os.chdir(ROOT)
-    command = ["pulumi", options.action, "--stack", options.stack, *rest]
     return os.execvpe(command[0], command, environment)  # noqa: S606
+
+
+def _checked(action: str, rest: list[str], environment: dict[str, str]) -> list[str]:
+    parser = argparse.ArgumentParser(prog=f"python -m tools.cloud {action}", add_help=False)
+    parser.add_argument("--stack", default="dev")
+    options, others = parser.parse_known_args(rest)
+    check(options.stack, environment)
+    return ["pulumi", action, "--stack", options.stack, *others]
 
 
 if __name__ == "__main__":

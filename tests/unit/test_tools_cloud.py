@@ -10,6 +10,20 @@ import pytest
 from tools import cloud
 from tools.cloud import Plugin
 
+
+@pytest.fixture(autouse=True)
+def pulumi_on_the_operators_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "operators-bin"
+    folder.mkdir()
+    (folder / "pulumi").touch(mode=0o755)
+    monkeypatch.setattr(cloud, "_OPERATORS_PATH", str(folder))
+
+
+def test_without_pulumi_on_path_the_hints_go_by_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "_OPERATORS_PATH", "/nowhere")
+    assert cloud.typed("stack init dev") == "make pulumi ARGS='stack init dev'"
+
+
 NEEDED = [Plugin("alicloud", "3.105.0"), Plugin("docker", "5.1.1")]
 
 
