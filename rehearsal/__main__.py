@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -26,7 +27,7 @@ from rehearsal.report import Report
 from rehearsal.steps import Rehearsal, StepFailed
 from tools.environment import SetupError
 
-BASE = PROJECT / ".rehearsal"
+BASE = Path(os.environ.get("REHEARSAL_DIR") or PROJECT / ".rehearsal").absolute()
 _FAILURES = (EngineError, ProbeFailed, StepFailed, WorldError)
 _CANNOT = (CannotRehearse, NoAddresses, SetupError, WorldError, EngineError)
 _PROGRESS = re.compile(r"^ ?[ +~-]{1,2} +\S+ .*\b(created|updated|deleted|replaced|refresh) ?\(")
@@ -97,10 +98,11 @@ def _keep(console: Console, lab: Lab) -> bool:
         labs.keep(BASE, lab)
     except WorldError:
         return False
-    console.print("\n[bold]The lab stands.[/bold] Passwords: see .rehearsal/current.json for the")
+    console.print("\n[bold]The lab stands.[/bold] Passwords: see current.json below for the")
     console.print("environment in which `pulumi stack output --show-secrets` reads them.")
     for name, address in labs.addresses(lab.outputs).items():
         console.print(f"  {escape(name)}: {escape(address)}")
+    console.print(f"All about it: {BASE / labs.CURRENT}", style="dim")
     console.print("End it with: make rehearse-stop\n")
     return True
 

@@ -138,7 +138,7 @@ def _fresh_folder(base: Path) -> Path:
     except OSError as error:
         raise CannotRehearse(
             f"{base} cannot be written ({error.strerror}): the rehearsal keeps its state there. "
-            "Copy the project to a folder of your own and try again"
+            "Set REHEARSAL_DIR to a folder of your own and try again"
         ) from error
     return folder
 

@@ -13,6 +13,7 @@ import pytest
 
 from rehearsal.control import StartedWorld, World, start_world
 from rehearsal.engine import Engine
+from rehearsal.lab import Lab, prepare
 
 PROGRAMS = Path(__file__).with_name("programs")
 
@@ -38,3 +39,15 @@ def engine_for(tmp_path: Path, bare_world: World) -> MakeEngine:
         return engine
 
     return make
+
+
+@pytest.fixture(scope="session")
+def rehearsed_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The reference lab, up. Shared by a whole run: a test that changes it puts it right again."""
+    lab = prepare(tmp_path_factory.mktemp("rehearsal"), "dev")
+    try:
+        lab.engine.up()
+        lab.outputs = lab.engine.outputs()
+        yield lab
+    finally:
+        lab.end()
