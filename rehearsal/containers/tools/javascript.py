@@ -1,8 +1,9 @@
 """A small JavaScript, that of health checks, `mongosh --eval`, `node -e` and code nodes.
 
 Statements: declarations, functions, if, for, while, try, throw, return. Expressions: the usual
-operators, arrows, templates, spread, optional chaining. Promises settle at once. Not understood: classes, regular expressions, generators, labels, switch. What is not
-understood raises NotUnderstood, which no `catch` in the script can swallow.
+operators, arrows, templates, spread, optional chaining. Promises settle at once. Not understood:
+classes, regular expressions, generators, labels, switch. What is not understood raises
+NotUnderstood, which no `catch` in the script can swallow.
 
 `parse(text)` makes a tree of tuples, `Script(globals).run(tree)` walks it (`javascript_run.py`).
 """
@@ -453,20 +454,8 @@ class _Parser:
 
 
 _STATEMENTS = frozenset(
-    [
-        "const",
-        "let",
-        "var",
-        "function",
-        "if",
-        "while",
-        "for",
-        "try",
-        "throw",
-        "return",
-        "break",
-        "continue",
-    ]
+    ("const", "let", "var", "function", "if", "while", "for", "try", "throw", "return")
+    + ("break", "continue")
 )
 
 

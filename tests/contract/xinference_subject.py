@@ -1,0 +1,139 @@
+"""Xinference for the contract cases: its double, and the real one where XINFERENCE_URL names it.
+
+The real one should be 4.1.0, started for the suite alone with XINFERENCE_AUTH_ADVANCED=0, no GPU
+and no way to a hub: that is how `facts/xinference.md` was measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 30.0
+A10 = {"name": "NVIDIA A10", "memory_mib": 22731}
+MAINLAND = ("www.modelscope.cn", "hf-mirror.com")
+_numbers = itertools.count(1)
+
+
+class Subject:
+    """One server: calls to it, and waiting for what it does."""
+
+    def __init__(self, base_url: str) -> None:
+        self.http = httpx.Client(base_url=base_url, timeout=120, trust_env=False)
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.http.request(method, path, **options)
+
+    def get(self, path: str) -> Any:
+        return self.call("GET", path).json()
+
+    def launch(self, payload: dict[str, Any], wait_ready: bool = True) -> httpx.Response:
+        ready = "true" if wait_ready else "false"
+        return self.call("POST", "/v1/models", params={"wait_ready": ready}, json=payload)
+
+    def statuses(self, uid: str) -> list[str]:
+        return [replica["status"] for replica in self.get(f"/v1/models/{uid}/replicas")]
+
+    def error(self, uid: str) -> str:
+        return str(self.get(f"/v1/models/{uid}/replicas")[0]["error_message"])
+
+    def until(self, uid: str, status: str, seconds: float = DEADLINE) -> None:
+        self.wait(lambda: self.statuses(uid) == [status], f"{uid} to be {status}", uid, seconds)
+
+    def wait(
+        self, done: Callable[[], bool], what: str, uid: str, seconds: float = DEADLINE
+    ) -> None:
+        end = time.monotonic() + seconds
+        while not done():
+            last = self.get(f"/v1/models/{uid}/replicas")
+            assert time.monotonic() < end, f"waited for {what}; last seen: {last}"
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self.http.close()
+
+
+class Double(Subject):
+    """The double as a rehearsed container runs it; it can be stopped and started again."""
+
+    def __init__(
+        self,
+        tree: Path,
+        *,
+        tag: str = "v2.12.0",
+        gpus: int = 1,
+        hubs: tuple[str, ...] = MAINLAND,
+        **env: str,
+    ) -> None:
+        self.address = f"127.89.{os.getpid() % 250}.{next(_numbers) % 250 + 1}"
+        super().__init__(f"http://{self.address}:9997")
+        self.tree = tree
+        (tree / "root").mkdir(exist_ok=True)
+        (tree / "hosts.json").write_text(json.dumps(dict.fromkeys(hubs, "127.0.0.9")))
+        (tree / "faults.json").write_text("{}")
+        self.faults = tree / "faults.json"
+        self._env = {
+            **{name: value for name, value in os.environ.items() if "XINFERENCE" not in name},
+            "HOME": "/root",
+            "REHEARSAL_ADDRESS": self.address,
+            "REHEARSAL_ROOT": str(tree / "root"),
+            "REHEARSAL_HOSTS": str(tree / "hosts.json"),
+            "REHEARSAL_FAULTS": str(self.faults),
+            "REHEARSAL_GPUS": json.dumps([A10] * gpus),
+            "REHEARSAL_IMAGE_TAG": tag,
+            "REHEARSAL_HUB_BYTES_PER_SECOND": "4e10",
+            "XINFERENCE_HOME": "/root/.xinference",
+            "XINFERENCE_MODEL_SRC": "modelscope",
+            **env,
+        }
+        self.log = ""
+        self._process: subprocess.Popen[str] | None = None
+        self.start()
+
+    def start(self) -> None:
+        with (self.tree / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "rehearsal.doubles.xinference", "-H", "0.0.0.0"],
+                cwd=ROOT,
+                env=self._env,
+                stderr=log,
+                text=True,
+            )
+        end = time.monotonic() + DEADLINE
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                self.http.get("/status")
+                return
+            assert self._process.poll() is None, (self.tree / "log").read_text()
+            assert time.monotonic() < end, "the double does not listen"
+            time.sleep(0.02)
+
+    def set_rate(self, bytes_per_second: str) -> None:
+        """For the next start."""
+        self._env["REHEARSAL_HUB_BYTES_PER_SECOND"] = bytes_per_second
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        assert self._process is not None
+        self._process.send_signal(how)
+        return self._process.wait(timeout=DEADLINE)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        super().close()
+        if self._process is not None and self._process.poll() is None:
+            self.stop(signal.SIGKILL)
