@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from rehearsal.doubles.oneapi import management, relay
 from rehearsal.doubles.oneapi.gateway import REQUEST_ID, Call, Gateway, JsonAnswer, log
@@ -117,10 +117,7 @@ def _limited(gateway: Gateway, call: Call) -> Response | None:
 def _unrouted(gateway: Gateway, call: Call) -> Response:
     other = call.path.rstrip("/") if call.path.endswith("/") else call.path + "/"
     if _find(call.method, other)[0]:
-        # gin redirects GET with 301, everything else with 307.
-        return RedirectResponse(
-            other + call.target[len(call.path) :], 301 if call.method == "GET" else 307
-        )
+        return _redirect(call, other + call.target[len(call.path) :])
     web = gateway.environment.web_limit
     if not gateway.limiter.allows(f"GW{call.client}", web, API_SECONDS):
         return Response(status_code=429)
@@ -133,6 +130,14 @@ def _unrouted(gateway: Gateway, call: Call) -> Response:
         }
         return JsonAnswer({"error": error}, 404)
     return HTMLResponse(_PAGE)
+
+
+def _redirect(call: Call, target: str) -> Response:
+    """As gin does it: 301 and a page for GET, 307 for everything else."""
+    if call.method != "GET":
+        return Response(status_code=307, headers={"Location": target})
+    page = f'<a href="{target}">Moved Permanently</a>.\n\n'
+    return HTMLResponse(page, 301, {"Location": target})
 
 
 def _call(request: Request, body: bytes) -> Call:

@@ -66,7 +66,21 @@ _IMAGE_SIZES = {
 _LONGEST_SPEECH = 4096
 _HOP_BY_HOP = ("content-encoding", "content-length", "transfer-encoding", "connection")
 _DISABLING_TYPES = ("insufficient_quota", "authentication_error", "permission_error", "forbidden")
-_MODEL_FACTS = {"object": "model", "created": 1626777600}
+_CREATED = 1626777600
+_PERMISSION = {
+    "id": "modelperm-LwHkVFn8AcMItP432fKKDIKJ",
+    "object": "model_permission",
+    "created": _CREATED,
+    "allow_create_engine": True,
+    "allow_sampling": True,
+    "allow_logprobs": True,
+    "allow_search_indices": False,
+    "allow_view": True,
+    "allow_fine_tuning": False,
+    "organization": "*",
+    "group": None,
+    "is_blocking": False,
+}
 
 
 class RelayError(Exception):
@@ -124,11 +138,8 @@ def list_models(gateway: Gateway, call: Call) -> Response:
     else:
         names = gateway.tables.models_of(grant.group)
     owners = dict(builtin_models())
-    rows = [
-        {"id": name, **_MODEL_FACTS, "owned_by": owners.get(name, "custom"), "root": name}
-        for name in sorted(set(names), key=lambda name: name not in owners)
-    ]
-    return JsonAnswer({"object": "list", "data": [{**row, "parent": None} for row in rows]})
+    ordered = sorted(set(names), key=lambda name: name not in owners)
+    return JsonAnswer({"object": "list", "data": [_model(name, owners) for name in ordered]})
 
 
 def get_model(gateway: Gateway, call: Call) -> Response:
@@ -138,10 +149,9 @@ def get_model(gateway: Gateway, call: Call) -> Response:
     except RefusedError as refusal:
         return refusal.answer(call.request_id)
     name = call.parts["model"]
-    owner = dict(builtin_models()).get(name)
-    if owner:
-        facts = {"id": name, **_MODEL_FACTS, "owned_by": owner, "root": name, "parent": None}
-        return JsonAnswer(facts)
+    owners = dict(builtin_models())
+    if name in owners:
+        return JsonAnswer(_model(name, owners))
     error = {
         "message": f"The model '{name}' does not exist",
         "type": "invalid_request_error",
@@ -149,6 +159,19 @@ def get_model(gateway: Gateway, call: Call) -> Response:
         "code": "model_not_found",
     }
     return JsonAnswer({"error": error})
+
+
+def _model(name: str, owners: dict[str, str]) -> dict[str, Any]:
+    """One entry of a model list; only built-in models carry a permission."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": _CREATED,
+        "owned_by": owners.get(name, "custom"),
+        "permission": [_PERMISSION] if name in owners else None,
+        "root": name,
+        "parent": None,
+    }
 
 
 def _attempts(gateway: Gateway, call: Call, grant: Grant, channel: Channel) -> Response:

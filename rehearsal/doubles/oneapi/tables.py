@@ -148,7 +148,7 @@ class Tables:
         with self._lock:
             token.with_defaults()
             self._check_widths("tokens", token.as_json())
-            token.id = token.id or self._next_id("tokens")
+            token.id = self._next_id("tokens", token.id)
             self._save("tokens", token.id, token.as_json())
             return token
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -83,7 +82,8 @@ func (seen *network) resolve(host string) (string, error) {
 	if found, ok := known[host]; ok {
 		return found, nil
 	}
-	return "", fmt.Errorf("lookup %s: no such host", host)
+	unknown := &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	return "", &net.OpError{Op: "dial", Net: "tcp", Err: unknown}
 }
 
 func outsidePort() string {
