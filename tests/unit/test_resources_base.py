@@ -1,0 +1,243 @@
+"""What every seeding resource keeps to: state format, ways to the service, gone and unreachable."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import dill
+import pytest
+from pulumi.dynamic import ConfigureRequest, ResourceProvider
+from pulumi.dynamic.config import Config
+from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.runtime.rpc import UNKNOWN
+
+from provisioning.clients.http import NotFound, Unauthorized, Unreachable
+from stack.resources import base, fastgpt, oneapi, server, xinference
+from stack.resources.base import LabProvider, Props
+
+# State format: an entry here may be added, never changed (facts/engine.md).
+TOKENS = {
+    server.ServerHostKey: "ServerHostKey",
+    server.Lease: "Lease",
+    server.ServerChoice: "ServerChoice",
+    xinference.XinferenceModel: "XinferenceModel",
+    xinference.XinferenceModelsReady: "XinferenceModelsReady",
+    oneapi.OneApiRoot: "OneApiRoot",
+    oneapi.OneApiChannel: "OneApiChannel",
+    oneapi.OneApiToken: "OneApiToken",
+    fastgpt.FastGptReady: "FastGptReady",
+    fastgpt.FastGptDataset: "FastGptDataset",
+    fastgpt.FastGptDocument: "FastGptDocument",
+    fastgpt.FastGptDocumentsReady: "FastGptDocumentsReady",
+    fastgpt.FastGptApp: "FastGptApp",
+    fastgpt.FastGptShareLink: "FastGptShareLink",
+    fastgpt.FastGptApiKey: "FastGptApiKey",
+    fastgpt.FastGptAnswer: "FastGptAnswer",
+}
+PROVIDERS = {
+    "stack.resources.server": ("ServerHostKeyProvider", "LeaseProvider", "ServerChoiceProvider"),
+    "stack.resources.xinference": ("XinferenceModelProvider", "XinferenceModelsReadyProvider"),
+    "stack.resources.oneapi": (
+        "OneApiRootProvider",
+        "OneApiChannelProvider",
+        "OneApiTokenProvider",
+    ),
+    "stack.resources.fastgpt": (
+        "FastGptReadyProvider",
+        "FastGptDatasetProvider",
+        "FastGptDocumentProvider",
+        "FastGptDocumentsReadyProvider",
+        "FastGptAppProvider",
+        "FastGptShareLinkProvider",
+        "FastGptApiKeyProvider",
+        "FastGptAnswerProvider",
+    ),
+}
+PLACES = [(module, name) for module, names in PROVIDERS.items() for name in names]
+
+
+@pytest.mark.parametrize(("resource", "name"), TOKENS.items(), ids=TOKENS.values())
+def test_type_tokens_stay(resource: type, name: str) -> None:
+    assert resource._resource_type_name == f"dynamic/lab:{name}"
+
+
+@pytest.mark.parametrize(("module", "name"), PLACES)
+def test_providers_are_stored_by_reference_to_a_place_that_stays(module: str, name: str) -> None:
+    provider = getattr(__import__(module, fromlist=[name]), name)()
+
+    stored = dill.loads(pickle_of(provider))
+
+    assert type(stored) is type(provider)
+    assert f"{type(stored).__module__}.{type(stored).__qualname__}" == f"{module}.{name}"
+    # By value it would be kilobytes, and a code change would not take effect.
+    assert len(pickle_of(provider)) < 120
+    assert vars(provider) == {}
+
+
+def pickle_of(provider: ResourceProvider) -> bytes:
+    import base64
+
+    assert pickle.DEFAULT_PROTOCOL
+    return base64.b64decode(serialize_provider(provider))
+
+
+class Thing(LabProvider):
+    """A provider that writes down what is asked of it."""
+
+    reach = frozenset({"endpoint", "token"})
+    identity = frozenset({"kind"})
+    ignored = frozenset({"path"})
+    delete_first = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.error: Exception | None = None
+        self.seen: Props | None = {}
+
+    def make(self, props: Props) -> tuple[str, Props]:
+        self._do("make")
+        return "id", props
+
+    def look(self, props: Props) -> Props | None:
+        self._do("look")
+        return None if self.seen is None else {**props, **self.seen}
+
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        self._do("change")
+        return {**olds, **news}
+
+    def remove(self, props: Props) -> None:
+        self._do("remove")
+
+    def complaints(self, news: Props) -> Any:
+        if news.get("size") == 0:
+            yield "size", "too small"
+
+    def _do(self, what: str) -> None:
+        self.asked.append(what)
+        if self.error:
+            raise self.error
+
+
+OLD: Props = {"endpoint": {"host": "1"}, "token": "a", "kind": "x", "size": 1.0, "path": "p"}
+
+
+def test_nothing_changed() -> None:
+    result = Thing().diff("id", {**OLD, "made": 5}, OLD)
+
+    assert (result.changes, result.replaces) == (False, [])
+
+
+def test_a_new_way_to_it_is_written_down_and_nothing_is_called() -> None:
+    thing, new = Thing(), {**OLD, "endpoint": {"host": "2"}, "token": "b", "path": "q"}
+
+    assert thing.diff("id", OLD, new).changes
+    assert thing.diff("id", OLD, new).replaces == []
+    outs = thing.update("id", {**OLD, "made": 5}, new).outs
+    assert outs == {**new, "made": 5}
+    assert thing.asked == []
+
+
+def test_what_means_nothing_is_no_change() -> None:
+    assert not Thing().diff("id", OLD, {**OLD, "path": "q"}).changes
+
+
+def test_another_identity_replaces_and_the_old_one_leaves_first() -> None:
+    result = Thing().diff("id", OLD, {**OLD, "kind": "y"})
+
+    assert (result.replaces, result.delete_before_replace) == (["kind"], True)
+
+
+def test_any_other_change_updates() -> None:
+    thing = Thing()
+
+    assert not thing.diff("id", OLD, {**OLD, "size": 2}).replaces
+    thing.update("id", OLD, {**OLD, "size": 2})
+    assert thing.asked == ["change"]
+
+
+def test_a_value_still_unknown_is_a_change() -> None:
+    assert Thing().diff("id", OLD, {**OLD, "size": UNKNOWN}).changes
+
+
+def test_drift_that_read_found_is_a_change() -> None:
+    thing = Thing()
+    thing.seen = {"size": 7}
+
+    outs = thing.read("id", OLD).outs
+
+    assert outs is not None
+    assert thing.diff("id", outs, OLD).changes
+
+
+def test_gone_is_what_the_service_calls_gone() -> None:
+    thing = Thing()
+    thing.seen = None
+
+    result = thing.read("id", OLD)
+
+    assert (result.id, result.outs) == (None, {})
+
+
+def test_unreachable_is_an_error_and_never_gone() -> None:
+    thing = Thing()
+    thing.error = Unreachable("S", "GET /", "refused")
+
+    for call in (lambda: thing.read("id", OLD), lambda: thing.delete("id", OLD)):
+        with pytest.raises(Unreachable):
+            call()
+
+
+def test_a_refused_credential_leaves_the_state_as_it_is() -> None:
+    thing = Thing()
+    thing.error = Unauthorized("S", "GET /", "no")
+
+    result = thing.read("id", OLD)
+
+    assert (result.id, result.outs) == ("id", OLD)
+
+
+def test_other_refusals_are_errors() -> None:
+    thing = Thing()
+    thing.error = NotFound("S", "GET /", "no")
+
+    with pytest.raises(NotFound):
+        thing.read("id", OLD)
+
+
+def test_errors_come_without_a_chain_of_causes() -> None:
+    thing = Thing()
+    thing.error = Unreachable("S", "GET /", "refused")
+
+    with pytest.raises(Unreachable) as error:
+        thing.create(OLD)
+    assert error.value.__suppress_context__
+
+
+def test_bad_inputs_are_refused_and_unknown_ones_are_not_judged() -> None:
+    thing = Thing()
+
+    assert [f.property for f in thing.check({}, {"size": 0.0}).failures] == ["size"]
+    assert thing.check({}, {"size": UNKNOWN}).failures == []
+    assert thing.check({}, {"size": [UNKNOWN]}).failures == []
+
+
+def test_whole_numbers_come_back_as_such_at_any_depth() -> None:
+    found = base.plain({"a": 14.0, "b": {"c": [1.0, 0.7, None, True]}, "__provider": "x"})
+
+    assert found == {"a": 14, "b": {"c": [1, 0.7, None, True]}}
+    assert isinstance(found["a"], int)
+
+
+def test_the_ssh_key_is_the_operators_and_never_an_input(tmp_path: Path) -> None:
+    provider = Thing()
+    config = Config({"ai-lab:sshKeyFile": "~/.ssh/lab"}, "ai-lab")
+
+    provider.configure(ConfigureRequest(config))
+
+    assert provider.ssh_key_file == Path("~/.ssh/lab").expanduser()
+    for cls in TOKENS:
+        assert "ssh_key" not in cls.__init__.__annotations__  # type: ignore[misc]
