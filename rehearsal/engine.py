@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal import stack_file
-from rehearsal.children import end_tree
+from rehearsal.containers.guard import end_session
+from rehearsal.containers.processes import Lifeline, guarded
 from tools.environment import pulumi_environment
 
 _TAIL_LINES = 60
@@ -82,6 +84,7 @@ class Engine:
         self.stack_file = folder / f"Pulumi.{stack}.yaml"
         self._on_line = on_line
         self._logs = 0
+        self._lifeline = Lifeline()
         for name in ("home", "backend", "events", "init"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self.environment = _environment(folder, providers)
@@ -133,6 +136,10 @@ class Engine:
         )
         return found
 
+    def close(self) -> None:
+        """End a run that is still under way."""
+        self._lifeline.close()
+
     def _update(self, command: str, *options: str) -> Outcome:
         self._logs += 1
         log = self.folder / "events" / f"{self._logs:02d}-{command}.jsonl"
@@ -145,7 +152,8 @@ class Engine:
 
     def _run(self, arguments: Sequence[str], cwd: Path | None = None, quiet: bool = False) -> str:
         with subprocess.Popen(
-            ["pulumi", *arguments, "--non-interactive", "--color=never"],
+            guarded(["pulumi", *arguments, "--non-interactive", "--color=never"], self._lifeline),
+            pass_fds=[self._lifeline.reader],
             cwd=cwd or self.program,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -153,14 +161,15 @@ class Engine:
             stderr=subprocess.PIPE if quiet else subprocess.STDOUT,
             text=True,
             errors="replace",
-            # Ctrl-C is for us: we end the whole tree, which the tool itself would not.
+            # Ctrl-C is for us. A session of its own is what can be ended as a whole: the engine
+            # puts each of its plugins into another process group.
             start_new_session=True,
         ) as process:
             try:
                 output, errors = process.communicate() if quiet else (self._follow(process), "")
                 process.wait()
             except BaseException:
-                end_tree(process.pid)
+                end_session(process.pid, signal.SIGKILL)
                 raise
         if process.returncode:
             # What a quiet command prints may be secret; its errors are not.

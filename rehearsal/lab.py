@@ -46,6 +46,7 @@ class Lab:
 
     def end(self) -> None:
         """End the world and everything in it."""
+        self.engine.close()
         self.started.stop()
 
 

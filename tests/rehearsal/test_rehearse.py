@@ -91,6 +91,16 @@ def test_an_interrupt_ends_everything(tmp_path: Path, stop_with: signal.Signals)
     assert _left_behind(tmp_path) == []
 
 
+def test_even_a_killed_rehearsal_leaves_nothing(tmp_path: Path) -> None:
+    with _start(tmp_path, STACK="dev") as process:
+        _wait_for_containers(tmp_path, process)
+        process.kill()
+    deadline = time.monotonic() + 30
+    while left := _left_behind(tmp_path):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
 def test_a_lab_that_is_kept_stands_until_it_is_stopped(tmp_path: Path) -> None:
     code, output = _rehearse(tmp_path, STACK="dev", KEEP="1")
     assert code == 0, output
