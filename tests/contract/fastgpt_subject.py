@@ -347,14 +347,18 @@ class FastGpt(Process):
         return found
 
     def search(self, dataset: str, text: str, **more: Any) -> dict[str, Any]:
+        """The data of a search test."""
+        found: dict[str, Any] = data(self.try_search(dataset, text, **more))
+        return found
+
+    def try_search(self, dataset: str, text: str, **more: Any) -> httpx.Response:
         """A search test; waits for the frequency limit, which is no part of most tests."""
         body = {"datasetId": dataset, "text": text, "limit": 1500, "similarity": 0, **more}
-        answer = until(
+        answer: httpx.Response = until(
             "the search to pass the frequency limit",
             lambda: _unless_limited(self.http.post("/api/core/dataset/searchTest", json=body)),
         )
-        found: dict[str, Any] = data(answer)
-        return found
+        return answer
 
 
 def _unless_limited(answer: httpx.Response) -> httpx.Response | None:

@@ -160,6 +160,14 @@ def test_a_third_part_of_a_key_is_an_app_id(fastgpt: FastGpt) -> None:
         assert answer.json()["statusText"] == "appUnExist"
 
 
+def test_a_key_of_four_parts_is_none(fastgpt: FastGpt) -> None:
+    key = fastgpt.post("/api/support/openapi/create", name="four parts")
+    with fastgpt.anonymous() as http:
+        headers = bearer(key + "-x-y")
+        answer = http.post("/api/core/dataset/create", json={"name": "a"}, headers=headers)
+        assert error(answer) == BAD_KEY
+
+
 WITH_KEY = [
     ("POST", "/api/core/dataset/create", {"name": "by key"}, True),
     ("GET", "/api/core/dataset/detail", {"id": "DATASET"}, True),

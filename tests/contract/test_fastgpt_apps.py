@@ -498,9 +498,7 @@ def test_a_reference_to_nowhere_is_undefined(
     assert error(ask(fastgpt, key))[0] == 500
 
 
-def test_a_literal_of_two_parts_that_names_no_node_is_no_text(
-    fastgpt: FastGpt, app: str, dataset: str
-) -> None:
+def test_anything_but_a_reference_is_literal(fastgpt: FastGpt, app: str, dataset: str) -> None:
     publish(fastgpt, app, graph(dataset, search_userChatInput="literal hours"))
     search = ask(fastgpt, key_of(fastgpt, app)).json()["responseData"][1]
     assert search["query"] == "literal hours"
@@ -513,6 +511,15 @@ def test_a_node_without_an_edge_does_not_run(fastgpt: FastGpt, app: str, dataset
     answer = ask(fastgpt, key_of(fastgpt, app)).json()
     assert [step["moduleType"] for step in answer["responseData"]][-1] == "datasetSearchNode"
     assert answer["choices"][0]["message"]["content"] == ""
+
+
+def test_a_node_waits_for_all_that_lead_to_it(fastgpt: FastGpt, app: str, dataset: str) -> None:
+    shape = graph(dataset)
+    shape["edges"] = [edge(START, ANSWER), *shape["edges"]]
+    publish(fastgpt, app, shape)
+    steps = ask(fastgpt, key_of(fastgpt, app)).json()["responseData"]
+    assert [step["moduleType"] for step in steps][1:] == ["datasetSearchNode", "chatNode"]
+    assert steps[-1]["quoteList"]
 
 
 def test_an_app_without_bases_chats(fastgpt: FastGpt, lab: Lab, app: str, dataset: str) -> None:

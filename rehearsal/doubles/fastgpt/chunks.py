@@ -85,9 +85,3 @@ def _tail(pieces: list[str], length: int) -> list[str]:
             break
         kept.insert(0, piece)
     return kept
-
-
-def count_tokens(text: str) -> int:
-    """A plausible token count: one per Chinese character, one per four others."""
-    wide = sum(1 for character in text if ord(character) >= 0x2E80)
-    return wide + -(-(len(text) - wide) // 4)

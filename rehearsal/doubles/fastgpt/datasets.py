@@ -11,7 +11,7 @@ import httpx
 
 from rehearsal.doubles.fastgpt.auth import Identity, now, owned, session, session_or_key
 from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.chunks import count_tokens, split
+from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.config import BUILT_IN_FE_CONFIGS
 from rehearsal.doubles.fastgpt.documents import file_text, html_text
 from rehearsal.doubles.fastgpt.envelope import Json, Problem
@@ -24,6 +24,7 @@ from rehearsal.doubles.fastgpt.store import (
     object_id,
 )
 from rehearsal.doubles.fastgpt.training import index_texts, write_data
+from rehearsal.doubles.language import count_tokens
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service

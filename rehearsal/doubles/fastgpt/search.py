@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from rehearsal.doubles.fastgpt.auth import owned, session_or_key
 from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.chunks import count_tokens
 from rehearsal.doubles.fastgpt.envelope import KNOWN, Json, Problem
 from rehearsal.doubles.fastgpt.store import Document, checked_id, find
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
+from rehearsal.doubles.language import count_tokens
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service

@@ -12,11 +12,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rehearsal.doubles.fastgpt.chunks import count_tokens
 from rehearsal.doubles.fastgpt.config import Model
 from rehearsal.doubles.fastgpt.envelope import Json, Problem
 from rehearsal.doubles.fastgpt.search import EMBEDDING, Query, as_number, search
 from rehearsal.doubles.fastgpt.store import Document
+from rehearsal.doubles.language import count_tokens
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
