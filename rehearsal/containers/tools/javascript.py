@@ -453,10 +453,8 @@ class _Parser:
         return ("template", parts)
 
 
-_STATEMENTS = frozenset(
-    ("const", "let", "var", "function", "if", "while", "for", "try", "throw", "return")
-    + ("break", "continue")
-)
+_STATEMENT_TEXT = "const let var function if while for try throw return break continue"
+_STATEMENTS = frozenset(_STATEMENT_TEXT.split())
 
 
 def _number(text: str) -> float | int:
