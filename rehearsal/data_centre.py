@@ -73,6 +73,7 @@ class Servers:
         self._ssh_port = ssh_port
         self._extras = extras
         self._machines: dict[str, tuple[Machine, str]] = {}
+        self._keys: dict[str, str] = {}
         self._lock = threading.Lock()
         self.admits: Admits = lambda instance, port, source: False
 
@@ -103,6 +104,7 @@ class Servers:
             )
             with self._lock:
                 self._machines[instance.id] = (machine, address)
+        self._hand_over_key(instance.id, authorized_key)
         machine.start()
 
     def switch_off(self, instance: Instance) -> None:
@@ -131,6 +133,13 @@ class Servers:
             machines = [machine for machine, _ in self._machines.values()]
         for machine in machines:
             machine.stop()
+
+    def _hand_over_key(self, instance: str, key: str) -> None:
+        """A key pair that was attached to a standing server gets in at its next boot."""
+        place = self._folder / instance / "root/.ssh/authorized_keys"
+        if place.exists() and self._keys.get(instance) != key:
+            place.write_text(f"{key.strip()}\n")
+        self._keys[instance] = key
 
     def _admitted(self, instance: str, port: int, source: str) -> bool:
         """Who comes from no server's address is the operator, with his public address."""
