@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
@@ -86,6 +85,9 @@ def fetch(url: str, options: dict[str, Any] | None = None) -> Promise:
 
 
 def _response(url: str, options: dict[str, Any]) -> Host:
+    # Half of a start's time; mongosh, which shares this module, never fetches.
+    import http.client
+
     unknown = set(options) - {"method", "headers", "body", "redirect"}
     if unknown:
         raise NotUnderstood(f"fetch with {', '.join(sorted(unknown))}")
