@@ -1,0 +1,422 @@
+"""Models: adopted, replaced delete-first, followed to READY, started again where a hub failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provisioning.clients.http import DeadlineExceeded, Refused, Unreachable
+from provisioning.clients.xinference import Progress
+from stack.resources.base import LabProvider, Props
+from stack.resources.xinference import (
+    MOST_LAUNCHES,
+    STALL_SECONDS,
+    XinferenceModelProvider,
+    XinferenceModelsReadyProvider,
+    differences,
+    progress_text,
+)
+from tests.unit.fake_services import FakeClock, FakeXinference
+
+ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 9997}
+PAYLOAD = {
+    "model_uid": "qwen",
+    "model_name": "qwen2.5-instruct",
+    "model_type": "LLM",
+    "model_engine": "vllm",
+    "model_size_in_billions": 14,
+    "quantization": "Int4",
+    "gpu_memory_utilization": 0.7,
+}
+FAILED = "Failed to download model 'qwen' after multiple retries"
+
+
+@pytest.fixture
+def service() -> FakeXinference:
+    return FakeXinference()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def models(service: FakeXinference, clock: FakeClock) -> XinferenceModelProvider:
+    return ready(XinferenceModelProvider(), service, clock)
+
+
+@pytest.fixture
+def group(service: FakeXinference, clock: FakeClock) -> XinferenceModelsReadyProvider:
+    return ready(XinferenceModelsReadyProvider(), service, clock)
+
+
+def ready(provider: LabProvider, service: FakeXinference, clock: FakeClock) -> Any:
+    provider.transport = service.transport
+    provider.clock = clock
+    return provider
+
+
+def model(**more: Any) -> Props:
+    return {"endpoint": ENDPOINT, "payload": PAYLOAD, "autostart": True, **more}
+
+
+def waiting(**more: Any) -> Props:
+    return {
+        "endpoint": ENDPOINT,
+        "uids": ["qwen"],
+        "payloads": {"qwen": PAYLOAD},
+        "deadline_minutes": 60,
+        **more,
+    }
+
+
+def create(provider: LabProvider, props: Props) -> Props:
+    outs = provider.create(props).outs
+    assert outs is not None
+    return outs
+
+
+def test_a_model_is_started_and_not_awaited(
+    models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.launched_as = "CREATING"
+
+    result = models.create(model())
+
+    assert result.id == "qwen"
+    assert service.waits == ["false"]
+    assert clock.passed == 0
+    assert service.autostart["qwen"]["launch"] == PAYLOAD
+
+
+def test_sizes_are_sent_as_whole_numbers(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    # As it comes over the engine's wire.
+    create(models, model(payload={**PAYLOAD, "model_size_in_billions": 14.0}))
+
+    assert repr(service.launches[0]["model_size_in_billions"]) == "14"
+
+
+def test_an_equal_model_is_adopted(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    service.put({**PAYLOAD, "model_engine": "vLLM", "model_size_in_billions": "14"})
+
+    create(models, model())
+
+    assert service.launches == []
+    assert service.called("DELETE") == []
+
+
+def test_one_that_is_still_starting_is_adopted(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    service.put(PAYLOAD, "LOADING")
+
+    create(models, model())
+
+    assert service.launches == []
+
+
+def test_another_model_of_the_uid_leaves_before_ours_comes(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    service.put({**PAYLOAD, "model_size_in_billions": 7})
+
+    create(models, model())
+
+    paths = [call for call in service.calls if call[0] != "GET"]
+    assert paths[:3] == [
+        ("POST", "/v1/models"),
+        ("DELETE", "/v1/models/qwen"),
+        ("POST", "/v1/models"),
+    ]
+    assert service.models["qwen"]["payload"] == PAYLOAD
+
+
+def test_a_changed_payload_replaces_delete_first(models: XinferenceModelProvider) -> None:
+    olds = model(uid="qwen")
+    result = models.diff("qwen", olds, model(payload={**PAYLOAD, "gpu_memory_utilization": 0.6}))
+
+    assert (result.replaces, result.delete_before_replace) == (["payload"], True)
+
+
+def test_autostart_alone_is_an_update_that_leaves_the_model_running(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    outs = create(models, model())
+
+    assert models.diff("qwen", outs, model(autostart=False)).replaces == []
+    models.update("qwen", outs, model(autostart=False))
+
+    assert service.autostart == {}
+    assert service.models["qwen"]["status"] == "READY"
+
+
+@pytest.mark.parametrize("status", ["READY", "LOADING", "CREATING"])
+def test_a_model_that_serves_or_starts_is_there(
+    models: XinferenceModelProvider, service: FakeXinference, status: str
+) -> None:
+    outs = create(models, model())
+    service.models["qwen"]["status"] = status
+
+    read = models.read("qwen", outs)
+
+    assert read.id == "qwen"
+    assert not models.diff("qwen", read.outs or {}, model()).changes
+
+
+@pytest.mark.parametrize("status", ["ERROR", "TERMINATED", None])
+def test_a_model_that_failed_or_was_stopped_is_gone(
+    models: XinferenceModelProvider, service: FakeXinference, status: str | None
+) -> None:
+    outs = create(models, model())
+    if status is None:
+        service.models.clear()
+    else:
+        service.models["qwen"]["status"] = status
+
+    assert models.read("qwen", outs).id is None
+
+
+def test_a_model_changed_by_hand_is_drift(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    outs = create(models, model())
+    service.put({**PAYLOAD, "quantization": "Int8"})
+
+    seen = models.read("qwen", outs).outs
+
+    assert seen is not None
+    assert seen["payload"]["quantization"] == "Int8"
+    assert models.diff("qwen", seen, model()).replaces == ["payload"]
+
+
+def test_unreachable_is_not_gone(models: XinferenceModelProvider, service: FakeXinference) -> None:
+    outs = create(models, model())
+    service.down = True
+
+    with pytest.raises(Unreachable):
+        models.read("qwen", outs)
+
+
+def test_delete_forgets_the_autostart_first(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    outs = create(models, model())
+
+    models.delete("qwen", outs)
+    models.delete("qwen", outs)
+
+    assert service.called("DELETE")[:2] == ["/v1/autostart/models/qwen", "/v1/models/qwen"]
+    assert service.models["qwen"]["status"] == "TERMINATED"
+
+
+def test_delete_cancels_a_launch(models: XinferenceModelProvider, service: FakeXinference) -> None:
+    service.launched_as = "LOADING"
+    outs = create(models, model())
+
+    models.delete("qwen", outs)
+
+    assert service.called("POST")[-1] == "/v1/models/qwen/cancel"
+
+
+def test_a_payload_without_uid_is_refused(models: XinferenceModelProvider) -> None:
+    assert models.check({}, model(payload={"model_name": "x"})).failures
+
+
+# -- ready --------------------------------------------------------------------------------------
+
+
+def test_a_group_is_ready_when_all_serve(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "LOADING")
+
+    def serves() -> None:
+        if clock.passed > 60:
+            service.models["qwen"]["status"] = "READY"
+
+    clock.on_sleep = serves
+    outs = create(group, waiting())
+
+    assert outs["ready"] == ["qwen"]
+    assert clock.passed > 60
+    assert not group.diff("x", outs, waiting()).changes
+
+
+def test_progress_is_told(
+    group: XinferenceModelsReadyProvider,
+    service: FakeXinference,
+    clock: FakeClock,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    service.put(PAYLOAD, "LOADING")
+    gib = 2**30
+    file = {"downloaded_bytes": gib, "total_bytes": 2 * gib, "speed_bytes_per_second": 5 * 2**20}
+    service.models["qwen"]["progress"] = {"stage": "downloading", "download_files": [file]}
+
+    def serves() -> None:
+        service.models["qwen"]["status"] = "READY"
+
+    clock.on_sleep = serves
+    group.create(waiting())
+
+    told = capsys.readouterr().err
+    assert "model qwen: downloading 1.00 of 2.00 GiB, 5.0 MiB/s" in told
+    assert "model qwen: serves" in told
+
+
+def test_a_failed_download_is_started_again_under_its_uid(
+    group: XinferenceModelsReadyProvider, service: FakeXinference
+) -> None:
+    service.put(PAYLOAD, "ERROR", FAILED)
+
+    assert create(group, waiting())["ready"] == ["qwen"]
+    assert service.launches == [PAYLOAD]
+
+
+def test_a_download_that_keeps_failing_ends(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "ERROR", FAILED)
+
+    def fails_again() -> None:
+        service.models["qwen"].update(status="ERROR", error=FAILED)
+
+    clock.on_sleep = fails_again
+    with pytest.raises(Refused, match="model hub"):
+        group.create(waiting())
+    assert len(service.launches) == MOST_LAUNCHES - 1
+
+
+def test_without_a_payload_a_failed_download_is_final(
+    group: XinferenceModelsReadyProvider, service: FakeXinference
+) -> None:
+    service.put(PAYLOAD, "ERROR", FAILED)
+
+    with pytest.raises(Refused, match="Failed to download"):
+        group.create(waiting(payloads=None))
+
+
+def test_an_error_of_the_last_attempt_is_not_believed(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "ERROR", FAILED)
+    old = dict(service.models["qwen"])
+    launched: list[float] = []
+
+    def lags() -> None:
+        # The replicas still show the last attempt for a while after a new launch.
+        if not launched:
+            launched.append(clock.passed)
+            service.models["qwen"] = dict(old)
+        elif clock.passed - launched[0] > 10:
+            service.models["qwen"]["status"] = "READY"
+
+    clock.on_sleep = lags
+    create(group, waiting())
+    assert len(service.launches) == 1
+
+
+def test_no_memory_says_what_to_do_at_once(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "ERROR", "ValueError: No available memory for the cache blocks")
+
+    with pytest.raises(Refused, match="memoryShare"):
+        group.create(waiting())
+    assert clock.passed == 0
+
+
+def test_a_download_without_a_new_byte_hangs_and_is_started_again(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "LOADING")
+    service.models["qwen"]["progress"] = {
+        "stage": "downloading",
+        "download_files": [{"downloaded_bytes": 7}],
+    }
+
+    create(group, waiting())
+
+    assert clock.passed >= STALL_SECONDS
+    assert "/v1/models/qwen/cancel" in service.called("POST")
+    assert service.launches == [PAYLOAD]
+
+
+def test_a_slow_download_does_not_hang(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "LOADING")
+
+    def moves() -> None:
+        service.models["qwen"]["progress"] = {
+            "stage": "downloading",
+            "download_files": [{"downloaded_bytes": int(clock.passed)}],
+        }
+
+    clock.on_sleep = moves
+    with pytest.raises(DeadlineExceeded, match="downloading"):
+        group.create(waiting(deadline_minutes=30))
+    assert service.launches == []
+
+
+def test_a_model_nobody_knows_is_started_after_a_while(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    create(group, waiting())
+
+    assert clock.passed > 0
+    assert service.launches == [PAYLOAD]
+
+
+def test_an_adopted_start_that_turns_out_to_be_another_model_is_replaced(
+    group: XinferenceModelsReadyProvider, service: FakeXinference
+) -> None:
+    service.put({**PAYLOAD, "model_size_in_billions": 7})
+
+    create(group, waiting())
+
+    assert service.models["qwen"]["payload"] == PAYLOAD
+
+
+def test_a_model_that_no_longer_serves_is_drift_of_its_group(
+    group: XinferenceModelsReadyProvider, service: FakeXinference
+) -> None:
+    service.put(PAYLOAD)
+    outs = create(group, waiting())
+    service.models["qwen"]["status"] = "ERROR"
+
+    seen = group.read("x", outs).outs
+
+    assert seen is not None
+    assert seen["ready"] == []
+    assert group.diff("x", seen, waiting()).changes
+    service.models["qwen"]["status"] = "READY"
+    mended = group.update("x", seen, waiting()).outs
+    assert mended is not None
+    assert mended["ready"] == ["qwen"]
+
+
+def test_another_deadline_changes_nothing(group: XinferenceModelsReadyProvider) -> None:
+    olds = waiting(ready=["qwen"])
+
+    assert not group.diff("x", olds, waiting(deadline_minutes=5)).changes
+    assert group.diff("x", olds, waiting(generation="2")).changes
+
+
+def test_only_what_both_sides_tell_is_compared() -> None:
+    assert differences(PAYLOAD, {"model_name": "qwen2.5-instruct", "quantization": None}) == {}
+    assert differences({"model_size_in_billions": "0_5"}, {"model_size_in_billions": 0.5}) == {}
+    assert differences(PAYLOAD, {"model_name": "qwen3"}) == {"model_name": "qwen3"}
+
+
+def test_progress_without_bytes_is_its_stage() -> None:
+    assert progress_text("LOADING", Progress(0, "", 0, 0, 0)) == "loading"
+    assert progress_text("LOADING", Progress(0, "installing_dependencies", 0, 0, 0)) == (
+        "installing_dependencies"
+    )
