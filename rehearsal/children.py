@@ -8,6 +8,9 @@ import os
 import signal
 from pathlib import Path
 
+PROJECT = Path(__file__).resolve().parent.parent
+"""The project's folder: where `python -m rehearsal...` runs."""
+
 
 def adopt_orphans() -> None:
     """Become the parent of what our children leave behind, so that nothing can slip away."""

@@ -21,10 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rehearsal.children import is_alive
+from rehearsal.children import PROJECT, is_alive
 
 WORLD_FILE = "world.json"
-_PROJECT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _CALL_SECONDS = 60.0
@@ -138,7 +137,7 @@ def start_world(folder: Path, options: Sequence[str] = ()) -> StartedWorld:
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "rehearsal.world", "--dir", str(folder), *options],
-            cwd=_PROJECT,
+            cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -16,10 +16,10 @@ import asyncssh
 
 from rehearsal import stack_file
 from rehearsal.addresses import SSH_PORT
+from rehearsal.children import PROJECT
 from rehearsal.control import StartedWorld, World, read_world, start_world
 from rehearsal.engine import Engine
 
-PROJECT = Path(__file__).resolve().parent.parent
 CURRENT = "current.json"
 _KEPT_RUNS = 3
 

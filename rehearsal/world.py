@@ -29,6 +29,7 @@ from rehearsal.children import adopt_orphans, command_of, descendants
 from rehearsal.cloud import Cloud, Line
 from rehearsal.control import WORLD_FILE
 from rehearsal.data_centre import EmptyMachine, MachineFactory, Servers
+from rehearsal.outside_world import OutsideWorld
 from rehearsal.providers.alicloud import AlicloudPackage
 from rehearsal.providers.base import Call, Package, Served, serve
 from rehearsal.providers.random import RandomPackage
@@ -49,8 +50,16 @@ class World:
         self.faults = folder / FAULTS_FILE
         self.faults.write_text("{}")
         os.environ["REHEARSAL_FAULTS"] = str(self.faults)
+        self.outside = (
+            None if empty_servers else OutsideWorld(self.block.outside, folder, self.faults)
+        )
         self.servers = Servers(
-            folder / "servers", self.block, _factory(empty_servers), operator, SSH_PORT, {}
+            folder / "servers",
+            self.block,
+            _factory(empty_servers),
+            operator,
+            SSH_PORT,
+            {"outside": self.outside.hosts} if self.outside else {},
         )
         self.cloud = Cloud(self.servers, operator)
         self.servers.admits = self.cloud.admits
@@ -60,6 +69,8 @@ class World:
             package.name: serve(package, self._note)
             for package in _packages(self.cloud, empty_servers)
         }
+        if self.outside:
+            self.outside.wait()
 
     def close(self) -> None:
         """End servers, containers and providers."""
@@ -67,6 +78,8 @@ class World:
         for provider in self.providers.values():
             provider.stop()
         self.servers.close()
+        if self.outside:
+            self.outside.close()
         self.block.release()
 
     def _note(self, call: Call) -> None:
@@ -171,11 +184,13 @@ class Commands:
         faults.switch_off(self._world.faults, fault, key)
 
     def processes(self) -> list[dict[str, Any]]:
-        """`{pid, command}` of everything that the world has started and that still runs."""
+        """`{pid, command}` of everything that runs on the servers."""
+        outside = self._world.outside
+        ours = {outside.pid, *descendants(outside.pid)} if outside else set()
         return [
             {"pid": pid, "command": command}
             for pid in descendants(os.getpid())
-            if (command := command_of(pid))
+            if pid not in ours and (command := command_of(pid))
         ]
 
     def stay(self) -> None:

@@ -1,0 +1,81 @@
+"""The emulated model providers beyond the servers, as one process of the world."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rehearsal.children import PROJECT
+from rehearsal.containers.guard import end_session
+from rehearsal.containers.processes import Lifeline, guarded
+from rehearsal.doubles.providers import HOSTS, PORT
+
+_READY_SECONDS = 20.0
+
+
+class OutsideWorld:
+    """`rehearsal.doubles.providers`, listening at `address` for all its hosts."""
+
+    def __init__(self, address: str, folder: Path, faults: Path) -> None:
+        """Start it; `wait` for it before the first server needs it."""
+        self._address = address
+        self._lifeline = Lifeline()
+        self._log = folder / "outside.log"
+        command = [sys.executable, "-m", "rehearsal.doubles.providers"]
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "PYTHONPATH": str(PROJECT),
+            "REHEARSAL_ADDRESS": address,
+            "REHEARSAL_FAULTS": str(faults),
+            "REHEARSAL_LIFELINE": str(self._lifeline.reader),
+            "REHEARSAL_ROOT": str(folder),
+        }
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                guarded(command, self._lifeline),
+                cwd=PROJECT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self._lifeline.reader],
+                start_new_session=True,
+            )
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """Host name to address, for the containers' look-ups."""
+        return dict.fromkeys(HOSTS, self._address)
+
+    @property
+    def pid(self) -> int:
+        """Its process; it is the world's own, not a server's."""
+        return self._process.pid
+
+    def wait(self) -> None:
+        """Until it answers.
+
+        Raises:
+            OSError: it ended, or did not listen in time; its own words are in the text.
+        """
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            with socket.socket() as probe:
+                if probe.connect_ex((self._address, PORT)) == 0:
+                    return
+            time.sleep(0.02)
+        said = self._log.read_text(errors="replace").strip()[-500:]
+        raise OSError(f"the outside world does not listen at {self._address}:{PORT}: {said}")
+
+    def close(self) -> None:
+        """End it."""
+        self._lifeline.close()
+        end_session(self._process.pid, signal.SIGKILL)
+        self._process.wait()
