@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -546,6 +545,23 @@ class Engine:
         await self.find(id).stop(timeout)
         await self.api_container_start(id)
 
+    async def api_container_update(
+        self,
+        id: str,
+        restart: dict[str, Any] | None = None,
+        memory: int | None = None,
+        memory_swap: int | None = None,
+    ) -> None:
+        """`docker update`: restart policy, memory limits in bytes."""
+        container = self.find(id)
+        changes: dict[str, Any] = {"memory": memory, "memory_swap": memory_swap}
+        if restart is not None:
+            changes["restart"] = RestartPolicy(**restart)
+        given = {name: value for name, value in changes.items() if value is not None}
+        wanted = replace(container.spec, **given)
+        validate(wanted)
+        container.spec = wanted
+
     async def api_container_wait(self, id: str) -> int:
         """`docker wait`: the exit code."""
         return await self.find(id).wait()
@@ -648,12 +664,6 @@ def spec_from(data: Mapping[str, Any]) -> Spec:
         raise EngineError(
             f"the rehearsed engine cannot take this container: {error}", 400
         ) from error
-
-
-def spec_data(spec: Spec) -> dict[str, Any]:
-    """Plain data for `spec_from`."""
-    plain: dict[str, Any] = json.loads(json.dumps(spec, default=lambda part: vars(part)))
-    return plain
 
 
 def _same(value: Json) -> Json:
