@@ -152,7 +152,7 @@ def _provider(host: str) -> Provider:
 
 
 def _check_key(authorization: str, host: str) -> None:
-    key = authorization.removeprefix("Bearer ").strip()
+    key = authorization.removeprefix("Bearer").strip()
     if not key or "invalid" in key.lower() or faults.take("providers.key", host):
         raise RefusedError(
             401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key"

@@ -15,7 +15,7 @@ _POLL_SECONDS = 0.02
 
 
 class Program:
-    """A child process; its output is in `folder/log`. `port` is where it was told to listen."""
+    """A child process; its output is in `folder/log`, `address` and `port` are where it listens."""
 
     def __init__(
         self,
@@ -23,10 +23,13 @@ class Program:
         environment: Mapping[str, str],
         folder: Path,
         port: int = 0,
+        address: str = "127.0.0.1",
+        pass_fds: Sequence[int] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = port
+        self.address = address
         self._log = folder / "log"
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
@@ -37,6 +40,7 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
 
     @property

@@ -75,7 +75,7 @@ class OneApi:
         self.program = program
         self.recorder = recorder
         self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{program.port}",
+            base_url=f"http://{program.address}:{program.port}",
             trust_env=False,
             timeout=30,
             event_hooks={"response": [recorder.record]},
@@ -86,7 +86,8 @@ class OneApi:
     def wait_until_listening(self) -> None:
         """Listening means: migrated, root is there, vocabulary loaded."""
         self.program.wait_until(
-            lambda: listens("127.0.0.1", self.program.port), f"OneAPI ({self.subject.name})"
+            lambda: listens(self.program.address, self.program.port),
+            f"OneAPI ({self.subject.name})",
         )
 
     # management
