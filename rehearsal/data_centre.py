@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rehearsal.addresses import Block
 from rehearsal.cloud import Instance
@@ -63,15 +63,15 @@ class Servers:
         factory: MachineFactory,
         operator: str,
         ssh_port: int,
-        extras: dict[str, Any],
+        outside: Callable[[str], dict[str, str]],
     ) -> None:
-        """`extras` are handed to every machine (pace, outside hosts)."""
+        """`outside` tells what a server in a region reaches: host name to address."""
         self._folder = folder
         self._block = block
         self._factory = factory
         self._operator = operator
         self._ssh_port = ssh_port
-        self._extras = extras
+        self._outside = outside
         self._machines: dict[str, tuple[Machine, str]] = {}
         self._keys: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -100,7 +100,7 @@ class Servers:
                 ssh_port=self._ssh_port,
                 network=lambda port, source: self._admitted(instance.id, port, source),
                 region=instance.region,
-                **self._extras,
+                outside=self._outside(instance.region),
             )
             with self._lock:
                 self._machines[instance.id] = (machine, address)

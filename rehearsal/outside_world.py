@@ -14,8 +14,11 @@ from rehearsal.children import PROJECT
 from rehearsal.containers.guard import end_session
 from rehearsal.containers.processes import Lifeline, guarded
 from rehearsal.doubles.providers import HOSTS, PORT
+from rehearsal.server.outside import Reach, on_the_mainland, reach
 
 _READY_SECONDS = 20.0
+_BLOCKED = frozenset({"api.openai.com"})
+_MODEL_HUBS = ("www.modelscope.cn", "modelscope.cn", "huggingface.co", "hf-mirror.com")
 
 
 class OutsideWorld:
@@ -47,10 +50,11 @@ class OutsideWorld:
                 start_new_session=True,
             )
 
-    @property
-    def hosts(self) -> dict[str, str]:
-        """Host name to address, for the containers' look-ups."""
-        return dict.fromkeys(HOSTS, self._address)
+    def hosts(self, region: str) -> dict[str, str]:
+        """Host name to address, of what containers in `region` can reach."""
+        providers = HOSTS.keys() - (_BLOCKED if on_the_mainland(region) else set())
+        hubs = {host for host in _MODEL_HUBS if reach(host, region) is Reach.OK}
+        return dict.fromkeys(sorted(providers | hubs), self._address)
 
     @property
     def pid(self) -> int:

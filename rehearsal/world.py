@@ -59,7 +59,7 @@ class World:
             _factory(empty_servers),
             operator,
             SSH_PORT,
-            {"outside": self.outside.hosts} if self.outside else {},
+            self.outside.hosts if self.outside else lambda region: {},
         )
         self.cloud = Cloud(self.servers, operator)
         self.servers.admits = self.cloud.admits
