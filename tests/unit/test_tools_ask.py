@@ -1,0 +1,150 @@
+"""`make ask`: which link, which question, what is said when it fails."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+
+from provisioning.clients.fastgpt import Answer, Hit
+from tests.unit.fake_services import FakeFastGpt
+from tests.unit.test_tools_standing import OUTPUTS, REAL
+from tools import ask as tool
+from tools.ask import CannotAsk, ask, choose_link, main, show
+from tools.standing import Lab, NoLab, read_lab
+
+URL = OUTPUTS["shareLinks"]["Guide/visitors"]
+LINKS = {"Guide/staff": "u1", "Guide/visitors": "u2", "Guide 2/visitors": "u3"}
+
+
+@pytest.fixture
+def service() -> FakeFastGpt:
+    return FakeFastGpt()
+
+
+def a_lab(links: dict[str, str]) -> Lab:
+    return replace(read_lab(REAL, OUTPUTS), share_links=links)
+
+
+def test_asks_as_a_visitor_through_the_link(service: FakeFastGpt) -> None:
+    answer = ask(REAL, URL, "How does the lab end?", service.transport)
+
+    (request,) = service.asked
+    sent = json.loads(request.content)
+    assert str(request.url).startswith("http://127.0.0.9:3000/api/v1/")
+    assert sent["shareId"] == "abc"
+    assert sent["messages"] == [{"role": "user", "content": "How does the lab end?"}]
+    assert answer.text == "By its lease."
+    assert [hit.document for hit in answer.citations] == ["manual.pdf"]
+
+
+def test_each_question_is_a_conversation_of_its_own(service: FakeFastGpt) -> None:
+    for _ in range(2):
+        ask(REAL, URL, "?", service.transport)
+
+    first, second = (json.loads(request.content)["chatId"] for request in service.asked)
+    assert first != second
+
+
+def test_an_unreachable_service_names_the_likely_causes(
+    service: FakeFastGpt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool, "_RETRY_SECONDS", 0.0)
+    service.down = True
+
+    with pytest.raises(CannotAsk, match="allowedCidrs") as error:
+        ask(REAL, URL, "?", service.transport)
+    assert "http://127.0.0.9:3000 was not reached" in str(error.value)
+    assert "`make status STACK=dev`" in str(error.value)
+
+
+def test_a_refusal_is_told_in_the_services_own_words(service: FakeFastGpt) -> None:
+    service.chat_error = "当前分组 default 下对于模型 qwen 无可用渠道"
+
+    with pytest.raises(CannotAsk, match="无可用渠道"):
+        ask(REAL, URL, "?", service.transport)
+
+
+def test_an_answer_without_text_is_none() -> None:
+    said = {"choices": [{"message": {"role": "assistant", "content": " "}}]}
+    silent = httpx.MockTransport(lambda _: httpx.Response(200, json=said))
+
+    with pytest.raises(CannotAsk, match="empty"):
+        ask(REAL, URL, "?", silent)
+
+
+@pytest.mark.parametrize(
+    ("app", "url"),
+    [("", "u1"), ("Guide", "u1"), ("Guide/visitors", "u2"), ("Guide 2", "u3")],
+)
+def test_app_or_link_is_chosen_by_its_whole_name(app: str, url: str) -> None:
+    assert choose_link(a_lab(LINKS), app)[1] == url
+
+
+def test_an_app_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(CannotAsk, match=r"'Gui' .*Guide/staff, Guide/visitors, Guide 2/visitors"):
+        choose_link(a_lab(LINKS), "Gui")
+
+
+def test_no_share_link_says_how_to_get_one() -> None:
+    with pytest.raises(CannotAsk, match=r"links: .*`make up STACK=dev`"):
+        choose_link(a_lab({}))
+
+
+@pytest.mark.parametrize("arguments", [[], [""], ["  "]])
+def test_an_empty_question_is_refused_before_anything_else(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tool, "find_lab", lambda environ: pytest.fail("looked for a lab"))
+
+    assert main(arguments, {}) == 2
+    assert 'make ask Q="' in capsys.readouterr().err
+
+
+def test_no_lab_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(environ: Any) -> Lab:
+        raise NoLab("No lab stands.")
+
+    monkeypatch.setattr(tool, "find_lab", none)
+
+    assert main(["why?"], {}) == 2
+    assert capsys.readouterr().err == "No lab stands.\n"
+
+
+def test_the_app_comes_from_the_environment_as_make_hands_it_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def answered(stack: Any, url: str, question: str) -> Answer:
+        asked.append((url, question))
+        return Answer("Because [it] must.", ())
+
+    monkeypatch.setattr(tool, "find_lab", lambda environ: a_lab(LINKS))
+    monkeypatch.setattr(tool, "ask", answered)
+
+    assert main(["why?"], {"APP": "Guide 2"}) == 0
+    assert asked == [("u3", "why?")]
+    assert "Because [it] must." in capsys.readouterr().out
+
+
+def test_citations_are_shown_with_document_and_the_passage_on_one_line() -> None:
+    out = io.StringIO()
+    hits = (Hit("c1", "手册.pdf", "实验室" * 200), Hit("c2", "a [b].md", "one\n  two"))
+
+    show(Console(file=out, soft_wrap=True), Answer("It ends.", hits))
+
+    lines = out.getvalue().splitlines()
+    assert "It ends." in lines
+    first = lines[lines.index("[1] 手册.pdf") + 1].strip()
+    assert first.startswith("实验室")
+    assert first.endswith("…")
+    assert len(first) < 310
+    assert lines[lines.index("[2] a [b].md") + 1].strip() == "one two"

@@ -1,0 +1,315 @@
+"""The lab that stands: which one it is, what it says about itself, and commands on its server.
+
+The outputs hold passwords. They are read into memory, what is needed is taken, and the rest is
+forgotten; nothing of them is written or printed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncssh
+
+from provisioning.tunnel import SshServer
+from rehearsal.control import read_world
+from tools.environment import ROOT, NotSetUp, pulumi_environment
+
+OUTPUT_SECONDS = 120.0
+"""For the outputs: a backend in the cloud may be slow to answer."""
+
+CURRENT = Path(".rehearsal") / "current.json"
+"""Where a rehearsal that was left standing tells about itself (`rehearsal.lab.keep`)."""
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class NoLab(Exception):
+    """There is no lab to ask or to look at; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Whose outputs are read.
+
+    Attributes:
+        name: the stack's name.
+        rehearsed: whether it stands on this machine, left by `KEEP=1 make rehearse`.
+        environment: in which `pulumi` finds it; may hold the operator's credentials.
+        ended: the rehearsal that `current.json` names has ended.
+    """
+
+    name: str
+    rehearsed: bool
+    environment: Mapping[str, str] = field(repr=False)
+    ended: bool = False
+
+    @property
+    def title(self) -> str:
+        """What to call it in messages."""
+        return f"{self.name} (rehearsed on this machine)" if self.rehearsed else self.name
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model of the catalogue; `served_by` is `xinference` or the provider's name."""
+
+    name: str
+    kind: str
+    served_by: str
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a lab's outputs tell.
+
+    Attributes:
+        server: how its SSH server is reached.
+        fastgpt_url, oneapi_url, xinference_url: from outside; the last is "" without Xinference.
+        access_token: of OneAPI's management interface.
+        share_links: `app/link` to URL.
+        hourly_price: in `currency`, an estimate; None where it is not known.
+        lease_started, lease_ends: in UTC; no end where there is no lease.
+    """
+
+    stack: Stack
+    server: SshServer
+    fastgpt_url: str
+    oneapi_url: str
+    xinference_url: str
+    access_token: str = field(repr=False)
+    share_links: Mapping[str, str]
+    models: tuple[ServedModel, ...]
+    hourly_price: float | None
+    currency: str
+    lease_started: datetime | None
+    lease_ends: datetime | None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command on the server came to."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def find_lab(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Lab:
+    """The rehearsed lab where one stands, else the real one of `STACK` (default `dev`).
+
+    A `STACK` that names another one than the rehearsed goes past the rehearsed.
+
+    Raises:
+        NoLab: none stands, or it cannot be asked for its outputs.
+    """
+    stack = which_stack(environ, root)
+    return read_lab(stack, _outputs(stack, root))
+
+
+def which_stack(environ: Mapping[str, str], root: Path) -> Stack:
+    """See `find_lab`.
+
+    Raises:
+        NoLab: the tools are not set up.
+    """
+    try:
+        environment = pulumi_environment(environ)
+    except NotSetUp as error:
+        raise NoLab(str(error)) from None
+    wanted = environ.get("STACK") or ""
+    current = _current(root / CURRENT)
+    name = str(current.get("stack") or "")
+    fits = bool(name) and wanted in ("", name)
+    if fits and read_world(Path(current["folder"]) / "world") is not None:
+        return Stack(name, True, _rehearsed_environment(environment, current))
+    return Stack(wanted or "dev", False, environment, ended=fits)
+
+
+def read_lab(stack: Stack, outputs: Mapping[str, Any]) -> Lab:
+    """The lab that `pulumi stack output --json --show-secrets` describes.
+
+    Raises:
+        NoLab: nothing stands, or only a part of it.
+    """
+    missing = [name for name in _NEEDED if not outputs.get(name)]
+    if len(missing) == len(_NEEDED):
+        raise NoLab(f"No lab stands in the stack {stack.title}.\n{_how_to_get_one(stack)}")
+    if missing:
+        raise NoLab(
+            f"The lab {stack.title} is not finished: it has no {', '.join(missing)} yet.\n"
+            f"{up_command(stack)} goes on where it ended."
+        )
+    price = outputs.get("hourlyPrice") or {}
+    return Lab(
+        stack=stack,
+        server=SshServer(
+            host=str(outputs["serverAddress"]),
+            port=int(outputs["sshPort"]),
+            user=str(outputs["sshUser"]),
+            host_key=str(outputs["sshHostKey"]),
+            key_file=Path(outputs["sshKeyFile"]).expanduser(),
+        ),
+        fastgpt_url=str(outputs["fastgptUrl"]),
+        oneapi_url=str(outputs["oneapiUrl"]),
+        xinference_url=str(outputs.get("xinferenceUrl") or ""),
+        access_token=str(outputs["oneapiAccessToken"]),
+        share_links={name: str(url) for name, url in (outputs.get("shareLinks") or {}).items()},
+        models=tuple(
+            ServedModel(str(row["name"]), str(row["kind"]), str(row["servedBy"]))
+            for row in outputs.get("models") or []
+        ),
+        hourly_price=None if price.get("total") is None else float(price["total"]),
+        currency=str(price.get("currency") or ""),
+        lease_started=_moment(outputs.get("leaseStarted")),
+        lease_ends=_moment(outputs.get("leaseEnds")),
+    )
+
+
+def port_of(url: str) -> int:
+    """The port of a service's address."""
+    port = urlsplit(url).port
+    if port is None:
+        raise ValueError(f"{url} names no port")
+    return port
+
+
+def up_command(stack: Stack, options: str = "") -> str:
+    """What to type to bring the lab to what the settings say."""
+    if stack.rehearsed:
+        # Its state is in a place of its own, which `make up` does not look at.
+        return "`make rehearse-stop` and then `KEEP=1 make rehearse`"
+    given = f' ARGS="{options}"' if options else ""
+    return f"`make up STACK={stack.name}{given}`"
+
+
+def destroy_command(stack: Stack) -> str:
+    """What to type to end the lab."""
+    return "`make rehearse-stop`" if stack.rehearsed else f"`make destroy STACK={stack.name}`"
+
+
+def run_on(server: SshServer, commands: Sequence[str], seconds: float) -> list[Ran]:
+    """Run `commands` on the server, one after the other, over one connection.
+
+    Raises:
+        OSError, asyncssh.Error, asyncio.TimeoutError: it could not be done, or not in time.
+    """
+    return asyncio.run(asyncio.wait_for(_run_on(server, commands), seconds))
+
+
+async def _run_on(server: SshServer, commands: Sequence[str]) -> list[Ran]:
+    trusted = asyncssh.import_public_key(server.host_key)
+    async with asyncssh.connect(
+        server.host,
+        server.port,
+        username=server.user,
+        known_hosts=([trusted], [], []),
+        client_keys=_identity(server),
+        config=None,
+    ) as connection:
+        done = [await connection.run(command, check=False) for command in commands]
+    return [Ran(_code(one), str(one.stdout or ""), str(one.stderr or "")) for one in done]
+
+
+def _code(done: asyncssh.SSHCompletedProcess) -> int:
+    return -1 if done.returncode is None else int(done.returncode)
+
+
+def _identity(server: SshServer) -> list[asyncssh.SSHKey]:
+    try:
+        return [asyncssh.read_private_key(server.key_file)] if server.key_file else []
+    except (OSError, asyncssh.KeyImportError):
+        return []  # the agent's business, as in provisioning.tunnel
+
+
+_NEEDED = (
+    "serverAddress",
+    "sshPort",
+    "sshUser",
+    "sshHostKey",
+    "sshKeyFile",
+    "fastgptUrl",
+    "oneapiUrl",
+    "oneapiAccessToken",
+)
+
+
+def _current(place: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(place.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "folder" in found else {}
+
+
+def _rehearsed_environment(
+    environment: Mapping[str, str], current: Mapping[str, Any]
+) -> dict[str, str]:
+    """`environment` with the rehearsal's Pulumi settings and none of the operator's."""
+    theirs = current.get("environment") or {}
+    return {
+        **{k: v for k, v in environment.items() if not k.startswith("PULUMI_")},
+        **{k: str(v) for k, v in theirs.items() if k.startswith("PULUMI_")},
+    }
+
+
+def _outputs(stack: Stack, root: Path) -> dict[str, Any]:
+    command = ["pulumi", "stack", "output", "--json", "--show-secrets", "--stack", stack.name]
+    try:
+        answer = subprocess.run(
+            [*command, "--non-interactive", "--color=never"],
+            cwd=root,
+            env=dict(stack.environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=OUTPUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoLab(
+            f"`pulumi stack output` did not answer within {OUTPUT_SECONDS:.0f} s: is the backend "
+            "you logged in to within reach?"
+        ) from None
+    if answer.returncode:
+        # Its errors hold no secrets; what it prints to the other stream would.
+        raise NoLab(no_outputs(stack, answer.stderr))
+    found = json.loads(answer.stdout or "{}")
+    return found if isinstance(found, dict) else {}
+
+
+def no_outputs(stack: Stack, errors: str) -> str:
+    """What to say where `pulumi stack output` failed with `errors`."""
+    if "no stack named" in errors or "no previous deployment" in errors:
+        return f"No lab stands: there is no stack {stack.name}.\n{_how_to_get_one(stack)}"
+    said = f"The outputs of the stack {stack.title} cannot be read:\n{errors.strip()}"
+    if "PULUMI_ACCESS_TOKEN" in errors or "login" in errors:
+        said += (
+            "\n\nLog in to where the lab's state is kept: `pulumi login` or `pulumi login --local`."
+            f"\n{_how_to_get_one(stack)}"
+        )
+    return said
+
+
+def _how_to_get_one(stack: Stack) -> str:
+    ended = "The rehearsal that was left standing has ended.\n" if stack.ended else ""
+    return (
+        f"{ended}Without a cloud account: `KEEP=1 make rehearse` leaves one standing here.\n"
+        f"In the cloud, which costs money: `make up STACK={stack.name}`."
+    )
+
+
+def _moment(text: object) -> datetime | None:
+    """A time of the outputs; None for `never: ...`."""
+    try:
+        return datetime.strptime(str(text), _TIME).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
