@@ -15,7 +15,6 @@ Rules that hold for every one of them:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
@@ -128,14 +127,14 @@ class LabProvider(ResourceProvider):
 
     def create(self, props: Props) -> CreateResult:
         """See `make`."""
-        with tersely():
+        with _Tersely():
             made, outs = self.make(plain(props))
         return CreateResult(made, outs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """See `look`."""
         props = plain(props)
-        with tersely():
+        with _Tersely():
             try:
                 outs = self.look(dict(props))
             except Unauthorized as error:
@@ -151,12 +150,12 @@ class LabProvider(ResourceProvider):
         changed = self.differing(olds, news) | self.drifted(olds, news)
         if changed <= self.reach | self.ignored:
             return UpdateResult({**olds, **news})
-        with tersely():
+        with _Tersely():
             return UpdateResult(self.change(olds, news, changed))
 
     def delete(self, _id: str, _props: Props) -> None:
         """See `remove`."""
-        with tersely():
+        with _Tersely():
             self.remove(plain(_props))
 
     # -- helpers --------------------------------------------------------------------------------
@@ -219,10 +218,17 @@ def say(name: str) -> Callable[[str], None]:
     return lambda text: pulumi.log.info(f"{name}: {text}")
 
 
-@contextlib.contextmanager
-def tersely() -> Iterator[None]:
-    """Errors of a service reach the operator without the clients' own stack."""
-    try:
-        yield
-    except ServiceError as error:
-        raise error.with_traceback(None) from None
+class _Tersely:
+    """Errors of a service reach the operator without the clients' own stack.
+
+    Not a generator: `contextlib` would put the stack back on.
+    """
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: object
+    ) -> None:
+        if isinstance(error, ServiceError):
+            raise error.with_traceback(None) from None
