@@ -18,7 +18,7 @@ from typing import Any
 from rehearsal import images
 from rehearsal.containers.health import Health
 from rehearsal.containers.logs import Log, timestamp
-from rehearsal.containers.processes import Lifeline, end_session, spawn
+from rehearsal.containers.processes import Lifeline, end_session, let_go, spawn
 from rehearsal.containers.rooted import host_path, rooted, rooted_argument
 from rehearsal.containers.spec import EngineError, Json, Spec
 from rehearsal.containers.tree import Tree
@@ -288,6 +288,7 @@ class Container:
         await asyncio.wait(tasks, timeout=2)
         for task in tasks:
             task.cancel()
+        let_go(process)
         code = 128 - code if code < 0 else code
         self.state.exit_code, self.state.pid = code, 0
         self.state.finished_at = timestamp()
@@ -387,6 +388,7 @@ class Container:
     def leave(self, process: Process) -> None:
         """Forget a process that `execute` started, and end what is left of it."""
         end_session(process)
+        let_go(process)
         self._extra.discard(process)
 
     def _end_extra(self) -> None:

@@ -55,6 +55,12 @@ async def spawn(
     )
 
 
+def let_go(process: Process) -> None:
+    """Close our ends of its streams, even where something else still holds the other ends."""
+    # asyncio has no public way to do so before the streams have ended.
+    process._transport.close()  # type: ignore[attr-defined]
+
+
 def end_session(process: Process, number: int = signal.SIGKILL) -> None:
     """Send a signal to everything that `process` started; what is gone is no error."""
     guard.end_session(process.pid, number)

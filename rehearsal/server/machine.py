@@ -160,9 +160,11 @@ class Machine:
         self._commander.stop()
         self._lifeline.close()
         if self._thread is not None:
+            self._in_loop(_end_tasks())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_PATIENCE)
             self._thread = None
+            self._loop.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
     def reboot_soon(self, comes_back: bool) -> None:
@@ -279,6 +281,16 @@ class Machine:
             )
         await self.engine.start(config)
         return None
+
+
+async def _end_tasks() -> None:
+    """Cancel all that is left in the loop, and see it end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=2) if tasks else None
+    # What was closed says so only in the loop's next rounds.
+    await asyncio.sleep(0.05)
 
 
 def _cloud_config(text: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 from asyncssh.process import SSHServerProcess
 
-from rehearsal.containers.processes import end_session, spawn
+from rehearsal.containers.processes import end_session, let_go, spawn
 from rehearsal.containers.spec import Json
 from rehearsal.server import environment
 
@@ -192,6 +192,7 @@ class _Login(asyncssh.SSHServer):
         finally:
             if child.returncode is None or process.is_closing():
                 end_session(child)
+            let_go(child)
 
 
 async def _carry(process: SSHServerProcess[bytes], child: Process) -> None:

@@ -209,7 +209,8 @@ def _key_problem(call: Call, source: Source, repository: str) -> str | None:
     names = {"docker": "7EA0A9C3F273FCD8", "nvidia": "DDCAE044F796ECB0"}
     unsigned = (
         f"W: GPG error: {source.url} {source.suite} InRelease: The following signatures "
-        f"couldn't be verified because the public key is not available: NO_PUBKEY {names[repository]}\n"
+        "couldn't be verified because the public key is not available: NO_PUBKEY "
+        f"{names[repository]}\n"
         f"E: The repository '{source.url} {source.suite} InRelease' is not signed.\n"
     )
     if not source.key:
