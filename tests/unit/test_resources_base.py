@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import pickle
 from pathlib import Path
 from typing import Any
 
 import dill
+import pulumi
 import pytest
 from pulumi.dynamic import ConfigureRequest, ResourceProvider
 from pulumi.dynamic.config import Config
@@ -77,8 +80,6 @@ def test_providers_are_stored_by_reference_to_a_place_that_stays(module: str, na
 
 
 def pickle_of(provider: ResourceProvider) -> bytes:
-    import base64
-
     assert pickle.DEFAULT_PROTOCOL
     return base64.b64decode(serialize_provider(provider))
 
@@ -243,3 +244,93 @@ def test_the_ssh_key_is_the_operators_and_never_an_input(tmp_path: Path) -> None
     assert provider.ssh_key_file == Path("~/.ssh/lab").expanduser()
     for cls in TOKENS:
         assert "ssh_key" not in cls.__init__.__annotations__  # type: ignore[misc]
+
+
+class _Recorder(pulumi.runtime.Mocks):
+    def __init__(self) -> None:
+        self.inputs: dict[str, dict[str, Any]] = {}
+
+    def new_resource(
+        self, args: pulumi.runtime.MockResourceArgs
+    ) -> tuple[str | None, dict[Any, Any]]:
+        self.inputs[args.typ] = args.inputs
+        return args.name, args.inputs
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[Any, Any]:
+        return {}
+
+
+ENDPOINT: Any = {"host": "h", "ssh_port": 22, "user": "root", "host_key": "k", "port": 1}
+IN_FASTGPT: dict[str, Any] = {"endpoint": ENDPOINT, "password": "hidden"}
+IN_ONEAPI: dict[str, Any] = {"endpoint": ENDPOINT, "access_token": "hidden"}
+PROBE: Any = {"kind": "chat", "model": "m", "relay_key": "hidden"}
+SECRETS = [
+    (oneapi.OneApiRoot, {"endpoint": ENDPOINT, "password": "hidden"}, ["password", "access_token"]),
+    (
+        oneapi.OneApiChannel,
+        {**IN_ONEAPI, "type": 1, "models": ["m"], "key": "hidden", "probe": PROBE},
+        ["access_token", "key", "probe"],
+    ),
+    (oneapi.OneApiToken, IN_ONEAPI, ["access_token", "key"]),
+    (fastgpt.FastGptReady, {**IN_FASTGPT, "models": {}}, ["password"]),
+    (fastgpt.FastGptDataset, {**IN_FASTGPT, "vector_model": "v", "agent_model": "a"}, ["password"]),
+    (fastgpt.FastGptDocument, {**IN_FASTGPT, "dataset_id": "d", "text": "t"}, ["password"]),
+    (
+        fastgpt.FastGptDocumentsReady,
+        {**IN_FASTGPT, "documents": [], "chain": {"relay_key": "hidden"}},
+        ["password", "chain"],
+    ),
+    (
+        fastgpt.FastGptApp,
+        {**IN_FASTGPT, "nodes": [], "edges": [], "chat_config": {}},
+        ["password"],
+    ),
+    (fastgpt.FastGptShareLink, {**IN_FASTGPT, "app_id": "a"}, ["password"]),
+    (fastgpt.FastGptApiKey, {**IN_FASTGPT, "app_id": "a"}, ["password", "key"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "secret"), SECRETS, ids=[s[0].__name__ for s in SECRETS]
+)
+def test_secrets_are_secret_from_the_start(
+    cls: Any, arguments: dict[str, Any], secret: list[str]
+) -> None:
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    recorder = _Recorder()
+    pulumi.runtime.set_mocks(recorder, project="ai-lab", stack="test", preview=False)
+    found: dict[str, bool] = {}
+
+    @pulumi.runtime.test
+    def program() -> pulumi.Output[None]:
+        made = cls("thing", **arguments)
+
+        async def look() -> None:
+            for name in (*secret, "endpoint"):
+                found[name] = await getattr(made, name).is_secret()
+
+        return pulumi.Output.from_input(look())
+
+    program()
+
+    assert found == {**dict.fromkeys(secret, True), "endpoint": False}
+    (inputs,) = recorder.inputs.values()
+    assert not {"ssh_key", "key_file"} & set(inputs)
+
+
+def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    recorder = _Recorder()
+    pulumi.runtime.set_mocks(recorder, project="ai-lab", stack="test", preview=False)
+
+    @pulumi.runtime.test
+    def program() -> None:
+        oneapi.OneApiToken("users", **IN_ONEAPI)
+        fastgpt.FastGptDataset(
+            "base", **IN_FASTGPT, name="manual", vector_model="v", agent_model="a"
+        )
+
+    program()
+
+    names = [inputs["name"] for inputs in recorder.inputs.values()]
+    assert names == ["users", "manual"]
