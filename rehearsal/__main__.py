@@ -7,7 +7,6 @@ python -m rehearsal stop     end what a KEEP=1 left standing
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from rehearsal.control import WorldError
 from rehearsal.engine import EngineError
 from rehearsal.lab import CannotRehearse, Lab
 from rehearsal.probes import ProbeFailed
+from rehearsal.progress import Progress
 from rehearsal.report import Report
 from rehearsal.steps import Rehearsal, StepFailed
 from tools.environment import SetupError
@@ -30,8 +30,6 @@ from tools.environment import SetupError
 BASE = Path(os.environ.get("REHEARSAL_DIR") or PROJECT / ".rehearsal").absolute()
 _FAILURES = (EngineError, ProbeFailed, StepFailed, WorldError)
 _CANNOT = (CannotRehearse, NoAddresses, SetupError, WorldError, EngineError)
-_PROGRESS = re.compile(r"^ ?[ +~-]{1,2} +\S+ .*\b(created|updated|deleted|replaced|refresh) ?\(")
-_WORTH_SHOWING = re.compile(r"error|warning|failed", re.IGNORECASE)
 
 
 def main() -> int:
@@ -51,21 +49,22 @@ def main() -> int:
     keep = os.environ.get("KEEP") not in (None, "", "0")
     try:
         console.print(f"Rehearsing [bold]{escape(stack)}[/bold]: no cloud, no cost.")
-        lab = labs.prepare(BASE, stack, lambda line: _show(console, line))
+        progress = Progress(console)
+        lab = labs.prepare(BASE, stack, progress.line)
     except KeyboardInterrupt:
         _end_children()
         return 130
     except _CANNOT as problem:
         console.print(f"[red]The rehearsal cannot begin:[/red] {escape(str(problem))}")
         return 2
-    return _rehearse(console, lab, keep)
+    return _rehearse(console, progress, lab, keep)
 
 
-def _rehearse(console: Console, lab: Lab, keep: bool) -> int:
+def _rehearse(console: Console, progress: Progress, lab: Lab, keep: bool) -> int:
     report = Report(lab.stack)
     kept = False
     try:
-        Rehearsal(lab, report, console).run(keep)
+        Rehearsal(lab, report, console, progress).run(keep)
         report.ok = True
     except KeyboardInterrupt:
         report.reason = "interrupted"
@@ -85,7 +84,10 @@ def _finish(console: Console, lab: Lab, report: Report, kept: bool, code: int) -
     place = report.write(BASE)
     report.show(console)
     if report.reason:
-        console.print(f"[red]{escape(report.failed or 'rehearsal')}:[/red] {escape(report.reason)}")
+        console.print(
+            f"[red]{escape(report.failed or 'rehearsal')}:[/red] {escape(report.reason)}",
+            soft_wrap=True,
+        )
         console.print(f"More in {lab.folder}", style="dim")
     console.print(f"Report: {place}", style="dim")
     return code
@@ -105,12 +107,6 @@ def _keep(console: Console, lab: Lab) -> bool:
     console.print(f"All about it: {BASE / labs.CURRENT}", style="dim")
     console.print("End it with: make rehearse-stop\n")
     return True
-
-
-def _show(console: Console, line: str) -> None:
-    """Of the engine's many lines, those that tell something has happened."""
-    if _PROGRESS.match(line) or _WORTH_SHOWING.search(line):
-        console.print(f"  {escape(line.strip())}", style="dim")
 
 
 def _end_children() -> None:

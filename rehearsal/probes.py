@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 _SECONDS = 60.0
+_PROMPT = "A destroyed lab costs nothing any more. What does a destroyed lab cost?"
 _EDITED = "edited-by-hand"
 
 
@@ -50,7 +51,7 @@ class Probe:
         """`{model, answer, tokens}` of a chat completion through OneAPI."""
         answer = self._relay(
             "/v1/chat/completions",
-            {"model": model, "messages": [{"role": "user", "content": "What is a private lab?"}]},
+            {"model": model, "messages": [{"role": "user", "content": _PROMPT}]},
         )
         text = answer["choices"][0]["message"]["content"]
         if not text.strip():

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rehearsal.engine import Outcome
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe
+from rehearsal.progress import Progress
 from rehearsal.report import Report, Step, slowest
 
 
@@ -27,10 +28,12 @@ class Rehearsal:
     lab: Lab
     report: Report
     console: Console
+    progress: Progress
     _wanted: list[tuple[str, str]] = field(default_factory=list)
 
     def run(self, keep: bool) -> None:
         """All steps; with `keep`, those before the destroy."""
+        self._step("preview", self.preview)
         self._step("up", self.up)
         self._step("ask the models", self.ask_models)
         if self.lab.outputs.get("shareLinks") and self._question():
@@ -42,6 +45,14 @@ class Rehearsal:
             return
         self._step("destroy", self.destroy)
         self._step("the bill", self.check_bill)
+
+    def preview(self) -> str:
+        """What the operator sees first: nothing is rented, and nothing fails for being unknown."""
+        planned = self.lab.engine.preview()
+        left = self.lab.world.call("inventory")
+        if left:
+            raise StepFailed(f"a preview made {', '.join(left)}")
+        return f"{planned.operations.get('create', 0)} resources to create"
 
     def up(self) -> str:
         """The lab comes."""
@@ -81,7 +92,7 @@ class Rehearsal:
         self.report.citations = said["citations"]
         for citation in said["citations"][:3]:
             source, text = escape(str(citation["source"])), escape(_short(citation["text"]))
-            self.console.print(f"    cited: [bold]{source}[/bold] {text}")
+            self.console.print(f"    cited: [bold]{source}[/bold] {text}", soft_wrap=True)
         if not said["answer"].strip() or not said["citations"]:
             raise StepFailed(f"{name} answered {_short(said['answer'])!r} and cited nothing")
         return f"{_short(said['answer'])} ({len(said['citations'])} citations)"
@@ -150,14 +161,15 @@ class Rehearsal:
         return "empty"
 
     def _step(self, name: str, work: Callable[[], str]) -> None:
-        self.console.print(f"[bold cyan]{escape(name)}[/bold cyan]")
         self.report.failed = name
         started = time.monotonic()
-        note = work()
+        with self.progress.of(name):
+            note = work()
         seconds = time.monotonic() - started
         self.report.failed = None
         self.report.steps.append(Step(name, seconds, escape(note)))
-        self.console.print(f"  [green]ok[/green] {seconds:.1f} s  {escape(note)}")
+        done = f"[green]ok[/green]  {escape(name)}  [dim]{seconds:.1f} s[/dim]  {escape(note)}"
+        self.console.print(done, soft_wrap=True)
 
     def _unchanged(self, what: str) -> Outcome:
         done = self.lab.engine.up()
