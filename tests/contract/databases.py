@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from typing import Protocol
 from tests.contract.processes import Program, free_port, listens, plain_environment
 
 PROJECT = Path(__file__).resolve().parents[2]
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ class RehearsedMySql:
 
     def new(self) -> Login:
         """See `Databases`."""
-        number = len(self._servers) + 1
-        address = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{number}"
+        number = next(_numbers)
+        address = own_address(number)
         root = self._folder / f"mysql{number}"
         (root / "var/lib/mysql").mkdir(parents=True)
         login = Login(address, 3306, secrets.token_hex(8) + "p@s/s:w#1", "oneapi")
@@ -183,6 +185,11 @@ class Gate:
             self._lines += [near, far]
             for one, other in ((near, far), (far, near)):
                 threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+
+
+def own_address(number: int) -> str:
+    """The `number`th (1 to 254) loopback address of this test run; databases count from 1."""
+    return f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{number}"
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

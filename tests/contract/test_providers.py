@@ -6,7 +6,6 @@ Only the doubles: the providers cannot be had here. Facts: facts/oneapi.md §4 (
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +19,12 @@ from rehearsal.doubles.language import answer, embed, relevance
 from rehearsal.doubles.oneapi.vendors import BASE_URLS
 from rehearsal.doubles.providers import HOSTS
 from rehearsal.real_oneapi.vocabulary import CL100K, write_small
-from tests.contract.databases import PROJECT
+from tests.contract.databases import PROJECT, own_address
 from tests.contract.oneapi.subject import OneApi, Subject, double_command
 from tests.contract.processes import Program, listens, plain_environment
 from tests.contract.recording import Masks, Recorder
 
-ADDRESS = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.201"
+ADDRESS = own_address(201)
 PASSAGES = (
     "The telescope on the hill weighs twelve tons and was built in 1987.",
     "Lunch is served in the canteen from noon to two o'clock.",

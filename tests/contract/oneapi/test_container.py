@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from rehearsal.real_oneapi.vocabulary import CL100K, write_small
-from tests.contract.databases import PROJECT, Login, RehearsedMySql
+from tests.contract.databases import PROJECT, Login, RehearsedMySql, own_address
 from tests.contract.oneapi.subject import OneApi, Subject
 from tests.contract.processes import Program, listens, plain_environment
 from tests.contract.recording import Recorder
 from tests.contract.upstream import Upstream
 
-ADDRESS = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.200"
+ADDRESS = own_address(200)
 MODULES = {"double": "rehearsal.doubles.oneapi", "real": "rehearsal.real_oneapi.run"}
 Contained = Callable[..., OneApi]
 
