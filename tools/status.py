@@ -122,17 +122,31 @@ class Facts:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table. `advice` is there where something is wrong, and says what to do."""
+    """One line of the table.
+
+    Attributes:
+        what, name, state: its cells.
+        advice: what to do; there only where something is wrong.
+        known: False where nobody could look, because of something that is wrong elsewhere.
+    """
 
     what: str
     name: str
     state: str
     advice: str = ""
+    known: bool = True
 
     @property
     def wrong(self) -> bool:
         """Whether this is not as it should be."""
         return bool(self.advice)
+
+    @property
+    def sign(self) -> str:
+        """Stands beside the colour, because a pipe has none."""
+        if self.wrong:
+            return "!!"
+        return "ok" if self.known else "?"
 
 
 @dataclass(frozen=True)
@@ -299,7 +313,7 @@ def _lease(facts: Facts) -> Finding:
         advice += f"{destroy_command(lab.stack)} clears the rest away."
         return Finding("lease", "", f"ended {ends}", advice)
     renew = f"; {up_command(lab.stack)} renews it" if left < RENEW_BELOW else ""
-    return Finding("lease", "", f"ends {ends}, {_hours(left):.1f} hours left{renew}")
+    return Finding("lease", "", f"ends {ends}, {_span(left)} left{renew}")
 
 
 def _server(facts: Facts) -> Finding:
@@ -403,7 +417,7 @@ def _model(facts: Facts, model: ServedModel) -> Finding:
     if facts.channels is None or any(
         isinstance(found, Failed) for found in (facts.channels, facts.xinference, facts.fastgpt)
     ):
-        return Finding("model", title, "not known")
+        return Finding("model", title, "not known", known=False)
     if model.served_by == "xinference":
         return Finding("model", title, "served by Xinference")
     return Finding("model", title, f"routed to {model.served_by}")
@@ -453,15 +467,17 @@ def _cost(facts: Facts) -> Finding:
     if lab.lease_started is None:
         return Finding("cost", "so far", "not known: the outputs do not say since when it runs")
     until = min(facts.now, lab.lease_ends) if lab.lease_ends else facts.now
-    hours = max(_hours(until - lab.lease_started), 0.0)
+    span = max(until - lab.lease_started, timedelta(0))
     if lab.hourly_price is None:
-        state = f"{hours:.1f} hours so far, at a price that is not in the table: see the bill"
+        state = f"{_span(span)} so far, at a price that is not in the table: see the bill"
         return Finding("cost", "so far", state)
-    cost = hours * lab.hourly_price
+    cost = span / timedelta(hours=1) * lab.hourly_price
     state = (
-        f"about {lab.currency} {cost:.2f}: {hours:.1f} hours at {lab.hourly_price:.2f} "
+        f"about {lab.currency} {cost:.2f}: {_span(span)} at {lab.hourly_price:.2f} an hour "
         "(an estimate from list prices, without traffic)"
     )
+    if lab.stack.rehearsed:
+        state = f"nothing, it is rehearsed; in the cloud {state}"
     return Finding("cost", "so far", state)
 
 
@@ -471,8 +487,9 @@ def _mend(lab: Lab) -> str:
     return f"{up_command(lab.stack, '--refresh')} puts it right."
 
 
-def _hours(span: timedelta) -> float:
-    return span.total_seconds() / 3600
+def _span(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 # -- show ---------------------------------------------------------------------------------------
@@ -487,10 +504,8 @@ def show(console: Console, lab: Lab, findings: Sequence[Finding]) -> None:
     for finding in findings:
         if before and finding.what != before:
             table.add_section()
-        # A sign beside the colour: a pipe has none.
-        sign, style = ("!!", "red") if finding.wrong else ("ok", "")
-        first = finding.what if finding.what != before else ""
-        table.add_row(sign, first, escape(finding.name), escape(finding.state), style=style)
+        cells = (finding.what, escape(finding.name), escape(finding.state))
+        table.add_row(finding.sign, *cells, style="red" if finding.wrong else "")
         before = finding.what
     console.print(table)
     wrong = [finding for finding in findings if finding.wrong]

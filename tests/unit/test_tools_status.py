@@ -181,7 +181,9 @@ def test_what_does_not_answer_is_wrong_once(change: dict[str, Any], what: str, n
 
 def test_a_model_nobody_could_ask_about_is_neither_right_nor_wrong() -> None:
     facts = replace(GOOD, xinference=Failed("no answer"))
-    assert named(facts, "model", "qwen (chat)").state == "not known"
+    found = named(facts, "model", "qwen (chat)")
+    assert (found.state, found.sign) == ("not known", "?")
+    assert named(GOOD, "model", "qwen (chat)").sign == "ok"
 
 
 def test_an_unreachable_server_is_the_one_thing_wrong_and_names_the_causes() -> None:
@@ -212,8 +214,8 @@ def test_a_lease_that_ended_comes_before_the_silence_it_causes() -> None:
 @pytest.mark.parametrize(
     ("left", "said"),
     [
-        (timedelta(hours=7, minutes=31), "7.5 hours left"),
-        (timedelta(minutes=39), "0.7 hours left; `make up STACK=dev` renews it"),
+        (timedelta(hours=7, minutes=31), "7 h 31 min left"),
+        (timedelta(minutes=39), "0 h 39 min left; `make up STACK=dev` renews it"),
     ],
 )
 def test_lease_and_its_hours(left: timedelta, said: str) -> None:
@@ -228,18 +230,21 @@ def test_no_lease_says_what_ends_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "hours", "cost"),
-    [(NOW, "2.5", "30.00"), (datetime(2026, 12, 1, tzinfo=timezone.utc), "10.0", "120.20")],
+    ("now", "span", "cost"),
+    [
+        (NOW, "2 h 30 min", "30.00"),
+        (datetime(2026, 12, 1, tzinfo=timezone.utc), "10 h 01 min", "120.20"),
+    ],
 )
-def test_cost_grows_by_the_hour_until_the_lease_ends(now: datetime, hours: str, cost: str) -> None:
+def test_cost_grows_by_the_hour_until_the_lease_ends(now: datetime, span: str, cost: str) -> None:
     state = named(replace(GOOD, now=now), "cost").state
-    assert f"about CNY {cost}: {hours} hours at 12.00" in state
+    assert f"about CNY {cost}: {span} at 12.00 an hour" in state
     assert "estimate" in state
 
 
 def test_an_unknown_price_gives_no_number() -> None:
     state = named(replace(GOOD, lab=replace(LAB, hourly_price=None)), "cost").state
-    assert state == "2.5 hours so far, at a price that is not in the table: see the bill"
+    assert state == "2 h 30 min so far, at a price that is not in the table: see the bill"
 
 
 def test_a_rehearsed_lab_is_never_mended_by_make_up() -> None:
@@ -251,6 +256,11 @@ def test_a_rehearsed_lab_is_never_mended_by_make_up() -> None:
     assert found
     assert all("KEEP=1 make rehearse" in f.advice for f in found)
     assert not any("make up" in f.advice for f in found)
+
+
+def test_a_rehearsed_lab_costs_nothing() -> None:
+    facts = replace(GOOD, lab=replace(LAB, stack=Stack("dev", True, {})))
+    assert named(facts, "cost").state.startswith("nothing, it is rehearsed; in the cloud about CNY")
 
 
 def test_docker_ps_is_read() -> None:
@@ -357,6 +367,7 @@ def test_a_rate_limit_is_not_waited_out(lab: FakeLab) -> None:
     lab.oneapi.too_many = 1000
     channels = gather(LAB, lab.way, NOW).channels
     assert isinstance(channels, Failed)
+    assert not channels.silent
     assert lab.oneapi.too_many == 999
 
 
