@@ -14,7 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 _SECONDS = 60.0
-_PROMPT = "A destroyed lab costs nothing any more. What does a destroyed lab cost?"
+_CONVERSATION = [
+    {"role": "system", "content": "A destroyed lab costs nothing any more."},
+    {"role": "user", "content": "What does a destroyed lab cost?"},
+]
 _EDITED = "edited-by-hand"
 
 
@@ -51,7 +54,7 @@ class Probe:
         """`{model, answer, tokens}` of a chat completion through OneAPI."""
         answer = self._relay(
             "/v1/chat/completions",
-            {"model": model, "messages": [{"role": "user", "content": _PROMPT}]},
+            {"model": model, "messages": _CONVERSATION},
         )
         text = answer["choices"][0]["message"]["content"]
         if not text.strip():

@@ -131,7 +131,7 @@ def _wait_for_containers(base: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
-        if any("rehearsal.doubles" in command for command in _left_behind(base)):
+        if any("rehearsal.doubles.xinference" in command for command in _left_behind(base)):
             return
         time.sleep(0.1)
     raise AssertionError(f"no container within {_PATIENCE} s")
