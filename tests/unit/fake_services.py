@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -73,6 +74,7 @@ class FakeOneApi(FakeService):
         self.logins = 0
         self.login_bodies: list[dict[str, str]] = []
         self.too_many = 0
+        self.forgets_channels = False
         self.upstream: httpx.Response | None = None
         self.relayed: list[dict[str, Any]] = []
         self._next = 1
@@ -177,6 +179,8 @@ class FakeOneApi(FakeService):
             return httpx.Response(200, json=_yes(rows[row_id]))
         if not body["key"]:
             return httpx.Response(200, json=_no("empty slice found"))
+        if self.forgets_channels:
+            return httpx.Response(200, json=_yes())
         self.add_channel(**body)
         names = [name.lower() for name in body["models"].split(",")]
         if len(set(names)) < len(names):
@@ -324,6 +328,9 @@ class FakeFastGpt(FakeService):
         self.published: list[dict[str, Any]] = []
         self.inserted = 3
         self.hits_nothing = False
+        self.clock: FakeClock | None = None
+        self.searched_at: list[float] = []
+        self.searches_refused = 0
         self.quotes: list[dict[str, Any]] = [
             {"id": "q1", "q": "The lab ends by its lease.", "sourceName": "manual.pdf"}
         ]
@@ -424,8 +431,11 @@ class FakeFastGpt(FakeService):
         _, _, rest = request.content.partition(b'name="data"')
         fields = json.loads(rest.split(b"\r\n\r\n", 1)[1].split(b"\r\n--")[0]) if rest else {}
         text = request.content.decode("utf-8", "replace")
-        file_name = unquote(text.split('filename="')[1].split('"')[0])
-        return self._collected(file_name, fields)
+        file_name = text.split('filename="')[1].split('"')[0]
+        if re.search(r"%(?![0-9A-Fa-f]{2})", file_name) or not file_name.isascii():
+            # What decodeURIComponent throws at a stray %; other letters come out mangled.
+            return httpx.Response(500, json=_envelope(None, 500, "URI malformed"))
+        return self._collected(unquote(file_name), fields)
 
     def _dataset_collection_create_text(self, request: httpx.Request) -> httpx.Response:
         body = _body(request)
@@ -454,6 +464,10 @@ class FakeFastGpt(FakeService):
         return _ok({"rebuildingCount": 0, "trainingCount": 0})
 
     def _dataset_searchTest(self, request: httpx.Request) -> httpx.Response:
+        if self.clock and any(self.clock.passed - at < 0.5 for at in self.searched_at):
+            self.searches_refused += 1
+            return httpx.Response(200, json=_envelope(None, 429, "too frequent"))
+        self.searched_at.append(self.clock.passed if self.clock else 0)
         body = _body(request)
         collection_id = "other" if self.hits_nothing else body["text"].removeprefix("text of ")
         return _ok({"list": [{"collectionId": collection_id, "q": "x", "sourceName": "n"}]})

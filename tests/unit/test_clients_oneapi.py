@@ -5,7 +5,14 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from provisioning.clients.http import NotFound, RateLimited, Refused, Unauthorized, Unreachable
+from provisioning.clients.http import (
+    NotFound,
+    RateLimited,
+    Refused,
+    Unauthorized,
+    Unexpected,
+    Unreachable,
+)
 from provisioning.clients.oneapi import (
     Channel,
     NoChannel,
@@ -139,6 +146,16 @@ def test_the_id_of_a_new_channel_is_not_that_of_an_older_one_of_its_name(
     old = service.add_channel(name="xinference-chat", type=1)
 
     assert client.create_channel(wanted()) > old
+
+
+def test_a_yes_without_a_new_channel_is_not_believed(
+    client: OneApiClient, service: FakeOneApi
+) -> None:
+    service.add_channel(name="xinference-chat", type=1)
+    service.forgets_channels = True
+
+    with pytest.raises(Unexpected, match="no new channel"):
+        client.create_channel(wanted())
 
 
 def test_what_a_refused_post_leaves_is_removed(

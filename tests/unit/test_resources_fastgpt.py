@@ -435,6 +435,8 @@ def test_documents_are_followed_and_then_found(
     provider = bench(FastGptDocumentsReadyProvider)
     wanted = indexing(bench, (base_id, one, "a.md"), (base_id, two, "b.md"))
 
+    service.clock = clock
+
     def moves() -> None:
         row = service.collections[one]
         if row["trainingAmount"]:
@@ -444,7 +446,8 @@ def test_documents_are_followed_and_then_found(
     outs = create(provider, wanted)
 
     assert outs["chunks"] == {"a.md": 3, "b.md": 4}
-    assert service.called("POST").count("/api/core/dataset/searchTest") == 2
+    assert len(service.searched_at) == 2
+    assert service.searches_refused == 0
     assert not provider.diff("id", seen_by(provider, outs), wanted).changes
 
 

@@ -252,7 +252,7 @@ def test_progress_is_told(
     group: XinferenceModelsReadyProvider,
     service: FakeXinference,
     clock: FakeClock,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service.put(PAYLOAD, "LOADING")
     gib = 2**30
@@ -262,12 +262,15 @@ def test_progress_is_told(
     def serves() -> None:
         service.models["qwen"]["status"] = "READY"
 
+    told: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", told.append)
     clock.on_sleep = serves
     group.create(waiting())
 
-    told = capsys.readouterr().err
-    assert "model qwen: downloading 1.00 of 2.00 GiB, 5.0 MiB/s" in told
-    assert "model qwen: serves" in told
+    assert told == [
+        "model qwen: downloading 1.00 of 2.00 GiB, 5.0 MiB/s",
+        "model qwen: serves",
+    ]
 
 
 def test_a_failed_download_is_started_again_under_its_uid(
