@@ -167,6 +167,10 @@ class Commands:
         """Stop a server and start it again."""
         self._cloud.reboot_instance(self._one(server))
 
+    def admits(self, port: int, source: str, server: str = "") -> bool:
+        """Whether the firewall lets `source` reach a port of a server."""
+        return self._cloud.admits(self._one(server), port, source)
+
     def stop_server(self, server: str = "") -> None:
         """Stop a server, as by hand in the console."""
         self._cloud.stop_instance(self._one(server))

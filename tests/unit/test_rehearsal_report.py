@@ -1,0 +1,59 @@
+"""What a rehearsal reads from the engine's events, and what it writes down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from rehearsal.engine import Outcome, _what_happened
+from rehearsal.progress import Progress
+from rehearsal.report import Report, Step, slowest
+
+
+def _event(kind: str, name: str, op: str, at: int) -> dict[str, Any]:
+    metadata = {"urn": f"urn:pulumi:dev::lab::toy:index:Thing::{name}", "op": op, "type": "Thing"}
+    return {"timestamp": at, kind: {"metadata": metadata}}
+
+
+EVENTS = [
+    _event("resourcePreEvent", "quick", "create", 10),
+    _event("resOutputsEvent", "quick", "create", 10),
+    _event("resourcePreEvent", "slow", "update", 10),
+    _event("resOutputsEvent", "slow", "update", 17),
+    _event("resourcePreEvent", "left", "same", 17),
+    {"timestamp": 18, "summaryEvent": {"resourceChanges": {"create": 1, "update": 1, "same": 1}}},
+]
+
+
+def test_changes_are_counted_and_named(tmp_path: Path) -> None:
+    log = tmp_path / "events"
+    log.write_text("\n".join(map(json.dumps, EVENTS)))
+    operations, changed = _what_happened(log)
+    assert changed == (("create", "Thing", "quick"), ("update", "Thing", "slow"))
+    assert Outcome(1.0, "", operations, changed).changes == 2
+    assert Outcome(1.0, "", {"same": 5, "read": 1}).changes == 0
+
+
+def test_the_slowest_come_first_and_the_quick_not_at_all() -> None:
+    assert slowest(EVENTS) == [{"name": "slow", "seconds": 7}]
+
+
+def test_the_report_is_written_with_all_its_times(tmp_path: Path) -> None:
+    report = Report("dev", ok=True, steps=[Step("up", 1.234, "x"), Step("destroy", 2.0)])
+    found = json.loads(report.write(tmp_path).read_text())
+    assert found["ok"] is True
+    assert found["steps"][0] == {"name": "up", "seconds": 1.23, "note": "x"}
+    assert found["seconds"] == 3.23
+    assert found["drift_healed"] == []
+
+
+def test_what_the_program_says_is_shown_once() -> None:
+    console = Console(record=True, width=120, force_terminal=False)
+    progress = Progress(console)
+    with progress.of("up"):
+        for _ in range(2):
+            progress.line(" +  pulumi:pulumi:Stack lab creating (3s) info: model m3e-base: serves")
+    assert console.export_text().count("model m3e-base: serves") == 1
