@@ -54,7 +54,7 @@ def resolve(host: str) -> str:
 
 def enter() -> None:
     """Make this process live in its container: names, lifeline, a clean exit on SIGTERM."""
-    socket.getaddrinfo = _resolve_inside  # type: ignore[assignment]
+    socket.getaddrinfo = _resolve_inside
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lifeline = os.environ.get("REHEARSAL_LIFELINE")
     if lifeline:

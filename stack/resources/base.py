@@ -198,12 +198,15 @@ def _plain(value: object) -> object:
 
 
 def unknown(value: object) -> bool:
-    """Whether a value, or any part of it, is known only after the update."""
+    """Whether a value, or any part of it, is known only after the update.
+
+    In a preview the SDK hands providers `Unknown` objects, not the wire's own sign for them.
+    """
     if isinstance(value, Mapping):
         return any(unknown(item) for item in value.values())
     if isinstance(value, (list, tuple)):
         return any(unknown(item) for item in value)
-    return bool(value == UNKNOWN)
+    return isinstance(value, pulumi.output.Unknown) or bool(value == UNKNOWN)
 
 
 def secret_outputs(opts: pulumi.ResourceOptions | None, *outputs: str) -> pulumi.ResourceOptions:
