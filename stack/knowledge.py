@@ -11,8 +11,8 @@ import pulumi
 
 from provisioning.app_graph import Dataset, Graph, simple_app
 from provisioning.catalogue import Kind, of_kind
-from provisioning.documents import files_of
-from provisioning.knowledge import App, Base, Document
+from provisioning.documents import Source, sources
+from provisioning.knowledge import App, Base
 from stack.endpoints import endpoint
 from stack.gateway import Gateway
 from stack.models import Models
@@ -157,11 +157,7 @@ class _Seed:
             agent_model=file_model,
             opts=self._after([self.ready]),
         )
-        made = [
-            self._document(base, dataset, document, label, source)
-            for document in base.documents
-            for label, source in _sources(document, self._project)
-        ]
+        made = [self._document(base, dataset, source) for source in sources(base, self._project)]
         if not made:
             return _Indexed(dataset, embedding, dataset, pulumi.Output.from_input([]))
         ready = FastGptDocumentsReady(
@@ -186,19 +182,22 @@ class _Seed:
         self,
         base: Base,
         dataset: FastGptDataset,
-        document: Document,
-        label: str,
-        source: dict[str, Any],
+        source: Source,
     ) -> FastGptDocument:
+        document = source.document
         embedding = base.embedding or self._embeddings[0]
         needs = [self._gateway.by_model[embedding]]
         if document.training == "qa":
             needs.append(self._gateway.by_model[base.file_model or self._chat[0]])
         return FastGptDocument(
-            f"document-{base.name}-{label}",
+            # By its name, not by where it lies: a file that moved is the same document.
+            f"document-{base.name}/{source.name}",
             **self._session,
             dataset_id=dataset.dataset_id,
-            **source,
+            file=None if source.file is None else str(source.file),
+            text=document.text,
+            link=document.link,
+            name=source.name,
             training=document.training,
             chunk_size=document.size,
             opts=self._after([*needs, dataset]),
@@ -233,7 +232,7 @@ class _Seed:
     def link(self, made: FastGptApp, app: App, name: str, citations: bool) -> FastGptShareLink:
         """A share link of an app."""
         return FastGptShareLink(
-            f"link-{app.name}-{name}",
+            f"link-{app.name}/{name}",
             **self._session,
             app_id=made.app_id,
             name=name,
@@ -244,7 +243,7 @@ class _Seed:
     def api_key(self, made: FastGptApp, app: App, name: str) -> pulumi.Output[str]:
         """An API key of an app; FastGPT shows it once."""
         made_key = FastGptApiKey(
-            f"key-{app.name}-{name}",
+            f"key-{app.name}/{name}",
             **self._session,
             app_id=made.app_id,
             name=name,
@@ -268,12 +267,14 @@ class _Seed:
         needs += [bases[name].ready for name in app.bases]
         if app.rerank:
             needs += self._models.ready("rerank")
+        # An app without a base has nothing to cite.
+        cites = (question.cites or "") if app.bases else None
         return FastGptAnswer(
             "answer",
             endpoint=self._session["endpoint"],
             share_id=links[f"{app.name}/{app.links[0].name}"].share_id,
             question=question.ask,
-            cites=question.cites or "",
+            cites=cites,
             triggers=[
                 apps[app.name].graph.apply(lambda g: g.nodes),
                 *[bases[name].contents for name in app.bases],
@@ -286,14 +287,3 @@ class _Seed:
 
 
 _KINDS: tuple[Kind, ...] = ("chat", "embedding", "rerank")
-
-
-def _sources(document: Document, project: Path) -> list[tuple[str, dict[str, Any]]]:
-    """What is shown of each source, and how FastGptDocument is told of it."""
-    if document.text is not None and document.name is not None:
-        return [(document.name, {"text": document.text, "name": document.name})]
-    if document.link is not None:
-        return [(document.link, {"link": document.link})]
-    # Relative, so that the state means the same file on another machine.
-    files = [file.relative_to(project) for file in files_of(document, project)]
-    return [(str(file), {"file": str(file)}) for file in files]

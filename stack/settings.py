@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pulumi
@@ -18,11 +18,11 @@ from pydantic import Field, ValidationError
 
 from provisioning.catalogue import PROVIDERS, Model, Shape, in_xinference, of_kind
 from provisioning.channels import channel_problems
-from provisioning.documents import document_problem, files_of
+from provisioning.documents import source_problems, sources
 from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import Gpus, fit, gpus_of
 from provisioning.images import images
-from provisioning.knowledge import Knowledge
+from provisioning.knowledge import App, Knowledge
 from provisioning.launch import launch_problems
 from provisioning.problems import PlanError, Problem, nearest
 from provisioning.regions import region
@@ -389,11 +389,8 @@ def _knowledge_problems(settings: Settings, project: Path) -> Iterator[Problem]:
         path = f"knowledge.bases[{index}]"
         yield from _served(f"{path}.embedding", "embedding model", base.embedding, embeddings)
         yield from _served(f"{path}.fileModel", "chat model", base.file_model, chat)
-        for number, document in enumerate(base.documents):
-            if document.text is not None or document.link is not None:
-                continue
-            for wrong in filter(None, map(document_problem, files_of(document, project))):
-                yield _problem(f"{path}.documents[{number}]", wrong)
+        for number, wrong in source_problems(base, project):
+            yield _problem(f"{path}.documents[{number}]", wrong)
     for index, app in enumerate(knowledge.apps):
         path = f"knowledge.apps[{index}]"
         yield from _served(f"{path}.model", "chat model", app.model, chat)
@@ -410,7 +407,7 @@ def _knowledge_problems(settings: Settings, project: Path) -> Iterator[Problem]:
             yield _problem(f"{path}.bases", wrong)
         if app.rerank and not of_kind(settings.models, "rerank"):
             yield _problem(f"{path}.rerank", "needs a model of kind rerank in the catalogue")
-    yield from _question_problems(knowledge)
+    yield from _question_problems(knowledge, project)
 
 
 def _served(path: str, what: str, name: str | None, known: list[str]) -> Iterator[Problem]:
@@ -420,13 +417,32 @@ def _served(path: str, what: str, name: str | None, known: list[str]) -> Iterato
         yield _problem(path, f"needs a {what}, and the catalogue has none")
 
 
-def _question_problems(knowledge: Knowledge) -> Iterator[Problem]:
+def _question_problems(knowledge: Knowledge, project: Path) -> Iterator[Problem]:
     question = knowledge.question
     if question is None:
         return
-    linked = {app.name for app in knowledge.apps if app.links}
+    linked = {app.name: app for app in knowledge.apps if app.links}
     if question.app is not None and question.app not in linked:
         wrong = _no_such("app with a share link", question.app, linked)
         yield _problem("knowledge.question.app", wrong)
     elif not linked:
         yield _problem("knowledge.question", "needs an app with a share link to ask")
+    elif question.cites is not None:
+        asked = linked[question.app or next(iter(linked))]
+        yield from _citation_problems(question.cites, asked, knowledge, project)
+
+
+def _citation_problems(
+    cites: str, asked: App, knowledge: Knowledge, project: Path
+) -> Iterator[Problem]:
+    known = [s for b in knowledge.bases if b.name in asked.bases for s in sources(b, project)]
+    # A web page is cited by its title, which only the page knows.
+    if any(source.document.link is not None for source in known):
+        return
+    names = {source.name for source in known}
+    if not names:
+        wrong = f"{asked.name} has no document to cite; give it a base, or leave `cites` out"
+        yield _problem("knowledge.question.cites", wrong)
+    elif PurePosixPath(cites).name not in names:
+        wrong = _no_such(f"document of {asked.name}", cites, names)
+        yield _problem("knowledge.question.cites", wrong)

@@ -158,6 +158,12 @@ REFUSED: list[tuple[str, Callable[[Given], object], str, tuple[str, ...]]] = [
      "knowledge.apps[1]", ("twice",)),
     ("a question to nobody", lambda g: g["knowledge"]["question"].update(app="assistant"),
      "knowledge.question.app", ("lab-assistant",)),
+    ("a citation of no document", lambda g: g["knowledge"]["question"].update(cites="manual.pdf"),
+     "knowledge.question.cites", ("lab-manual.pdf",)),
+    ("a citation by an app without a base", lambda g: g["knowledge"]["apps"][0].update(bases=[]),
+     "knowledge.question.cites", ("give it a base",)),
+    ("a document twice", lambda g: g["knowledge"]["bases"][0]["documents"].append(
+        {"folder": "documents"}), "knowledge.bases[0].documents[1]", ("twice",)),
     ("a text without a name", lambda g: g["knowledge"]["bases"][0]["documents"].append(
         {"text": "hello"}), "knowledge.bases[0].documents[1]", ("name",)),
     ("a chunk too small", lambda g: g["knowledge"]["bases"][0]["documents"][0].update(chunkSize=5),
@@ -176,6 +182,12 @@ def test_refused(
     assert path in found
     missing = [words for words in said if words not in found[path]]
     assert not missing, found[path]
+
+
+def test_a_web_page_may_be_cited_by_a_title_that_nobody_knows_yet(dev: Given) -> None:
+    dev["knowledge"]["bases"][0]["documents"].append({"link": "https://example.com/page"})
+    dev["knowledge"]["question"]["cites"] = "The page's title"
+    assert read(dev).knowledge.question
 
 
 def test_models_that_do_not_fit_together_are_summed_up(dev: Given) -> None:
