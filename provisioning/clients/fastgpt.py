@@ -99,10 +99,16 @@ class CollectionDetail:
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A new collection; `inserted` is the number of chunks, None where FastGPT does not say."""
+    """A new collection.
+
+    Attributes:
+        inserted: chunks to index; None where FastGPT does not say (a link).
+        too_long: chunks that FastGPT left out, because the model does not read so much at once.
+    """
 
     collection_id: str
     inserted: int | None
+    too_long: int = 0
 
 
 @dataclass(frozen=True)
@@ -716,10 +722,12 @@ def _collection(row: Mapping[str, Json]) -> Collection:
 
 
 def _uploaded(answer: Mapping[str, Json]) -> Uploaded:
-    inserted = (answer.get("results") or {}).get("insertLen")
+    results = answer.get("results") or {}
+    inserted = results.get("insertLen")
     return Uploaded(
         collection_id=str(answer["collectionId"]),
         inserted=None if inserted is None else int(inserted),
+        too_long=len(results.get("overToken") or []),
     )
 
 

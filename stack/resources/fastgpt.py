@@ -403,6 +403,8 @@ class FastGptDocumentProvider(_FastGptProvider):
 
     def _is_same(self, client: FastGptClient, collection_id: str, props: Props) -> bool:
         found = client.collection(collection_id, dataset_id=str(props["dataset_id"]))
+        if found.text_length == 0:
+            return False
         marked = found.metadata.get(_MARK) == props["content_hash"]
         told = props.get("text") is not None and found.text_hash == props["content_hash"]
         how = (found.training, found.chunk_size)
@@ -410,15 +412,34 @@ class FastGptDocumentProvider(_FastGptProvider):
 
     def _uploaded(self, client: FastGptClient, props: Props) -> str:
         made = _upload(client, props)
-        if made.inserted == 0:
+        problem = _upload_problem(client, made, props)
+        if problem:
             client.delete_collection(made.collection_id, dataset_id=str(props["dataset_id"]))
-            raise Refused(
-                SERVICE,
-                f"index {props['name']}",
-                "no text was found in it; a scanned document has to go through text recognition "
-                "first",
-            )
+            raise Refused(SERVICE, f"index {props['name']}", problem)
         return made.collection_id
+
+
+def _upload_problem(client: FastGptClient, made: Uploaded, props: Props) -> str:
+    """What keeps all of a new collection from being found; "" if nothing does."""
+    if made.too_long:
+        return (
+            f"{made.too_long} of its chunks are longer than its model reads at once, and FastGPT "
+            f"left them out; lower the document's chunkSize (now {props['chunk_size']}), or raise "
+            "the model's maxInput if it reads more"
+        )
+    if made.inserted == 0:
+        return (
+            "no text was found in it; a scanned document has to go through text recognition first"
+        )
+    if made.inserted is None:
+        dataset_id = str(props["dataset_id"])
+        found = client.collection(made.collection_id, dataset_id=dataset_id)
+        if found.text_length == 0:
+            return (
+                "no text was found there; FastGPT must reach the page from the server, and reads "
+                "what the page itself holds, not what scripts add to it"
+            )
+    return ""
 
 
 def _same_source(found: Collection, props: Props) -> bool:

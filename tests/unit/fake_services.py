@@ -327,6 +327,7 @@ class FakeFastGpt(FakeService):
         self.keys: dict[str, dict[str, Any]] = {}
         self.published: list[dict[str, Any]] = []
         self.inserted = 3
+        self.left_out = 0
         self.hits_nothing = False
         self.clock: FakeClock | None = None
         self.searched_at: list[float] = []
@@ -444,16 +445,27 @@ class FakeFastGpt(FakeService):
 
     def _dataset_collection_create_link(self, request: httpx.Request) -> httpx.Response:
         body = _body(request)
-        return self._collected("A page's title", {**body, "rawLink": body["link"]})
+        length = 900 if self.inserted else 0
+        fields = {**body, "rawLink": body["link"], "rawTextLength": length}
+        made = json.loads(self._collected("A page's title", fields).content)["data"]
+        return _ok({"collectionId": made["collectionId"]})
 
     def _collected(self, name: str, fields: dict[str, Any]) -> httpx.Response:
         kept = {
             k: fields[k]
-            for k in ("trainingType", "chunkSize", "metadata", "rawLink", "hashRawText")
+            for k in (
+                "trainingType",
+                "chunkSize",
+                "metadata",
+                "rawLink",
+                "hashRawText",
+                "rawTextLength",
+            )
             if k in fields
         }
         collection_id = self.add_collection(fields["datasetId"], name, **kept)
-        results = {"insertLen": self.inserted, "overToken": [], "repeat": [], "error": []}
+        left_out = [{"q": "a long chunk"}] * self.left_out
+        results = {"insertLen": self.inserted, "overToken": left_out, "repeat": [], "error": []}
         return _ok({"collectionId": collection_id, "results": results})
 
     def _dataset_data_list(self, request: httpx.Request) -> httpx.Response:

@@ -392,6 +392,36 @@ def test_a_document_without_text_leaves_nothing_behind(
     assert service.collections == {}
 
 
+def test_a_page_without_text_leaves_nothing_behind(
+    bench: Bench, service: FakeFastGpt, base_id: str
+) -> None:
+    service.inserted = 0
+
+    with pytest.raises(Refused, match="FastGPT must reach the page"):
+        bench(FastGptDocumentProvider).create(document(bench, base_id, link="https://a.example"))
+    assert service.collections == {}
+
+
+def test_an_empty_leftover_is_not_adopted(bench: Bench, service: FakeFastGpt, base_id: str) -> None:
+    provider = bench(FastGptDocumentProvider)
+    wanted = document(bench, base_id, link="https://a.example")
+    left = create(provider, wanted)["collection_id"]
+    service.collections[left]["rawTextLength"] = 0
+
+    assert create(provider, wanted)["collection_id"] != left
+    assert left not in service.collections
+
+
+def test_a_document_of_which_chunks_were_left_out_leaves_nothing_behind(
+    bench: Bench, service: FakeFastGpt, base_id: str
+) -> None:
+    service.left_out = 2
+
+    with pytest.raises(Refused, match=r"2 of its chunks are longer.*chunkSize \(now 512\)"):
+        bench(FastGptDocumentProvider).create(document(bench, base_id, text="x", name="n"))
+    assert service.collections == {}
+
+
 def test_a_document_that_is_gone_or_whose_base_is(
     bench: Bench, service: FakeFastGpt, base_id: str
 ) -> None:
