@@ -70,6 +70,7 @@ PLAIN = [
 
 GUARDED = [
     "cat",
+    "chmod",
     "cmp",
     "cp",
     "cut",

@@ -8,6 +8,7 @@ errors of every kind, a refused key included, are retried up to `dialErrorLimit`
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
 import posixpath
 import secrets
@@ -97,7 +98,7 @@ class _Running:
             return LOOP.wait(self._tracked(work, timeout))
         except asyncio.TimeoutError as error:
             raise ProviderError("context deadline exceeded") from error
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
             raise ProviderError("context canceled") from error
 
     async def _tracked(self, work: Coroutine[Any, Any, _Answer], timeout: float) -> _Answer:
@@ -334,9 +335,10 @@ async def _run_command(given: Properties, command: str, before: Properties) -> t
     connection = await _dial(_Connection.read(given["connection"]))
     try:
         environment = await _environment(connection, given, before)
-        ran = await connection.run(
-            command, env=environment, input=given.get("stdin") or "", errors="replace"
-        )
+        text = given.get("stdin")
+        # Without a text the command reads an end of file, as with Go's client.
+        stdin = {"input": text} if text else {"stdin": asyncssh.DEVNULL}
+        ran = await connection.run(command, env=environment, errors="replace", **stdin)
     except (OSError, asyncssh.Error) as error:
         raise ProviderError(
             f"wait: remote command exited without exit status or exit signal: running "

@@ -71,7 +71,6 @@ _ALWAYS = [
 _HINT = "\\${LAB_ROOT:-}"
 
 _SCRIPTS = {
-    "chmod": None,
     "id": """#!/bin/sh
 case "$*" in -u|-g) echo 0 ;; -un|-gn) echo root ;;
 "") echo "uid=0(root) gid=0(root) groups=0(root)" ;; *) exec %(id)s "$@" ;; esac
@@ -254,9 +253,7 @@ class System:
         words["install"] = "/usr/bin/install"
         for name, text in _SCRIPTS.items():
             (folder / name).unlink(missing_ok=True)
-            if text:
-                toolbox.script(folder / name, text % words)
-        (folder / "chmod").symlink_to("/bin/chmod")
+            toolbox.script(folder / name, text % words)
         toolbox.script(folder / "python3", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         for name in ("chown", "chgrp"):
             command = shlex.join([sys.executable, "-I", "-S", chown.__file__, name])

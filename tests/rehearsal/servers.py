@@ -42,7 +42,8 @@ class Login:
 
         async def work() -> asyncssh.SSHCompletedProcess:
             async with self.connect() as connection:
-                return await connection.run(command, input=text)
+                stdin = {"input": text} if text else {"stdin": asyncssh.DEVNULL}
+                return await connection.run(command, timeout=LIMIT, **stdin)
 
         return asyncio.run(work())
 

@@ -208,12 +208,18 @@ def _remove_images(call: Call, arguments: list[str]) -> int:
     return 0
 
 
+_FILTERS = ("name", "status", "health", "id", "label", "network", "ancestor")
+
+
 def _ps(call: Call, arguments: list[str]) -> int:
     options = _options(
         arguments, "-a --all -q --quiet --no-trunc -l --latest", "--filter --format -n"
     )
     # -f is short for --filter here.
     filters = [entry.partition("=")[::2] for entry in options.values.get("--filter", [])]
+    for key, _ in filters:
+        if key not in _FILTERS:
+            raise Ends(1, f"Error response from daemon: invalid filter '{key}'\n")
     everything = options.has("-a", "--all") or any(key == "status" for key, _ in filters)
     rows = [
         r
@@ -252,9 +258,7 @@ def _fits(row: dict[str, Any], key: str, value: str) -> bool:
         return value in labels or any(label.startswith(f"{value}=") for label in labels)
     if key == "network":
         return value in row["Networks"].split(",")
-    if key == "ancestor":
-        return bool(row["Image"] == value)
-    raise Ends(1, f"Error response from daemon: invalid filter '{key}'\n")
+    return bool(row["Image"] == value)
 
 
 _RUN_FLAGS = "--rm -d --detach -i --interactive -t --tty --init"

@@ -59,9 +59,8 @@ def _block(parts: list[str], data: Json, ends: tuple[str, ...]) -> tuple[str, li
 
 def _conditional(words: list[str], parts: list[str], data: Json) -> tuple[str, list[str]]:
     value = _evaluate(words[1:], data)
-    items = list(value.values()) if isinstance(value, dict) else list(value or [])
     if words[0] == "range":
-        scopes = items
+        scopes = list(value.values()) if isinstance(value, dict) else list(value or [])
     else:
         scopes = [value if words[0] == "with" else data] if value else []
     # The block is read once even where it is not shown, to find its end.

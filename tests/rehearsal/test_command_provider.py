@@ -1,0 +1,207 @@
+"""The command package against a rehearsed server (facts/alicloud.md §4)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from rehearsal.addresses import claim_block
+from rehearsal.providers.base import ProviderError
+from rehearsal.providers.command import CommandPackage
+from rehearsal.providers.values import ARCHIVE_SIGNATURE, ASSET_SIGNATURE, SIGNATURE, Properties
+from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, until
+
+COMMAND = CommandPackage().configure({}).kind("command:remote:Command")
+COPY = CommandPackage().configure({}).kind("command:remote:CopyToRemote")
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerMaker]:
+    maker = ServerMaker(tmp_path_factory.mktemp("servers"), claim_block())
+    yield maker
+    maker.close()
+
+
+@pytest.fixture(scope="module")
+def server(servers: ServerMaker) -> Login:
+    return servers()
+
+
+def connection(login: Login, **more: Any) -> Properties:
+    return {
+        "host": login.machine.address,
+        "port": SSH_PORT,
+        "privateKey": login.key_file.read_text(),
+        "hostKey": login.machine.host_key,
+        "dialErrorLimit": 0,
+        **more,
+    }
+
+
+def run(login: Login, create: str, **more: Any) -> Properties:
+    inputs = {"connection": connection(login), "create": create, **more}
+    checked, failures = COMMAND.check({}, inputs)
+    assert not failures
+    return COMMAND.create(checked, 0)[1]
+
+
+def text(content: str) -> Properties:
+    return {SIGNATURE: ASSET_SIGNATURE, "text": content, "hash": "x"}
+
+
+def copy(login: Login, source: Properties, remote: str) -> None:
+    inputs = {"connection": connection(login), "source": source, "remotePath": remote}
+    checked, failures = COPY.check({}, inputs)
+    assert not failures
+    COPY.create(checked, 0)
+
+
+def test_output_without_its_last_line_feed(server: Login) -> None:
+    outputs = run(server, "cat; echo warn >&2", stdin="a\nb\n")
+    assert (outputs["stdout"], outputs["stderr"]) == ("a\nb", "warn")
+
+
+def test_without_stdin_a_command_reads_an_end_of_file(server: Login) -> None:
+    assert run(server, "cat; echo done")["stdout"] == "done"
+
+
+def test_a_failure_tells_the_whole_command_and_its_output(server: Login) -> None:
+    with pytest.raises(ProviderError) as failed:
+        run(server, "echo seen; echo why >&2; exit 3")
+    said = str(failed.value)
+    assert 'Process exited with status 3: running "echo seen; echo why >&2; exit 3"' in said
+    assert "seen\nwhy\n" in said
+
+
+def test_a_variable_that_sshd_refuses_is_an_error_before_the_command_runs(server: Login) -> None:
+    assert run(server, 'printf %s "$LC_LAB"', environment={"LC_LAB": "x"})["stdout"] == "x"
+    with pytest.raises(ProviderError, match="setenv failed"):
+        run(server, "touch ran", environment={"LAB": "x"})
+    assert server.run("test -e ran").exit_status == 1
+
+
+def test_triggers_replace_and_everything_else_updates(server: Login) -> None:
+    old = {"connection": connection(server), "create": "echo 1", "triggers": ["a"]}
+    assert list(COMMAND.diff("", old, old, {**old, "triggers": ["b"]}, []).replaces) == ["triggers"]
+    for change in ({"create": "echo 2"}, {"delete": "true"}, {"connection": {"host": "other"}}):
+        found = COMMAND.diff("", old, old, {**old, **change}, [])
+        assert list(found.updates) == list(change)
+        assert not found.replaces
+
+
+def test_an_update_runs_create_again_unless_there_is_one(server: Login) -> None:
+    inputs = {"connection": connection(server), "create": "echo create"}
+    before = {**inputs, "stdout": "earlier", "stderr": ""}
+    assert COMMAND.update("id", inputs, before, inputs, 0)["stdout"] == "create"
+    with_update = {**inputs, "update": "echo update"}
+    assert COMMAND.update("id", inputs, before, with_update, 0)["stdout"] == "update"
+
+
+def test_delete_runs_what_the_state_says(server: Login) -> None:
+    outputs = run(server, "touch marker", delete="rm marker")
+    COMMAND.delete("id", {}, outputs, 0)
+    assert server.run("test -e marker").exit_status == 1
+
+
+def test_dialling_goes_on_while_a_server_boots(servers: ServerMaker) -> None:
+    booting = servers(up=False, pace=1.0)
+    # Dialling starts before sshd does, so the first attempt is refused.
+    inputs = {"connection": connection(booting, dialErrorLimit=30, hostKey=None)}
+    assert COMMAND.create({**inputs, "create": "echo up"}, 0)[1]["stdout"] == "up"
+
+
+def test_a_refused_key_counts_as_a_dial_error(server: Login) -> None:
+    stranger = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    refused = connection(server, privateKey=stranger, dialErrorLimit=2)
+    with pytest.raises(ProviderError, match=r"after 3 failed attempts: .*unable to authenticate"):
+        run(server, "true", connection=refused)
+
+
+def test_the_host_key_is_checked_when_given(server: Login) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    with pytest.raises(ProviderError, match="host key mismatch"):
+        run(server, "true", connection=connection(server, hostKey=other))
+    assert run(server, "echo any", connection=connection(server, hostKey=None))["stdout"] == "any"
+
+
+def test_a_silent_server_costs_the_dial_s_own_limit(server: Login) -> None:
+    before, server.allowed = server.allowed, lambda port, source: False
+    try:
+        with pytest.raises(ProviderError, match="i/o timeout"):
+            run(server, "true", connection=connection(server, perDialTimeout=1))
+    finally:
+        server.allowed = before
+
+
+def test_a_time_limit_of_the_resource_ends_a_command(server: Login) -> None:
+    inputs = {"connection": connection(server), "create": "sleep 86398.5"}
+    with pytest.raises(ProviderError, match="deadline exceeded"):
+        COMMAND.create(inputs, 1.0)
+
+
+def test_ctrl_c_ends_a_command(server: Login) -> None:
+    provider = CommandPackage().configure({})
+    kind = provider.kind("command:remote:Command")
+    errors: list[ProviderError] = []
+
+    def work() -> None:
+        try:
+            kind.create({"connection": connection(server), "create": "touch on; sleep 86398.75"}, 0)
+        except ProviderError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until(lambda: (server.machine.root / "root/on").exists(), "the command to run")
+    provider.cancel()
+    thread.join(10)
+    assert [str(error) for error in errors] == ["context canceled"]
+
+
+def test_files_are_copied_with_their_folders(server: Login, tmp_path: Path) -> None:
+    copy(server, text("hello"), "deep/er/note.txt")
+    assert server.out("cat deep/er/note.txt") == "hello"
+    place = tmp_path / "data.bin"
+    place.write_bytes(bytes(range(256)))
+    copy(server, {SIGNATURE: ASSET_SIGNATURE, "path": str(place)}, "deep")
+    assert (server.machine.root / "root/deep/data.bin").read_bytes() == bytes(range(256))
+    (tmp_path / "folder/sub").mkdir(parents=True)
+    (tmp_path / "folder/sub/file").write_text("x")
+    archive = {SIGNATURE: ARCHIVE_SIGNATURE, "path": f"{tmp_path}/folder"}
+    copy(server, archive, "deep")
+    copy(server, archive, "new")
+    assert server.out("cat deep/folder/sub/file new/sub/file") == "xx"
+
+
+def test_a_copied_file_stays_and_a_missing_one_is_named(server: Login, tmp_path: Path) -> None:
+    copy(server, text("stays"), "stays.txt")
+    COPY.delete("id", {}, {"connection": connection(server), "remotePath": "stays.txt"}, 0)
+    assert server.out("cat stays.txt") == "stays"
+    with pytest.raises(ProviderError, match=r"open .*missing: No such file"):
+        copy(server, {SIGNATURE: ASSET_SIGNATURE, "path": f"{tmp_path}/missing"}, "x")
+
+
+def test_the_private_key_is_in_no_error(server: Login) -> None:
+    broken = connection(server, privateKey="-----BEGIN NONSENSE secret-material")
+    with pytest.raises(ProviderError) as failed:
+        run(server, "true", connection={**broken, "dialErrorLimit": 60})
+    assert "secret-material" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name"),
+    [
+        ({"create": "true"}, "connection.host"),
+        ({"connection": {"host": "h", "hostkey": "x"}}, "connection.hostkey"),
+        ({"connection": {"host": "h"}, "logging": "loud"}, "logging"),
+        ({"connection": {"host": "h"}, "timeout": 3}, "timeout"),
+    ],
+)
+def test_wrong_inputs_are_refused_at_preview(inputs: Properties, name: str) -> None:
+    _, failures = COMMAND.check({}, inputs)
+    assert name in [found for found, _ in failures]
