@@ -205,7 +205,8 @@ class Indexing:
             document["collection_id"], dataset_id=document["dataset_id"]
         )
         most = known.vector_max_tokens.get(model, 0)
-        if most and found.chunk_size > most:
+        # FastGPT counts tokens its own way: a chunk it took may still be too long for the model.
+        if most and 2 * found.chunk_size > most:
             return (
                 f"chunks of {found.chunk_size} characters may be longer than the {most} tokens "
                 f"that {model} reads; FastGPT repeats such a chunk for ever. Lower chunkSize"
