@@ -85,7 +85,7 @@ def seed_knowledge(
         ready=seed.ready,
         share_links={
             name: pulumi.Output.concat(
-                "http://", server.address, f":{FASTGPT_PORT}/chat/share?shareId=", link.share_id
+                "http://", server.address, f":{FASTGPT_PORT}/chat/share?shareId=", link.id
             )
             for name, link in links.items()
         },
@@ -110,6 +110,13 @@ class _Published:
 
 
 class _Seed:
+    """Makes the resources.
+
+    They refer to one another by `id`, never by the output of the same value: in a preview an
+    updated thing keeps its id, but its outputs count as unknown, and the preview would announce
+    new documents and share links where none will come.
+    """
+
     def __init__(
         self,
         settings: Settings,
@@ -165,8 +172,8 @@ class _Seed:
             **self._session,
             documents=[
                 {
-                    "dataset_id": dataset.dataset_id,
-                    "collection_id": document.collection_id,
+                    "dataset_id": dataset.id,
+                    "collection_id": document.id,
                     "name": document.name,
                 }
                 for document in made
@@ -193,7 +200,7 @@ class _Seed:
             # By its name, not by where it lies: a file that moved is the same document.
             f"document-{base.name}/{source.name}",
             **self._session,
-            dataset_id=dataset.dataset_id,
+            dataset_id=dataset.id,
             file=None if source.file is None else str(source.file),
             text=document.text,
             link=document.link,
@@ -208,7 +215,7 @@ class _Seed:
         name = app.model or self._chat[0]
         model = next(model for model in self._settings.models if model.name == name)
         used = [bases[name] for name in app.bases]
-        graph = pulumi.Output.all(*[base.dataset.dataset_id for base in used]).apply(
+        graph = pulumi.Output.all(*[base.dataset.id for base in used]).apply(
             lambda ids: simple_app(
                 app,
                 model,
@@ -234,7 +241,7 @@ class _Seed:
         return FastGptShareLink(
             f"link-{app.name}/{name}",
             **self._session,
-            app_id=made.app_id,
+            app_id=made.id,
             name=name,
             response_detail=citations,
             opts=self._after([]),
@@ -245,7 +252,7 @@ class _Seed:
         made_key = FastGptApiKey(
             f"key-{app.name}/{name}",
             **self._session,
-            app_id=made.app_id,
+            app_id=made.id,
             name=name,
             opts=self._after([]),
         )
@@ -272,7 +279,7 @@ class _Seed:
         return FastGptAnswer(
             "answer",
             endpoint=self._session["endpoint"],
-            share_id=links[f"{app.name}/{app.links[0].name}"].share_id,
+            share_id=links[f"{app.name}/{app.links[0].name}"].id,
             question=question.ask,
             cites=cites,
             triggers=[

@@ -117,7 +117,9 @@ class LabProvider(ResourceProvider):
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
         """Compare the stored outputs with the new inputs."""
         olds, news = plain(_olds), plain(_news)
-        changed = (self.differing(olds, news) | self.drifted(olds, news)) - self.ignored
+        # In a preview some values are not known yet; what drifted shows without them.
+        settled = {key: olds.get(key) if unknown(item) else item for key, item in news.items()}
+        changed = (self.differing(olds, news) | self.drifted(olds, settled)) - self.ignored
         replaces = sorted(changed & self.identity)
         return DiffResult(
             changes=bool(changed),
