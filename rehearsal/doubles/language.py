@@ -38,6 +38,7 @@ _STOP_CHARACTERS = frozenset(
 )
 _COMMON_WEIGHT = 0.1
 _PIECE_WEIGHT = 0.35
+_FULL_STOPS = ".!?。！？…"
 _LEAST_RELEVANCE = 0.2
 _CLOSE_TO_BEST = 0.75
 _MOST_SENTENCES = 3
@@ -82,6 +83,10 @@ def answer(messages: Sequence[Mapping[str, Any]]) -> str:
     """
     question, given = _question_and_context(messages)
     ranked = sorted(((relevance(question, text), -place, text) for place, text in enumerate(given)))
+    # A heading repeats the question and answers nothing.
+    whole = [row for row in ranked if row[2][-1] in _FULL_STOPS]
+    if whole and whole[-1][0] >= _LEAST_RELEVANCE:
+        ranked = whole
     if not ranked or ranked[-1][0] < _LEAST_RELEVANCE:
         return _no_answer(question)
     best = ranked[-1][0]
