@@ -382,6 +382,11 @@ class FastGptClient(ServiceClient):
             lambda: self._has_collection(dataset_id, collection_id),
         )
 
+    def take_out_of_folder(self, collection_id: str) -> None:
+        """Move a document to the top of its base; only there the list of documents shows it."""
+        body = {"id": collection_id, "parentId": None}
+        self._call("PUT", "/api/core/dataset/collection/update", json=body)
+
     def first_passage(self, collection_id: str) -> str:
         """The beginning of a document as it was indexed; "" where there is nothing."""
         body = {"collectionId": collection_id, "pageNum": 1, "pageSize": 1, "searchText": ""}
@@ -472,6 +477,11 @@ class FastGptClient(ServiceClient):
         body = {"name": name, "intro": intro, **({"avatar": avatar} if avatar else {})}
         self._call("PUT", "/api/core/app/update", params={"appId": app_id}, json=body)
 
+    def rename_app(self, app_id: str, name: str) -> None:
+        """Another name, and nothing else."""
+        path = "/api/core/app/update"
+        self._call("PUT", path, params={"appId": app_id}, json={"name": name})
+
     def publish_app(
         self,
         app_id: str,
@@ -495,8 +505,9 @@ class FastGptClient(ServiceClient):
 
     def delete_app(self, app_id: str) -> None:
         """Delete it with its links and keys; one that is not there counts as deleted."""
-        present = any(found == app_id for found, _ in self.apps())
-        if not present:
+        try:
+            self.app(app_id)
+        except NotFound:
             return
         for key in self.api_keys(app_id):
             self.delete_api_key(key.id, app_id=app_id)
@@ -560,6 +571,11 @@ class FastGptClient(ServiceClient):
         key = str(self._call("POST", "/api/support/openapi/create", json=body))
         self._hide(key)
         return key
+
+    def rename_api_key(self, key_id: str, name: str) -> None:
+        """Another name; the key stays."""
+        body = {"_id": key_id, "name": name, "limit": {"maxUsagePoints": -1}}
+        self._call("PUT", "/api/support/openapi/update", json=body)
 
     def delete_api_key(self, key_id: str, *, app_id: str) -> None:
         """Delete an API key; one that is not there counts as deleted."""

@@ -30,6 +30,7 @@ from provisioning.clients.http import (
     ServiceClient,
     Unauthorized,
     Unexpected,
+    Unreachable,
     call_of,
     said_by,
 )
@@ -41,6 +42,8 @@ RATE_LIMIT_SECONDS = 200.0
 RATE_LIMIT_PAUSE = 10.0
 RELAY_SECONDS = 180.0
 FIRST_PASSWORD = "123456"  # noqa: S105 - what a fresh OneAPI has; replaced at the first contact
+_NOBODY = "nobody"
+_LOOKUP_FAILED = "令牌验证失败"
 _KEPT = ("remain_quota", "expired_time", "unlimited_quota", "models", "subnet", "name")
 
 
@@ -171,6 +174,44 @@ class OneApiClient(ServiceClient):
         self._access_token = token
         self._hide(token)
         return token
+
+    def opens_with(self, username: str, password: str) -> bool:
+        """Whether the password is still the right one. A login that counts, as each does.
+
+        True as well where too many logins keep it from being tried.
+
+        Raises:
+            Unreachable: OneAPI's database does not answer.
+        """
+        self._hide(password)
+        try:
+            self._call(
+                "POST",
+                "/api/user/login",
+                json={"username": username, "password": password},
+                twice_is_harmless=True,
+                patient=False,
+            )
+        except RateLimited:
+            return True
+        except Refused:
+            self.check_database()
+            return False
+        finally:
+            self._http.cookies.clear()
+        return True
+
+    def check_database(self) -> None:
+        """Tell a database that is down from wrong credentials: logins and access tokens cannot.
+
+        Raises:
+            Unreachable: a relay key could not even be looked up (`facts/oneapi.md §7`).
+        """
+        headers = {"Authorization": f"Bearer sk-{_NOBODY}"}
+        response = self._send("GET", "/v1/models", headers=headers)
+        if _LOOKUP_FAILED in response.text:
+            said = "its database does not answer: look at `docker logs mysql` on the server"
+            raise Unreachable(self.service, call_of(response), said)
 
     def me(self) -> dict[str, Json]:
         """The caller's own user: `id`, `username`, `role`, `access_token`, ..."""
@@ -332,8 +373,9 @@ class OneApiClient(ServiceClient):
         params: Mapping[str, str | int] | None = None,
         json: Json = None,
         twice_is_harmless: bool | None = None,
+        patient: bool = True,
     ) -> Json:
-        """One management call; returns `data`."""
+        """One management call; returns `data`. A patient one waits out "too many requests"."""
         headers = {"Authorization": self._access_token} if self._access_token else None
         give_up_at = self.clock.monotonic() + self._rate_limit_seconds
         while True:
@@ -347,7 +389,7 @@ class OneApiClient(ServiceClient):
             )
             if response.status_code != 429:
                 return self._data(response)
-            if self.clock.monotonic() >= give_up_at:
+            if not patient or self.clock.monotonic() >= give_up_at:
                 raise RateLimited(
                     self.service,
                     call_of(response),

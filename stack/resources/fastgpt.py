@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
@@ -16,7 +17,9 @@ from typing_extensions import override
 
 from provisioning.clients.fastgpt import (
     Answer,
+    ApiKey,
     Collection,
+    Dataset,
     FastGptClient,
     InitData,
     ShareLink,
@@ -42,6 +45,7 @@ MOST_ANSWERS = 3
 """How often an answer without the right citation is asked for again."""
 VISITOR = "ai-lab-health"
 _MARK = "aiLab"
+_DOUBLES = "duplicates"
 
 # Sessions last seven days; a run opens one per password, whatever the number of resources.
 _sessions: dict[tuple[str, int, str], str] = {}
@@ -69,6 +73,23 @@ class _FastGptProvider(LabProvider):
             yield client
             with _sessions_lock:
                 _sessions[key] = client.token
+
+    @override
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        return frozenset({_DOUBLES}) if olds.get(_DOUBLES) else frozenset()
+
+
+def _with_doubles(shown: Props, doubles: Sequence[object]) -> Props:
+    """`shown`, and how many others bear its name; an only one stays as it was made."""
+    alone = {key: value for key, value in shown.items() if key != _DOUBLES}
+    return {**alone, _DOUBLES: len(doubles)} if doubles else alone
+
+
+def _other_name(name: str, taken: Set[str]) -> str:
+    """`name (2)`, or the next that is free: what people made by hand is never deleted."""
+    return next(
+        other for other in (f"{name} ({n})" for n in itertools.count(2)) if other not in taken
+    )
 
 
 class IndexedDocument(TypedDict):
@@ -246,19 +267,23 @@ class FastGptDatasetProvider(_FastGptProvider):
             except NotFound:
                 return None
             known = client.init_data()
+            doubles = _other_datasets(client, props)
         shown = {**props, "name": found.name, "intro": found.intro or props.get("intro")}
         # A model that config.json has lost is shown as another one: not the dataset's drift.
         if props["vector_model"] in known.vector:
             shown["vector_model"] = found.vector_model
         if props["agent_model"] in known.llm:
             shown["agent_model"] = found.agent_model
-        return shown
+        return _with_doubles(shown, doubles)
 
     @override
     def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        ours = {**news, "dataset_id": olds["dataset_id"]}
         with self.client(news) as client:
             self._update(client, str(olds["dataset_id"]), news)
-        return {**news, "dataset_id": olds["dataset_id"]}
+            for double in _other_datasets(client, ours):
+                self._set_aside(client, double.id, {found.name for found in client.datasets()})
+        return ours
 
     @override
     def remove(self, props: Props) -> None:
@@ -272,6 +297,21 @@ class FastGptDatasetProvider(_FastGptProvider):
             agent_model=str(props["agent_model"]),
             intro=str(props.get("intro") or ""),
         )
+
+    def _set_aside(self, client: FastGptClient, dataset_id: str, taken: Set[str]) -> None:
+        found = client.dataset(dataset_id)
+        client.update_dataset(
+            dataset_id,
+            name=_other_name(found.name, taken),
+            agent_model=found.agent_model,
+            intro=found.intro,
+        )
+
+
+def _other_datasets(client: FastGptClient, props: Props) -> list[Dataset]:
+    """Of the same name, made by somebody else."""
+    ours, name = str(props["dataset_id"]), str(props["name"])
+    return [found for found in client.datasets() if found.name == name and found.id != ours]
 
 
 def _only(ids: Sequence[str], what: str) -> str:
@@ -557,6 +597,7 @@ class FastGptDocumentsReadyProvider(_FastGptProvider):
     @override
     def make(self, props: Props) -> tuple[str, Props]:
         with self.client(props) as client:
+            _tidy(client, props)
             indexing = Indexing(self, client, props)
             chunks = indexing.follow()
             indexing.search()
@@ -565,22 +606,17 @@ class FastGptDocumentsReadyProvider(_FastGptProvider):
     @override
     def look(self, props: Props) -> Props | None:
         with self.client(props) as client:
-            present = {dataset.id for dataset in client.datasets()}
-            found = {
-                collection.id: collection
-                for dataset_id in {str(d["dataset_id"]) for d in props["documents"]} & present
-                for collection in client.collections(dataset_id)
-            }
+            found = _rows_of(client, props)
         rows = [(str(d["name"]), found.get(str(d["collection_id"]))) for d in props["documents"]]
         chunks = {name: row.chunks for name, row in rows if row is not None and indexed(row)}
-        return {**props, "chunks": chunks}
+        return _with_doubles({**props, "chunks": chunks}, _other_documents(found, props))
 
     @override
     def drifted(self, olds: Props, news: Props) -> frozenset[str]:
         there = olds.get("chunks") or {}
         # At preview a new document's name may be all that is known of it.
         missing = [d for d in news.get("documents") or [] if _name_of(d) not in there]
-        return frozenset({"chunks"}) if missing else frozenset()
+        return super().drifted(olds, news) | (frozenset({"chunks"}) if missing else frozenset())
 
     @override
     def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
@@ -589,6 +625,44 @@ class FastGptDocumentsReadyProvider(_FastGptProvider):
     @override
     def remove(self, props: Props) -> None:
         """Nothing: the documents belong to `FastGptDocument`."""
+
+
+def _rows_of(client: FastGptClient, props: Props) -> dict[str, Collection]:
+    """What lies at the top of the documents' bases, by id; nothing of a base that is gone."""
+    found: dict[str, Collection] = {}
+    for dataset_id in sorted({str(d["dataset_id"]) for d in props["documents"]}):
+        try:
+            client.dataset(dataset_id)
+        except NotFound:
+            continue
+        found |= {row.id: row for row in client.collections(dataset_id)}
+    return found
+
+
+def _other_documents(found: Mapping[str, Collection], props: Props) -> list[str]:
+    """Ids of what is called like one of the documents, and is none of them."""
+    ours = {str(d["collection_id"]) for d in props["documents"]}
+    names = {str(d["name"]) for d in props["documents"]}
+    return [row.id for row in found.values() if row.id not in ours and names & {row.name, row.link}]
+
+
+def _tidy(client: FastGptClient, props: Props) -> None:
+    """Take documents out of folders that people put them into, and others of their names away.
+
+    A document that is there twice would be cited twice.
+    """
+    found = _rows_of(client, props)
+    for document in props["documents"]:
+        dataset_id, collection_id = str(document["dataset_id"]), str(document["collection_id"])
+        if collection_id in found:
+            continue
+        with contextlib.suppress(NotFound):
+            client.collection(collection_id, dataset_id=dataset_id)
+            client.take_out_of_folder(collection_id)
+    homes = {str(d["name"]): str(d["dataset_id"]) for d in props["documents"]}
+    for double in _other_documents(found, props):
+        home = homes.get(found[double].name) or homes[found[double].link]
+        client.delete_collection(double, dataset_id=home)
 
 
 def _name_of(document: object) -> object:
@@ -663,7 +737,8 @@ class FastGptAppProvider(_FastGptProvider):
                 found = client.app(str(props["app_id"]))
             except NotFound:
                 return None
-        return {
+            doubles = _other_apps(client, props)
+        shown = {
             **props,
             "name": found.name,
             "intro": as_wanted(props.get("intro"), found.intro),
@@ -671,6 +746,7 @@ class FastGptAppProvider(_FastGptProvider):
             "edges": as_wanted(props["edges"], found.edges),
             "chat_config": as_wanted(props["chat_config"], found.chat_config),
         }
+        return _with_doubles(shown, doubles)
 
     @override
     def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
@@ -680,6 +756,9 @@ class FastGptAppProvider(_FastGptProvider):
                 self._card(client, app_id, news)
             if changed & {"nodes", "edges", "chat_config"}:
                 self._publish(client, app_id, news)
+            for double in _other_apps(client, {**news, "app_id": app_id}):
+                taken = {name for _, name in client.apps()}
+                client.rename_app(double, _other_name(str(news["name"]), taken))
         return {**news, "app_id": app_id}
 
     @override
@@ -703,6 +782,21 @@ class FastGptAppProvider(_FastGptProvider):
             chat_config=props["chat_config"],
             version_name=f"ai-lab {self.clock.now():%Y-%m-%d %H:%M}",
         )
+
+
+def _other_apps(client: FastGptClient, props: Props) -> list[str]:
+    """Of the same name, made by somebody else."""
+    ours, wanted = str(props["app_id"]), str(props["name"])
+    return [app_id for app_id, name in client.apps() if name == wanted and app_id != ours]
+
+
+def _has_app(client: FastGptClient, app_id: str) -> bool:
+    """Whether the app is there, in whatever folder."""
+    try:
+        client.app(app_id)
+    except NotFound:
+        return False
+    return True
 
 
 class FastGptApp(Resource, module="lab", name="FastGptApp"):
@@ -777,34 +871,48 @@ class FastGptShareLinkProvider(_FastGptProvider):
     def look(self, props: Props) -> Props | None:
         app_id = str(props["app_id"])
         with self.client(props) as client:
-            link = None
-            if any(found == app_id for found, _ in client.apps()):
-                link = _link(client, app_id, str(props["share_id"]))
+            links = client.share_links(app_id) if _has_app(client, app_id) else []
+        link = next((link for link in links if link.share_id == props["share_id"]), None)
         if link is None:
             return None
         shown = {"name": link.name, "response_detail": link.response_detail}
-        return {**_link_outputs(props, link), **shown}
+        return _with_doubles({**_link_outputs(props, link), **shown}, _other_links(links, props))
 
     @override
     def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        kept = {key: olds[key] for key in ("share_id", "link_id", "path")}
         with self.client(news) as client:
             client.update_share_link(
                 str(olds["link_id"]),
                 str(news["name"]),
                 response_detail=bool(news["response_detail"]),
             )
-        kept = {key: olds[key] for key in ("share_id", "link_id", "path")}
+            self._revoke_others(client, {**news, **kept})
         return {**news, **kept}
 
     @override
     def remove(self, props: Props) -> None:
+        app_id = str(props["app_id"])
         with self.client(props) as client:
-            client.delete_share_link(str(props["link_id"]), app_id=str(props["app_id"]))
+            if _has_app(client, app_id):
+                client.delete_share_link(str(props["link_id"]), app_id=app_id)
+                self._revoke_others(client, props)
+
+    def _revoke_others(self, client: FastGptClient, props: Props) -> None:
+        app_id = str(props["app_id"])
+        for double in _other_links(client.share_links(app_id), props):
+            client.delete_share_link(double.id, app_id=app_id)
 
     @override
     def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
         if len(str(news.get("name") or "")) > 20:
             yield "name", "FastGPT's page takes 20 characters at the most"
+
+
+def _other_links(links: Sequence[ShareLink], props: Props) -> list[ShareLink]:
+    """Of the same name: doors into the app that the settings do not tell of."""
+    ours, name = str(props["share_id"]), str(props["name"])
+    return [link for link in links if link.name == name and link.share_id != ours]
 
 
 def _link(client: FastGptClient, app_id: str, share_id: str) -> ShareLink | None:
@@ -861,7 +969,7 @@ class FastGptShareLink(Resource, module="lab", name="FastGptShareLink"):
 class FastGptApiKeyProvider(_FastGptProvider):
     """Makes one API key of an app."""
 
-    identity = frozenset({"app_id", "name"})
+    identity = frozenset({"app_id"})
 
     @override
     def make(self, props: Props) -> tuple[str, Props]:
@@ -881,17 +989,39 @@ class FastGptApiKeyProvider(_FastGptProvider):
     def look(self, props: Props) -> Props | None:
         app_id = str(props["app_id"])
         with self.client(props) as client:
-            if not any(found == app_id for found, _ in client.apps()):
-                return None
-            ids = {key.id for key in client.api_keys(app_id)}
-        return props if props["key_id"] in ids else None
+            keys = client.api_keys(app_id) if _has_app(client, app_id) else []
+        key = next((key for key in keys if key.id == props["key_id"]), None)
+        if key is None:
+            return None
+        return _with_doubles({**props, "name": key.name}, _other_keys(keys, props))
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        kept = {key: olds[key] for key in ("key", "key_id")}
+        with self.client(news) as client:
+            if "name" in changed:
+                client.rename_api_key(str(olds["key_id"]), str(news["name"]))
+            self._delete_others(client, {**news, **kept})
+        return {**news, **kept}
 
     @override
     def remove(self, props: Props) -> None:
         app_id = str(props["app_id"])
         with self.client(props) as client:
-            if any(found == app_id for found, _ in client.apps()):
+            if _has_app(client, app_id):
                 client.delete_api_key(str(props["key_id"]), app_id=app_id)
+                self._delete_others(client, props)
+
+    def _delete_others(self, client: FastGptClient, props: Props) -> None:
+        app_id = str(props["app_id"])
+        for double in _other_keys(client.api_keys(app_id), props):
+            client.delete_api_key(double.id, app_id=app_id)
+
+
+def _other_keys(keys: Sequence[ApiKey], props: Props) -> list[ApiKey]:
+    """Of the same name: ways into the app that the settings do not tell of."""
+    ours, name = str(props["key_id"]), str(props["name"])
+    return [key for key in keys if key.name == name and key.id != ours]
 
 
 class FastGptApiKey(Resource, module="lab", name="FastGptApiKey"):

@@ -86,8 +86,11 @@ class OneApiRootProvider(_OneApiProvider):
             try:
                 client.me()
             except Unauthorized:
+                client.check_database()
                 # Rotated by hand, or a fresh database. Seen here, mended by `change`.
                 return {**props, "access_token": ""}
+            if not client.opens_with(ROOT, str(props["password"])):
+                return {**props, "password": ""}
         return props
 
     @override
@@ -122,11 +125,13 @@ def _log_in(client: OneApiClient, password: str) -> str:
     try:
         token = client.login(ROOT, FIRST_PASSWORD)
     except Unauthorized:
+        client.check_database()
         raise Unauthorized(
             refused.service,
             refused.call,
-            f"{refused.answer}. Neither the lab's password nor a fresh OneAPI's is accepted: was "
-            "it changed in the web page, or is MySQL down?",
+            f"{refused.answer}. Neither the lab's password nor a fresh OneAPI's is accepted: it "
+            "was changed in the web page. Change it back there; `pulumi stack output "
+            "oneapiPassword --show-secrets` tells it",
         ) from None
     client.set_password(password)
     return token
@@ -135,7 +140,8 @@ def _log_in(client: OneApiClient, password: str) -> str:
 class OneApiRoot(Resource, module="lab", name="OneApiRoot"):
     """OneAPI's user `root` with the given password (8 to 20 characters).
 
-    The only resource that ever logs in (20 logins per 20 minutes, successes count).
+    The only resource that ever logs in (20 logins per 20 minutes, successes count): once when it
+    is made, and once in each refresh, because nothing else tells that the password was changed.
 
     Outputs: `access_token` (secret), for all management calls.
     """

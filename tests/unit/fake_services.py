@@ -74,6 +74,8 @@ class FakeOneApi(FakeService):
         self.logins = 0
         self.login_bodies: list[dict[str, str]] = []
         self.too_many = 0
+        self.too_many_logins = False
+        self.database_down = False
         self.forgets_channels = False
         self.upstream: httpx.Response | None = None
         self.relayed: list[dict[str, Any]] = []
@@ -87,7 +89,7 @@ class FakeOneApi(FakeService):
             self.too_many -= 1
             return httpx.Response(429)
         if path == "/api/user/login":
-            return self._login(_body(request))
+            return httpx.Response(429) if self.too_many_logins else self._login(_body(request))
         if not self._allowed(request):
             if "authorization" not in request.headers:
                 return httpx.Response(401, json=_no("未登录且未提供 access token"))
@@ -205,7 +207,8 @@ class FakeOneApi(FakeService):
     def _relay(self, request: httpx.Request) -> httpx.Response:
         key = request.headers.get("authorization", "").removeprefix("Bearer ").removeprefix("sk-")
         if not any(row["key"] == key for row in self.tokens.values()):
-            return httpx.Response(401, json=_relay_error("无效的令牌"))
+            said = "令牌验证失败" if self.database_down else "无效的令牌"
+            return httpx.Response(401, json=_relay_error(said))
         if "json" not in request.headers["content-type"]:
             return httpx.Response(200, json={"text": ""})
         body = _body(request)

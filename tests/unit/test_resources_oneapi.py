@@ -123,12 +123,45 @@ def test_an_interrupted_first_contact_is_taken_up(
     assert service.logins == 1
 
 
-def test_a_read_never_logs_in(root: OneApiRootProvider, service: FakeOneApi) -> None:
+def test_a_read_tries_the_password_once(root: OneApiRootProvider, service: FakeOneApi) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
     before = service.logins
 
     assert refreshed(root, outs) == outs
-    assert service.logins == before
+    assert service.logins == before + 1
+
+
+def test_a_password_changed_by_hand_is_seen_and_set_again(
+    root: OneApiRootProvider, service: FakeOneApi
+) -> None:
+    wanted = {"endpoint": ENDPOINT, "password": PASSWORD}
+    outs = create(root, wanted)
+    service.password = "changed-by-hand"
+
+    healed(root, outs, wanted)
+
+    assert service.password == PASSWORD
+
+
+def test_a_password_that_cannot_be_tried_counts_as_unchanged(
+    root: OneApiRootProvider, service: FakeOneApi
+) -> None:
+    outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
+    service.too_many_logins = True
+
+    assert refreshed(root, outs) == outs
+
+
+@pytest.mark.parametrize("broken", ["password", "access_token"])
+def test_a_database_that_is_down_is_no_drift(
+    root: OneApiRootProvider, service: FakeOneApi, broken: str
+) -> None:
+    outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
+    setattr(service, broken, "what nobody can look up")
+    service.database_down = True
+
+    with pytest.raises(Unreachable, match="docker logs mysql"):
+        root.read("root", outs)
 
 
 def test_a_changed_password_goes_by_the_access_token(
@@ -160,7 +193,7 @@ def test_a_token_rotated_by_hand_is_seen_and_fetched_again(
 def test_neither_password_is_accepted(root: OneApiRootProvider, service: FakeOneApi) -> None:
     service.password = "somebody-elses"
 
-    with pytest.raises(Unauthorized, match="MySQL") as error:
+    with pytest.raises(Unauthorized, match="oneapiPassword") as error:
         root.create({"endpoint": ENDPOINT, "password": PASSWORD})
     assert PASSWORD not in str(error.value)
 
