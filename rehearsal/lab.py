@@ -74,7 +74,8 @@ def prepare(
         rewritten = stack_file.rewrite({**config, **(changes or {})}, key, SSH_PORT)
     except stack_file.StackFileError as error:
         raise CannotRehearse(str(error)) from error
-    options = ["--operator", rewritten.operator, *world_options]
+    pages = [f"--page={host}" for host in stack_file.linked_hosts(rewritten.config)]
+    options = ["--operator", rewritten.operator, *pages, *world_options]
     started = start_world(folder / "world", options)
     try:
         engine = Engine(folder / "engine", PROJECT, stack, started.world.debug_providers, on_line)

@@ -1,13 +1,15 @@
-"""The emulated model providers beyond the servers, as one process of the world."""
+"""The emulated model providers and web pages beyond the servers, as one process of the world."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rehearsal.children import PROJECT
@@ -24,9 +26,14 @@ _MODEL_HUBS = ("www.modelscope.cn", "modelscope.cn", "huggingface.co", "hf-mirro
 class OutsideWorld:
     """`rehearsal.doubles.providers`, listening at `address` for all its hosts."""
 
-    def __init__(self, address: str, folder: Path, faults: Path) -> None:
-        """Start it; `wait` for it before the first server needs it."""
+    def __init__(self, address: str, folder: Path, faults: Path, pages: Sequence[str] = ()) -> None:
+        """Start it; `wait` for it before the first server needs it.
+
+        Args:
+            pages: hosts that have web pages, as the settings' links name them.
+        """
         self._address = address
+        self._pages = frozenset(pages)
         self._lifeline = Lifeline()
         self._log = folder / "outside.log"
         command = [sys.executable, "-m", "rehearsal.doubles.providers"]
@@ -36,6 +43,7 @@ class OutsideWorld:
             "REHEARSAL_ADDRESS": address,
             "REHEARSAL_FAULTS": str(faults),
             "REHEARSAL_LIFELINE": str(self._lifeline.reader),
+            "REHEARSAL_PAGES": json.dumps(sorted(self._pages)),
             "REHEARSAL_ROOT": str(folder),
         }
         with self._log.open("wb") as log:
@@ -54,7 +62,7 @@ class OutsideWorld:
         """Host name to address, of what containers in `region` can reach."""
         providers = HOSTS.keys() - (_BLOCKED if on_the_mainland(region) else set())
         hubs = {host for host in _MODEL_HUBS if reach(host, region) is Reach.OK}
-        return dict.fromkeys(sorted(providers | hubs), self._address)
+        return dict.fromkeys(sorted(providers | hubs | self._pages), self._address)
 
     @property
     def pid(self) -> int:

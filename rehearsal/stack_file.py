@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -104,6 +105,14 @@ def placeholder(name: str, provider: str) -> str:
     return "|".join(f"rehearsal-{name}.{part}" for part in range(1, parts + 1))
 
 
+def linked_hosts(config: Mapping[str, Any]) -> list[str]:
+    """Hosts of the web pages that the knowledge bases of `config` link to."""
+    bases = _rows(config.get(f"{PROJECT}:knowledge"), "bases")
+    documents = [document for base in bases for document in _rows(base, "documents")]
+    hosts = {_host(str(document.get("link") or "")) for document in documents}
+    return sorted(hosts - {""})
+
+
 def write(path: Path, config: Mapping[str, Any], encryption: Mapping[str, Any]) -> None:
     """Write a stack file; `encryption` are the top-level keys with which its secrets are read."""
     path.write_text(yaml.safe_dump({**encryption, "config": dict(config)}, sort_keys=False))
@@ -150,6 +159,18 @@ def _network(cidr: str) -> str:
         return cidr  # the program says what is wrong with it, better than we could
     is_example = any(network.version == e.version and network.subnet_of(e) for e in _EXAMPLES)  # type: ignore[arg-type]
     return _OPERATOR if is_example else cidr
+
+
+def _rows(value: Any, key: str) -> list[dict[str, Any]]:  # noqa: ANN401 - whatever was written
+    rows = value.get(key) if isinstance(value, dict) else None
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _host(link: str) -> str:
+    try:
+        return urlsplit(link).hostname or ""
+    except ValueError:
+        return ""  # the program says what is wrong with it
 
 
 def _first_host(cidr: str) -> str:

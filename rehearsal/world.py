@@ -1,6 +1,6 @@
 """The world of a rehearsal: one process with the cloud, its servers, and the attached providers.
 
-    python -m rehearsal.world --dir FOLDER [--operator 198.18.0.5]
+    python -m rehearsal.world --dir FOLDER [--operator 198.18.0.5] [--page example.com]
 
 It prints one line of JSON when it is ready, takes commands by `rehearsal.control`, and ends when
 its standard input does, unless it was told to stay. Nothing that it started outlives it.
@@ -17,7 +17,7 @@ import signal
 import socketserver
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -43,15 +43,24 @@ _END_SECONDS = 8.0
 class World:
     """Everything emulated, together. `close` ends it all."""
 
-    def __init__(self, folder: Path, operator: str, empty_servers: bool = False) -> None:
-        """With `empty_servers` the servers are rented and billed, but nothing runs on them."""
+    def __init__(
+        self,
+        folder: Path,
+        operator: str,
+        empty_servers: bool = False,
+        pages: Sequence[str] = (),
+    ) -> None:
+        """With `empty_servers` the servers are rented and billed, but nothing runs on them.
+
+        `pages` are hosts that have web pages.
+        """
         self.folder = folder
         self.block: Block = claim_block()
         self.faults = folder / FAULTS_FILE
         self.faults.write_text("{}")
         os.environ["REHEARSAL_FAULTS"] = str(self.faults)
         self.outside = (
-            None if empty_servers else OutsideWorld(self.block.outside, folder, self.faults)
+            None if empty_servers else OutsideWorld(self.block.outside, folder, self.faults, pages)
         )
         self.servers = Servers(
             folder / "servers",
@@ -223,7 +232,9 @@ def main() -> int:
         signal.signal(number, lambda *_: end.set())
     try:
         arguments.dir.mkdir(parents=True, exist_ok=True)
-        world = World(arguments.dir.resolve(), arguments.operator, arguments.empty_servers)
+        world = World(
+            arguments.dir.resolve(), arguments.operator, arguments.empty_servers, arguments.page
+        )
     except (NoAddresses, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
@@ -244,6 +255,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--operator", default="198.18.0.5", help="the operator's public address")
     parser.add_argument(
         "--empty-servers", action="store_true", help="rent servers, but run nothing on them"
+    )
+    parser.add_argument(
+        "--page", action="append", default=[], help="a host outside that has web pages; repeatable"
     )
     return parser.parse_args()
 

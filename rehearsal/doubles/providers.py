@@ -4,6 +4,9 @@
 `REHEARSAL_OUTSIDE_PORT` (8080), for all hosts at once: the Host header tells whose models it has.
 TLS is left away, as for everything outside that is emulated.
 
+`REHEARSAL_PAGES` (a JSON list) are hosts of plain web pages: each path of theirs is a page that
+stands for the real one and says so. Fault `pages.gone` (key: the host) answers 404.
+
 A call is refused as a provider refuses it: 401 for a missing key or one that contains `invalid`,
 404 for a model that the host does not have, 400 for a body that is none. Faults:
 `providers.chat`, `providers.embeddings` (key: the model) answer 500; `providers.limit` 429;
@@ -18,12 +21,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from rehearsal import faults, inside
@@ -128,6 +132,8 @@ def application() -> Starlette:
 async def _serve(request: Request) -> Response:
     try:
         host = request.headers.get("host", "").partition(":")[0]
+        if host in json.loads(os.environ.get("REHEARSAL_PAGES") or "[]"):
+            return _page(host, request.url.path)
         provider = _provider(host)
         _check_key(request.headers.get("authorization", ""), host)
         path = request.url.path.rstrip("/")
@@ -140,6 +146,16 @@ async def _serve(request: Request) -> Response:
         raise RefusedError(404, f"Invalid URL ({request.method} {path})", *_INVALID)
     except RefusedError as refusal:
         return refusal.answer()
+
+
+def _page(host: str, path: str) -> Response:
+    if faults.take("pages.gone", host):
+        return HTMLResponse("<html><body></body></html>", 404)
+    name = escape(host + path)
+    return HTMLResponse(
+        f"<html><head><title>{name} (rehearsed)</title></head><body><h1>{name}</h1>"
+        f"<p>This page stands for {name}, which a rehearsal cannot reach.</p></body></html>"
+    )
 
 
 _INVALID = ("invalid_request_error", "invalid_request")

@@ -80,6 +80,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         REHEARSAL_HOSTS=str(folder / "hosts.json"),
         REHEARSAL_FAULTS=str(folder / "faults.json"),
         REHEARSAL_OUTSIDE_PORT="8181",
+        REHEARSAL_PAGES='["pages.example"]',
         TIKTOKEN_CACHE_DIR="/vocabulary",
         INITIAL_ROOT_TOKEN="lab",
     )
@@ -142,6 +143,18 @@ def test_provider_dimensions(outside: httpx.Client) -> None:
         assert len(rows[0]["embedding"]) == width
     body = {"model": "embedding-3", "input": "a", "dimensions": 4096}
     assert outside.post("/v1/embeddings", json=body, headers=zhipu).status_code == 400
+
+
+def test_a_web_page_outside(outside: httpx.Client, network: dict[str, str]) -> None:
+    """A page needs no key, says that it is rehearsed, and can be gone."""
+    headers = {"Host": "pages.example", "Authorization": ""}
+    page = outside.get("/a%3Cb", headers=headers)
+    assert page.status_code == 200
+    assert "<title>pages.example/a&lt;b (rehearsed)</title>" in page.text
+    place = Path(network["REHEARSAL_FAULTS"])
+    faults.switch_on(place, "pages.gone", "pages.example", 1)
+    assert outside.get("/", headers=headers).status_code == 404
+    assert outside.get("/", headers=headers).status_code == 200
 
 
 def test_provider_refusals(outside: httpx.Client, network: dict[str, str]) -> None:

@@ -80,3 +80,19 @@ def test_short_keys_get_the_projects_name(tmp_path: Path) -> None:
     path.write_text("encryptionsalt: v1:abc\nconfig: {leaseHours: 3, 'alicloud:region': r}")
     assert stack_file.read(path) == {"ai-lab:leaseHours": 3, "alicloud:region": "r"}
     assert stack_file.encryption_of(path) == {"encryptionsalt": "v1:abc"}
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "hosts"),
+    [
+        ({"bases": [{"documents": [{"link": "https://b.example/x"}, {"file": "a.md"}]}]}, "b"),
+        ({"bases": [{"documents": [{"link": f"http://{h}.example"}]} for h in "ab"]}, "ab"),
+        ({"bases": [{"documents": [{"link": "https://[broken"}, {"link": "nonsense"}]}]}, ""),
+        ({"bases": "nonsense"}, ""),
+        ({"bases": ["nonsense", {"documents": ["nonsense"]}]}, ""),
+        (None, ""),
+    ],
+)
+def test_the_hosts_that_documents_link_to(knowledge: Any, hosts: str) -> None:
+    found = stack_file.linked_hosts({"ai-lab:knowledge": knowledge})
+    assert found == [f"{host}.example" for host in hosts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -33,6 +34,7 @@ MOST_PUSHED = 200
 MOST_PER_PAGE = 30
 LARGEST_UPLOAD = int(BUILT_IN_FE_CONFIGS["uploadFileMaxSize"]) * 1024 * 1024
 LINK_SECONDS = 20.0
+OUTSIDE_PORT = "8080"
 
 # Datasets
 
@@ -246,12 +248,22 @@ def _is_hex(text: str) -> bool:
 def _page(link: str, selector: str) -> tuple[str, str]:
     """Title and text of a page; a page that cannot be had is an empty one, as in the real one."""
     try:
-        answer = httpx.get(link, timeout=LINK_SECONDS, follow_redirects=True, trust_env=False)
+        url = _outside(link)
+        answer = httpx.get(url, timeout=LINK_SECONDS, follow_redirects=True, trust_env=False)
         answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         print("fetch link error", error, flush=True)
         return "", ""
     return html_text(answer.text, selector)
+
+
+def _outside(link: str) -> str:
+    """In a rehearsed container the web's own ports are the outside world's one, without TLS."""
+    url = httpx.URL(link)
+    if not os.environ.get("REHEARSAL_HOSTS") or url.port is not None:
+        return link
+    port = int(os.environ.get("REHEARSAL_OUTSIDE_PORT") or OUTSIDE_PORT)
+    return str(url.copy_with(scheme="http", port=port))
 
 
 def _create(
