@@ -2,6 +2,10 @@
 
 Errors are `{"detail": text}`, often with a prefix `[address=..., pid=...]`; they are told apart by
 the text, because the status codes are not reliable (an absent model is a 400).
+
+Where `facts/xinference.md` is silent, the source of the published 2.12.0 package was read. A launch
+that is not waited for finds out nearly everything later, in its replicas; a DELETE does not end a
+launch; a cancel does not end a model that serves, it only loses it.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import httpx
 
@@ -32,10 +37,18 @@ CHAT_SECONDS = 180.0
 
 GONE = frozenset({"TERMINATED"})
 STARTING = frozenset({"CREATING", "LOADING", "UPDATING"})
+LEAVING = frozenset({"TERMINATING"})
+
+Standing: TypeAlias = Literal["absent", "launching", "serving"]
+
+DOWNLOADED = 0.8
+"""The share of a launch's progress that is the download; the rest is loading."""
 
 _ACTOR_PREFIX = re.compile(r"^\[address=[^\]]*\]\s*")
 _ABSENT = ("not found in the model list", "has not been launched yet")
 _DOWNLOAD_FAILED = "failed to download"
+_TAKEN = "already in the model list"
+_UNKNOWN = ("model not found, name", "not found, available models")
 
 
 @dataclass(frozen=True)
@@ -56,8 +69,9 @@ class Progress:
     """How far a launch is; never proof of success or failure (`facts/xinference.md §2`).
 
     Attributes:
-        fraction: 0 to 1.
-        stage: `downloading`, `loading`, ...; "" where the version does not tell.
+        fraction: 0 to 1, the download being the first `DOWNLOADED` of it. Before 3.0 it is all
+            there is, and it moves in steps of 0.05: one sixteenth of the download.
+        stage: `downloading`, `loading`, ...; "" where the version does not tell (before 3.0).
         bytes_done, bytes_total: over all files; 0 where unknown.
         bytes_per_second: over all files.
     """
@@ -94,9 +108,13 @@ class XinferenceClient(ServiceClient):
     def launch(self, payload: Mapping[str, Json], *, wait_ready: bool = False) -> str:
         """Start a model; returns its uid. Without `wait_ready` this answers at once.
 
+        Without `wait_ready`, only a missing field, GPUs that do not go with the replicas, a bad
+        uid or a taken one are refused at once. All else, an unknown model too, shows later as an
+        ERROR in `replicas`; which versions look into the catalogue first differs.
+
         Raises:
             Conflict: the uid is taken, by a model that serves or is still starting.
-            Refused: unknown model, no GPU left, ... (only what is known at once).
+            Refused: what is known at once.
         """
         # In the query: in the body it would be handed to the engine.
         answer = self._call(
@@ -109,7 +127,10 @@ class XinferenceClient(ServiceClient):
         return str(answer["model_uid"])
 
     def replicas(self, uid: str) -> tuple[Replica, ...]:
-        """The copies of a model: the best signal there is. Empty for an unknown uid."""
+        """The copies of a model: the best signal there is.
+
+        Empty for an unknown uid, and for a moment after its launch.
+        """
         return tuple(
             Replica(
                 id=str(item.get("replica_id", "")),
@@ -145,16 +166,38 @@ class XinferenceClient(ServiceClient):
         """
         return dict(self._call("GET", f"/v1/models/{uid}"))
 
+    def standing(self, uid: str) -> Standing:
+        """Whether a uid is free, on its way, or answers; a failed launch has freed it."""
+        try:
+            self.describe(uid)
+        except Busy:
+            return "launching"
+        except NotFound:
+            return "absent"
+        return "serving"
+
     def stop(self, uid: str) -> bool:
-        """Stop a model; False where there was none."""
+        """Stop a model that serves; False where there was none.
+
+        Raises:
+            Busy: it is launching, and goes on launching: a DELETE does not end that.
+        """
         try:
             self._call("DELETE", f"/v1/models/{uid}", seconds=STOP_SECONDS)
-        except NotFound:
+        except NotFound as error:
+            # The uid is known, its first replica (`X-0`, later `X-rep0`) is not: not gone.
+            if re.search(rf"uid: {re.escape(uid)}-(rep)?\d+$", error.answer):
+                raise Busy(self.service, error.call, error.answer) from None
             return False
         return True
 
     def cancel(self, uid: str) -> bool:
-        """Cancel a launch; False where there was none. May take a minute to return."""
+        """Cancel a launch; False where there is none. May take a minute to return.
+
+        A model that serves is left alone: it would keep its GPU memory, and no call could reach it.
+        """
+        if self.standing(uid) != "launching":
+            return False
         try:
             self._call("POST", f"/v1/models/{uid}/cancel", seconds=CANCEL_SECONDS)
         except NotFound:
@@ -162,12 +205,15 @@ class XinferenceClient(ServiceClient):
         return True
 
     def put_autostart(self, payload: Mapping[str, Json]) -> None:
-        """Have this model started at every start of the server (2.12 and later)."""
+        """Have this model started at every start of the server (2.12 and later).
+
+        It also starts, at once, every model with an entry that is down: ours, and others'.
+        """
         self._call(
             "POST",
             "/v1/autostart/models",
             json={
-                "launch": dict(payload),
+                "launch": autostart_payload(payload),
                 "enabled": True,
                 "priority": 100,
                 "max_retries": 3,
@@ -175,13 +221,20 @@ class XinferenceClient(ServiceClient):
             },
         )
 
-    def delete_autostart(self, uid: str) -> bool:
-        """Forget the autostart entry; False where there was none, or no such thing (< 2.12)."""
+    def autostarted(self) -> frozenset[str]:
+        """The uids of the models that are started at every start; none before 2.12."""
+        try:
+            answer = self._call("GET", "/v1/autostart/models")
+        except NotFound:
+            return frozenset()
+        return frozenset(str(entry["launch"]["model_uid"]) for entry in answer["models"])
+
+    def delete_autostart(self, uid: str) -> None:
+        """Forget the autostart entry; nothing happens where there is none, or no such thing."""
         try:
             self._call("DELETE", f"/v1/autostart/models/{uid}")
         except NotFound:
-            return False
-        return True
+            return
 
     def gpu(self) -> Gpu:
         """The GPUs of all workers (`GET /v1/cluster/info?detailed=true`)."""
@@ -201,7 +254,7 @@ class XinferenceClient(ServiceClient):
         """One short answer.
 
         Raises:
-            NotFound: no such model (remembered by the server for ten seconds).
+            NotFound: no such model; remembered by the server for ten seconds, or until a launch.
             Busy: it is still loading.
         """
         answer = self._call(
@@ -257,7 +310,7 @@ class XinferenceClient(ServiceClient):
             )
         if response.status_code == 404 or any(text in lower for text in _ABSENT):
             return NotFound(self.service, call, said)
-        if "already in the model list" in lower:
+        if _TAKEN in lower:
             return Conflict(self.service, call, said)
         if response.status_code == 429:
             return RateLimited(self.service, call, said)
@@ -266,9 +319,34 @@ class XinferenceClient(ServiceClient):
         return Refused(self.service, call, said)
 
 
+def autostart_payload(payload: Mapping[str, Json]) -> dict[str, Json]:
+    """A launch payload as an autostart entry can hold it: entries lose their nulls.
+
+    `n_gpu: null` means the CPU and would come back as the default, a GPU. The worker takes
+    `device: cpu` for the same (2.12.0: core/worker.py, `launch_builtin_model`).
+    """
+    kept = {key: value for key, value in payload.items() if value is not None}
+    if "n_gpu" in payload and payload["n_gpu"] is None:
+        kept.setdefault("device", "cpu")
+    return kept
+
+
 def is_failed_download(error: str) -> bool:
     """Whether an error text tells of a download that can be tried again."""
     return _DOWNLOAD_FAILED in error.lower()
+
+
+def is_left_over(error: str) -> bool:
+    """Whether a launch met a copy of the same uid that no call can reach any more.
+
+    The launch fails and clears that copy away, so that the next one has room.
+    """
+    return _TAKEN in error.lower()
+
+
+def is_unknown_model(error: str) -> bool:
+    """Whether the server's catalogue lacks the model: no further launch will find it there."""
+    return any(text in error.lower() for text in _UNKNOWN)
 
 
 def advice_for(error: str) -> str:
@@ -304,7 +382,7 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
         "the model brings its own code: set XINFERENCE_TRUST_REMOTE_CODE=1 if you trust it",
     ),
     (
-        ("model not found, name", "not found, available models"),
+        _UNKNOWN,
         "this version's catalogue has no such name, format, size or quantization",
     ),
 )

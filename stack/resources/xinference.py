@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +22,17 @@ from provisioning.clients.http import (
     wait_until,
 )
 from provisioning.clients.xinference import (
+    DOWNLOADED,
     GONE,
+    LEAVING,
     STARTING,
     Progress,
     Replica,
     XinferenceClient,
     advice_for,
     is_failed_download,
+    is_left_over,
+    is_unknown_model,
 )
 from stack.resources.base import Endpoint, LabProvider, Props, say
 
@@ -35,6 +41,10 @@ MOST_LAUNCHES = 4
 """How often one wait starts a model at the most, after failed downloads."""
 STALL_SECONDS = 600.0
 """A download without a new byte for so long hangs."""
+COARSE_STALL_SECONDS = 1800.0
+"""The same where the version tells no bytes: its fraction moves by sixteenths of the download."""
+STOP_SECONDS = 300.0
+"""A cancelled download unwinds within a minute (`facts/xinference.md §2`)."""
 GRACE_SECONDS = 30.0
 """For so long after a launch, an unknown uid or the last attempt's error is not believed."""
 LOG_SECONDS = 15.0
@@ -68,7 +78,10 @@ class XinferenceModelProvider(_XinferenceProvider):
         payload = props["payload"]
         uid = str(payload["model_uid"])
         with self.client(props) as client:
+            # An older entry would bring its own model back while ours takes its place.
+            client.delete_autostart(uid)
             start(client, payload)
+            # The launch before the entry: writing one starts what is down.
             self._keep(client, props)
         return uid, {**props, "uid": uid}
 
@@ -76,6 +89,7 @@ class XinferenceModelProvider(_XinferenceProvider):
     def look(self, props: Props) -> Props | None:
         payload, uid = props["payload"], str(props["uid"])
         with self.client(props) as client:
+            props = {**props, "autostart": uid in client.autostarted()}
             try:
                 found = client.describe(uid)
             except Busy:
@@ -127,28 +141,84 @@ def start(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
         return
     except NotFound:
         pass
-    stop(client, uid)
-    client.launch(payload)
+    restart(client, payload)
+
+
+def restart(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
+    """Stop what has the payload's uid, then launch; one that starts by itself meanwhile stays."""
+    # A launch finds a stranded copy, fails, and clears it away: the next one has room.
+    with suppress(Stranded):
+        stop(client, str(payload["model_uid"]))
+    # Its autostart entry, if it has one, may be faster.
+    with suppress(Conflict):
+        client.launch(payload)
+
+
+class Stranded(Refused):
+    """A model that holds its GPU memory, and that no call of Xinference's can reach any more."""
 
 
 def stop(client: XinferenceClient, uid: str) -> None:
-    """Stop a model, whether it serves or is only starting."""
-    if client.stop(uid):
-        return
-    if any(replica.status in STARTING for replica in client.replicas(uid)):
-        client.cancel(uid)
+    """Stop a model, whether it serves or is only starting; returns when it is gone.
+
+    Raises:
+        Stranded: it became ready in the moment in which its launch was cancelled.
+        DeadlineExceeded: its launch could not be ended.
+    """
+    wait_until(
+        f"{uid} to be gone",
+        lambda: _ended(client, uid),
+        service=client.service,
+        deadline=STOP_SECONDS,
+        advice="run it again later, or restart it on the server (`docker restart xinference`)",
+        every=POLL_SECONDS,
+        clock=client.clock,
+        # It came up between two looks, or fell back; the next look decides.
+        tolerate=(Busy,),
+    )
+
+
+def _ended(client: XinferenceClient, uid: str) -> bool | Waiting:
+    standing = client.standing(uid)
+    if standing == "serving":
         client.stop(uid)
+    # Before there is a first status, no worker hears a cancel: the launch would go on, unseen.
+    if standing == "launching" and _has(client.replicas(uid), STARTING):
+        client.cancel(uid)
+    return _gone(client, uid)
+
+
+def _gone(client: XinferenceClient, uid: str) -> bool | Waiting:
+    standing, replicas = client.standing(uid), client.replicas(uid)
+    seen = ", ".join(replica.status for replica in replicas) or "no replicas"
+    if standing != "absent" or _has(replicas, STARTING | LEAVING):
+        return Waiting(f"{standing} ({seen})")
+    if _has(replicas, {"READY"}):
+        raise Stranded(
+            client.service,
+            f"stop {uid}",
+            "it became ready while its launch was cancelled, and keeps its GPU memory: "
+            "`docker restart xinference` on the server ends it",
+        )
+    return True
+
+
+def _has(replicas: Sequence[Replica], statuses: Set[str]) -> bool:
+    return any(replica.status in statuses for replica in replicas)
 
 
 def differences(payload: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """What a running model is, where that differs from the payload; arguments do not show."""
-    return {
+    other = {
         key: found[key]
         for key in _COMPARED
         if payload.get(key) is not None
         and found.get(key) is not None
         and _same_form(payload[key]) != _same_form(found[key])
     }
+    if "n_gpu" in payload and payload["n_gpu"] is None and found.get("accelerators"):
+        other["n_gpu"] = len(found["accelerators"])
+    return other
 
 
 def _same_form(value: object) -> str:
@@ -260,10 +330,11 @@ class _Start:
     payload: Mapping[str, Any] | None
     launches: int = 1
     done: bool = False
+    looked: bool = field(default=False, init=False)
     believed_from: float = field(default=0.0, init=False)
     old_errors: frozenset[Replica] = field(default=frozenset(), init=False)
     moved_at: float = field(default=0.0, init=False)
-    bytes_done: int = field(default=-1, init=False)
+    last_progress: Progress | None = field(default=None, init=False)
     told: tuple[str, float] = field(default=("", float("-inf")), init=False)
 
     def __post_init__(self) -> None:
@@ -278,6 +349,7 @@ class _Start:
         """
         if self.done:
             return ""
+        first, self.looked = not self.looked, True
         replicas = self.client.replicas(self.uid)
         if serves(replicas):
             return self._compare()
@@ -287,7 +359,7 @@ class _Start:
         if early:
             failed = [replica for replica in failed if replica not in self.old_errors]
         if failed:
-            return self._failed(failed[0].error, replicas)
+            return self._failed(failed[0].error, replicas, first)
         starting = [replica for replica in alive if replica.status != "ERROR"]
         if starting:
             return self._on_its_way(starting[0].status)
@@ -298,8 +370,10 @@ class _Start:
     def _compare(self) -> str:
         try:
             found = self.client.describe(self.uid)
-        except (Busy, NotFound) as error:
+        except Busy as error:
             return f"{self.uid}: {error.answer}"
+        except NotFound:
+            return self._again("it is ready, but no longer to be reached", ())
         other = differences(self.payload or {}, found)
         if other:
             return self._again(f"another model of that name is running ({other})", ())
@@ -307,8 +381,10 @@ class _Start:
         self.done = True
         return ""
 
-    def _failed(self, error: str, replicas: Sequence[Replica]) -> str:
-        if is_failed_download(error):
+    def _failed(self, error: str, replicas: Sequence[Replica], first: bool) -> str:
+        # What is there at the first look may be an earlier run's; its cause may have been mended.
+        old = first and self.payload is not None and not is_unknown_model(error)
+        if old or is_failed_download(error) or is_left_over(error):
             return self._again(error, replicas)
         raise self._refused(error)
 
@@ -317,23 +393,23 @@ class _Start:
             raise self._refused(f"{why} (after {self.launches} launches)")
         self.launches += 1
         self._tell(f"{why}; launch {self.launches} of {MOST_LAUNCHES}", "")
-        stop(self.client, self.uid)
-        start(self.client, self.payload)
+        restart(self.client, self.payload)
         self._begins(replicas)
         return f"{self.uid}: started again"
 
     def _on_its_way(self, status: str) -> str:
         progress = self.client.progress(self.uid)
         now = self.client.clock.monotonic()
-        if progress.bytes_done != self.bytes_done or progress.stage != "downloading":
-            self.bytes_done, self.moved_at = progress.bytes_done, now
-        elif now - self.moved_at >= STALL_SECONDS:
-            return self._hangs(progress)
+        if self.last_progress is None or moved(self.last_progress, progress):
+            self.last_progress, self.moved_at = progress, now
+        waited = now - self.moved_at
+        if waited >= patience(progress):
+            return self._hangs(progress, waited)
         text = progress_text(status, progress)
         self._tell(text, progress.stage or status)
         return f"{self.uid}: {text}"
 
-    def _hangs(self, progress: Progress) -> str:
+    def _hangs(self, progress: Progress, waited: float) -> str:
         if self.payload is None or self.launches >= MOST_LAUNCHES:
             raise DeadlineExceeded(
                 "Xinference",
@@ -342,7 +418,7 @@ class _Start:
                 "the model hub has stopped answering: run `pulumi up` again later (finished files "
                 "are kept), or set another hub in the region's settings",
             )
-        return self._again(f"no new byte for {STALL_SECONDS / 60:.0f} minutes", ())
+        return self._again(f"no progress for {waited / 60:.0f} minutes", ())
 
     def _refused(self, error: str) -> Refused:
         advice = advice_for(error)
@@ -353,7 +429,7 @@ class _Start:
         self.old_errors = frozenset(replica for replica in before if replica.status == "ERROR")
         now = self.client.clock.monotonic()
         self.believed_from, self.moved_at = now + GRACE_SECONDS, now
-        self.bytes_done = -1
+        self.last_progress = None
 
     def _tell(self, text: str, stage: str) -> None:
         # Every stage at once, its progress now and then: a download takes a hundred looks.
@@ -364,9 +440,32 @@ class _Start:
             self.told = (stage, now)
 
 
+def moved(before: Progress, now: Progress) -> bool:
+    """Whether a launch got on: another stage, another byte, or another fraction."""
+    return (before.stage, before.bytes_done, before.fraction) != (
+        now.stage,
+        now.bytes_done,
+        now.fraction,
+    )
+
+
+def patience(progress: Progress) -> float:
+    """Seconds without a move after which a launch hangs; endless for all but a download.
+
+    Engines load for as long as they like; the group's deadline ends that.
+    """
+    if progress.stage == "downloading":
+        return STALL_SECONDS
+    if not progress.stage and progress.fraction < DOWNLOADED:
+        return COARSE_STALL_SECONDS
+    return math.inf
+
+
 def progress_text(status: str, progress: Progress) -> str:
     """`downloading 3.1 of 8.9 GiB, 40.0 MiB/s`; for a reader, not for decisions."""
     stage = progress.stage or status.lower() or "starting"
+    if not progress.stage and 0 < progress.fraction < 1:
+        return f"{stage}, {progress.fraction:.0%}"
     if stage != "downloading" or not progress.bytes_done:
         return stage
     total = f" of {progress.bytes_total / 2**30:.2f}" if progress.bytes_total else ""

@@ -235,6 +235,7 @@ class FakeXinference(FakeService):
         self.launches: list[dict[str, Any]] = []
         self.waits: list[str] = []
         self.launched_as = "READY"
+        self.shows_no_replicas = False
 
     def put(self, payload: dict[str, Any], status: str = "READY", error: str = "") -> None:
         self.models[payload["model_uid"]] = {
@@ -243,6 +244,7 @@ class FakeXinference(FakeService):
             "error": error,
             "progress": {"progress": 0.0, "stage": "pending"},
             "created": float(len(self.launches)),
+            "stranded": False,
         }
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -258,6 +260,8 @@ class FakeXinference(FakeService):
     def _autostart(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
         if not self.has_autostart:
             return httpx.Response(404, json={"detail": "Not Found"})
+        if request.method == "GET":
+            return httpx.Response(200, json={"models": list(self.autostart.values())})
         if request.method == "POST":
             body = _body(request)
             self.autostart[body["launch"]["model_uid"]] = body
@@ -271,7 +275,7 @@ class FakeXinference(FakeService):
         uid = payload["model_uid"]
         self.waits.append(request.url.params["wait_ready"])
         taken = self.models.get(uid)
-        if taken and taken["status"] not in ("ERROR", "TERMINATED"):
+        if taken and taken["status"] not in ("ERROR", "TERMINATED") and not taken["stranded"]:
             return _detail(400, f"Model is already in the model list, uid: {uid}")
         self.launches.append(payload)
         self.put(payload, self.launched_as)
@@ -281,23 +285,35 @@ class FakeXinference(FakeService):
         model = self.models.get(uid)
         status = model["status"] if model else None
         if rest == ["replicas"]:
-            return httpx.Response(200, json=[self._replica(uid, model)] if model else [])
+            if model is None or self.shows_no_replicas:
+                return httpx.Response(200, json=[])
+            return httpx.Response(200, json=[self._replica(uid, model)])
         if rest == ["progress"]:
             nothing = {"progress": 0.0, "stage": "pending"}
             return httpx.Response(200, json=model["progress"] if model else nothing)
         if rest == ["cancel"]:
-            if status not in ("CREATING", "LOADING"):
-                return _detail(500, f"Model {uid} has not been launched yet")
-            model["status"] = "ERROR"  # type: ignore[index]
-            return httpx.Response(200, text="null")
+            return self._cancel(uid, model)
         if status in ("CREATING", "LOADING") and request.method == "GET":
             return _detail(503, "Model is loading, retry later")
-        if model is None or status != "READY":
+        if status in ("CREATING", "LOADING"):
+            # A DELETE looks for the replica, which is not there yet; the launch goes on.
+            return _detail(400, f"Model not found in the model list, uid: {uid}-0")
+        if model is None or status != "READY" or model["stranded"]:
             return _detail(400, f"Model not found in the model list, uid: {uid}")
         if request.method == "DELETE":
             model["status"] = "TERMINATED"
             return httpx.Response(200, text="null")
         return httpx.Response(200, json={**model["payload"], "address": "x", "replica": 1})
+
+    def _cancel(self, uid: str, model: dict[str, Any] | None) -> httpx.Response:
+        if model is None or model["stranded"] or model["status"] in ("ERROR", "TERMINATED"):
+            return _detail(500, f"Model {uid} has not been launched yet")
+        if model["status"] == "READY":
+            # It loses its route, and keeps its memory.
+            model["stranded"] = True
+        else:
+            model["status"] = "ERROR"
+        return httpx.Response(200, text="null")
 
     def _replica(self, uid: str, model: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ from provisioning.clients.http import Busy, Conflict, NotFound, Refused, Unautho
 from provisioning.clients.xinference import (
     XinferenceClient,
     advice_for,
+    autostart_payload,
     is_failed_download,
     without_prefix,
 )
@@ -99,12 +100,64 @@ def test_cancelling_what_was_never_launched_is_done(client: XinferenceClient) ->
     assert not client.cancel("m3e")
 
 
-def test_an_older_version_has_no_autostart_to_delete(
+def test_a_refused_delete_of_a_launch_is_not_gone(
+    client: XinferenceClient, service: FakeXinference
+) -> None:
+    service.put(PAYLOAD, "LOADING")
+
+    with pytest.raises(Busy, match="uid: m3e-0"):
+        client.stop("m3e")
+
+
+def test_a_replicas_name_differs_by_version() -> None:
+    detail = "[address=1.2.3.4:5, pid=6] Model not found in the model list, uid: m3e-rep0"
+    with pytest.raises(Busy):
+        answering(httpx.Response(400, json={"detail": detail})).stop("m3e")
+    # A uid that looks like a replica's is one's own all the same.
+    assert not answering(httpx.Response(400, json={"detail": detail})).stop("m3e-rep0")
+
+
+def test_a_model_that_serves_is_not_cancelled(
+    client: XinferenceClient, service: FakeXinference
+) -> None:
+    service.put(PAYLOAD)
+
+    assert not client.cancel("m3e")
+    assert service.called("POST") == []
+    assert client.standing("m3e") == "serving"
+
+
+def test_a_launch_is_cancelled(client: XinferenceClient, service: FakeXinference) -> None:
+    service.put(PAYLOAD, "CREATING")
+
+    assert client.standing("m3e") == "launching"
+    assert client.cancel("m3e")
+    assert client.standing("m3e") == "absent"
+
+
+def test_an_older_version_has_no_autostart(
     client: XinferenceClient, service: FakeXinference
 ) -> None:
     service.has_autostart = False
 
-    assert not client.delete_autostart("m3e")
+    client.delete_autostart("m3e")
+    assert client.autostarted() == frozenset()
+
+
+def test_an_autostart_entry_says_cpu_in_a_way_that_is_kept(
+    client: XinferenceClient, service: FakeXinference
+) -> None:
+    client.put_autostart({**PAYLOAD, "n_gpu": None, "quantization": None})
+
+    launch = service.autostart["m3e"]["launch"]
+    assert launch == {**PAYLOAD, "device": "cpu"}
+    assert client.autostarted() == {"m3e"}
+
+
+def test_an_autostart_entry_is_the_payload_where_no_null_is_lost() -> None:
+    assert autostart_payload({**PAYLOAD, "n_gpu": 1}) == {**PAYLOAD, "n_gpu": 1}
+    chosen = {**PAYLOAD, "n_gpu": None, "device": "cpu:1"}
+    assert autostart_payload(chosen)["device"] == "cpu:1"
 
 
 def test_replicas_of_an_unknown_uid_are_none(client: XinferenceClient) -> None:

@@ -10,8 +10,12 @@ from provisioning.clients.http import DeadlineExceeded, Refused, Unreachable
 from provisioning.clients.xinference import Progress
 from stack.resources.base import LabProvider, Props
 from stack.resources.xinference import (
+    COARSE_STALL_SECONDS,
     MOST_LAUNCHES,
+    POLL_SECONDS,
     STALL_SECONDS,
+    STOP_SECONDS,
+    Stranded,
     XinferenceModelProvider,
     XinferenceModelsReadyProvider,
     differences,
@@ -44,12 +48,14 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def models(service: FakeXinference, clock: FakeClock) -> XinferenceModelProvider:
-    return ready(XinferenceModelProvider(), service, clock)
+    made: XinferenceModelProvider = ready(XinferenceModelProvider(), service, clock)
+    return made
 
 
 @pytest.fixture
 def group(service: FakeXinference, clock: FakeClock) -> XinferenceModelsReadyProvider:
-    return ready(XinferenceModelsReadyProvider(), service, clock)
+    made: XinferenceModelsReadyProvider = ready(XinferenceModelsReadyProvider(), service, clock)
+    return made
 
 
 def ready(provider: LabProvider, service: FakeXinference, clock: FakeClock) -> Any:
@@ -108,7 +114,7 @@ def test_an_equal_model_is_adopted(
     create(models, model())
 
     assert service.launches == []
-    assert service.called("DELETE") == []
+    assert "/v1/models/qwen" not in service.called("DELETE")
 
 
 def test_one_that_is_still_starting_is_adopted(
@@ -129,10 +135,14 @@ def test_another_model_of_the_uid_leaves_before_ours_comes(
     create(models, model())
 
     paths = [call for call in service.calls if call[0] != "GET"]
-    assert paths[:3] == [
+    assert paths == [
+        # Else the other one's entry could bring it back at any time.
+        ("DELETE", "/v1/autostart/models/qwen"),
         ("POST", "/v1/models"),
         ("DELETE", "/v1/models/qwen"),
         ("POST", "/v1/models"),
+        # Last, because writing it starts what is down.
+        ("POST", "/v1/autostart/models"),
     ]
     assert service.models["qwen"]["payload"] == PAYLOAD
 
@@ -207,11 +217,13 @@ def test_delete_forgets_the_autostart_first(
     models: XinferenceModelProvider, service: FakeXinference
 ) -> None:
     outs = create(models, model())
+    before = len(service.called("DELETE"))
 
     models.delete("qwen", outs)
+    deletes = service.called("DELETE")[before:]
     models.delete("qwen", outs)
 
-    assert service.called("DELETE")[:2] == ["/v1/autostart/models/qwen", "/v1/models/qwen"]
+    assert deletes == ["/v1/autostart/models/qwen", "/v1/models/qwen"]
     assert service.models["qwen"]["status"] == "TERMINATED"
 
 
@@ -222,6 +234,104 @@ def test_delete_cancels_a_launch(models: XinferenceModelProvider, service: FakeX
     models.delete("qwen", outs)
 
     assert service.called("POST")[-1] == "/v1/models/qwen/cancel"
+    assert service.models["qwen"]["status"] == "ERROR"
+    # A DELETE is refused as if it were gone, while the launch goes on.
+    assert "/v1/models/qwen" not in service.called("DELETE")
+
+
+def test_a_launch_without_a_first_status_is_not_cancelled_yet(
+    models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.launched_as = "CREATING"
+    outs = create(models, model())
+    service.shows_no_replicas = True
+    cancelled: list[bool] = []
+
+    def shows() -> None:
+        cancelled.append("/v1/models/qwen/cancel" in service.called("POST"))
+        service.shows_no_replicas = len(cancelled) < 3
+
+    clock.on_sleep = shows
+    models.delete("qwen", outs)
+
+    assert cancelled == [False, False, False]
+    assert service.models["qwen"]["status"] == "ERROR"
+
+
+def test_a_launch_that_cannot_be_ended_is_not_called_gone(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    service.launched_as = "LOADING"
+    outs = create(models, model())
+    service.shows_no_replicas = True
+
+    with pytest.raises(DeadlineExceeded, match="launching") as error:
+        models.delete("qwen", outs)
+    assert "docker restart xinference" in error.value.advice
+
+
+def test_a_model_that_serves_is_never_cancelled(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    models.delete("qwen", create(models, model()))
+
+    assert "/v1/models/qwen/cancel" not in service.called("POST")
+
+
+def test_one_that_became_ready_while_it_was_cancelled_is_not_called_gone(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    outs = create(models, model())
+    service.models["qwen"]["stranded"] = True
+
+    with pytest.raises(Stranded, match="docker restart xinference"):
+        models.delete("qwen", outs)
+
+
+def test_unreachable_is_no_reason_to_go_on_deleting(
+    models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    outs = create(models, model())
+    service.down = True
+
+    with pytest.raises(Unreachable):
+        models.delete("qwen", outs)
+    assert clock.passed < STOP_SECONDS
+
+
+def test_an_autostart_entry_deleted_by_hand_is_drift(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    outs = create(models, model())
+    service.autostart.clear()
+
+    seen = models.read("qwen", outs).outs
+
+    assert seen is not None
+    result = models.diff("qwen", seen, model())
+    assert (result.changes, result.replaces) == (True, [])
+    models.update("qwen", seen, model())
+    assert list(service.autostart) == ["qwen"]
+    assert service.models["qwen"]["status"] == "READY"
+
+
+def test_a_version_without_autostart_has_no_drift_of_it(
+    models: XinferenceModelProvider, service: FakeXinference
+) -> None:
+    service.has_autostart = False
+    outs = create(models, model(autostart=False))
+
+    seen = models.read("qwen", outs).outs
+
+    assert not models.diff("qwen", seen or {}, model(autostart=False)).changes
+
+
+def test_a_model_for_the_cpu_that_came_back_on_a_gpu_is_drift() -> None:
+    on_cpu = {**PAYLOAD, "n_gpu": None}
+
+    assert differences(on_cpu, {"accelerators": []}) == {}
+    assert differences(on_cpu, {"accelerators": ["0"]}) == {"n_gpu": 1}
+    assert differences({**PAYLOAD, "n_gpu": 1}, {"accelerators": ["0"]}) == {}
 
 
 def test_a_payload_without_uid_is_refused(models: XinferenceModelProvider) -> None:
@@ -325,14 +435,72 @@ def test_an_error_of_the_last_attempt_is_not_believed(
     assert len(service.launches) == 1
 
 
+NO_MEMORY = "ValueError: No available memory for the cache blocks"
+
+
 def test_no_memory_says_what_to_do_at_once(
     group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
-    service.put(PAYLOAD, "ERROR", "ValueError: No available memory for the cache blocks")
+    service.put(PAYLOAD, "LOADING")
 
+    def fails() -> None:
+        service.models["qwen"].update(status="ERROR", error=NO_MEMORY)
+
+    clock.on_sleep = fails
     with pytest.raises(Refused, match="memoryShare"):
         group.create(waiting())
-    assert clock.passed == 0
+    assert clock.passed == POLL_SECONDS
+    assert service.launches == []
+
+
+def test_an_earlier_runs_error_is_tried_again_once(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "ERROR", NO_MEMORY)
+
+    def fails() -> None:
+        service.models["qwen"].update(status="ERROR", error=NO_MEMORY)
+
+    clock.on_sleep = fails
+    with pytest.raises(Refused, match="memoryShare"):
+        group.create(waiting())
+    assert service.launches == [PAYLOAD]
+
+
+def test_a_model_that_no_catalogue_knows_is_not_tried_again(
+    group: XinferenceModelsReadyProvider, service: FakeXinference
+) -> None:
+    service.put(PAYLOAD, "ERROR", "Model not found, name: qwen9, format: awq")
+
+    with pytest.raises(Refused, match="catalogue has no such name"):
+        group.create(waiting())
+    assert service.launches == []
+
+
+def test_a_launch_that_cleared_a_stranded_copy_away_is_repeated(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "LOADING")
+    taken = "Model is already in the model list, uid: qwen-0"
+
+    def fails_once() -> None:
+        if not service.launches:
+            service.models["qwen"].update(status="ERROR", error=taken)
+
+    clock.on_sleep = fails_once
+
+    assert create(group, waiting())["ready"] == ["qwen"]
+    assert service.launches == [PAYLOAD]
+
+
+def test_ready_but_out_of_reach_does_not_serve(
+    group: XinferenceModelsReadyProvider, service: FakeXinference
+) -> None:
+    service.put(PAYLOAD)
+    service.models["qwen"]["stranded"] = True
+
+    assert create(group, waiting())["ready"] == ["qwen"]
+    assert service.launches == [PAYLOAD]
 
 
 def test_a_download_without_a_new_byte_hangs_and_is_started_again(
@@ -349,6 +517,48 @@ def test_a_download_without_a_new_byte_hangs_and_is_started_again(
     assert clock.passed >= STALL_SECONDS
     assert "/v1/models/qwen/cancel" in service.called("POST")
     assert service.launches == [PAYLOAD]
+
+
+def test_without_bytes_a_fraction_that_stands_still_hangs(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "CREATING")
+    service.models["qwen"]["progress"] = {"progress": 0.35}
+
+    create(group, waiting())
+
+    assert clock.passed >= COARSE_STALL_SECONDS
+    assert service.launches == [PAYLOAD]
+
+
+def test_without_bytes_a_slow_download_does_not_hang(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    service.put(PAYLOAD, "CREATING")
+
+    def moves() -> None:
+        # It is told in steps of 0.05; one takes longer than a hang where bytes are told.
+        steps = int(clock.passed / (2 * STALL_SECONDS))
+        service.models["qwen"]["progress"] = {"progress": 0.05 * steps}
+
+    clock.on_sleep = moves
+    with pytest.raises(DeadlineExceeded, match="creating, 40%"):
+        group.create(waiting(deadline_minutes=175))
+    assert service.launches == []
+
+
+@pytest.mark.parametrize(
+    "progress", [{"progress": 0.8}, {"progress": 0.9, "stage": "installing_dependencies"}]
+)
+def test_loading_may_take_its_time(
+    group: XinferenceModelsReadyProvider, service: FakeXinference, progress: dict[str, Any]
+) -> None:
+    service.put(PAYLOAD, "LOADING")
+    service.models["qwen"]["progress"] = progress
+
+    with pytest.raises(DeadlineExceeded):
+        group.create(waiting(deadline_minutes=80))
+    assert service.launches == []
 
 
 def test_a_slow_download_does_not_hang(
@@ -420,6 +630,7 @@ def test_only_what_both_sides_tell_is_compared() -> None:
 
 def test_progress_without_bytes_is_its_stage() -> None:
     assert progress_text("LOADING", Progress(0, "", 0, 0, 0)) == "loading"
+    assert progress_text("CREATING", Progress(0.4, "", 0, 0, 0)) == "creating, 40%"
     assert progress_text("LOADING", Progress(0, "installing_dependencies", 0, 0, 0)) == (
         "installing_dependencies"
     )
