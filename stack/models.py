@@ -12,7 +12,7 @@ from provisioning.catalogue import Model, in_xinference
 from provisioning.launch import launch_payload
 from stack.endpoints import endpoint
 from stack.plan import region_of, release_of
-from stack.resources.xinference import XinferenceModel, XinferenceModelsReady
+from stack.resources.xinference import XinferenceModel, XinferenceModelsReady, XinferenceRoom
 from stack.server import XINFERENCE_PORT, Server
 from stack.services import Services
 from stack.settings import Settings
@@ -42,7 +42,8 @@ def start_models(
     """Start every model in Xinference, small ones first, and wait for each group.
 
     vLLM claims its share of the card when it loads and fails if less is left, so the chat models
-    start once the others hold theirs (`facts/xinference.md §4`).
+    start once the others hold theirs (`facts/xinference.md §4`), and what is no longer wanted, in
+    either group, leaves before anything starts.
     """
     parent = pulumi.ComponentResource(
         "lab:stack:Models", "models", opts=pulumi.ResourceOptions(parent=lab)
@@ -50,10 +51,18 @@ def start_models(
     ours = in_xinference(settings.models)
     side = [model for model in ours if model.kind != "chat"]
     chat = [model for model in ours if model.kind == "chat"]
-    needs = [services.xinference] if services.xinference else []
+    if services.xinference is None:
+        parent.register_outputs({})
+        return Models(None, None)
     group = _Group(settings, server, parent)
-    side_ready = group.start("side-models", side, needs)
-    chat_ready = group.start("chat-models", chat, [*needs, *([side_ready] if side_ready else [])])
+    rooms = [
+        group.room("side-models", side, [services.xinference]),
+        group.room("chat-models", chat, [services.xinference]),
+    ]
+    side_ready = group.start("side-models", side, rooms[0], rooms)
+    chat_ready = group.start(
+        "chat-models", chat, rooms[1], [*rooms, *([side_ready] if side_ready else [])]
+    )
     parent.register_outputs({})
     return Models(side_ready, chat_ready)
 
@@ -64,8 +73,23 @@ class _Group:
         self._endpoint = endpoint(server, XINFERENCE_PORT)
         self._parent = parent
 
-    def start(
+    def room(
         self, name: str, models: Sequence[Model], needs: Sequence[pulumi.Resource]
+    ) -> XinferenceRoom:
+        return XinferenceRoom(
+            f"{name}-room",
+            endpoint=self._endpoint,
+            payloads={model.name: self._payload(model) for model in models},
+            autostart=release_of(self._settings).autostart,
+            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
+        )
+
+    def start(
+        self,
+        name: str,
+        models: Sequence[Model],
+        room: XinferenceRoom,
+        needs: Sequence[pulumi.Resource],
     ) -> XinferenceModelsReady | None:
         if not models:
             return None
@@ -75,7 +99,9 @@ class _Group:
             endpoint=self._endpoint,
             uids=[model.name for model in models],
             payloads={model.name: self._payload(model) for model in models},
-            generation=pulumi.Output.all(*[model.id for model in started]).apply("/".join),
+            generation=pulumi.Output.all(room.round, *[model.id for model in started]).apply(
+                lambda seen: "/".join(str(part) for part in seen)
+            ),
             deadline_minutes=self._settings.model_deadline_minutes,
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=started),
         )

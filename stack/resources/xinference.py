@@ -260,6 +260,82 @@ class XinferenceModel(Resource, module="lab", name="XinferenceModel"):
         )
 
 
+class XinferenceRoomProvider(_XinferenceProvider):
+    """Makes room for a changed group of models.
+
+    The engine deletes what the program no longer names at the very end, after everything new was
+    made. On a card of one chat model the new one would find no memory. So the group's own books are
+    kept here, in a resource that comes before its models.
+    """
+
+    reach = frozenset({"endpoint", "autostart"})
+
+    @override
+    def make(self, props: Props) -> tuple[str, Props]:
+        return "room", {**props, "put_out": {}, "round": 0}
+
+    @override
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        before, wanted = olds["payloads"], news["payloads"]
+        leaving = {uid: p for uid, p in before.items() if wanted.get(uid) != p}
+        waiting = {**(olds.get("put_out") or {}), **leaving}
+        returning = {uid: p for uid, p in waiting.items() if wanted.get(uid) == p}
+        with self.client(news) as client:
+            for uid in sorted(leaving):
+                # The entry first: it would start the model again.
+                client.delete_autostart(uid)
+                stop(client, uid)
+            for uid in sorted(returning):
+                # An operator who takes a failed change back: the engine still believes that the
+                # old model is there, and would not start it.
+                start(client, returning[uid])
+                if news.get("autostart"):
+                    client.put_autostart(returning[uid])
+        put_out = {uid: p for uid, p in waiting.items() if uid not in returning}
+        return {**news, "put_out": put_out, "round": int(olds.get("round") or 0) + 1}
+
+    @override
+    def remove(self, props: Props) -> None:
+        """Nothing: the models belong to `XinferenceModel`."""
+
+
+class XinferenceRoom(Resource, module="lab", name="XinferenceRoom"):
+    """Room on the card: what of a group is no longer wanted leaves before anything new comes.
+
+    Args:
+        payloads: uid -> launch payload, of the whole group.
+        autostart: as for `XinferenceModel`.
+
+    Outputs: `round`, which grows with every change of the group; `put_out`, the models that left,
+    kept to start them again if the change is taken back.
+    """
+
+    payloads: pulumi.Output[dict[str, Any]]
+    round: pulumi.Output[int]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        endpoint: pulumi.Input[Endpoint],
+        payloads: pulumi.Input[Mapping[str, Any]],
+        autostart: pulumi.Input[bool] = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(
+            XinferenceRoomProvider(),
+            resource_name,
+            {
+                "endpoint": endpoint,
+                "payloads": payloads,
+                "autostart": autostart,
+                "put_out": None,
+                "round": None,
+            },
+            opts,
+        )
+
+
 class XinferenceModelsReadyProvider(_XinferenceProvider):
     """Waits until a group of models serves."""
 
@@ -274,8 +350,13 @@ class XinferenceModelsReadyProvider(_XinferenceProvider):
 
     @override
     def look(self, props: Props) -> Props | None:
+        payloads = props.get("payloads") or {}
         with self.client(props) as client:
-            serving = [uid for uid in props["uids"] if serves(client.replicas(str(uid)))]
+            serving = [
+                uid
+                for uid in map(str, props["uids"])
+                if serves(client.replicas(uid)) and _is_as_told(client, uid, payloads.get(uid))
+            ]
         return {**props, "ready": sorted(serving)}
 
     @override
@@ -309,6 +390,14 @@ class XinferenceModelsReadyProvider(_XinferenceProvider):
             every=POLL_SECONDS,
             clock=self.clock,
         )
+
+
+def _is_as_told(client: XinferenceClient, uid: str, payload: Mapping[str, Any] | None) -> bool:
+    """Whether what serves under this uid is what was asked for."""
+    try:
+        return not differences(payload or {}, client.describe(uid))
+    except (Busy, NotFound):
+        return False
 
 
 def serves(replicas: Sequence[Replica]) -> bool:

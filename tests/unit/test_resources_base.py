@@ -27,6 +27,7 @@ TOKENS = {
     server.ServerChoice: "ServerChoice",
     xinference.XinferenceModel: "XinferenceModel",
     xinference.XinferenceModelsReady: "XinferenceModelsReady",
+    xinference.XinferenceRoom: "XinferenceRoom",
     oneapi.OneApiRoot: "OneApiRoot",
     oneapi.OneApiChannel: "OneApiChannel",
     oneapi.OneApiToken: "OneApiToken",
@@ -41,7 +42,11 @@ TOKENS = {
 }
 PROVIDERS = {
     "stack.resources.server": ("ServerHostKeyProvider", "LeaseProvider", "ServerChoiceProvider"),
-    "stack.resources.xinference": ("XinferenceModelProvider", "XinferenceModelsReadyProvider"),
+    "stack.resources.xinference": (
+        "XinferenceModelProvider",
+        "XinferenceModelsReadyProvider",
+        "XinferenceRoomProvider",
+    ),
     "stack.resources.oneapi": (
         "OneApiRootProvider",
         "OneApiChannelProvider",
