@@ -420,6 +420,8 @@ class OneApiRelay(ServiceClient):
 
     Args:
         key: a relay token's key, with or without `sk-`.
+        channel_id: the one channel to use, whatever it lists; None for one that lists the model,
+            by chance where several do. Only keys of administrators may choose (`§2`).
     """
 
     service = "OneAPI relay"
@@ -429,6 +431,7 @@ class OneApiRelay(ServiceClient):
         base_url: str,
         key: str,
         *,
+        channel_id: int | None = None,
         transport: httpx.BaseTransport | None = None,
         answer_seconds: float = RELAY_SECONDS,
         retry_seconds: float = 30.0,
@@ -442,7 +445,8 @@ class OneApiRelay(ServiceClient):
             clock=clock,
         )
         bare = key.removeprefix("sk-")
-        self._headers = {"Authorization": f"Bearer sk-{bare}"}
+        chosen = "" if channel_id is None else f"-{channel_id}"
+        self._headers = {"Authorization": f"Bearer sk-{bare}{chosen}"}
         self._hide(bare)
 
     def models(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypedDict
 
 import pulumi
@@ -62,7 +62,7 @@ class _OneApiProvider(LabProvider):
 
 
 class Probe(TypedDict):
-    """A real request that proves a channel: `kind` as in the catalogue, `relay_key` of a token."""
+    """A real request that proves a channel: `kind` as in the catalogue, `relay_key` of root's."""
 
     kind: pulumi.Input[str]
     model: pulumi.Input[str]
@@ -181,7 +181,7 @@ class OneApiChannelProvider(_OneApiProvider):
     def make(self, props: Props) -> tuple[str, Props]:
         with self.client(props) as client:
             channel_id = _upsert_channel(client, _wanted_channel(props), None)
-        self._prove(props)
+        self._prove(props, channel_id)
         return str(props["name"]), _channel_outputs(props, channel_id)
 
     @override
@@ -218,7 +218,7 @@ class OneApiChannelProvider(_OneApiProvider):
         if changed - self.reach - {"probe_of"}:
             with self.client(news) as client:
                 channel_id = _upsert_channel(client, _wanted_channel(news), channel_id)
-        self._prove(news)
+        self._prove(news, channel_id)
         return _channel_outputs(news, channel_id)
 
     @override
@@ -240,30 +240,55 @@ class OneApiChannelProvider(_OneApiProvider):
         if "models" in news and unrouted:
             yield "model_mapping", f"{', '.join(unrouted)} must be in models too"
 
-    def _prove(self, props: Props) -> None:
-        """Send the probe until it goes through; nothing where there is none."""
+    def _prove(self, props: Props, channel_id: int) -> None:
+        """Send the probe until it goes through this channel, then until its model's name routes.
+
+        By name alone, a channel made by hand that lists the same model could answer for ours, or
+        fail for it; through ours alone, nothing shows that users reach it.
+        """
         probe = props.get("probe")
         if not probe:
             return
         kind, model = str(probe["kind"]), str(probe["model"])
-        relay = OneApiRelay(
+        with self._relay(props, channel_id) as relay:
+            self._wait(
+                f"a {kind} request for {model} to go through channel {props['name']}",
+                lambda: _try(relay, kind, model),
+                "is the model served (Xinference), and are the provider's key, address and model "
+                "name right? OneAPI's web page shows the channel",
+                str(props["name"]),
+            )
+        with self._relay(props, None) as relay:
+            self._wait(
+                f"a {kind} request for {model} to be routed",
+                lambda: _try_by_name(relay, kind, model),
+                f"channel {props['name']} itself answers. If another channel lists {model}, one "
+                "made by hand, delete it in OneAPI's web page",
+                str(props["name"]),
+            )
+
+    def _relay(self, props: Props, channel_id: int | None) -> OneApiRelay:
+        return OneApiRelay(
             self.address(props["endpoint"]),
-            str(probe["relay_key"]),
+            str(props["probe"]["relay_key"]),
+            channel_id=channel_id,
             transport=self.transport,
             clock=self.clock,
         )
-        with relay:
-            wait_until(
-                f"a {kind} request for {model} to go through channel {props['name']}",
-                lambda: _try(relay, kind, model),
-                service=relay.service,
-                deadline=PROBE_SECONDS,
-                advice="is the model served (Xinference), and are the provider's key, address and "
-                "model name right? OneAPI's web page shows the channel",
-                every=PROBE_POLL_SECONDS,
-                clock=self.clock,
-                progress=say(f"channel {props['name']}"),
-            )
+
+    def _wait(
+        self, what: str, look: Callable[[], bool | Waiting], advice: str, channel: str
+    ) -> None:
+        wait_until(
+            what,
+            look,
+            service=OneApiRelay.service,
+            deadline=PROBE_SECONDS,
+            advice=advice,
+            every=PROBE_POLL_SECONDS,
+            clock=self.clock,
+            progress=say(f"channel {channel}"),
+        )
 
 
 def _try(relay: OneApiRelay, kind: str, model: str) -> bool | Waiting:
@@ -276,6 +301,14 @@ def _try(relay: OneApiRelay, kind: str, model: str) -> bool | Waiting:
     except (NoChannel, NotFound, Busy, RateLimited, Unexpected) as error:
         return Waiting(error.answer)
     return True
+
+
+def _try_by_name(relay: OneApiRelay, kind: str, model: str) -> bool | Waiting:
+    try:
+        return _try(relay, kind, model)
+    except UpstreamFailed as error:
+        # Ours has just answered: this is somebody else's, and chance may choose ours next time.
+        return Waiting(error.answer)
 
 
 def _probe_of(probe: object) -> object:

@@ -79,6 +79,8 @@ class FakeOneApi(FakeService):
         self.forgets_channels = False
         self.upstream: httpx.Response | None = None
         self.relayed: list[dict[str, Any]] = []
+        self.pinned: list[int | None] = []
+        self.other_channel: httpx.Response | None = None
         self._next = 1
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -125,7 +127,7 @@ class FakeOneApi(FakeService):
         # A session cookie goes before the header.
         if "session=abc" in request.headers.get("cookie", ""):
             return True
-        return request.headers.get("authorization") == self.access_token
+        return bool(request.headers.get("authorization") == self.access_token)
 
     def _self(self, request: httpx.Request) -> httpx.Response:
         if request.method == "PUT":
@@ -206,6 +208,7 @@ class FakeOneApi(FakeService):
 
     def _relay(self, request: httpx.Request) -> httpx.Response:
         key = request.headers.get("authorization", "").removeprefix("Bearer ").removeprefix("sk-")
+        key, _, pinned = key.partition("-")
         if not any(row["key"] == key for row in self.tokens.values()):
             said = "令牌验证失败" if self.database_down else "无效的令牌"
             return httpx.Response(401, json=_relay_error(said))
@@ -213,12 +216,17 @@ class FakeOneApi(FakeService):
             return httpx.Response(200, json={"text": ""})
         body = _body(request)
         self.relayed.append(body)
+        self.pinned.append(int(pinned) if pinned else None)
         listed = [m for row in self.channels.values() for m in row["models"].split(",")]
-        if body["model"] not in listed:
+        if pinned and int(pinned) not in self.channels:
+            return httpx.Response(400, json=_relay_error("无效的渠道 Id"))
+        if body["model"] not in listed and not pinned:
             message = f"当前分组 default 下对于模型 {body['model']} 无可用渠道"
             return httpx.Response(503, json=_relay_error(message))
         if self.upstream is not None:
             return self.upstream
+        if not pinned and self.other_channel is not None:
+            return self.other_channel
         if request.url.path == "/v1/embeddings":
             return httpx.Response(200, json={"data": [{"embedding": [0.5, 0.25]}]})
         return httpx.Response(200, json={"choices": [{"message": {"content": "Hello"}}]})

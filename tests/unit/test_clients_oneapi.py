@@ -294,3 +294,16 @@ def test_unreachable_is_its_own_error(client: OneApiClient, service: FakeOneApi)
 
 def test_silence_is_a_wav_file() -> None:
     assert silence()[:4] == b"RIFF"
+
+
+def test_a_request_can_be_bound_to_one_channel(service: FakeOneApi) -> None:
+    service.add_token(name="fastgpt")
+    ours = service.add_channel(name="ours", type=1, models="qwen")
+    pinned = OneApiRelay(
+        "http://x:3001", f"sk-{'z' * 48}", channel_id=ours, transport=service.transport
+    )
+
+    pinned.chat("qwen", "Hi")
+
+    assert service.pinned == [ours]
+    assert "z" * 48 not in repr(pinned)

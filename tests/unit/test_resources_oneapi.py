@@ -213,8 +213,51 @@ def test_a_channel_is_made_and_proven(channels: OneApiChannelProvider, service: 
     outs = create(channels, wanted)
 
     assert service.channels[outs["channel_id"]]["models"] == "qwen"
-    assert [body["model"] for body in service.relayed] == ["qwen"]
+    assert [body["model"] for body in service.relayed] == ["qwen", "qwen"]
+    # First ours and no other, then as everybody asks.
+    assert service.pinned == [outs["channel_id"], None]
     assert not channels.diff("id", refreshed(channels, outs), wanted).changes
+
+
+def test_another_channel_of_the_model_does_not_answer_for_ours(
+    channels: OneApiChannelProvider, service: FakeOneApi
+) -> None:
+    service.add_channel(name="by-hand", type=1, models="qwen")
+    error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
+    service.upstream = httpx.Response(401, json={"error": error})
+    service.other_channel = httpx.Response(200, json={"choices": [{"message": {"content": "Hi"}}]})
+
+    with pytest.raises(UpstreamFailed, match="bad key"):
+        channels.create(channel(service))
+
+
+def test_another_channel_of_the_model_does_not_fail_ours_at_once(
+    channels: OneApiChannelProvider, service: FakeOneApi
+) -> None:
+    service.add_channel(name="by-hand", type=1, models="qwen")
+    error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
+    service.other_channel = httpx.Response(401, json={"error": error})
+    clock = FakeClock()
+    channels.clock = clock
+
+    def chance_chooses_ours() -> None:
+        if clock.passed > 10:
+            service.other_channel = None
+
+    clock.on_sleep = chance_chooses_ours
+    create(channels, channel(service))
+    assert clock.passed > 10
+
+
+def test_another_channel_of_the_model_that_always_fails_is_named(
+    channels: OneApiChannelProvider, service: FakeOneApi
+) -> None:
+    error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
+    service.other_channel = httpx.Response(401, json={"error": error})
+
+    with pytest.raises(DeadlineExceeded, match="bad key") as failed:
+        channels.create(channel(service))
+    assert "another channel lists qwen" in failed.value.advice
 
 
 def test_a_paid_channel_is_not_proven(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
@@ -231,7 +274,7 @@ def test_a_channel_that_does_not_route_is_not_made(
     with pytest.raises(DeadlineExceeded, match="无可用渠道") as error:
         channels.create(channel(service, probe=probe))
     assert "nobody" in error.value.waited_for
-    assert "xinference-chat" in error.value.waited_for
+    assert "xinference-chat" in error.value.advice
 
 
 def test_an_upstream_that_comes_up_later_is_waited_for(
