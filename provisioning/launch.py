@@ -7,6 +7,7 @@ of the engine, so only what the engine understands is sent.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -100,6 +101,20 @@ def launch_payload(model: Model, region: Region) -> dict[str, Any]:
         # Its tokenizer breaks with later ones (facts/xinference.md §4); the remedy is untested.
         payload |= {"enable_virtual_env": True, "virtual_env_packages": ["transformers==4.33.3"]}
     return payload | source.engine_arguments
+
+
+def xinference_command(release: XinferenceRelease) -> tuple[str, ...]:
+    """The container's command; the image has none (`facts/xinference.md §1`).
+
+    Repairs come first, one package each and nothing it depends on. A restart finds them in place
+    and asks nobody; where the package index does not answer, the container ends and tries again.
+    """
+    serve = ("xinference-local", "-H", "0.0.0.0", "--port", "9997")  # noqa: S104
+    if not release.repairs:
+        return serve
+    quietly = ("--quiet", "--root-user-action=ignore", "--disable-pip-version-check")
+    mend = shlex.join(("pip", "install", "--no-deps", *quietly, *release.repairs))
+    return ("sh", "-c", f"{mend} && exec {shlex.join(serve)}")
 
 
 def xinference_environment(

@@ -32,6 +32,7 @@ class XinferenceRelease:
         vllm_inside: the GPU image has vLLM; otherwise the first launch installs it.
         trust_remote_code_switch: custom model code runs only with XINFERENCE_TRUST_REMOTE_CODE.
         virtual_env_by_default: each model may get a virtual environment of its own.
+        repairs: packages that its image must be given before embeddings and rerankers load.
     """
 
     version: str
@@ -41,6 +42,13 @@ class XinferenceRelease:
     vllm_inside: bool
     trust_remote_code_switch: bool
     virtual_env_by_default: bool
+    repairs: tuple[str, ...] = ()
+
+
+# These images hold transformers 5.5 beside peft 0.17, which does not import with it, and with that
+# neither does sentence_transformers (xorbitsai/inference#4955 and #5260; their Dockerfile and
+# requirements-base.txt at v2.9.0 to v2.12.0).
+_MENDED_PEFT = "peft==0.18.1"
 
 
 def xinference_release(version: str) -> XinferenceRelease:
@@ -70,6 +78,7 @@ def xinference_release(version: str) -> XinferenceRelease:
         vllm_inside=number < (3, 0, 0),
         trust_remote_code_switch=number >= (2, 12, 0),
         virtual_env_by_default=number >= (2, 0, 0),
+        repairs=(_MENDED_PEFT,) if (2, 9, 0) <= number < (3, 0, 0) else (),
     )
 
 
@@ -88,7 +97,8 @@ def driver_problem(release: XinferenceRelease, driver: int = NVIDIA_DRIVER) -> s
 
 
 def _minimum_driver(number: tuple[int, int, int]) -> int:
-    if number >= (3, 0, 0):
+    # Since 2.9 on vLLM 0.21 and CUDA 13.0, though its manual still says 12.9 and 575.
+    if number >= (2, 9, 0):
         return 580
     return 575 if number >= (2, 0, 0) else 550
 

@@ -165,7 +165,10 @@ CATALOGUE: tuple[Image, ...] = (
         homes=_homes(f"{HUB}/xprobe/xinference", aliyun="xprobe_xinference/xinference"),
         tags=r"v\d+\.\d+\.\d+(\.post\d+)?(-cpu|-cu12[89]|-aarch64)?|latest(-cpu)?|nightly-main(-cpu)?",
         size_mib=14_000,
-        programs={"xinference-local": ("rehearsal.doubles.xinference",)},
+        programs={
+            "xinference-local": ("rehearsal.doubles.xinference",),
+            "pip": ("rehearsal.doubles.xinference.packages",),
+        },
         tools=("python3", "python"),
         command=("bash",),
         working_dir="/opt/inference",

@@ -13,7 +13,7 @@ from provisioning.catalogue import in_xinference
 from provisioning.fastgpt_config import config_json
 from provisioning.host import MONGO_KEYFILE, VOCABULARY_FOLDER
 from provisioning.images import Images
-from provisioning.launch import XINFERENCE_HOME, xinference_environment
+from provisioning.launch import XINFERENCE_HOME, xinference_command, xinference_environment
 from stack.containers import Containers, Health, Service
 from stack.host import Host
 from stack.passwords import Passwords
@@ -220,13 +220,12 @@ def _oneapi(chosen: Images, passwords: Passwords) -> Service:
 
 
 def _xinference(settings: Settings, chosen: Images, server: Server) -> Service:
-    envs = xinference_environment(
-        in_xinference(settings.models), region_of(settings), release_of(settings)
-    )
+    release = release_of(settings)
+    envs = xinference_environment(in_xinference(settings.models), region_of(settings), release)
     return Service(
         name="xinference",
         image=chosen.xinference,
-        command=("xinference-local", "-H", "0.0.0.0", "--port", "9997"),  # noqa: S104
+        command=xinference_command(release),
         envs=envs,
         data=XINFERENCE_HOME,
         published={XINFERENCE_PORT: 9997},

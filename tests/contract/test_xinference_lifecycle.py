@@ -405,6 +405,16 @@ def test_from_3_0_engines_come_from_the_package_index(start: Start) -> None:
     assert reached.launch(M3E).status_code == 200
 
 
+def test_from_2_9_to_3_0_the_image_does_not_load_embeddings_as_it_is(start: Start) -> None:
+    as_it_is = start(mended=False)
+    refused = as_it_is.launch(M3E)
+    assert refused.status_code == 500
+    assert "cannot import name 'HybridCache'" in refused.json()["detail"]
+    assert as_it_is.launch(QWEN).status_code == 200
+    assert start(mended=False, tag="v2.8.0").launch(M3E).status_code == 200
+    assert start(mended=True).launch(M3E).status_code == 200
+
+
 def test_from_3_0_the_list_may_be_three_seconds_old(start: Start) -> None:
     hubs = (*MAINLAND, "pypi.org")
     double = start(tag="v4.1.0", XINFERENCE_AUTH_ADVANCED="0", hubs=hubs)

@@ -23,6 +23,7 @@ import httpx
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
 A10 = {"name": "NVIDIA A10", "memory_mib": 22731}
+MENDED = "usr/local/lib/python3.12/dist-packages/peft-0.18.1.dist-info"
 MAINLAND = ("www.modelscope.cn", "hf-mirror.com")
 _numbers = itertools.count(1)
 
@@ -75,12 +76,15 @@ class Double(Subject):
         tag: str = "v2.12.0",
         gpus: int = 1,
         hubs: tuple[str, ...] = MAINLAND,
+        mended: bool = True,
         **env: str,
     ) -> None:
         self.address = f"127.89.{os.getpid() % 250}.{next(_numbers) % 250 + 1}"
         super().__init__(f"http://{self.address}:9997")
         self.tree = tree
         (tree / "root").mkdir(exist_ok=True)
+        if mended:
+            (tree / "root" / MENDED).mkdir(parents=True, exist_ok=True)
         (tree / "hosts.json").write_text(json.dumps(dict.fromkeys(hubs, "127.0.0.9")))
         (tree / "faults.json").write_text("{}")
         self.faults = tree / "faults.json"

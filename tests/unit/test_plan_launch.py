@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from provisioning.catalogue import Model
-from provisioning.launch import launch_payload, launch_problems, xinference_environment
+from provisioning.launch import (
+    launch_payload,
+    launch_problems,
+    xinference_command,
+    xinference_environment,
+)
 from provisioning.regions import region
 from provisioning.versions import xinference_release
 
@@ -298,3 +303,18 @@ def test_what_xinference_would_refuse(entry: Model, path: str, said: str) -> Non
 def test_a_problem_names_the_place_in_the_whole_catalogue() -> None:
     remote = Model.model_validate({"name": "a", "kind": "chat", "remote": {"provider": "openai"}})
     assert launch_problems([remote, model("q", "chat")])[0].path == "models[1].xinference.engine"
+
+
+def test_the_image_is_mended_before_it_serves() -> None:
+    """One exact package without its dependencies, and no server where that fails."""
+    shell, option, text = xinference_command(xinference_release("2.12.0"))
+    mend, _, serve = text.partition(" && ")
+    assert (shell, option) == ("sh", "-c")
+    assert mend.split()[:3] == ["pip", "install", "--no-deps"]
+    assert mend.split()[-1] == "peft==0.18.1"
+    assert serve == "exec xinference-local -H 0.0.0.0 --port 9997"
+
+
+def test_an_image_that_works_is_left_alone() -> None:
+    command = xinference_command(xinference_release("2.8.0"))
+    assert command == ("xinference-local", "-H", "0.0.0.0", "--port", "9997")

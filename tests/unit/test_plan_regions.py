@@ -171,8 +171,9 @@ def test_a_wrong_image_is_refused(service: str, given: str, said: str) -> None:
         ("1.15.0", 550, False, False, True, False),
         ("1.17.1", 550, False, False, True, False),
         ("2.0.0", 575, False, False, True, False),
-        ("v2.11.9", 575, False, False, True, False),
-        ("2.12.0", 575, True, False, True, True),
+        ("2.8.9", 575, False, False, True, False),
+        ("v2.9.0", 580, False, False, True, False),
+        ("2.12.0", 580, True, False, True, True),
         ("3.0.0", 580, True, True, False, True),
         ("4.1.0", 580, True, True, False, True),
     ],
@@ -197,6 +198,14 @@ def test_the_table_of_releases(
 def test_an_unknown_release_is_refused_with_a_known_one(version: str) -> None:
     with pytest.raises(PlanError, match=DEFAULT_XINFERENCE):
         xinference_release(version)
+
+
+@pytest.mark.parametrize(
+    ("version", "mended"),
+    [("2.8.9", False), ("2.9.0", True), (DEFAULT_XINFERENCE, True), ("3.0.0", False)],
+)
+def test_images_whose_peft_does_not_import_are_mended(version: str, mended: bool) -> None:
+    assert bool(xinference_release(version).repairs) == mended
 
 
 def test_a_driver_is_held_against_the_release() -> None:

@@ -61,6 +61,11 @@ class Release:
         return self.number >= (3, 0, 0)
 
     @property
+    def breaks_side_models(self) -> bool:
+        """transformers 5 beside a peft that does not import with it (xorbitsai/inference#5260)."""
+        return (2, 9, 0) <= self.number < (3, 0, 0)
+
+    @property
     def debounces_lists(self) -> bool:
         """`GET /v1/models` may be three seconds old."""
         return self.number >= (3, 0, 0)

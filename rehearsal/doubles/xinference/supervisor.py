@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal import faults, inside
-from rehearsal.doubles.xinference import gpus, hub
+from rehearsal.doubles.xinference import gpus, hub, packages
 from rehearsal.doubles.xinference.catalogue import CATALOGUE, Entry, Spec, normal_size, of_type
 from rehearsal.doubles.xinference.release import Release
 
@@ -344,7 +344,12 @@ class Supervisor:
         _check_cancelled(model)
 
     async def _install(self, model: Model, entry: Entry) -> None:
-        """From 3.0 on an engine comes from PyPI into the volume at its first launch."""
+        """From 3.0 on an engine comes from PyPI into the volume at its first launch.
+
+        Before, the image's own packages serve; some images hold a pair that does not import.
+        """
+        if model.engine == "sentence_transformers" and self.release.breaks_side_models:
+            _import_sentence_transformers(packages.peft())
         if not self.release.installs_engines or model.engine == "transformers":
             return
         place = self.home / "virtualenv" / "v4" / entry.name / model.engine
@@ -505,6 +510,16 @@ def _seen(task: asyncio.Task[None]) -> None:
 def _recover_limit() -> int | None:
     limit = os.environ.get("XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT")
     return int(limit) if limit else None
+
+
+def _import_sentence_transformers(peft: tuple[int, ...]) -> None:
+    if peft < (0, 18):
+        raise gpus.EngineFailure(
+            "ImportError",
+            "Failed to import module 'SentenceTransformer': cannot import name 'HybridCache' from "
+            "'transformers' (/usr/local/lib/python3.12/dist-packages/transformers/__init__.py)"
+            "\n\nPlease make sure 'sentence-transformers' is installed.",
+        )
 
 
 def _unknown(type_: str, payload: Payload) -> str:
