@@ -161,8 +161,9 @@ class ServerChoiceProvider(LabProvider):
     def check(self, _olds: Props, news: Props) -> CheckResult:
         """Refuse, at preview already, to choose where nothing is on offer."""
         known = plain(news)
-        chosen = bool(_olds) and plain(_olds).get("generation") == known.get("generation")
-        failures = [] if chosen else list(_nothing_on_offer(known))
+        before = plain(_olds).get("generation") if _olds else None
+        chosen = before is not None and before == known.get("generation")
+        failures = [] if chosen else list(_nothing_on_offer(known, replacing=before is not None))
         return CheckResult(news, failures)
 
     @override
@@ -176,15 +177,23 @@ class ServerChoiceProvider(LabProvider):
         return _chosen(news)
 
 
-def _nothing_on_offer(news: Props) -> Iterator[CheckFailure]:
+def _nothing_on_offer(news: Props, *, replacing: bool) -> Iterator[CheckFailure]:
     wanted = news.get("wanted")
+    advice = _REPLACING if replacing else _FIRST
     for name, what in (("zones", "no zone has it in stock"), ("images", "no image fits it")):
         if not unknown(news.get(name)) and not news.get(name):
-            yield CheckFailure(
-                name,
-                f"{wanted}: {what}. Try again later, or another region, zone or instance type; "
-                "spot and pay-as-you-go have separate stock",
-            )
+            yield CheckFailure(name, f"{wanted}: {what}. {advice}")
+
+
+_FIRST = (
+    "Nothing was rented. Try again later, or another region, zone or instance type; spot and "
+    "pay-as-you-go have separate stock"
+)
+_REPLACING = (
+    "The present server stands as before: set serverGeneration back to keep it. To replace it "
+    "without a second one, run `pulumi destroy` first and then `pulumi up`; all data on it is "
+    "lost, and another customer may get the freed server before you"
+)
 
 
 def _chosen(props: Props) -> Props:
