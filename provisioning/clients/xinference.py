@@ -365,16 +365,33 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
         "another hub in the region's settings",
     ),
     (
-        ("out of memory", "no available memory for the cache blocks", "kv cache"),
+        (
+            "out of memory",
+            "no available memory for the cache blocks",
+            "kv cache",
+            "less than desired gpu memory utilization",
+        ),
         "the GPU's memory is too small for all models together: lower memoryShare or context, or "
         "choose a smaller model",
     ),
     (
-        ("no available slot", "not enough gpu", "no gpu", "gpu not found"),
+        (
+            "no available slot",
+            "not enough gpu",
+            "no gpu",
+            "gpu not found",
+            "the number of gpus",
+            "can only see these gpus",
+        ),
         "no GPU is free for it: see `nvidia-smi` on the server, and the setting gpus of the model",
     ),
     (
-        ("failed to import module", "no module named"),
+        ("failed to install packages",),
+        "the package index was not reached, and engines come from there at their first launch: "
+        "run `pulumi up` again, or set another pypiMirror in the region's settings",
+    ),
+    (
+        ("failed to import module", "no module named", "cannot be run on engine"),
         "the image lacks this engine: choose another engine or Xinference version",
     ),
     (

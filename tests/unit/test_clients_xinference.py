@@ -191,6 +191,10 @@ def test_rerank_keeps_the_servers_order() -> None:
     [
         ("ValueError: No available memory for the cache blocks", "memoryShare"),
         ("CUDA out of memory. Tried to allocate", "memoryShare"),
+        ("Free memory is less than desired GPU memory utilization (0.7)", "memoryShare"),
+        ("not greater than the number of GPUs: 1 on the machine", "gpus"),
+        ("Failed to install packages for m3e-base", "pypiMirror"),
+        ("Model x cannot be run on engine vLLM", "engine"),
         ("Failed to download model 'x'", "hub"),
         ("Failed to import module 'SentenceTransformer'", "engine"),
         ("something new", ""),

@@ -1,0 +1,514 @@
+"""Our Xinference client and resources against the double, at the versions that differ.
+
+Facts: facts/xinference.md §2, §6, and what the source of 2.12.0 adds (see the double's docstring).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from provisioning.clients.http import NotFound, Refused
+from provisioning.clients.xinference import XinferenceClient
+from provisioning.versions import xinference_release
+from rehearsal.faults import switch_on
+from stack.resources import xinference
+from stack.resources.base import LabProvider, Props
+from stack.resources.xinference import (
+    MOST_LAUNCHES,
+    Stranded,
+    XinferenceModelProvider,
+    XinferenceModelsReadyProvider,
+)
+from tests.contract.xinference_subject import MAINLAND, Double
+
+VERSIONS = ("1.17.1", "2.12.0", "3.2.1", "4.1.0")
+WITH_AUTOSTART = tuple(version for version in VERSIONS if xinference_release(version).autostart)
+THREE_LINES = ("1.17.1", "2.12.0", "4.1.0")
+"""Where 3.2.1 adds nothing but seconds."""
+TIMES_FASTER = 60.0
+SLOW = "4e9"
+"""Bytes per second that let QWEN's download take over two seconds: minutes on the fast clock."""
+QWEN = {
+    "model_uid": "qwen",
+    "model_name": "qwen2.5-instruct",
+    "model_type": "LLM",
+    "model_engine": "vllm",
+    "model_format": "awq",
+    "model_size_in_billions": 14,
+    "quantization": "Int4",
+    "n_gpu": 1,
+    "download_hub": "modelscope",
+    "gpu_memory_utilization": 0.70,
+    "max_model_len": 16384,
+}
+M3E = {"model_uid": "embedder", "model_name": "m3e-base", "model_type": "embedding"}
+RERANKER = {"model_uid": "sorter", "model_name": "bge-reranker-v2-m3", "model_type": "rerank"}
+# Another model under M3E's uid.
+OTHER = {**M3E, "model_name": "bge-m3"}
+
+
+class FastClock:
+    """Real time, only faster: the waits of minutes take seconds, and every one is really waited."""
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        return time.monotonic() * TIMES_FASTER
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / TIMES_FASTER)
+
+
+class Recording(httpx.HTTPTransport):
+    """The network, and what went over it as (method, path)."""
+
+    def __init__(self) -> None:
+        super().__init__(trust_env=False)
+        self.calls: list[tuple[str, str]] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls.append((request.method, request.url.path))
+        return super().handle_request(request)
+
+    def changes(self) -> list[tuple[str, str]]:
+        """What was not only looked at."""
+        return [call for call in self.calls if call[0] != "GET"]
+
+
+class Lab:
+    """One server, and the lab's own way to use it."""
+
+    def __init__(self, double: Double, version: str) -> None:
+        self.double = double
+        self.autostart = xinference_release(version).autostart
+        self.network = Recording()
+        self.models = self._provider(XinferenceModelProvider())
+        self.group = self._provider(XinferenceModelsReadyProvider())
+        self.client = XinferenceClient(
+            f"http://{double.address}:9997", transport=self.network, clock=FastClock()
+        )
+
+    def _provider(self, made: Any) -> Any:
+        provider: LabProvider = made
+        provider.transport = self.network
+        provider.clock = FastClock()
+        return provider
+
+    def model(self, payload: dict[str, Any]) -> Props:
+        """A model's inputs."""
+        endpoint = {"host": self.double.address, "port": 9997}
+        return {"endpoint": endpoint, "payload": payload, "autostart": self.autostart}
+
+    def create(self, payload: dict[str, Any]) -> Props:
+        """Start a model; its outputs."""
+        outs: Props = self.models.create(self.model(payload)).outs
+        return outs
+
+    def wait(self, *payloads: dict[str, Any], minutes: float = 30) -> list[str]:
+        """Wait until a group serves; the uids that do."""
+        outs: Props = self.group.create(
+            {
+                "endpoint": {"host": self.double.address, "port": 9997},
+                "uids": [payload["model_uid"] for payload in payloads],
+                "payloads": {payload["model_uid"]: payload for payload in payloads},
+                "deadline_minutes": minutes,
+            }
+        ).outs
+        ready: list[str] = outs["ready"]
+        return ready
+
+    def up(self, payload: dict[str, Any]) -> Props:
+        """Start a model and wait for it."""
+        outs = self.create(payload)
+        assert self.wait(payload) == [payload["model_uid"]]
+        return outs
+
+    def read(self, outs: Props) -> Props | None:
+        """What a refresh sees; None where the model is gone."""
+        result = self.models.read(str(outs["uid"]), outs)
+        return result.outs if result.id else None
+
+    def delete(self, outs: Props) -> None:
+        """Take a model away."""
+        self.models.delete(str(outs["uid"]), outs)
+
+    def entries(self) -> dict[str, Any]:
+        """The autostart entries by uid."""
+        if not self.autostart:
+            return {}
+        entries = self.double.get("/v1/autostart/models")["models"]
+        return {entry["launch"]["model_uid"]: entry["launch"] for entry in entries}
+
+    def used_bytes(self) -> int:
+        """GPU memory that somebody holds."""
+        (worker,) = self.double.get("/status")["workers"].values()
+        gpu = worker["status"]["gpu-0"]
+        return int(gpu["mem_total"] - gpu["mem_free"])
+
+    def assert_nothing_is_left_of(self, uid: str) -> None:
+        """No route, no launch, no memory, no entry."""
+        assert self.client.standing(uid) == "absent"
+        assert not set(self.double.statuses(uid)) - {"ERROR", "TERMINATED"}
+        assert self.used_bytes() == 0
+        assert uid not in self.entries()
+
+
+Start = Callable[..., Lab]
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def start(version: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts a server of this version."""
+    made: list[Double] = []
+
+    def begin(**options: Any) -> Lab:
+        tree = tmp_path / str(len(made))
+        tree.mkdir()
+        usual: dict[str, Any] = {"XINFERENCE_AUTH_ADVANCED": "0", "hubs": (*MAINLAND, "pypi.org")}
+        made.append(Double(tree, tag=f"v{version}", **{**usual, **options}))
+        return Lab(made[-1], version)
+
+    yield begin
+    for double in made:
+        double.close()
+
+
+@pytest.fixture
+def lab(start: Start) -> Lab:
+    return start()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the log of `pulumi up` says."""
+    lines: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", lines.append)
+    return lines
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hang is told after a minute, which is a second here."""
+    monkeypatch.setattr(xinference, "STALL_SECONDS", 60.0)
+    monkeypatch.setattr(xinference, "COARSE_STALL_SECONDS", 60.0)
+
+
+def faults_left(double: Double, fault: str, key: str) -> int:
+    left: int = json.loads(double.faults.read_text())[fault][key]
+    return left
+
+
+# Coming and going
+
+
+def test_a_model_comes_serves_and_goes(lab: Lab) -> None:
+    """A model is started, awaited, seen unchanged by a refresh, and taken away."""
+    outs = lab.up(QWEN)
+    assert lab.client.chat("qwen", "Who are you?")
+    assert list(lab.entries()) == (["qwen"] if lab.autostart else [])
+    seen = lab.read(outs)
+    assert seen is not None
+    assert not lab.models.diff("qwen", seen, lab.model(QWEN)).changes
+    lab.delete(outs)
+    lab.assert_nothing_is_left_of("qwen")
+    assert lab.read(outs) is None
+    lab.delete(outs)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_an_equal_model_is_adopted(lab: Lab, ready: bool) -> None:
+    """An equal model is adopted, whether it serves or is still launching."""
+    lab.double.launch(QWEN, wait_ready=ready)
+    created = lab.double.get("/v1/models/instances")[0]["instance_created_ts"]
+    lab.up(QWEN)
+    assert lab.network.changes()[:2] == [
+        ("DELETE", "/v1/autostart/models/qwen"),
+        ("POST", "/v1/models"),
+    ]
+    assert ("DELETE", "/v1/models/qwen") not in lab.network.calls
+    assert ("POST", "/v1/models/qwen/cancel") not in lab.network.calls
+    assert lab.double.get("/v1/models/instances")[0]["instance_created_ts"] == created
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_another_model_of_the_uid_leaves_first(lab: Lab, ready: bool) -> None:
+    """Another model under the uid leaves before ours comes, its autostart entry before that."""
+    lab.double.launch(OTHER, wait_ready=ready)
+    if lab.autostart:
+        lab.client.put_autostart(OTHER)
+    lab.up(M3E)
+    assert lab.client.describe("embedder")["model_name"] == "m3e-base"
+    assert {launch["model_name"] for launch in lab.entries().values()} <= {"m3e-base"}
+
+
+def test_a_changed_payload_replaces_delete_first(lab: Lab) -> None:
+    """A changed payload wants a replacement, and the old model's memory is free for the new one."""
+    outs = lab.up(QWEN)
+    larger = {**QWEN, "gpu_memory_utilization": 0.85}
+    result = lab.models.diff("qwen", outs, lab.model(larger))
+    assert (result.replaces, result.delete_before_replace) == (["payload"], True)
+    lab.delete(outs)
+    # Both shares together are more than the card.
+    lab.up(larger)
+    assert lab.client.standing("qwen") == "serving"
+
+
+def test_a_model_changed_by_hand_is_seen_and_mended(lab: Lab) -> None:
+    """Another model put under the uid by hand is drift that a replacement mends."""
+    outs = lab.up(M3E)
+    lab.double.call("DELETE", "/v1/models/embedder")
+    lab.double.launch(OTHER)
+    seen = lab.read(outs)
+    assert seen is not None
+    assert lab.models.diff("embedder", seen, lab.model(M3E)).replaces == ["payload"]
+    lab.delete(seen)
+    lab.up(M3E)
+    assert lab.client.describe("embedder")["model_name"] == "m3e-base"
+
+
+# Ending a launch
+
+
+@pytest.mark.parametrize("when", ["at once", "downloading"])
+def test_a_delete_while_launching_leaves_nothing(start: Start, when: str) -> None:
+    """A delete ends a launch, also before it has a first status; a bare DELETE would not."""
+    lab = start(REHEARSAL_HUB_BYTES_PER_SECOND=SLOW)
+    outs = lab.create(QWEN)
+    if when == "downloading":
+        lab.double.wait(lambda: lab.client.progress("qwen").fraction > 0, "some bytes", "qwen")
+    else:
+        assert lab.double.statuses("qwen") == []
+    lab.delete(outs)
+    lab.assert_nothing_is_left_of("qwen")
+    assert ("POST", "/v1/models/qwen/cancel") in lab.network.calls
+    # The uid is free for something else at once.
+    lab.up({**M3E, "model_uid": "qwen"})
+
+
+def test_a_model_that_serves_is_not_cancelled(lab: Lab) -> None:
+    """The client does not cancel what serves: before 3.0 that would strand it on the GPU."""
+    outs = lab.up(M3E)
+    assert not lab.client.cancel("embedder")
+    assert lab.client.embed("embedder", "still here")
+    assert lab.read(outs)
+
+
+@pytest.mark.parametrize("version", ["1.17.1", "2.12.0"])
+def test_a_stranded_model_is_told_and_comes_back(lab: Lab) -> None:
+    """A cancel by hand strands what serves: a delete says so, an `up` starts it anew."""
+    outs = lab.up(M3E)
+    lab.double.call("POST", "/v1/models/embedder/cancel")
+    assert lab.used_bytes() > 0
+    with pytest.raises(Stranded, match="docker restart xinference"):
+        lab.delete(outs)
+    assert lab.read(outs) is None
+    # A group that was looked at without a refresh brings it back as well.
+    assert lab.wait(M3E) == ["embedder"]
+    assert lab.client.embed("embedder", "back again")
+    lab.delete(outs)
+    lab.assert_nothing_is_left_of("embedder")
+
+
+# Downloads
+
+
+@pytest.mark.parametrize("version", THREE_LINES)
+def test_a_failed_download_is_retried_with_the_same_uid(start: Start, told: list[str]) -> None:
+    """A failed download is started again under its uid, and goes on where it stopped."""
+    lab = start(REHEARSAL_HUB_BYTES_PER_SECOND="2e10")
+    switch_on(lab.double.faults, "xinference.download", "qwen2.5-instruct", 1)
+    lab.up(QWEN)
+    assert faults_left(lab.double, "xinference.download", "qwen2.5-instruct") == 0
+    assert any("Failed to download" in line and "launch 2 of" in line for line in told)
+    assert lab.client.standing("qwen") == "serving"
+
+
+@pytest.mark.parametrize("version", THREE_LINES)
+def test_a_download_that_keeps_failing_is_given_up(lab: Lab) -> None:
+    """A download that never succeeds ends in an error that says what to do."""
+    switch_on(lab.double.faults, "xinference.download", "m3e-base")
+    lab.create(M3E)
+    before = len(lab.network.calls)
+    with pytest.raises(Refused, match="model hub was not reached") as error:
+        lab.wait(M3E)
+    launches = lab.network.calls[before:].count(("POST", "/v1/models"))
+    assert f"after {MOST_LAUNCHES} launches" in str(error.value)
+    # With autostart the server itself may have been faster with some of them.
+    assert 0 < launches < MOST_LAUNCHES
+
+
+@pytest.mark.parametrize("version", THREE_LINES)
+@pytest.mark.usefixtures("impatient")
+def test_a_hanging_download_is_started_again(lab: Lab, told: list[str]) -> None:
+    """A download that stands still, by bytes or by fraction alone, is cancelled and repeated."""
+    switch_on(lab.double.faults, "xinference.hang", "qwen2.5-instruct", 1)
+    lab.up(QWEN)
+    assert any("no progress for 1 minutes; launch 2 of" in line for line in told)
+    assert ("POST", "/v1/models/qwen/cancel") in lab.network.calls
+
+
+@pytest.mark.parametrize("version", ["2.12.0", "4.1.0"])
+@pytest.mark.usefixtures("impatient")
+def test_a_slow_download_is_left_alone(start: Start, told: list[str]) -> None:
+    """A download that moves is not a hang, however long it takes."""
+    lab = start(REHEARSAL_HUB_BYTES_PER_SECOND=SLOW)
+    began = FastClock().monotonic()
+    lab.up(QWEN)
+    assert FastClock().monotonic() - began > xinference.STALL_SECONDS
+    assert not any("launch 2" in line for line in told)
+    assert any("GiB" in line or "%" in line for line in told)
+
+
+# Errors by their text
+
+
+@pytest.mark.parametrize(
+    ("payload", "advice"),
+    [
+        ({**QWEN, "model_name": "qwen9"}, "catalogue has no such name"),
+        ({**QWEN, "model_format": "awk"}, "catalogue has no such name"),
+        ({**M3E, "model_name": "nobody"}, "catalogue has no such name"),
+        ({**QWEN, "gpu_memory_utilization": 0.42}, "lower memoryShare or context"),
+        ({**QWEN, "max_model_len": 32768}, "lower memoryShare or context"),
+        ({**QWEN, "gpu_memory_utilization": 0.99, "gpu_idx": [1]}, "setting gpus"),
+        ({**QWEN, "n_gpu": 2}, "setting gpus"),
+        ({**QWEN, "model_engine": "vllmm"}, "choose another engine"),
+    ],
+)
+@pytest.mark.parametrize("version", ["2.12.0"])
+def test_what_cannot_start_says_why(lab: Lab, payload: dict[str, Any], advice: str) -> None:
+    """A launch that fails, at once or in the background, ends in an error with advice."""
+    with pytest.raises(Refused, match=advice):
+        lab.up(payload)
+    assert lab.used_bytes() == 0
+
+
+@pytest.mark.parametrize("version", ["4.1.0"])
+def test_engines_that_cannot_be_installed_say_so(start: Start) -> None:
+    """From 3.0 on engines come from the package index; without it the error names it."""
+    lab = start(hubs=MAINLAND)
+    with pytest.raises(Refused, match="package index"):
+        lab.up(M3E)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model_uid": "m" * 101},
+        {"model_name": ""},
+        {"model_type": "LLM"},
+        {"gpu_idx": [0, 1, 2], "replica": 2},
+        {"request_limits": -1},
+    ],
+)
+@pytest.mark.parametrize("version", ["2.12.0"])
+def test_what_is_malformed_is_refused_at_once(lab: Lab, wrong: dict[str, Any]) -> None:
+    """Missing fields, bad uids, bad GPU lists and limits are refused, and nothing is left."""
+    payload = {**M3E, **wrong}
+    with pytest.raises(Refused):
+        lab.create(payload)
+    assert lab.double.statuses(payload["model_uid"]) == []
+    assert lab.entries() == {}
+
+
+def test_an_earlier_runs_failure_does_not_stand_in_the_way(lab: Lab) -> None:
+    """A model that failed for want of memory serves at the next `up`, once there is room."""
+    lab.double.launch({**QWEN, "model_uid": "guest"})
+    assert lab.double.launch(QWEN).status_code == 400
+    lab.double.call("DELETE", "/v1/models/guest")
+    assert lab.double.statuses("qwen") == ["ERROR"]
+    assert lab.wait(QWEN) == ["qwen"]
+
+
+def test_a_launch_makes_the_server_forget_that_the_uid_was_absent(lab: Lab) -> None:
+    """Once the group serves it answers, though its uid was asked for before it was launched."""
+    with pytest.raises(NotFound):
+        lab.client.embed("embedder", "too early")
+    lab.up(M3E)
+    assert len(lab.client.embed("embedder", "in time")) == 768
+
+
+# Restarts
+
+
+@pytest.mark.parametrize("version", WITH_AUTOSTART)
+def test_models_come_back_after_a_restart_and_a_refresh_sees_no_change(lab: Lab) -> None:
+    """After a restart the models serve again by themselves, equal to what was asked for."""
+    outs = lab.up(M3E)
+    lab.double.restart()
+    lab.double.until("embedder", "READY")
+    seen = lab.read(outs)
+    assert seen is not None
+    assert not lab.models.diff("embedder", seen, lab.model(M3E)).changes
+
+
+@pytest.mark.parametrize("version", WITH_AUTOSTART)
+def test_a_deleted_model_stays_away(lab: Lab) -> None:
+    """Neither another model's new entry nor a restart brings a deleted model back."""
+    lab.delete(lab.up(M3E))
+    deletes = [path for method, path in lab.network.changes() if method == "DELETE"]
+    assert deletes[-2:] == ["/v1/autostart/models/embedder", "/v1/models/embedder"]
+    lab.up(RERANKER)
+    assert lab.client.standing("embedder") == "absent"
+    lab.double.restart()
+    lab.double.until("sorter", "READY")
+    assert lab.double.statuses("embedder") == []
+
+
+@pytest.mark.parametrize("version", WITH_AUTOSTART)
+def test_a_model_deleted_by_hand_that_came_back_is_adopted(lab: Lab) -> None:
+    """Writing one entry starts every model that is down; ours is taken as it comes."""
+    outs = lab.up(M3E)
+    lab.double.call("DELETE", "/v1/models/embedder")
+    assert lab.read(outs) is None
+    lab.client.put_autostart(RERANKER)
+    lab.up(M3E)
+    assert lab.wait(RERANKER) == ["sorter"]
+
+
+@pytest.mark.parametrize("version", WITH_AUTOSTART)
+def test_an_entry_deleted_by_hand_is_seen_and_mended(lab: Lab) -> None:
+    """Without its entry a model would not come back: that is drift, mended while it serves."""
+    outs = lab.up(M3E)
+    lab.double.call("DELETE", "/v1/autostart/models/embedder")
+    seen = lab.read(outs)
+    assert seen is not None
+    assert not lab.models.diff("embedder", seen, lab.model(M3E)).replaces
+    lab.models.update("embedder", seen, lab.model(M3E))
+    assert list(lab.entries()) == ["embedder"]
+    assert ("DELETE", "/v1/models/embedder") not in lab.network.calls
+
+
+@pytest.mark.parametrize("version", WITH_AUTOSTART)
+def test_a_model_for_the_cpu_is_kept_off_the_gpu(lab: Lab) -> None:
+    """An entry keeps no null, so it says `device: cpu`; one that lost it is seen as drift."""
+    on_cpu = {**M3E, "n_gpu": None}
+    outs = lab.up(on_cpu)
+    assert lab.used_bytes() == 0
+    assert lab.entries()["embedder"] == {**M3E, "device": "cpu"}
+    lab.double.call("POST", "/v1/autostart/models", json={"launch": on_cpu})
+    assert "device" not in lab.entries()["embedder"]
+    lab.double.restart()
+    lab.double.until("embedder", "READY")
+    assert lab.used_bytes() > 0
+    seen = lab.read(outs)
+    assert seen is not None
+    assert lab.models.diff("embedder", seen, lab.model(on_cpu)).replaces == ["payload"]
+    lab.delete(seen)
+    lab.up(on_cpu)
+    assert lab.used_bytes() == 0
