@@ -140,6 +140,14 @@ GPU_IMAGES = (
         driver="580.126.09",
         docker=True,
     ),
+    # The newest is not the one with the newest driver.
+    Image(
+        "ubuntu_22_04_x64_40G_with_gpu_driver_570.195.03_alibase_20261020.vhd",
+        "Ubuntu 22.04 64bit with NVIDIA GPU driver",
+        40,
+        "2026-10-22",
+        driver="570.195.03",
+    ),
 )
 
 

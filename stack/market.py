@@ -7,17 +7,20 @@ without a network they would hang for minutes (`facts/engine.md`).
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable
 from typing import TypeVar
 
 import pulumi
 import pulumi_alicloud as alicloud
 
+from stack.plan import release_of
 from stack.settings import Settings
 
 _SECONDS = 60
 _DRIVER_IMAGE = r"(?i)^ubuntu_2[24]_04_.*gpu"
 _PLAIN_IMAGE = r"^ubuntu_22_04_x64_20G_alibase_\d+\.vhd$"
+_DRIVER = re.compile(r"(?<![\d.])(\d{3})\.\d{2,3}(?:\.\d{2})?(?![\d.])")
 
 T = TypeVar("T")
 
@@ -48,9 +51,14 @@ def zones_in_stock(settings: Settings) -> pulumi.Output[list[str]]:
 
 
 def images_on_offer(settings: Settings) -> pulumi.Output[list[str]]:
-    """Images for the server, the best first: newest with an NVIDIA driver, then plain Ubuntu."""
+    """Images for the server, the best first.
 
-    async def newest(name: str) -> list[str]:
+    The newest whose NVIDIA driver is known to be new enough, then plain Ubuntu, which gets its
+    driver from us. One that does not say its driver comes last: a wrong one shows only once the
+    server is paid for, and is not replaced in place.
+    """
+
+    async def newest(name: str) -> list[alicloud.ecs.outputs.GetImagesImageResult]:
         found = await _answered(
             "which images fit the server",
             alicloud.ecs.get_images_output(
@@ -60,13 +68,23 @@ def images_on_offer(settings: Settings) -> pulumi.Output[list[str]]:
             ).future(),
         )
         images = found.images if found else []
-        return [image.id for image in sorted(images, key=lambda i: i.creation_time, reverse=True)]
+        return sorted(images, key=lambda image: image.creation_time, reverse=True)
 
     async def ask() -> list[str]:
         with_driver = await newest(_DRIVER_IMAGE) if settings.gpus else []
-        return with_driver[:1] + (await newest(_PLAIN_IMAGE))[:1]
+        minimum = release_of(settings).minimum_driver
+        fitting = [image for image in with_driver if driver_of(image) >= minimum]
+        silent = [image for image in with_driver if not driver_of(image)]
+        return [i.id for i in fitting[:1] + (await newest(_PLAIN_IMAGE))[:1] + silent[:1]]
 
     return pulumi.Output.from_input(ask())
+
+
+def driver_of(image: alicloud.ecs.outputs.GetImagesImageResult) -> int:
+    """Major version of the NVIDIA driver that an image says it has; 0 where it does not say."""
+    texts = (image.name, image.description, image.os_name, image.os_name_en)
+    said = _DRIVER.search(" ".join(text or "" for text in texts))
+    return int(said[1]) if said else 0
 
 
 async def _answered(what: str, answer: Awaitable[T]) -> T:

@@ -39,7 +39,7 @@ class Machine:
         root: its file tree; nothing outside of it is written. Kept until `destroy`.
         address: in 127/8; containers get the following addresses of the same /24.
         authorized_key: the line of the only key that may log in, as root.
-        image: image id; one with `gpu` in its name has driver 580 (24.04: Docker and toolkit too).
+        image: image id; one with `gpu` in its name has a driver (24.04: Docker and toolkit too).
         gpus: `{"name", "memory_mib"}` each.
         ssh_port: where sshd listens.
         network: the firewall, asked for each connection with the source address.

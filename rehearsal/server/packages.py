@@ -213,8 +213,12 @@ PREINSTALLED = (
 )
 """What the plain image has."""
 
-ON_GPU_IMAGE = ("nvidia-driver-580-server", f"linux-headers-{KERNEL}")
-"""What Alibaba's GPU image adds; the 24.04 one also has `DOCKER_ON_GPU_IMAGE`."""
+
+def on_gpu_image(image: str) -> tuple[str, ...]:
+    """What Alibaba's GPU image of this id adds; the 24.04 one also has `DOCKER_ON_GPU_IMAGE`."""
+    named = re.search(r"driver_(\d{3})\.", image)
+    return (f"nvidia-driver-{named[1] if named else 580}-server", f"linux-headers-{KERNEL}")
+
 
 DOCKER_ON_GPU_IMAGE = (
     "docker-ce",

@@ -221,7 +221,7 @@ class System:
             self.units[unit.removesuffix(".service")] = Unit(unit, active=False)
         wanted = list(packages.PREINSTALLED)
         if self.has_gpu_image:
-            wanted += packages.ON_GPU_IMAGE
+            wanted += packages.on_gpu_image(self.image)
             wanted += packages.DOCKER_ON_GPU_IMAGE if self.release[0] == "24.04" else ()
         for name in wanted:
             self.add(name)

@@ -140,7 +140,12 @@ class Cloud(Mocks):
         raise AssertionError(f"an unexpected look-up: {args.token}")
 
 
-_DRIVER_IMAGES = ["ubuntu_22_04_x64_20G_gpu_alibase_20260801.vhd"]
+# The newest are no good: one has an old driver, one does not say which.
+_DRIVER_IMAGES = [
+    "ubuntu_22_04_x64_20G_gpu_580.126.09_alibase_20260801.vhd",
+    "ubuntu_22_04_x64_20G_gpu_570.195.03_alibase_20260901.vhd",
+    "ubuntu_24_04_x64_20G_gpu_alibase_20260902.vhd",
+]
 _PLAIN_IMAGES = [
     "ubuntu_22_04_x64_20G_alibase_20260801.vhd",
     "ubuntu_22_04_x64_20G_alibase_20260901.vhd",

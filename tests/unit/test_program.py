@@ -81,7 +81,7 @@ def test_the_server_is_the_one_that_was_ordered(lab: Recording) -> None:
         "instanceChargeType": "PostPaid",
         "spotStrategy": "NoSpot",
         "availabilityZone": "cn-hangzhou-i",
-        "imageId": "ubuntu_22_04_x64_20G_gpu_alibase_20260801.vhd",
+        "imageId": "ubuntu_22_04_x64_20G_gpu_580.126.09_alibase_20260801.vhd",
     }
     assert {name: server[name] for name in expected} == expected
 
