@@ -54,7 +54,7 @@ def start_models(
     if services.xinference is None:
         parent.register_outputs({})
         return Models(None, None)
-    group = _Group(settings, server, parent)
+    group = _Group(settings, server, services.xinference, parent)
     rooms = [
         group.room("side-models", side, [services.xinference]),
         group.room("chat-models", chat, [services.xinference]),
@@ -68,10 +68,17 @@ def start_models(
 
 
 class _Group:
-    def __init__(self, settings: Settings, server: Server, parent: pulumi.Resource) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        server: Server,
+        container: pulumi.CustomResource,
+        parent: pulumi.Resource,
+    ) -> None:
         self._settings = settings
         self._endpoint = endpoint(server, XINFERENCE_PORT)
         self._parent = parent
+        self._container = container
 
     def room(
         self, name: str, models: Sequence[Model], needs: Sequence[pulumi.Resource]
@@ -99,9 +106,10 @@ class _Group:
             endpoint=self._endpoint,
             uids=[model.name for model in models],
             payloads={model.name: self._payload(model) for model in models},
-            generation=pulumi.Output.all(room.round, *[model.id for model in started]).apply(
-                lambda seen: "/".join(str(part) for part in seen)
-            ),
+            # A new container has to load every model again.
+            generation=pulumi.Output.all(
+                self._container.id, room.round, *[model.id for model in started]
+            ).apply(lambda seen: "/".join(str(part) for part in seen)),
             deadline_minutes=self._settings.model_deadline_minutes,
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=started),
         )

@@ -237,7 +237,12 @@ class FastGptClient(ServiceClient):
             except Refused as error:
                 if _NOT_REGISTERED in error.answer:
                     return Waiting(error.answer)
-                raise Unauthorized(self.service, error.call, error.answer) from None
+                raise Unauthorized(
+                    self.service,
+                    error.call,
+                    f"{error.answer}. If root's password was changed in the web page: FastGPT sets "
+                    "the lab's again at its start, so `docker restart fastgpt` on the server helps",
+                ) from None
             return str(data["token"])
 
         self.token = wait_until(

@@ -289,8 +289,9 @@ class ServiceClient:
                 timeout=timeout,
             )
         except httpx.TransportError as error:
-            said = f"{type(error).__name__} {error}".strip()
-            raise Unreachable(self.service, f"{method} {path}", said) from None
+            said = f"{type(error).__name__} {error}".strip().rstrip(".")
+            advice = "does it run? `docker ps -a` on the server shows it"
+            raise Unreachable(self.service, f"{method} {path}", f"{said}; {advice}") from None
 
     def _hide(self, *secrets: str) -> None:
         """Keep these out of every later error text; services do echo what they are sent."""

@@ -33,7 +33,14 @@ from pulumi.dynamic import (
 )
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.http import SYSTEM_CLOCK, Clock, ServiceError, Unauthorized
+from provisioning.clients.http import (
+    SYSTEM_CLOCK,
+    Clock,
+    DeadlineExceeded,
+    ServiceError,
+    Unauthorized,
+    Unreachable,
+)
 from provisioning.tunnel import SshServer, open_tunnel
 
 SSH_KEY_SETTING = "sshKeyFile"
@@ -136,9 +143,15 @@ class LabProvider(ResourceProvider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """See `look`."""
         props = plain(props)
+        where = self._place_of(props)
         with _Tersely():
+            if where in _silent:
+                raise _silent[where]
             try:
                 outs = self.look(dict(props))
+            except (Unreachable, DeadlineExceeded) as error:
+                _silent[where] = error
+                raise
             except Unauthorized as error:
                 # Neither gone nor drifted: nobody could look. The resource that hands out the
                 # credential notices by itself and gets a new one at the next `up`.
@@ -162,6 +175,12 @@ class LabProvider(ResourceProvider):
 
     # -- helpers --------------------------------------------------------------------------------
 
+    def _place_of(self, props: Props) -> tuple[object, ...]:
+        endpoint = props.get("endpoint")
+        if not endpoint:
+            return (self,)
+        return self.transport, endpoint.get("host"), endpoint.get("port")
+
     def address(self, endpoint: Mapping[str, Any]) -> str:
         """The local base URL of the service behind `endpoint`, through the one SSH connection."""
         if self.transport is not None:
@@ -174,6 +193,11 @@ class LabProvider(ResourceProvider):
             key_file=self.ssh_key_file,
         )
         return open_tunnel(server, int(endpoint["port"]))
+
+
+# What did not answer a read of this run. One wait is enough: a lab of a hundred documents would
+# wait for an hour otherwise. The process lives as long as the run.
+_silent: dict[tuple[object, ...], ServiceError] = {}
 
 
 def changed_inputs(olds: Mapping[str, Any], news: Mapping[str, Any]) -> frozenset[str]:

@@ -128,6 +128,12 @@ class Thing(LabProvider):
             raise self.error
 
 
+@pytest.fixture(autouse=True)
+def a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the engine starts a process for each run."""
+    monkeypatch.setattr(base, "_silent", {})
+
+
 OLD: Props = {"endpoint": {"host": "1"}, "token": "a", "kind": "x", "size": 1.0, "path": "p"}
 
 
@@ -195,6 +201,21 @@ def test_unreachable_is_an_error_and_never_gone() -> None:
     for call in (lambda: thing.read("id", OLD), lambda: thing.delete("id", OLD)):
         with pytest.raises(Unreachable):
             call()
+
+
+def test_a_service_that_did_not_answer_is_not_waited_for_again() -> None:
+    there = {"host": "lab", "port": 3000}
+    thing = Thing()
+    thing.error = Unreachable("S", "GET /", "refused")
+    with pytest.raises(Unreachable):
+        thing.read("id", {**OLD, "endpoint": there})
+
+    thing.error = None
+    with pytest.raises(Unreachable, match="refused"):
+        thing.read("another", {**OLD, "endpoint": there})
+    assert thing.read("id", {**OLD, "endpoint": {**there, "port": 3001}}).id == "id"
+    thing.update("id", {**OLD, "endpoint": there}, {**OLD, "endpoint": there, "kind": "y"})
+    assert thing.asked == ["look", "look", "change"]
 
 
 def test_a_refused_credential_leaves_the_state_as_it_is() -> None:
