@@ -36,6 +36,8 @@ from provisioning.clients.http import (
 )
 
 ENABLED = 1
+EXHAUSTED = 4
+"""A token whose quota is used up."""
 PAGE_SIZE = 10
 MOST_PAGES = 1000
 RATE_LIMIT_SECONDS = 200.0
@@ -94,7 +96,10 @@ class Channel:
 
 @dataclass(frozen=True)
 class Token:
-    """A relay token. `key` comes without `sk-`; `remain_quota` falls by use."""
+    """A relay token. `key` comes without `sk-`; `remain_quota` falls by use.
+
+    `status`: 1 enabled, 2 disabled by hand, 3 expired, 4 quota used up.
+    """
 
     name: str
     models: tuple[str, ...] = ()
@@ -319,7 +324,9 @@ class OneApiClient(ServiceClient):
     def update_token(self, token_id: int, token: Token, *, set_quota: bool) -> Token:
         """Bring a token to `token`, enabled; what is left of its quota stays unless `set_quota`.
 
-        PUT replaces everything, so what is not ours to change is read first.
+        PUT replaces everything, so what is not ours to change is read first. It does so but for the
+        status, which has a PUT of its own: refused while the stored time or quota forbids it. A
+        token whose quota is used up, and stays so, is left as it is.
 
         Raises:
             NotFound
@@ -329,8 +336,13 @@ class OneApiClient(ServiceClient):
         wanted = _token_body(token)
         if not set_quota:
             wanted.pop("remain_quota")
-        body.update(wanted, id=token_id, status=ENABLED)
+        body.update(wanted, id=token_id)
         self._call("PUT", "/api/token/", json=body)
+        found = self.token(token_id)
+        if found.status == ENABLED or not (found.unlimited or found.remain_quota > 0):
+            return found
+        enabled = {"id": token_id, "status": ENABLED}
+        self._call("PUT", "/api/token/", params={"status_only": "true"}, json=enabled)
         return self.token(token_id)
 
     def delete_token(self, token_id: int) -> None:
@@ -539,7 +551,7 @@ class OneApiRelay(ServiceClient):
         call = call_of(response)
         message = str(error.get("message") or response.text or "(empty body)")
         said = self._masked(f"HTTP {response.status_code} {message}")
-        if error.get("type") == "upstream_error" or error.get("code") == "bad_response_status_code":
+        if _is_upstreams(error):
             return UpstreamFailed(
                 self.service, call, said, status=response.status_code, connected=True
             )
@@ -556,6 +568,17 @@ class OneApiRelay(ServiceClient):
         if response.status_code == 429:
             return RateLimited(self.service, call, said)
         return Refused(self.service, call, said)
+
+
+def _is_upstreams(error: Mapping[str, Json]) -> bool:
+    """Whether an error is what the model's provider said; OneAPI hands on its words and type.
+
+    By the status alone, a provider's "wrong key" would look like a wrong token of ours.
+    """
+    own = str(error.get("type") or "one_api_error").startswith("one_api")
+    # The one error of OneAPI's own that bears a type of OpenAI's.
+    unknown_path = str(error.get("message") or "").startswith("Invalid URL")
+    return error.get("code") == "bad_response_status_code" or not (own or unknown_path)
 
 
 def clean_models(models: Iterable[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from provisioning.clients.http import (
 )
 from provisioning.clients.oneapi import (
     ENABLED,
+    EXHAUSTED,
     FIRST_PASSWORD,
     Channel,
     NoChannel,
@@ -449,6 +450,8 @@ class OneApiTokenProvider(_OneApiProvider):
                     return None
                 found = named[0]
         models = props.get("models") if found.models == wanted.models else list(found.models)
+        # That a quota was used up is what a quota is for, and no drift.
+        used_up = found.status == EXHAUSTED and not (wanted.unlimited or found.unlimited)
         return {
             **props,
             "name": found.name,
@@ -457,7 +460,7 @@ class OneApiTokenProvider(_OneApiProvider):
             "expired_time": found.expired_time,
             "key": f"sk-{found.key}",
             "token_id": found.id,
-            "status": found.status,
+            "status": ENABLED if used_up else found.status,
             "duplicates": sum(token.id != found.id for token in named),
         }
 

@@ -154,7 +154,7 @@ class FakeOneApi(FakeService):
         body = _body(request)
         if request.method == "POST":
             return self._post(body, rows, is_channel)
-        return self._put(body, rows, is_channel)
+        return self._put(request, body, rows, is_channel)
 
     def _get(
         self, request: httpx.Request, rest: str, rows: dict[int, dict[str, Any]], hide: bool
@@ -192,19 +192,36 @@ class FakeOneApi(FakeService):
         return httpx.Response(200, json=_yes())
 
     def _put(
-        self, body: dict[str, Any], rows: dict[int, dict[str, Any]], is_channel: bool
+        self,
+        request: httpx.Request,
+        body: dict[str, Any],
+        rows: dict[int, dict[str, Any]],
+        is_channel: bool,
     ) -> httpx.Response:
         row_id = body["id"]
         if not is_channel:
             if row_id not in rows:
                 return httpx.Response(200, json=_no("record not found"))
-            zero = {"expired_time": 0, "unlimited_quota": False, "remain_quota": 0, "models": ""}
-            rows[row_id] = {"key": rows[row_id]["key"], **zero, **body}
-            return httpx.Response(200, json=_yes())
+            return self._put_token(rows[row_id], body, "status_only" in request.url.params)
         # A missing id is no error, and leaves a ghost.
         if row_id in rows:
             rows[row_id].update(body)
         return httpx.Response(200, json=_yes(rows.get(row_id)))
+
+    def _put_token(
+        self, row: dict[str, Any], body: dict[str, Any], status_only: bool
+    ) -> httpx.Response:
+        used_up = row["status"] == 4 and row["remain_quota"] <= 0 and not row["unlimited_quota"]
+        expired = row["status"] == 3 and row["expired_time"] != -1
+        if body.get("status") == 1 and (used_up or expired):
+            return httpx.Response(200, json=_no("无法启用"))
+        if status_only:
+            row["status"] = body["status"]
+            return httpx.Response(200, json=_yes())
+        # A full replacement, but for key and status.
+        zero = {"expired_time": 0, "unlimited_quota": False, "remain_quota": 0, "models": ""}
+        row.update({**zero, **body, "key": row["key"], "status": row["status"]})
+        return httpx.Response(200, json=_yes())
 
     def _relay(self, request: httpx.Request) -> httpx.Response:
         key = request.headers.get("authorization", "").removeprefix("Bearer ").removeprefix("sk-")

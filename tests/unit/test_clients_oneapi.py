@@ -307,3 +307,24 @@ def test_a_request_can_be_bound_to_one_channel(service: FakeOneApi) -> None:
 
     assert service.pinned == [ours]
     assert "z" * 48 not in repr(pinned)
+
+
+def test_a_providers_error_in_openais_form_is_the_providers(service: FakeOneApi) -> None:
+    service.add_token(name="fastgpt")
+    service.add_channel(name="c", type=1, models="qwen")
+    error = {"message": "No such key.", "type": "invalid_request_error", "code": "bad_key"}
+    service.upstream = httpx.Response(401, json={"error": error})
+
+    with pytest.raises(UpstreamFailed, match="No such key") as failed:
+        relay(service).probe("chat", "qwen")
+    assert (failed.value.status, failed.value.connected) == (401, True)
+
+
+def test_a_path_that_oneapi_does_not_know_is_its_own_error(service: FakeOneApi) -> None:
+    service.add_token(name="fastgpt")
+    service.add_channel(name="c", type=1, models="qwen")
+    error = {"message": "Invalid URL (POST /v1/rerank)", "type": "invalid_request_error"}
+    service.upstream = httpx.Response(404, json={"error": error})
+
+    with pytest.raises(NotFound):
+        relay(service).probe("chat", "qwen")
