@@ -6,6 +6,7 @@ of the engine, so only what the engine understands is sent.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,9 @@ from provisioning.versions import XinferenceRelease
 
 XINFERENCE_HOME = "/root/.xinference"
 """The one folder to keep on a volume: models, engines, autostart (`facts/xinference.md §1`)."""
+
+RELAUNCH_MOUNT = "/etc/lab"
+"""Where the container finds what starts the models again (`provisioning/host/relaunch.py`)."""
 
 _TYPES: dict[Kind, str] = {
     "chat": "LLM",
@@ -103,18 +107,34 @@ def launch_payload(model: Model, region: Region) -> dict[str, Any]:
     return payload | source.engine_arguments
 
 
+def relaunch_text(models: Iterable[Model], region: Region) -> str:
+    """What `relaunch.py` starts with the container: the launches, the chat models last."""
+    groups: dict[str, list[dict[str, Any]]] = {"side": [], "chat": []}
+    for model in in_xinference(models):
+        payload = launch_payload(model, region)
+        groups["chat" if model.kind == "chat" else "side"].append(payload)
+    return json.dumps(groups, indent=2, sort_keys=True) + "\n"
+
+
 def xinference_command(release: XinferenceRelease) -> tuple[str, ...]:
     """The container's command; the image has none (`facts/xinference.md §1`).
+
+    Where Xinference forgets its models, a program beside it starts them again.
 
     Repairs come first, one package each and nothing it depends on. A restart finds them in place
     and asks nobody; where the package index does not answer, the container ends and tries again.
     """
     serve = ("xinference-local", "-H", "0.0.0.0", "--port", "9997")  # noqa: S104
-    if not release.repairs:
+    if release.autostart and not release.repairs:
         return serve
-    quietly = ("--quiet", "--root-user-action=ignore", "--disable-pip-version-check")
-    mend = shlex.join(("pip", "install", "--no-deps", *quietly, *release.repairs))
-    return ("sh", "-c", f"{mend} && exec {shlex.join(serve)}")
+    text = f"exec {shlex.join(serve)}"
+    if not release.autostart:
+        text = f"{{ python3 {RELAUNCH_MOUNT}/relaunch.py & {text}; }}"
+    if release.repairs:
+        quietly = ("--quiet", "--root-user-action=ignore", "--disable-pip-version-check")
+        mend = shlex.join(("pip", "install", "--no-deps", *quietly, *release.repairs))
+        text = f"{mend} && {text}"
+    return ("sh", "-c", text)
 
 
 def xinference_environment(

@@ -82,7 +82,7 @@ class Engine:
         self.program = program
         self.stack = stack
         self.stack_file = folder / f"Pulumi.{stack}.yaml"
-        self._on_line = on_line
+        self.on_line = on_line
         self._logs = 0
         self._lifeline = Lifeline()
         for name in ("home", "backend", "events", "init"):
@@ -182,7 +182,7 @@ class Engine:
         lines = []
         for line in process.stdout:
             lines.append(line)
-            self._on_line(line.rstrip())
+            self.on_line(line.rstrip())
         return "".join(lines)
 
 

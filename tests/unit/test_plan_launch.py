@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from provisioning.catalogue import Model
 from provisioning.launch import (
     launch_payload,
     launch_problems,
+    relaunch_text,
     xinference_command,
     xinference_environment,
 )
@@ -315,6 +317,26 @@ def test_the_image_is_mended_before_it_serves() -> None:
     assert serve == "exec xinference-local -H 0.0.0.0 --port 9997"
 
 
+@pytest.mark.parametrize(("version", "mended"), [("1.17.1", False), ("2.9.0", True)])
+def test_what_forgets_its_models_gets_a_program_that_starts_them(
+    version: str, mended: bool
+) -> None:
+    *_, text = xinference_command(xinference_release(version))
+    assert text.startswith("pip install") is mended
+    assert text.endswith(
+        "{ python3 /etc/lab/relaunch.py & exec xinference-local -H 0.0.0.0 --port 9997; }"
+    )
+
+
+def test_the_chat_models_are_started_after_the_others() -> None:
+    chosen = (PAYLOADS[0][0], model("m3e-base", "embedding"))
+    told = json.loads(relaunch_text(chosen, MAINLAND))
+    assert told == {
+        "side": [launch_payload(chosen[1], MAINLAND)],
+        "chat": [launch_payload(chosen[0], MAINLAND)],
+    }
+
+
 def test_an_image_that_works_is_left_alone() -> None:
-    command = xinference_command(xinference_release("2.8.0"))
+    command = xinference_command(xinference_release("4.1.0"))
     assert command == ("xinference-local", "-H", "0.0.0.0", "--port", "9997")
