@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Refused, Unreachable
@@ -291,12 +292,65 @@ def test_one_that_became_ready_while_it_was_cancelled_is_not_called_gone(
 def test_unreachable_is_no_reason_to_go_on_deleting(
     models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
+    service.launched_as = "LOADING"
     outs = create(models, model())
-    service.down = True
+    service.shows_no_replicas = True
 
+    def breaks_off() -> None:
+        service.down = True
+
+    clock.on_sleep = breaks_off
     with pytest.raises(Unreachable):
         models.delete("qwen", outs)
     assert clock.passed < STOP_SECONDS
+
+
+def test_what_is_leaving_is_waited_for(
+    models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
+) -> None:
+    outs = create(models, model())
+    service.models["qwen"]["status"] = "TERMINATING"
+
+    def leaves() -> None:
+        if clock.passed > 10:
+            service.models["qwen"]["status"] = "TERMINATED"
+
+    clock.on_sleep = leaves
+    models.delete("qwen", outs)
+    assert clock.passed > 10
+
+
+def test_a_model_that_crashes_in_the_moment_of_its_delete_is_deleted_all_the_same(
+    models: XinferenceModelProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outs = create(models, model())
+    answer = service.answer
+
+    def crashes(request: httpx.Request) -> httpx.Response:
+        if (request.method, request.url.path) == ("DELETE", "/v1/models/qwen"):
+            service.models["qwen"]["status"] = "LOADING"
+        return answer(request)
+
+    monkeypatch.setattr(service, "answer", crashes)
+    models.delete("qwen", outs)
+    assert service.models["qwen"]["status"] == "ERROR"
+
+
+def test_one_that_started_by_itself_meanwhile_is_adopted(
+    models: XinferenceModelProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.put({**PAYLOAD, "model_size_in_billions": 7})
+    answer = service.answer
+
+    def autostart_is_faster(request: httpx.Request) -> httpx.Response:
+        stopped = service.models["qwen"]["status"] == "TERMINATED"
+        if stopped and (request.method, request.url.path) == ("POST", "/v1/models"):
+            service.put(PAYLOAD, "LOADING")
+        return answer(request)
+
+    monkeypatch.setattr(service, "answer", autostart_is_faster)
+    create(models, model())
+    assert service.launches == []
 
 
 def test_an_autostart_entry_deleted_by_hand_is_drift(
