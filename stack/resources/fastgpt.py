@@ -485,7 +485,8 @@ def _upload_problem(client: FastGptClient, made: Uploaded, props: Props) -> str:
 def _same_source(found: Collection, props: Props) -> bool:
     if props.get("link") is not None:
         return found.link == str(props["link"])
-    return found.name == str(props["name"])
+    # A web page may happen to have a document's name as its title.
+    return not found.link and found.name == str(props["name"])
 
 
 def _upload(client: FastGptClient, props: Props) -> Uploaded:

@@ -368,6 +368,14 @@ def test_documents_of_other_names_are_left_alone(
     assert other in service.collections
 
 
+def test_a_page_that_is_titled_like_a_document_is_left_alone(
+    bench: Bench, service: FakeFastGpt, base_id: str
+) -> None:
+    page = service.add_collection(base_id, "facts", rawLink="https://example.org/a")
+    create(bench(FastGptDocumentProvider), document(bench, base_id, text="x", name="facts"))
+    assert page in service.collections
+
+
 def test_a_link_is_told_by_its_address(bench: Bench, service: FakeFastGpt, base_id: str) -> None:
     provider = bench(FastGptDocumentProvider)
     wanted = document(bench, base_id, link="https://example.org/a", selector="main")
