@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from stack.host import prepare_host
-
 from stack.gateway import seed_gateway
+from stack.host import prepare_host
 from stack.knowledge import seed_knowledge
 from stack.models import start_models
 from stack.on_server import OnServer
@@ -19,7 +18,7 @@ settings = load_settings(project)
 
 passwords = make_passwords(settings.password_rotation)
 server = rent_server(settings)
-lab = OnServer("lab", server.instance)
+lab = OnServer("lab", server.life)
 
 host = prepare_host(settings, server, passwords, lab)
 services = run_services(settings, server, host, passwords, lab)

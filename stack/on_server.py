@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 
 
-def dies_with(instance: pulumi.Resource) -> pulumi.ResourceTransformation:
+def dies_with(what: pulumi.Resource) -> pulumi.ResourceTransformation:
     """A transformation for whatever lives on the server: gone with it, made anew with a new one.
 
     `deleted_with` spares a destroy the dying server; without `replace_with` a new server would be
@@ -18,7 +18,7 @@ def dies_with(instance: pulumi.Resource) -> pulumi.ResourceTransformation:
         is_custom = isinstance(resource.resource, pulumi.CustomResource)
         if not is_custom or isinstance(resource.resource, pulumi.ProviderResource):
             return None
-        fate = pulumi.ResourceOptions(deleted_with=instance, replace_with=[instance])
+        fate = pulumi.ResourceOptions(deleted_with=what, replace_with=[what])
         return pulumi.ResourceTransformationResult(
             resource.props, pulumi.ResourceOptions.merge(resource.opts, fate)
         )
@@ -27,11 +27,17 @@ def dies_with(instance: pulumi.Resource) -> pulumi.ResourceTransformation:
 
 
 class OnServer(pulumi.ComponentResource):
-    """Holds all that lives on the server; sets its fate once for everything below it."""
+    """Holds all that lives on the server; sets its fate once for everything below it.
 
-    def __init__(self, name: str, instance: pulumi.Resource) -> None:
+    Args:
+        life: what stands in the state for as long as the lab believes in this server. Not the cloud
+            instance: a refresh after the lease has ended drops that one, and a destroy would then
+            dial the dead server for everything on it, in vain (measured).
+    """
+
+    def __init__(self, name: str, life: pulumi.Resource) -> None:
         super().__init__(
             "lab:stack:OnServer",
             name,
-            opts=pulumi.ResourceOptions(transformations=[dies_with(instance)]),
+            opts=pulumi.ResourceOptions(transformations=[dies_with(life)]),
         )

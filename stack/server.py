@@ -24,7 +24,8 @@ class Server:
     """A standing server.
 
     Attributes:
-        instance: the cloud instance; what lives on it hangs on it.
+        instance: the cloud instance.
+        life: what all that lives on the server hangs on; it goes and comes with the instance.
         address: public IPv4 address.
         ssh_port: where its sshd listens.
         user: login name.
@@ -34,6 +35,7 @@ class Server:
     """
 
     instance: alicloud.ecs.Instance
+    life: pulumi.Resource
     address: pulumi.Output[str]
     ssh_port: int
     user: str
@@ -130,6 +132,7 @@ def rent_server(settings: Settings) -> Server:
     place.register_outputs({})
     return Server(
         instance=instance,
+        life=host_key,
         address=address,
         ssh_port=settings.ssh_port,
         user="root",
