@@ -21,6 +21,7 @@ from rehearsal.server.outside import Reach, on_the_mainland, reach
 _READY_SECONDS = 20.0
 _BLOCKED = frozenset({"api.openai.com"})
 _MODEL_HUBS = ("www.modelscope.cn", "modelscope.cn", "huggingface.co", "hf-mirror.com")
+_PACKAGE_INDEXES = ("mirrors.aliyun.com", "pypi.tuna.tsinghua.edu.cn", "pypi.org")
 
 
 class OutsideWorld:
@@ -61,7 +62,9 @@ class OutsideWorld:
     def hosts(self, region: str) -> dict[str, str]:
         """Host name to address, of what containers in `region` can reach."""
         providers = HOSTS.keys() - (_BLOCKED if on_the_mainland(region) else set())
-        hubs = {host for host in _MODEL_HUBS if reach(host, region) is Reach.OK}
+        hubs = {
+            host for host in (*_MODEL_HUBS, *_PACKAGE_INDEXES) if reach(host, region) is Reach.OK
+        }
         return dict.fromkeys(sorted(providers | hubs | self._pages), self._address)
 
     @property

@@ -19,6 +19,14 @@ APT::Periodic::Update-Package-Lists "0";
 APT::Periodic::Unattended-Upgrade "0";
 CONF
 
+# Docker's provider starts an ssh for each thing it looks at, many at once, and does not try again
+# where sshd drops one. By default it begins to at ten that have not logged in yet.
+write_if_different "$ROOT/etc/ssh/sshd_config.d/10-ai-lab.conf" <<<'MaxStartups 200:30:400'
+if [[ $CHANGED == yes ]]; then
+  sshd -t || fail "sshd refuses its configuration; see 'sshd -t' on the server"
+  systemctl reload ssh.service || say "sshd takes its new limit when it next starts"
+fi
+
 mapfile -t kernels < <(
   dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' 'linux-image-*' 'linux-generic*' \
     'linux-virtual*' 2>/dev/null | sed -n 's/^ii *//p'

@@ -60,6 +60,7 @@ _ALWAYS = [
     "modprobe",
     "needrestart",
     "reboot",
+    "sshd",
     "resize2fs",
     "service",
     "shutdown",

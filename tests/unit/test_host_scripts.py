@@ -42,6 +42,7 @@ class Server:
         self.fake("dpkg-query", "exit 1")
         self.fake("uname", "echo 5.15.0-1")
         self.fake("systemctl", "exit 0")
+        self.fake("sshd", "exit 0")
         self.fake("apt-mark", "exit 0")
 
     def fake(self, name: str, body: str) -> None:
@@ -120,6 +121,24 @@ def test_base_keeps_the_system_as_it_is(server: Server) -> None:
     assert "systemctl stop unattended-upgrades.service" in server.calls("systemctl")
     assert "Unattended-Upgrade" in (server.root / "etc/apt/apt.conf.d/90ai-lab").read_text()
     assert server.calls("apt-get") == [], "everything is there"
+
+
+def test_base_lets_many_log_in_at_once(server: Server) -> None:
+    server.fake("dpkg-query", "printf 'ii '")
+    for _ in range(2):
+        assert server.run("base", "").returncode == 0
+    limit = (server.root / "etc/ssh/sshd_config.d/10-ai-lab.conf").read_text()
+    assert limit == "MaxStartups 200:30:400\n"
+    assert server.calls("systemctl reload") == ["systemctl reload ssh.service"]
+
+
+def test_base_does_not_load_what_sshd_refuses(server: Server) -> None:
+    server.fake("dpkg-query", "printf 'ii '")
+    server.fake("sshd", "exit 255")
+    run = server.run("base", "")
+    assert run.returncode == 1
+    assert "sshd refuses its configuration" in run.stdout
+    assert server.calls("systemctl reload") == []
 
 
 def test_base_sets_the_mirror_once(server: Server) -> None:
@@ -271,6 +290,28 @@ def test_a_failing_installation_stops_the_step(server: Server) -> None:
     run = server.run("docker", "http://m.example/docker", "https://m.example/gpg")
     assert run.returncode == 1
     assert "could not install docker-ce" in run.stdout
+
+
+def test_an_images_old_docker_gives_way(server: Server) -> None:
+    """Before 25 Docker refuses a container whose health check has a start interval."""
+    server.fake("curl", f"echo '{KEY}'")
+    server.fake("dockerd", "exit 0")
+    server.fake("docker", "echo 24.0.7")
+    newer = f"printf '#!/bin/bash\\necho 29.8.0\\n' >{server.bin}/docker"
+    server.fake("apt-get", f'case "$*" in *docker-ce*) {newer} ;; esac')
+    run = server.run("docker", "http://m.example/docker", "https://m.example/gpg")
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.endswith("Docker 29.8.0 answers\n")
+
+
+def test_a_docker_that_stays_old_is_refused(server: Server) -> None:
+    server.fake("curl", f"echo '{KEY}'")
+    server.fake("dockerd", "exit 0")
+    server.fake("docker", "echo 24.0.7")
+    server.fake("apt-get", "exit 0")
+    run = server.run("docker", "http://m.example/docker", "https://m.example/gpg")
+    assert run.returncode == 1
+    assert "25 or later is needed" in run.stdout
 
 
 def test_the_toolkit_comes_from_the_mirror_alone(server: Server) -> None:
