@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 REPORT = "report.json"
+_CITATIONS_SHOWN = 3
+_PASSAGE = 300
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Report:
     question: str | None = None
     answer: str | None = None
     citations: list[dict[str, Any]] | None = None
+    share_link: str | None = None
     cost: float | None = None
     billable_after_destroy: list[dict[str, Any]] | None = None
     left_after_destroy: list[str] | None = None
@@ -78,6 +82,22 @@ class Report:
         if self.slowest:
             names = ", ".join(f"{item['name']} {item['seconds']} s" for item in self.slowest)
             console.print(f"Slowest of the first up: {names}", style="dim")
+        if self.answer is not None:
+            self._show_answer(console)
+
+    def _show_answer(self, console: Console) -> None:
+        console.print()
+        for what, text in (("Asked", self.question), ("Answered", self.answer)):
+            console.print(f"[bold]{what}:[/bold] {escape(_flat(text or ''))}", soft_wrap=True)
+        for citation in (self.citations or [])[:_CITATIONS_SHOWN]:
+            source = escape(str(citation["source"]))
+            passage = escape(_flat(str(citation["text"]))[:_PASSAGE])
+            console.print(f"[bold]Cited:[/bold] {source}: {passage}", soft_wrap=True)
+        console.print(f"[bold]Through:[/bold] {self.share_link}", soft_wrap=True)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def slowest(events: Sequence[dict[str, Any]], count: int = 5) -> list[dict[str, Any]]:

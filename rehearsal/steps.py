@@ -36,7 +36,7 @@ class Rehearsal:
         self._step("preview", self.preview)
         self._step("up", self.up)
         self._step("ask the models", self.ask_models)
-        if self.lab.outputs.get("shareLinks") and self._question():
+        if self.lab.outputs.get("shareLinks") and self._question("ask"):
             self._step("ask through the share link", self.ask_a_question)
         self._step("up again, though the server is sold out", self.up_again)
         self._step("drift: seen by refresh", self.see_drift)
@@ -84,18 +84,26 @@ class Rehearsal:
         return "; ".join(asked)
 
     def ask_a_question(self) -> str:
-        """As a visitor, with citations."""
-        name, link = next(iter(self.lab.outputs["shareLinks"].items()))
+        """As a visitor of the app that the settings name; with citations where it has a base."""
+        link = self._asked_link()
         with Probe(self.lab.outputs) as probe:
-            said = probe.ask(link, self._question())
+            said = probe.ask(self.lab.outputs["shareLinks"][link], self._question("ask"))
         self.report.question, self.report.answer = said["question"], said["answer"]
         self.report.citations = said["citations"]
-        for citation in said["citations"][:3]:
-            source, text = escape(str(citation["source"])), escape(_short(citation["text"]))
-            self.console.print(f"    cited: [bold]{source}[/bold] {text}", soft_wrap=True)
-        if not said["answer"].strip() or not said["citations"]:
-            raise StepFailed(f"{name} answered {_short(said['answer'])!r} and cited nothing")
+        self.report.share_link = str(self.lab.outputs["shareLinks"][link])
+        if not said["answer"].strip():
+            raise StepFailed(f"{link} answered nothing")
+        self._check_citations(link, said)
         return f"{_short(said['answer'])} ({len(said['citations'])} citations)"
+
+    def _check_citations(self, link: str, said: dict[str, Any]) -> None:
+        app = next(app for app in self._knowledge("apps") if app["name"] == link.split("/")[0])
+        if app.get("bases") and not said["citations"]:
+            raise StepFailed(f"{link} answered {_short(said['answer'])!r} and cited nothing")
+        wanted = self._question("cites").rpartition("/")[2]
+        cited = sorted({str(citation["source"]) for citation in said["citations"]})
+        if wanted and wanted not in cited:
+            raise StepFailed(f"{link} cited {', '.join(cited)}, not {wanted}")
 
     def up_again(self) -> str:
         """Nothing changes, though no zone has such a server any more."""
@@ -189,9 +197,20 @@ class Rehearsal:
                 self.lab.world.call("set_stock", type=kind, zone=zone, count=0)
         return f"no zone of {region} sells {kind} any more"
 
-    def _question(self) -> str:
+    def _asked_link(self) -> str:
+        """`app/link` of the question's app, or of the first one with a link."""
+        links: dict[str, str] = self.lab.outputs["shareLinks"]
+        names = [a["name"] for a in self._knowledge("apps") if a.get("links")]
+        app = self._question("app") or names[0]
+        return next(name for name in links if name.startswith(f"{app}/"))
+
+    def _question(self, part: str) -> str:
         knowledge: dict[str, Any] = self.lab.settings.get("ai-lab:knowledge") or {}
-        return str((knowledge.get("question") or {}).get("ask") or "")
+        return str((knowledge.get("question") or {}).get(part) or "")
+
+    def _knowledge(self, part: str) -> list[dict[str, Any]]:
+        knowledge: dict[str, Any] = self.lab.settings.get("ai-lab:knowledge") or {}
+        return list(knowledge.get(part) or [])
 
 
 def _short(text: str, length: int = 90) -> str:

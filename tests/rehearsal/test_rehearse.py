@@ -71,6 +71,10 @@ def test_the_reference_lab(tmp_path: Path) -> None:
     assert kinds == {"XinferenceModel", "OneApiChannel"}
     assert report["chat"]["answer"].strip()
     assert report["embedding"]["dimensions"] > 0
+    assert report["answer"].strip()
+    assert "lab-manual.pdf" in {citation["source"] for citation in report["citations"]}
+    assert "Cited: lab-manual.pdf: " in output
+    assert f"Through: {report['share_link']}" in output
     assert report["billable_after_destroy"] == []
     assert report["left_after_destroy"] == []
     assert report["resources"] > 50

@@ -50,6 +50,24 @@ def test_the_report_is_written_with_all_its_times(tmp_path: Path) -> None:
     assert found["drift_healed"] == []
 
 
+def test_the_answer_is_shown_with_what_it_stands_on_and_where_it_came_from() -> None:
+    console = Console(record=True, width=80, force_terminal=False)
+    report = Report("dev", ok=True, question="How [much]?", answer="Ten.\nA month.")
+    report.citations = [{"source": "a [1].pdf", "text": "It costs\nten."}] * 5
+    report.share_link = "http://127.0.0.1:3000/chat/share?shareId=abc"
+    report.show(console)
+    shown = console.export_text()
+    assert "Asked: How [much]?\nAnswered: Ten. A month.\n" in shown
+    assert shown.count("Cited: a [1].pdf: It costs ten.\n") == 3
+    assert "Through: http://127.0.0.1:3000/chat/share?shareId=abc\n" in shown
+
+
+def test_a_lab_that_was_not_asked_shows_no_answer() -> None:
+    console = Console(record=True, width=80, force_terminal=False)
+    Report("dev").show(console)
+    assert "Asked" not in console.export_text()
+
+
 def test_what_the_program_says_is_shown_once() -> None:
     console = Console(record=True, width=120, force_terminal=False)
     progress = Progress(console)
