@@ -108,7 +108,9 @@ def rent_server(settings: Settings) -> Server:
         # server's metadata.
         http_endpoint="enabled",
         http_tokens="required",
-        http_put_response_hop_limit=1,
+        # The hop limit is 1 by default, so no container gets a token. It is not set: the cloud
+        # offers it to invited accounts only, and where it reads back otherwise the provider would
+        # replace the server at every update.
         tags=tags,
         volume_tags=tags,
         opts=pulumi.ResourceOptions.merge(

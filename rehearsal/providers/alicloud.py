@@ -985,7 +985,8 @@ def _instance_outputs(cloud: Cloud, instance: Instance) -> Properties:
         "hostName": instance.host_name,
         "hpcClusterId": "",
         "httpEndpoint": given("httpEndpoint", "enabled"),
-        "httpPutResponseHopLimit": given("httpPutResponseHopLimit", 1),
+        # In invitational preview: what other accounts send is not kept (its read-back: assumed).
+        "httpPutResponseHopLimit": 0,
         "httpTokens": given("httpTokens", "optional"),
         "imageId": instance.image.id,
         "imageOptions": given("imageOptions", {"loginAsNonRoot": False}),
