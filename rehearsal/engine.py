@@ -19,7 +19,7 @@ from rehearsal.containers.guard import end_session
 from rehearsal.containers.processes import Lifeline, guarded
 from tools.environment import pulumi_environment
 
-_TAIL_LINES = 60
+_TAIL_LINES = 200
 _UNCHANGED = frozenset({"same", "read", "refresh"})
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
 _PRIVATE = ("PULUMI_", "ALICLOUD_", "ALIBABA_CLOUD_", "ALIBABACLOUD_", "DOCKER_", "SSH_AUTH_SOCK")
@@ -173,7 +173,8 @@ class Engine:
                 raise
         if process.returncode:
             # What a quiet command prints may be secret; its errors are not.
-            tail = "\n".join((errors if quiet else output).splitlines()[-_TAIL_LINES:])
+            told = errors if quiet else _diagnostics(output)
+            tail = "\n".join(told.splitlines()[-_TAIL_LINES:])
             raise EngineError(f"`pulumi {arguments[0]}` failed:\n{tail}")
         return output
 
@@ -184,6 +185,12 @@ class Engine:
             lines.append(line)
             self.on_line(line.rstrip())
         return "".join(lines)
+
+
+def _diagnostics(output: str) -> str:
+    """What went wrong, without the outputs that the tool prints after it."""
+    _, found, told = output.rpartition("\nDiagnostics:\n")
+    return told.partition("\nOutputs:\n")[0] if found else output
 
 
 def _environment(folder: Path, providers: str) -> dict[str, str]:

@@ -25,6 +25,8 @@ LAUNCHES = 3
 """As autostart does it in later versions: so often, so many seconds apart."""
 PAUSE_SECONDS = 30.0
 POLL_SECONDS = 2.0
+GRACE_SECONDS = 60.0
+"""For so long after its launch, an unknown model may still come."""
 PATIENCE_SECONDS = 2 * 3600.0
 ANSWER_SECONDS = 60.0
 
@@ -48,7 +50,8 @@ def _follow(payload: dict[str, Any]) -> bool:
     """Whether the model serves in the end."""
     uid = str(payload["model_uid"])
     for launch in range(1, LAUNCHES + 1):
-        if _await(f"{uid} to load", functools.partial(_settled, uid)) == "READY":
+        believed_from = time.monotonic() + GRACE_SECONDS
+        if _await(f"{uid} to load", functools.partial(_settled, uid, believed_from)) == "READY":
             _say(f"{uid} serves")
             return True
         _say(f"{uid} did not load (launch {launch} of {LAUNCHES})")
@@ -70,12 +73,14 @@ def _launch(payload: dict[str, Any]) -> None:
         _say(f"{uid}: {error.read(300).decode(errors='replace')}")
 
 
-def _settled(uid: str) -> str:
-    """READY or ERROR; "" while it loads."""
+def _settled(uid: str, believed_from: float) -> str:
+    """READY or ERROR; "" while it loads. A model begins as one that nobody knows."""
     statuses = _statuses(uid)
     if statuses and all(status == "READY" for status in statuses):
         return "READY"
-    return "ERROR" if not statuses or "ERROR" in statuses else ""
+    if "ERROR" in statuses:
+        return "ERROR"
+    return "ERROR" if not statuses and time.monotonic() > believed_from else ""
 
 
 def _statuses(uid: str) -> list[str]:

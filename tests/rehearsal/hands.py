@@ -1,4 +1,4 @@
-"""What people do by hand in the services' own web pages, and what they see there.
+"""What people do by hand in the services' own web pages and on the server, and what they see there.
 
 Plain HTTP, by the contracts in facts/oneapi.md §3 to §5, facts/xinference.md §2 and
 facts/fastgpt.md §3 to §8. Never through the program's clients: what they get wrong would be wrong
@@ -7,6 +7,7 @@ here too.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+import asyncssh
 import httpx
 
 SECONDS = 60.0
@@ -172,17 +174,14 @@ class XinferencePage(_Page):
         """Launch a model and wait for it."""
         self._checked("POST", "/v1/models", params={"wait_ready": "true"}, json=dict(payload))
 
+    def version(self) -> str:
+        """Of the server."""
+        return str(self._checked("GET", "/v1/cluster/version").json()["version"])
+
     def autostarts(self) -> list[str]:
         """Uids that are launched at every start."""
         found = self._checked("GET", "/v1/autostart/models").json()["models"]
         return [item["launch"]["model_uid"] for item in found]
-
-    def answers(self) -> bool:
-        """Whether it can be asked at all."""
-        try:
-            return bool(self._http.get("/status").is_success)
-        except httpx.HTTPError:
-            return False
 
     def _checked(self, method: str, path: str, **options: Any) -> httpx.Response:
         answer = self._http.request(method, path, **options)
@@ -201,7 +200,7 @@ class FastGptPage(_Page):
 
     def opens_with(self, password: str) -> bool:
         """Whether `root` can log in with it."""
-        return self._login(password)["code"] == 200
+        return bool(self._login(password)["code"] == 200)
 
     def accepts_session(self) -> bool:
         """Whether the session that was opened before is still good."""
@@ -260,6 +259,16 @@ class FastGptPage(_Page):
     def delete_document(self, document_id: str) -> None:
         """Delete it with its chunks."""
         self.call("DELETE", "/api/core/dataset/collection/delete", params={"id": document_id})
+
+    def add_folder(self, base_id: str, name: str) -> str:
+        """A folder for documents; its id."""
+        body = {"datasetId": base_id, "parentId": None, "name": name, "type": "folder"}
+        return str(self.call("POST", "/api/core/dataset/collection/create", json=body))
+
+    def move_document(self, document_id: str, folder_id: str) -> None:
+        """Put it into a folder."""
+        body = {"id": document_id, "parentId": folder_id}
+        self.call("PUT", "/api/core/dataset/collection/update", json=body)
 
     def upload(self, base_id: str, name: str, content: bytes) -> str:
         """Upload a file with the page's own defaults; its id."""
@@ -380,6 +389,39 @@ class FastGptPage(_Page):
         return found
 
 
+def on_server(outputs: Mapping[str, Any], command: str) -> str:
+    """What a command prints, run on the server as its operator; it has to succeed."""
+
+    async def work() -> str:
+        host, port = str(outputs["serverAddress"]), int(outputs["sshPort"])
+        known = asyncssh.import_known_hosts(f"[{host}]:{port} {outputs['sshHostKey']}")
+        options: dict[str, Any] = {
+            "username": str(outputs["sshUser"]),
+            "client_keys": [str(outputs["sshKeyFile"])],
+            "known_hosts": known,
+            "config": None,
+        }
+        async with asyncssh.connect(host, port, **options) as connection:
+            ran = await connection.run(command, timeout=SECONDS, stdin=asyncssh.DEVNULL)
+        assert ran.exit_status == 0, f"{command}: {ran.exit_status}\n{ran.stderr!r}"
+        return str(ran.stdout)
+
+    return asyncio.run(work())
+
+
+def wait_until_healthy(outputs: Mapping[str, Any]) -> None:
+    """After a start of the server: every container is healthy, and every model serves."""
+
+    def healthy() -> bool:
+        states = on_server(outputs, "docker ps -a --format '{{.Names}} {{.Status}}'").splitlines()
+        return bool(states) and all("(healthy)" in line for line in states)
+
+    until("all containers to be healthy", healthy)
+    wanted = {m["name"] for m in outputs["models"] if m["servedBy"] == "xinference"}
+    with Hands(outputs) as hands:
+        until("the models", lambda: wanted <= hands.xinference.running().keys())
+
+
 def until(what: str, met: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for something that nobody announces."""
     deadline = time.monotonic() + seconds
@@ -387,7 +429,7 @@ def until(what: str, met: Callable[[], object], seconds: float = 60.0) -> None:
     while time.monotonic() < deadline:
         try:
             last = met()
-        except (httpx.HTTPError, Refused) as error:
+        except (httpx.HTTPError, OSError, asyncssh.Error, Refused) as error:
             last = f"{type(error).__name__}: {error}"
         else:
             if last:
