@@ -104,9 +104,9 @@ class Containers:
             ],
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=service.health.tests,
-                interval="15s",
+                interval="10s",
                 timeout=service.health.timeout,
-                retries=4,
+                retries=3,
                 start_period=f"{service.health.start_minutes}m0s",
                 start_interval="1s",
             ),

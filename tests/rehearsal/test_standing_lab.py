@@ -6,6 +6,7 @@ import time
 
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe, ProbeFailed
+from tests.rehearsal.hands import on_server, until
 
 _PATIENCE = 60.0
 
@@ -44,3 +45,18 @@ def _until_it_answers(probe: Probe) -> None:
             last = error
             time.sleep(0.2)
     raise AssertionError(f"the lab did not answer within {_PATIENCE:.0f} s of the reboot: {last}")
+
+
+def test_a_service_without_its_database_turns_unhealthy(rehearsed_lab: Lab) -> None:
+    """OneAPI's own status page stays green without it; the lab's health check must not."""
+
+    def health() -> str:
+        command = "docker inspect --format '{{.State.Health.Status}}' oneapi"
+        return on_server(rehearsed_lab.outputs, command).strip()
+
+    on_server(rehearsed_lab.outputs, "docker stop mysql")
+    try:
+        until("OneAPI to be unhealthy", lambda: health() == "unhealthy", seconds=150)
+    finally:
+        on_server(rehearsed_lab.outputs, "docker start mysql")
+    until("OneAPI to be healthy again", lambda: health() == "healthy", seconds=150)
