@@ -382,7 +382,9 @@ def test_what_a_lost_state_made_is_adopted_and_never_made_twice(
 
     done = standing.up(knowledge)
 
-    assert {urn.rsplit("::", 1)[-1] for urn in forgotten} <= {name.split()[1] for name in done}
+    assert {urn.rsplit("::", 1)[-1] for urn in forgotten} <= {
+        name.partition(" ")[2] for name in done
+    }
     assert all(operations == {"create"} for operations in done.values())
     assert standing.page.everything() == before
     assert standing.page.chats_with(standing.lab.outputs["apiKey-assistant/notebook"])
