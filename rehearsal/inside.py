@@ -1,7 +1,7 @@
 """What a process inside a rehearsed container can see (docs/architecture.md).
 
-Every double and every container tool calls `enter()` first. From then on names resolve as they would
-inside that container, and nothing else resolves at all.
+Every double and every container tool calls `enter()` first. From then on names resolve as they
+would inside that container, and nothing else resolves at all.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def resolve(host: str) -> str:
     """The address of `host` as seen from this container.
 
     Raises:
-        socket.gaierror: the name belongs to no network of this container, nor to the emulated outside.
+        socket.gaierror: no network of this container has the name, nor has the emulated outside.
     """
     if host in ("localhost", "127.0.0.1", "0.0.0.0", "::1", ""):
         return address()
@@ -61,7 +61,7 @@ def enter() -> None:
         threading.Thread(target=_follow, args=(int(lifeline),), daemon=True).start()
 
 
-def _resolve_inside(host: Any, *rest: Any, **options: Any) -> Any:
+def _resolve_inside(host: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 - as it came
     name = host.decode() if isinstance(host, bytes) else host or ""
     return _real_getaddrinfo(resolve(name), *rest, **options)
 

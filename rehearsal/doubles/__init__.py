@@ -1,1 +1,1 @@
-"""What runs in the rehearsed containers: the services as their contracts in facts/ describe them."""
+"""What runs in the rehearsed containers: the services, as their contracts describe them."""
