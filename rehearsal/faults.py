@@ -1,7 +1,8 @@
 """Faults that a test switches on in a running rehearsal.
 
 One JSON file holds them: `{"xinference.download": {"qwen2.5-instruct": 2}}` means that the next
-two downloads of that model fail. `-1` means every time. The name of a fault is `<service>.<what fails>`.
+two downloads of that model fail. `-1` means every time. The name of a fault is
+`<service>.<what fails>`.
 """
 
 from __future__ import annotations

@@ -16,12 +16,13 @@ from rehearsal.children import PROJECT
 from rehearsal.containers.guard import end_session
 from rehearsal.containers.processes import Lifeline, guarded
 from rehearsal.doubles.providers import HOSTS, PORT
+from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
 from rehearsal.server.outside import Reach, on_the_mainland, reach
 
 _READY_SECONDS = 20.0
 _BLOCKED = frozenset({"api.openai.com"})
 _MODEL_HUBS = ("www.modelscope.cn", "modelscope.cn", "huggingface.co", "hf-mirror.com")
-_PACKAGE_INDEXES = ("mirrors.aliyun.com", "pypi.tuna.tsinghua.edu.cn", "pypi.org")
+_PACKAGE_INDEXES = ("mirrors.aliyun.com", "pypi.tuna.tsinghua.edu.cn")
 
 
 class OutsideWorld:
@@ -65,7 +66,8 @@ class OutsideWorld:
         hubs = {
             host for host in (*_MODEL_HUBS, *_PACKAGE_INDEXES) if reach(host, region) is Reach.OK
         }
-        return dict.fromkeys(sorted(providers | hubs | self._pages), self._address)
+        reached = providers | hubs | self._pages | {DEFAULT_PACKAGE_INDEX}
+        return dict.fromkeys(sorted(reached), self._address)
 
     @property
     def pid(self) -> int:

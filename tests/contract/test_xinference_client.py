@@ -18,6 +18,7 @@ import pytest
 from provisioning.clients.http import NotFound, Refused
 from provisioning.clients.xinference import XinferenceClient
 from provisioning.versions import xinference_release
+from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
 from rehearsal.faults import switch_on
 from stack.resources import xinference
 from stack.resources.base import LabProvider, Props
@@ -179,7 +180,10 @@ def start(version: str, tmp_path: Path) -> Iterator[Start]:
     def begin(**options: Any) -> Lab:
         tree = tmp_path / str(len(made))
         tree.mkdir()
-        usual: dict[str, Any] = {"XINFERENCE_AUTH_ADVANCED": "0", "hubs": (*MAINLAND, "pypi.org")}
+        usual: dict[str, Any] = {
+            "XINFERENCE_AUTH_ADVANCED": "0",
+            "hubs": (*MAINLAND, DEFAULT_PACKAGE_INDEX),
+        }
         made.append(Double(tree, tag=f"v{version}", **{**usual, **options}))
         return Lab(made[-1], version)
 

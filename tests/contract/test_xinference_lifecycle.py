@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
 from rehearsal.faults import switch_on
 from tests.contract.xinference_subject import MAINLAND, Double
 
@@ -119,7 +120,9 @@ def test_a_deleted_model_gives_its_memory_back_and_is_remembered(start: Start) -
 
 def test_cancelling_a_ready_model_loses_it_before_3_0_and_does_nothing_later(start: Start) -> None:
     older = start()
-    newer = start(tag="v4.1.0", XINFERENCE_AUTH_ADVANCED="0", hubs=(*MAINLAND, "pypi.org"))
+    newer = start(
+        tag="v4.1.0", XINFERENCE_AUTH_ADVANCED="0", hubs=(*MAINLAND, DEFAULT_PACKAGE_INDEX)
+    )
     for double in (older, newer):
         double.launch(M3E)
         assert double.call("POST", "/v1/models/m3e-base/cancel").status_code == 200
@@ -151,7 +154,9 @@ def test_a_failed_download_is_retried_with_the_same_uid_and_resumed(start: Start
 
 
 def test_a_hanging_download_stands_still_until_it_is_cancelled(start: Start) -> None:
-    double = start(tag="v4.1.0", XINFERENCE_AUTH_ADVANCED="0", hubs=(*MAINLAND, "pypi.org"))
+    double = start(
+        tag="v4.1.0", XINFERENCE_AUTH_ADVANCED="0", hubs=(*MAINLAND, DEFAULT_PACKAGE_INDEX)
+    )
     switch_on(double.faults, "xinference.hang", "qwen2.5-instruct", 1)
     double.launch(QWEN, wait_ready=False)
 
@@ -416,7 +421,7 @@ def test_from_2_9_to_3_0_the_image_does_not_load_embeddings_as_it_is(start: Star
 
 
 def test_from_3_0_the_list_may_be_three_seconds_old(start: Start) -> None:
-    hubs = (*MAINLAND, "pypi.org")
+    hubs = (*MAINLAND, DEFAULT_PACKAGE_INDEX)
     double = start(tag="v4.1.0", XINFERENCE_AUTH_ADVANCED="0", hubs=hubs)
     assert double.get("/v1/models")["data"] == []
     double.launch(M3E)

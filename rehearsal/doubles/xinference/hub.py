@@ -153,10 +153,14 @@ def _keep(place: Path, download: Download) -> None:
     fresh.replace(place)
 
 
+# Stands for the index that pip asks where it was told of none.
+DEFAULT_PACKAGE_INDEX = "default-package-index"
+
+
 def package_index() -> str:
-    """The host that engines are installed from: the environment's index, else PyPI's own."""
+    """The host that engines are installed from: the environment's index, else pip's own."""
     index = os.environ.get("UV_INDEX_URL") or os.environ.get("PIP_INDEX_URL")
-    return (urlsplit(index).hostname or "") if index else "pypi.org"
+    return (urlsplit(index).hostname or "") if index else DEFAULT_PACKAGE_INDEX
 
 
 def index_answers() -> bool:
