@@ -5,14 +5,15 @@ For tests that run several `up`s on one lab. Nothing here knows what a change sh
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rehearsal import stack_file
-from rehearsal.engine import Outcome
+from rehearsal.engine import EngineError, Outcome
 from rehearsal.lab import Lab, prepare
 from rehearsal.probes import Probe
 
@@ -88,6 +89,22 @@ def order_of(outcome: Outcome) -> list[tuple[str, str]]:
         if metadata and metadata["op"] not in _IDLE and (name := _name(metadata)):
             finished.append((metadata["op"], name))
     return finished
+
+
+def refused(lab: Lab, attempt: Callable[[], Outcome]) -> str:
+    """What the operator is told by a run that has to fail.
+
+    Raises:
+        AssertionError: it did not fail.
+    """
+    try:
+        attempt()
+    except EngineError:
+        log = max((lab.engine.folder / "events").iterdir())
+        events = [json.loads(line).get("diagnosticEvent") for line in log.read_text().splitlines()]
+        told = [event["message"] for event in events if event and event["severity"] == "error"]
+        return "\n".join(told)
+    raise AssertionError("it went through, and should have been refused")
 
 
 def question_of(lab: Lab) -> str:

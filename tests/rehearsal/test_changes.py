@@ -1,0 +1,208 @@
+"""Changing one's mind: each change touches only what it concerns, and the preview says the same.
+
+One lab, several `up`s. Each test begins and ends with the reference settings, so their order does
+not count.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rehearsal.lab import Lab
+from rehearsal.probes import Probe
+from tests.rehearsal.labs import (
+    ask,
+    change,
+    done_to,
+    lab_of,
+    order_of,
+    refused,
+    set_secret,
+    settings_of,
+    up,
+)
+
+# Several runs of the engine each, on a machine that may be busy.
+pytestmark = pytest.mark.timeout(900)
+
+QWEN, LLAMA = "qwen2.5-instruct", "llama-3.1-instruct"
+QWEN_TURBO = {
+    "name": "qwen-turbo",
+    "kind": "chat",
+    "context": 131072,
+    "tools": True,
+    "remote": {"provider": "dashscope"},
+}
+LLAMA_8B: dict[str, Any] = {
+    "name": LLAMA,
+    "kind": "chat",
+    "context": 16384,
+    "tools": True,
+    "xinference": {
+        "engine": "vllm",
+        "format": "awq",
+        "size": 8,
+        "quantization": "Int4",
+        "memoryShare": 0.65,
+    },
+}
+UPDATED, CREATED, DELETED = {"update"}, {"create"}, {"delete"}
+REPLACED = {"create-replacement", "replace", "delete-replaced"}
+
+# FastGPT reads config.json at its start only.
+WITH_CONFIG_JSON = {"Container fastgpt": REPLACED, "FastGptReady fastgpt-ready": UPDATED}
+# Whatever the settings are: the program's own dynamic provider takes them all.
+_PROVIDERS = ("pulumi-python default",)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with lab_of(tmp_path_factory.mktemp("changes"), "dev") as made:
+        up(made)
+        yield made
+
+
+@pytest.fixture
+def reference(lab: Lab) -> Iterator[dict[str, Any]]:
+    """The settings as they were, and are again afterwards."""
+    before = settings_of(lab)
+    yield copy.deepcopy(before)
+    kept = ("models", "knowledge", "tokens", "leaseHours", "allowedCidrs")
+    change(lab, **{name: before[name] for name in kept})
+    up(lab)
+
+
+def concerned(lab: Lab) -> tuple[dict[str, set[str]], list[tuple[str, str]]]:
+    """What `up` did to what, and in which order; the preview has to have said the same."""
+    announced = done_to(lab.engine.preview())
+    done = up(lab)
+    did = done_to(done)
+    assert did == announced
+    return {name: ops for name, ops in did.items() if name not in _PROVIDERS}, order_of(done)
+
+
+def test_a_remote_model_comes_moves_and_leaves(lab: Lab, reference: dict[str, Any]) -> None:
+    set_secret(lab, "key-dashscope", "rehearsal-dashscope.1")
+    change(lab, models=[*reference["models"], QWEN_TURBO])
+    did, _ = concerned(lab)
+    assert did == {**WITH_CONFIG_JSON, "OneApiChannel dashscope-chat": CREATED}
+    with Probe(lab.outputs) as probe:
+        assert probe.chat("qwen-turbo")["answer"]
+
+    elsewhere = {"provider": "dashscope", "baseUrl": "https://dashscope-intl.aliyuncs.com"}
+    change(lab, models=[*reference["models"], {**QWEN_TURBO, "remote": elsewhere}])
+    did, _ = concerned(lab)
+    assert set(did) == {
+        "OneApiChannel dashscope-chat",
+        "OneApiChannel dashscope-dashscope-intl-aliyuncs-com-chat",
+    }
+    with Probe(lab.outputs) as probe:
+        assert probe.chat("qwen-turbo")["answer"]
+
+    change(lab, models=reference["models"])
+    did, _ = concerned(lab)
+    gone = "OneApiChannel dashscope-dashscope-intl-aliyuncs-com-chat"
+    assert did == {**WITH_CONFIG_JSON, gone: DELETED}
+
+
+def test_a_token_comes_and_leaves(lab: Lab, reference: dict[str, Any]) -> None:
+    change(lab, tokens=[{"name": "notebook", "models": [QWEN]}])
+    did, _ = concerned(lab)
+    assert did == {"OneApiToken token-notebook": CREATED}
+    with Probe({**lab.outputs, "fastgptToken": lab.outputs["token-notebook"]}) as probe:
+        assert probe.chat(QWEN)["answer"]
+    change(lab, tokens=reference["tokens"])
+    did, _ = concerned(lab)
+    assert did == {"OneApiToken token-notebook": DELETED}
+
+
+def test_another_chat_model_takes_the_place_of_the_old_one(
+    lab: Lab, reference: dict[str, Any]
+) -> None:
+    link = lab.outputs["shareLinks"]
+    change(lab, **with_chat_model(reference, LLAMA_8B))
+    did, order = concerned(lab)
+    assert did == {
+        **WITH_CONFIG_JSON,
+        "XinferenceRoom chat-models-room": UPDATED,
+        f"XinferenceModel {QWEN}": DELETED,
+        f"XinferenceModel {LLAMA}": CREATED,
+        "XinferenceModelsReady chat-models-ready": UPDATED,
+        "OneApiChannel xinference-chat": UPDATED,
+        "FastGptDataset base-lab-manual": UPDATED,
+        "FastGptApp app-lab-assistant": UPDATED,
+        "FastGptAnswer answer": UPDATED,
+    }
+    room = order.index(("update", "XinferenceRoom chat-models-room"))
+    assert room < order.index(("create", f"XinferenceModel {LLAMA}")), "the card has room for one"
+    with Probe(lab.outputs) as probe:
+        assert probe.chat(LLAMA)["answer"]
+        assert QWEN not in probe.running()
+    assert lab.outputs["shareLinks"] == link, "visitors keep their link"
+    assert ask(lab)["citations"]
+
+
+def test_a_model_that_does_not_start_can_be_taken_back(lab: Lab, reference: dict[str, Any]) -> None:
+    # Other files than the test before left on the disk, so that it has to download.
+    source = {**LLAMA_8B["xinference"], "model": LLAMA, "format": "gptq"}
+    trial = {**LLAMA_8B, "name": "trial", "xinference": source}
+    lab.world.call("switch_on", fault="xinference.download", key=LLAMA)
+    change(lab, **with_chat_model(reference, trial))
+    assert "trial" in refused(lab, lab.engine.up)
+    lab.world.call("switch_off", fault="xinference.download", key=LLAMA)
+    change(lab, models=reference["models"], knowledge=reference["knowledge"])
+    up(lab)
+    with Probe(lab.outputs) as probe:
+        assert probe.chat(QWEN)["answer"]
+        assert "trial" not in probe.running()
+    assert ask(lab)["citations"]
+
+
+def test_another_embedding_builds_its_base_anew(lab: Lab, reference: dict[str, Any]) -> None:
+    embedding = {"name": "bge-m3", "kind": "embedding", "maxInput": 8192, "xinference": {}}
+    models = [embedding if m["kind"] == "embedding" else m for m in reference["models"]]
+    knowledge = copy.deepcopy(reference["knowledge"])
+    knowledge["bases"][0]["embedding"] = "bge-m3"
+    change(lab, models=models, knowledge=knowledge)
+    did, _ = concerned(lab)
+    assert did == {
+        **WITH_CONFIG_JSON,
+        "XinferenceRoom side-models-room": UPDATED,
+        "XinferenceModel m3e-base": DELETED,
+        "XinferenceModel bge-m3": CREATED,
+        "XinferenceModelsReady side-models-ready": UPDATED,
+        "OneApiChannel xinference-embedding": UPDATED,
+        "FastGptDataset base-lab-manual": REPLACED,
+        "FastGptDocument document-lab-manual/lab-manual.pdf": REPLACED,
+        "FastGptDocumentsReady base-lab-manual-ready": UPDATED,
+        "FastGptApp app-lab-assistant": UPDATED,
+        "FastGptAnswer answer": UPDATED,
+    }
+    with Probe(lab.outputs) as probe:
+        assert probe.embedding("bge-m3")["dimensions"] == 1024
+        assert QWEN in probe.running(), "the chat model is none of its business"
+    assert ask(lab)["citations"]
+
+
+def test_a_longer_lease_stops_nothing(lab: Lab, reference: dict[str, Any]) -> None:
+    before = lab.world.call("servers")[0]
+    change(lab, leaseHours=48)
+    did, _ = concerned(lab)
+    assert did == {"Lease lease": UPDATED, "Instance instance": UPDATED}
+    after = lab.world.call("servers")[0]
+    assert after["ends"] > before["ends"]
+    assert after["ends"] == lab.outputs["leaseEnds"]
+    assert (after["id"], after["address"]) == (before["id"], before["address"])
+
+
+def with_chat_model(reference: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """The settings with `model` in the place of the chat model, wherever that is named."""
+    knowledge = copy.deepcopy(reference["knowledge"])
+    knowledge["bases"][0]["fileModel"] = model["name"]
+    knowledge["apps"][0]["model"] = model["name"]
+    models = [model if m["kind"] == "chat" else m for m in reference["models"]]
+    return {"models": models, "knowledge": knowledge}
