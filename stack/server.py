@@ -219,6 +219,10 @@ def _address(
         opts=opts,
     )
     joined = alicloud.ecs.EipAssociation(
-        "address-of-server", allocation_id=address.id, instance_id=instance.id, opts=opts
+        "address-of-server",
+        allocation_id=address.id,
+        instance_id=instance.id,
+        # An address leaves the old server before the new one can have it.
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
     )
     return pulumi.Output.all(address.ip_address, joined.id).apply(lambda known: str(known[0]))
