@@ -7,6 +7,7 @@ makes it. A refused one fails its test even if the code under test swallowed the
 from __future__ import annotations
 
 import ipaddress
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -55,6 +56,9 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_guard)
+# A shell that starts us in the background makes us deaf to Ctrl-C, and with us every rehearsal that
+# a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
