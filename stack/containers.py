@@ -8,33 +8,12 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
+from provisioning.health import Health
 from provisioning.images import Image
 from stack.host import Host
 
 # Who may come in is the security group's business: Docker's ports bypass any host firewall.
 _ANY = "0.0.0.0"  # noqa: S104
-
-
-@dataclass(frozen=True)
-class Health:
-    """A health check; it must fail when the service cannot do its work.
-
-    Attributes:
-        command: for the container's shell, or
-        words: a command without a shell.
-        start_minutes: how long failing probes do not count after the start.
-        timeout: of one probe, in Docker's own form (`10s`).
-    """
-
-    command: str = ""
-    words: tuple[str, ...] = ()
-    start_minutes: int = 2
-    timeout: str = "10s"
-
-    @property
-    def tests(self) -> list[str]:
-        """The form Docker wants."""
-        return ["CMD", *self.words] if self.words else ["CMD-SHELL", self.command]
 
 
 @dataclass(frozen=True)

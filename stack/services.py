@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
+from provisioning import health
 from provisioning.catalogue import in_xinference
 from provisioning.fastgpt_config import config_json
 from provisioning.host import MONGO_KEYFILE, RELAUNCH_FOLDER, VOCABULARY_FOLDER
@@ -19,7 +19,7 @@ from provisioning.launch import (
     xinference_command,
     xinference_environment,
 )
-from stack.containers import Containers, Health, Service
+from stack.containers import Containers, Service
 from stack.host import Host
 from stack.passwords import Passwords
 from stack.plan import images_of, region_of, release_of
@@ -127,24 +127,8 @@ def _pg(chosen: Images, password: pulumi.Output[str]) -> Service:
             "POSTGRES_DB": "fastgpt",
         },
         data="/var/lib/postgresql/data",
-        # By TCP: while the image initialises, a temporary server answers on the socket only.
-        health=Health(
-            command='PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U fastgpt -d fastgpt '
-            "-c 'SELECT 1'"
-        ),
+        health=health.PG,
     )
-
-
-# Initiates the replica set where there is none yet, so that a new volume heals by itself.
-# FastGPT's transactions need a writable primary (facts/fastgpt.md §9).
-_MONGO_HEALTH = """
-const admin = db.getSiblingDB('admin');
-admin.auth(process.env.MONGO_INITDB_ROOT_USERNAME, process.env.MONGO_INITDB_ROOT_PASSWORD);
-try { rs.status() } catch (error) {
-  rs.initiate({_id: 'rs0', members: [{_id: 0, host: 'mongo:27017'}]})
-}
-if (!db.hello().isWritablePrimary) quit(1)
-"""
 
 
 def _mongo(chosen: Images, password: pulumi.Output[str]) -> Service:
@@ -158,9 +142,7 @@ def _mongo(chosen: Images, password: pulumi.Output[str]) -> Service:
         },
         data="/data/db",
         mounts={f"/root/{MONGO_KEYFILE.rsplit('/', 1)[0]}": "/etc/lab"},
-        health=Health(
-            command=f"mongosh --quiet --eval {shlex.quote(_MONGO_HEALTH)}", timeout="20s"
-        ),
+        health=health.MONGO,
     )
 
 
@@ -175,26 +157,15 @@ def _mysql(chosen: Images, passwords: Passwords) -> Service:
             "MYSQL_PASSWORD": passwords.mysql,
         },
         data="/var/lib/mysql",
-        # A query, not a ping: mysqladmin ping succeeds with the password refused.
-        health=Health(
-            command='MYSQL_PWD="$MYSQL_PASSWORD" mysql -h 127.0.0.1 -u oneapi -e "SELECT 1" oneapi'
-        ),
+        health=health.MYSQL,
     )
-
-
-_SANDBOX_HEALTH = (
-    "fetch('http://127.0.0.1:3000/sandbox/js',{method:'POST',"
-    "headers:{'Content-Type':'application/json'},"
-    "body:JSON.stringify({code:'function main(){return {ok:1}}',variables:{}})})"
-    ".then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"
-)
 
 
 def _sandbox(chosen: Images) -> Service:
     return Service(
         name="sandbox",
         image=chosen.sandbox,
-        health=Health(words=("node", "-e", _SANDBOX_HEALTH)),
+        health=health.SANDBOX,
         memory_mib=1024,  # it runs code that app authors wrote
     )
 
@@ -217,11 +188,7 @@ def _oneapi(chosen: Images, passwords: Passwords) -> Service:
         data="/data",
         mounts={f"/root/{VOCABULARY_FOLDER}": "/vocabulary"},
         published={ONEAPI_PORT: 3000},
-        # /api/status stays green without its database; a token has to be looked up in it.
-        health=Health(
-            command='wget -q -O - --header "Authorization: Bearer sk-$INITIAL_ROOT_TOKEN" '
-            'http://127.0.0.1:3000/v1/models | grep -q \'"object":"list"\''
-        ),
+        health=health.ONEAPI,
     )
 
 
@@ -240,15 +207,7 @@ def _xinference(settings: Settings, chosen: Images, server: Server) -> Service:
         shared_memory_mib=8192 if settings.gpus else None,
         memory_mib=server.instance.memory.apply(_what_is_left),
         wait_seconds=900,
-        health=Health(
-            words=(
-                "python3",
-                "-c",
-                "import urllib.request as r; "
-                "r.urlopen('http://127.0.0.1:9997/status', timeout=8).read()",
-            ),
-            start_minutes=10,
-        ),
+        health=health.XINFERENCE,
     )
 
 
@@ -283,9 +242,5 @@ def _fastgpt(settings: Settings, chosen: Images, passwords: Passwords) -> Servic
         files={"/app/data/config.json": config_json(settings.models)},
         published={FASTGPT_PORT: 3000},
         wait_seconds=600,
-        health=Health(
-            command="wget -q -O - http://127.0.0.1:3000/api/common/system/getInitData "
-            "| grep -q '\"code\":200'",
-            start_minutes=5,
-        ),
+        health=health.FASTGPT,
     )

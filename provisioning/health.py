@@ -1,0 +1,80 @@
+"""The health checks: each must fail when its service cannot do its work.
+
+They run inside the containers, with the containers' own environment; none holds a password.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Health:
+    """A health check; it must fail when the service cannot do its work.
+
+    Attributes:
+        command: for the container's shell, or
+        words: a command without a shell.
+        start_minutes: how long failing probes do not count after the start.
+        timeout: of one probe, in Docker's own form (`10s`).
+    """
+
+    command: str = ""
+    words: tuple[str, ...] = ()
+    start_minutes: int = 2
+    timeout: str = "10s"
+
+    @property
+    def tests(self) -> list[str]:
+        """The form Docker wants."""
+        return ["CMD", *self.words] if self.words else ["CMD-SHELL", self.command]
+
+
+# Initiates the replica set where there is none yet, so that a new volume heals by itself.
+# FastGPT's transactions need a writable primary (facts/fastgpt.md §9).
+_MONGO_HEALTH = """
+const admin = db.getSiblingDB('admin');
+admin.auth(process.env.MONGO_INITDB_ROOT_USERNAME, process.env.MONGO_INITDB_ROOT_PASSWORD);
+try { rs.status() } catch (error) {
+  rs.initiate({_id: 'rs0', members: [{_id: 0, host: 'mongo:27017'}]})
+}
+if (!db.hello().isWritablePrimary) quit(1)
+"""
+
+_SANDBOX_HEALTH = (
+    "fetch('http://127.0.0.1:3000/sandbox/js',{method:'POST',"
+    "headers:{'Content-Type':'application/json'},"
+    "body:JSON.stringify({code:'function main(){return {ok:1}}',variables:{}})})"
+    ".then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"
+)
+
+# By TCP: while the image initialises, a temporary server answers on the socket only.
+PG = Health(
+    command='PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U fastgpt -d fastgpt '
+    "-c 'SELECT 1'"
+)
+MONGO = Health(command=f"mongosh --quiet --eval {shlex.quote(_MONGO_HEALTH)}", timeout="20s")
+# A query, not a ping: mysqladmin ping succeeds with the password refused.
+MYSQL = Health(
+    command='MYSQL_PWD="$MYSQL_PASSWORD" mysql -h 127.0.0.1 -u oneapi -e "SELECT 1" oneapi'
+)
+SANDBOX = Health(words=("node", "-e", _SANDBOX_HEALTH))
+# /api/status stays green without its database; a token has to be looked up in it.
+ONEAPI = Health(
+    command='wget -q -O - --header "Authorization: Bearer sk-$INITIAL_ROOT_TOKEN" '
+    'http://127.0.0.1:3000/v1/models | grep -q \'"object":"list"\''
+)
+XINFERENCE = Health(
+    words=(
+        "python3",
+        "-c",
+        "import urllib.request as r; r.urlopen('http://127.0.0.1:9997/status', timeout=8).read()",
+    ),
+    start_minutes=10,
+)
+FASTGPT = Health(
+    command="wget -q -O - http://127.0.0.1:3000/api/common/system/getInitData "
+    "| grep -q '\"code\":200'",
+    start_minutes=5,
+)
