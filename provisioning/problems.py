@@ -15,11 +15,13 @@ class Problem:
         path: the setting, as it is written: `models[2].xinference.memoryShare`.
         wrong: what is wrong, a clause without a full stop.
         right: what would be right.
+        warning: the lab can be built all the same; it is said, not refused.
     """
 
     path: str
     wrong: str
     right: str
+    warning: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.wrong}; {self.right}"

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pulumi
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from provisioning.catalogue import PROVIDERS, Model, Shape, in_xinference, of_kind
 from provisioning.channels import channel_problems
@@ -88,6 +88,13 @@ class Settings(Shape):
     document_deadline_minutes: int = Field(ge=1, le=24 * 60)
     password_rotation: int = Field(ge=1)
 
+    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is unwise, though the lab can be built: shown at every preview."""
+        return self._warnings
+
     @property
     def private_key_file(self) -> Path:
         """The operator's private SSH key."""
@@ -120,7 +127,10 @@ def load_settings(project: Path) -> Settings:
         SettingsError: with everything that is wrong.
     """
     given, secrets = _configured()
-    return read_settings(given, secrets, project)
+    settings = read_settings(given, secrets, project)
+    for warning in settings.warnings:
+        pulumi.log.warn(str(warning))
+    return settings
 
 
 def read_settings(given: Mapping[str, Any], secrets: Iterable[str], project: Path) -> Settings:
@@ -142,8 +152,9 @@ def read_settings(given: Mapping[str, Any], secrets: Iterable[str], project: Pat
     except ValidationError as error:
         raise SettingsError([*problems, *_shape_problems(error)]) from None
     problems += _check(settings, secrets, project)
-    if problems:
-        raise SettingsError(problems)
+    if refused := [problem for problem in problems if not problem.warning]:
+        raise SettingsError(refused)
+    settings._warnings = tuple(problems)
     return settings
 
 
