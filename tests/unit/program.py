@@ -6,6 +6,7 @@ Asserts belong on what is recorded here, never inside an `apply` (`facts/engine.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import runpy
@@ -197,6 +198,13 @@ def configured(
     config |= {"ai-lab:allowedCidrs": ["198.18.0.5/32"], "ai-lab:sshKeyFile": str(key_file)}
     config |= {k if ":" in k else f"ai-lab:{k}": v for k, v in (changes or {}).items()}
     return config
+
+
+def given(name: str, key_file: Path) -> dict[str, Any]:
+    """The same without the projects' names, as `read_settings` takes it."""
+    config = configured(name, key_file)
+    plain = {k.removeprefix("ai-lab:"): v for k, v in config.items() if k.startswith("ai-lab:")}
+    return copy.deepcopy({"region": config["alicloud:region"], **plain})
 
 
 def make_key(folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from stack.settings import Settings, SettingsError, read_settings
-from tests.unit.program import PROJECT, configured, make_key
+from tests.unit.program import PROJECT, given, make_key
 
 Given = dict[str, Any]
 
@@ -24,12 +23,6 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def dev(key: Path) -> Given:
     return given("dev", key)
-
-
-def given(stack: str, key: Path) -> Given:
-    config = configured(stack, key)
-    plain = {k.removeprefix("ai-lab:"): v for k, v in config.items() if k.startswith("ai-lab:")}
-    return copy.deepcopy({"region": config["alicloud:region"], **plain})
 
 
 def read(values: Given, secrets: Iterable[str] = ()) -> Settings:
