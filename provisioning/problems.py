@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -44,3 +44,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
+
+
+def unknown(path: str, what: str, name: str, known: Iterable[str]) -> Problem:
+    """`name` is none of `known`; `what` they are: `chat model`."""
+    return Problem(path, f"no {what} is called {name}", nearest(name, known))
+
+
+def repeated(path: str, names: Iterable[str]) -> Iterator[Problem]:
+    """Names that a list has twice."""
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield Problem(f"{path}[{index}]", f"{name} is there twice", "keep one, or rename it")
+        seen.add(name)

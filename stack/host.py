@@ -10,11 +10,11 @@ import pulumi_command as command
 
 from provisioning.host import MONGO_KEY, HostPlan, Step, steps
 from provisioning.launch import relaunch_text
+from provisioning.settings import Settings
 from provisioning.vocabulary import vocabulary_file
 from stack.passwords import Passwords
 from stack.plan import images_of, region_of, release_of
 from stack.server import Server
-from stack.settings import Settings
 
 # Together about five minutes: a server that boots refuses at first, and 1.2.1 counts every dial.
 _DIALS = 60

@@ -13,6 +13,7 @@ from provisioning.app_graph import Dataset, Graph, simple_app
 from provisioning.catalogue import Kind, of_kind
 from provisioning.documents import Source, sources
 from provisioning.knowledge import App, Base
+from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.gateway import Gateway
 from stack.models import Models
@@ -29,7 +30,6 @@ from stack.resources.fastgpt import (
 )
 from stack.server import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT, Server
 from stack.services import Services
-from stack.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import TypeVar
 import pulumi
 import pulumi_alicloud as alicloud
 
+from provisioning.settings import Settings
 from stack.plan import release_of
-from stack.settings import Settings
 
 _SECONDS = 60
 _DRIVER_IMAGE = r"(?i)^ubuntu_2[24]_04_.*gpu"

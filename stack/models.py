@@ -10,12 +10,12 @@ import pulumi
 
 from provisioning.catalogue import Model, in_xinference
 from provisioning.launch import launch_payload
+from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.plan import region_of, release_of
 from stack.resources.xinference import XinferenceModel, XinferenceModelsReady, XinferenceRoom
 from stack.server import XINFERENCE_PORT, Server
 from stack.services import Services
-from stack.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import pulumi
 
 from provisioning.catalogue import Model
 from provisioning.prices import hourly_price
+from provisioning.settings import Settings
 from stack.gateway import Gateway
 from stack.knowledge import KnowledgeOutputs
 from stack.server import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT, Server
 from stack.services import Services
-from stack.settings import Settings
 
 
 def export_outputs(

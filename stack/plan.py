@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from provisioning.images import Images, images
 from provisioning.regions import Region, region
+from provisioning.settings import Settings
 from provisioning.versions import XinferenceRelease, xinference_release
-from stack.settings import Settings
 
 
 def region_of(settings: Settings) -> Region:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_alicloud as alicloud
 
+from provisioning.settings import Settings
 from stack.market import images_on_offer, zones_in_stock
 from stack.on_server import dies_with
 from stack.resources.server import Lease, ServerChoice, ServerHostKey
-from stack.settings import Settings
 
 _NETWORK = "172.16.0.0/16"
 _WORLD = "0.0.0.0/0"

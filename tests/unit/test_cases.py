@@ -22,8 +22,8 @@ import pytest
 from provisioning.launch import launch_payload
 from provisioning.problems import Problem
 from provisioning.regions import region
+from provisioning.settings import SettingsError, read_settings
 from rehearsal.doubles.fastgpt.documents import file_text
-from stack.settings import SettingsError, read_settings
 from tests.unit.program import PROJECT, given, make_key
 
 CASES = PROJECT / "tests" / "cases"

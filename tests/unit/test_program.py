@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.settings import SettingsError
+from provisioning.settings import SettingsError
 from tests.unit.program import (
     Cloud,
     Recorded,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stack.settings import Settings, SettingsError, read_settings
+from provisioning.settings import Settings, SettingsError, read_settings
 from tests.unit.program import PROJECT, given, make_key
 
 Given = dict[str, Any]

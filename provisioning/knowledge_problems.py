@@ -1,0 +1,106 @@
+"""The setting `knowledge` against the catalogue, and against the files that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from provisioning.catalogue import Model, of_kind
+from provisioning.documents import source_problems, sources
+from provisioning.knowledge import App, Knowledge
+from provisioning.problems import Problem, repeated, unknown
+
+_PATH = "knowledge"
+
+
+def knowledge_problems(
+    knowledge: Knowledge, models: Sequence[Model], project: Path
+) -> Iterator[Problem]:
+    """What keeps the bases from being filled, the apps from answering, the question from proof.
+
+    Args:
+        project: folder of Pulumi.yaml; documents' paths are relative to it.
+    """
+    yield from _name_problems(knowledge)
+    yield from _base_problems(knowledge, models, project)
+    yield from _app_problems(knowledge, models)
+    yield from _question_problems(knowledge, project)
+
+
+def _name_problems(knowledge: Knowledge) -> Iterator[Problem]:
+    yield from repeated(f"{_PATH}.bases", [base.name for base in knowledge.bases])
+    yield from repeated(f"{_PATH}.apps", [app.name for app in knowledge.apps])
+    for index, app in enumerate(knowledge.apps):
+        path = f"{_PATH}.apps[{index}]"
+        yield from repeated(f"{path}.links", [link.name for link in app.links])
+        yield from repeated(f"{path}.apiKeys", app.api_keys)
+
+
+def _base_problems(
+    knowledge: Knowledge, models: Sequence[Model], project: Path
+) -> Iterator[Problem]:
+    chat = [model.name for model in of_kind(models, "chat")]
+    embeddings = [model.name for model in of_kind(models, "embedding")]
+    for index, base in enumerate(knowledge.bases):
+        path = f"{_PATH}.bases[{index}]"
+        yield from _served(f"{path}.embedding", "embedding model", base.embedding, embeddings)
+        yield from _served(f"{path}.fileModel", "chat model", base.file_model, chat)
+        for number, sentence in source_problems(base, project):
+            wrong, _, right = sentence.partition("; ")
+            yield Problem(f"{path}.documents[{number}]", wrong, right)
+
+
+def _app_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Problem]:
+    bases = {base.name: base for base in knowledge.bases}
+    chat = [model.name for model in of_kind(models, "chat")]
+    default = next((model.name for model in of_kind(models, "embedding")), "")
+    for index, app in enumerate(knowledge.apps):
+        path = f"{_PATH}.apps[{index}]"
+        yield from _served(f"{path}.model", "chat model", app.model, chat)
+        for name in app.bases:
+            if name not in bases:
+                yield unknown(f"{path}.bases", "base", name, bases)
+        used = {bases[name].embedding or default for name in app.bases if name in bases}
+        if len(used) > 1:
+            wrong = f"its bases have different embedding models ({', '.join(sorted(used))})"
+            yield Problem(f"{path}.bases", wrong, "give the app bases of one embedding model")
+        if app.rerank and not of_kind(models, "rerank"):
+            right = "add a model of kind rerank, or leave `rerank` out"
+            yield Problem(f"{path}.rerank", "the catalogue has no reranker", right)
+
+
+def _served(path: str, what: str, name: str | None, known: Iterable[str]) -> Iterator[Problem]:
+    if not known:
+        yield Problem(path, f"it needs a {what}, and the catalogue has none", "add one to `models`")
+    elif name is not None and name not in known:
+        yield unknown(path, what, name, known)
+
+
+def _question_problems(knowledge: Knowledge, project: Path) -> Iterator[Problem]:
+    question = knowledge.question
+    if question is None:
+        return
+    linked = {app.name: app for app in knowledge.apps if app.links}
+    if not linked:
+        right = "give an app `links`, or leave `question` out"
+        yield Problem(f"{_PATH}.question", "no app has a share link to ask through", right)
+    elif question.app is not None and question.app not in linked:
+        yield unknown(f"{_PATH}.question.app", "app with a share link", question.app, linked)
+    elif question.cites is not None:
+        asked = linked[question.app or next(iter(linked))]
+        yield from _citation_problems(question.cites, asked, knowledge, project)
+
+
+def _citation_problems(
+    cites: str, asked: App, knowledge: Knowledge, project: Path
+) -> Iterator[Problem]:
+    known = [s for b in knowledge.bases if b.name in asked.bases for s in sources(b, project)]
+    # A web page is cited by its title, which only the page knows.
+    if any(source.document.link is not None for source in known):
+        return
+    path, names = f"{_PATH}.question.cites", {source.name for source in known}
+    if not names:
+        wrong = f"{asked.name} has no document to cite"
+        yield Problem(path, wrong, "give it a base, or leave `cites` out")
+    elif PurePosixPath(cites).name not in names:
+        yield unknown(path, f"document of {asked.name}", cites, names)
