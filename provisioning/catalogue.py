@@ -12,11 +12,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from provisioning.problems import Wrong
+
 Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
 Engine = Literal["vllm", "sglang", "transformers", "llama.cpp", "sentence_transformers", "flag"]
 
 Name = Annotated[
-    str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$")
+    str,
+    Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$",
+        title="at most 100 letters, digits, and . _ / : - in between",
+        examples=["qwen2.5-instruct"],
+    ),
 ]
 
 
@@ -110,6 +119,10 @@ class RemoteSource(Shape):
     api_key: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9][a-z0-9-]*$",
+        # Whoever mistakes it for the key itself must not read it in a message.
+        repr=False,
+        title="the name of a secret in small letters, digits and dashes, never the key itself",
+        examples=["dashscope"],
         description="Name of the secret: `dashscope` is read from `key-dashscope`. "
         "The provider's name if absent.",
     )
@@ -159,7 +172,8 @@ class Model(Shape):
     @model_validator(mode="after")
     def _one_source(self) -> Model:
         if (self.xinference is None) == (self.remote is None):
-            raise ValueError(f"{self.name} needs exactly one source: `xinference:` or `remote:`")
+            wrong = f"{self.name} has no source" if self.remote is None else "it has two sources"
+            raise Wrong(wrong, "give it exactly one of `xinference:` and `remote:`")
         return self
 
     @property

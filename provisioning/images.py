@@ -7,10 +7,10 @@ Tags: FastGPT's compose file of that release and its mirror in Hangzhou (`facts/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
-from provisioning.problems import PlanError, nearest
+from provisioning.problems import PlanError, Problem, nearest
 from provisioning.regions import Region
 from provisioning.versions import xinference_release
 
@@ -55,6 +55,10 @@ class Images:
     mysql: Image
 
 
+REFERENCE_FORMS = "repository:tag, :tag or @sha256:..., or repository:tag@sha256:..."
+"""How a setting names an image; what it leaves out is the built-in image's."""
+
+
 def images(
     region: Region, overrides: Mapping[str, str], xinference_version: str, gpu: bool
 ) -> Images:
@@ -80,6 +84,34 @@ def images(
             raise PlanError(path, "there is no such service", nearest(service, services))
         chosen = replace(chosen, **{service: _overridden(path, getattr(chosen, service), value)})
     return chosen
+
+
+def images_problems(
+    region: Region, overrides: Mapping[str, str], xinference_version: str, gpu: bool
+) -> Iterator[Problem]:
+    """What is wrong with the settings `xinferenceVersion` and `images`; arguments as `images`."""
+    try:
+        images(region, {}, xinference_version, gpu)
+    except PlanError as error:
+        yield error.problem
+        return
+    for service, value in overrides.items():
+        try:
+            chosen = images(region, {service: value}, xinference_version, gpu)
+        except PlanError as error:
+            yield error.problem
+        else:
+            yield from _xinference_problems(chosen.xinference, xinference_version, gpu)
+
+
+def _xinference_problems(image: Image, version: str, gpu: bool) -> Iterator[Problem]:
+    path, number = "images.xinference", version.removeprefix("v")
+    if gpu and image.tag.endswith("-cpu"):
+        wrong = f"{image.tag} does not use the GPU that this server has"
+        yield Problem(path, wrong, f"write :{image.tag.removesuffix('-cpu')}")
+    elif _VERSION.match(image.tag) and number not in image.tag:
+        wrong = f"{image.tag} is another version than xinferenceVersion, {number}"
+        yield Problem(path, wrong, "change xinferenceVersion, which chooses the image too")
 
 
 def _hangzhou(registry: str, xinference: Image) -> Images:
@@ -119,17 +151,25 @@ _REFERENCE = re.compile(
 )
 
 
+_VERSION = re.compile(r"v?\d+(\.\d+)+")
+
+
 def _overridden(path: str, image: Image, value: str) -> Image:
     match = _REFERENCE.fullmatch(value.strip())
     if match is None or not value.strip():
         raise PlanError(
             path,
             f"{value!r} is no image",
-            "write repository:tag, repository:tag@sha256:<64 hex digits>, :tag or @sha256:...",
+            f"write {REFERENCE_FORMS}",
         )
     repository, tag, digest = match["repository"], match["tag"], match["digest"] or ""
     if repository and not tag:
-        raise PlanError(path, f"{value!r} has no tag", f"pin one, such as {repository}:{image.tag}")
+        right = (
+            f"write :{value}"
+            if _VERSION.match(value)
+            else f"pin one, such as {repository}:{image.tag}"
+        )
+        raise PlanError(path, f"{value!r} has no tag", right)
     if tag == "latest" and not digest:
         raise PlanError(
             path, "`latest` is another image tomorrow", "pin a version, or add a digest"

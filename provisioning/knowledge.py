@@ -5,11 +5,27 @@ Documents' paths are relative to the project (the folder of Pulumi.yaml).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from provisioning.catalogue import Shape
+from provisioning.problems import Wrong
+
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=30)]
+"""A name that people read, never blank."""
+
+KeyName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=30,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        title="at most 30 letters, digits, and . _ - in between",
+        examples=["notebook"],
+    ),
+]
+"""Name of a token or key; it becomes a part of an output's name."""
 
 Training = Literal["chunk", "qa"]
 SearchMode = Literal["embedding", "fullTextRecall", "mixedRecall"]
@@ -36,14 +52,17 @@ class Document(Shape):
     def _one_source(self) -> Document:
         given = [k for k in ("file", "folder", "text", "link") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise ValueError("a document needs exactly one of file, folder, text, link")
+            wrong = f"it has {' and '.join(given)}" if given else "nothing says what it is"
+            raise Wrong(wrong, "give it exactly one of file, folder, text, link")
         if self.text is not None and not self.name:
-            raise ValueError("a text needs a name: visitors see it as the source of a citation")
+            right = "give it one: visitors see it as the source of a citation"
+            raise Wrong("the text has no name", right)
         if self.text is None and self.name is not None:
-            raise ValueError("only a text has a name; a file is called by its file name")
+            raise Wrong("only a text has a name", "leave it out: a file is called by its file name")
         low, high = (100, 3000) if self.training == "chunk" else (4000, 100_000)
         if self.chunk_size is not None and not low <= self.chunk_size <= high:
-            raise ValueError(f"chunkSize must be {low} to {high} for {self.training}")
+            wrong = f"chunkSize {self.chunk_size} is out of range for {self.training}"
+            raise Wrong(wrong, f"set it to {low} to {high}")
         return self
 
     @property
@@ -55,7 +74,7 @@ class Document(Shape):
 class Base(Shape):
     """A knowledge base (FastGPT: dataset)."""
 
-    name: str = Field(min_length=1, max_length=30)
+    name: Label
     embedding: str | None = Field(default=None, description="The first embedding model if absent.")
     file_model: str | None = Field(
         default=None, description="Chat model that processes files; the first one if absent."
@@ -73,7 +92,7 @@ class ShareLink(Shape):
 class App(Shape):
     """A simple app: one chat model that answers from knowledge bases."""
 
-    name: str = Field(min_length=1, max_length=30)
+    name: Label
     model: str | None = Field(default=None, description="The first chat model if absent.")
     bases: tuple[str, ...] = ()
     similarity: float = Field(default=0.4, ge=0, le=1)
@@ -85,7 +104,7 @@ class App(Shape):
     prompt: str = ""
     welcome: str = ""
     links: tuple[ShareLink, ...] = ()
-    api_keys: tuple[str, ...] = Field(
+    api_keys: tuple[KeyName, ...] = Field(
         default=(), description="Names of keys; each is a secret output."
     )
 
@@ -93,7 +112,9 @@ class App(Shape):
 class Question(Shape):
     """What `up` asks in the end, as a visitor would: the lab's health check."""
 
-    ask: str = Field(min_length=2)
+    ask: Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)] = Field(
+        title="a question", examples=["How do I stop paying for the lab?"]
+    )
     app: str | None = Field(default=None, description="The first app with a share link if absent.")
     cites: str | None = Field(
         default=None, description="Document that must be cited; any if absent."

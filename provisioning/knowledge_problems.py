@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from provisioning.catalogue import Model, of_kind
 from provisioning.documents import source_problems, sources
+from provisioning.fastgpt_config import quote_max_token
 from provisioning.knowledge import App, Knowledge
 from provisioning.problems import Problem, repeated, unknown
 
@@ -64,9 +65,20 @@ def _app_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Pro
         if len(used) > 1:
             wrong = f"its bases have different embedding models ({', '.join(sorted(used))})"
             yield Problem(f"{path}.bases", wrong, "give the app bases of one embedding model")
+        yield from _limit_problems(f"{path}.limit", app, models)
         if app.rerank and not of_kind(models, "rerank"):
             right = "add a model of kind rerank, or leave `rerank` out"
             yield Problem(f"{path}.rerank", "the catalogue has no reranker", right)
+
+
+def _limit_problems(path: str, app: App, models: Sequence[Model]) -> Iterator[Problem]:
+    """FastGPT lowers a limit beyond what the model takes, and nobody hears of it."""
+    model = next((m for m in of_kind(models, "chat") if app.model in (None, m.name)), None)
+    # FastGPT grants this much to every model (facts/fastgpt.md §5).
+    most = max(3000, quote_max_token(model)) if model else app.limit
+    if app.limit > most:
+        wrong = f"its model has no room for {app.limit} tokens of quotes"
+        yield Problem(path, wrong, f"set it to {most} or less", warning=True)
 
 
 def _served(path: str, what: str, name: str | None, known: Iterable[str]) -> Iterator[Problem]:

@@ -59,6 +59,11 @@ class Price:
     note: str
 
 
+def list_price(instance_type: str, region: str) -> float | None:
+    """CNY per hour for the server alone; None where it is not known."""
+    return _COMPUTE.get(instance_type) if region in MAINLAND_REGIONS else None
+
+
 def hourly_price(
     instance_type: str,
     disk_gib: int,
@@ -75,7 +80,7 @@ def hourly_price(
         spot: then the compute price is the upper end, the market asks for less.
     """
     mainland = region in MAINLAND_REGIONS
-    compute = _COMPUTE.get(instance_type) if mainland else None
+    compute = list_price(instance_type, region)
     level = (disk_level or "PL1") if disk_category == "cloud_essd" else ""
     rate = _DISK.get((disk_category, level)) if mainland else None
     disk = None if rate is None else round(rate * disk_gib, 2)

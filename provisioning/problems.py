@@ -27,6 +27,18 @@ class Problem:
         return f"{self.path}: {self.wrong}; {self.right}"
 
 
+class Wrong(ValueError):
+    """A shape's own check failed; where is known to who validates it.
+
+    Attributes:
+        wrong, right: as in `Problem`.
+    """
+
+    def __init__(self, wrong: str, right: str) -> None:
+        self.wrong, self.right = wrong, right
+        super().__init__(f"{wrong}; {right}")
+
+
 class PlanError(ValueError):
     """The plan cannot be made.
 
@@ -41,9 +53,11 @@ class PlanError(ValueError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Advice for a word that is not known: the nearest known one, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
+    names = {name.lower(): name for name in sorted(known)}
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {names[close[0]]!r}?"
+    return f"known are {', '.join(names.values())}"
 
 
 def unknown(path: str, what: str, name: str, known: Iterable[str]) -> Problem:

@@ -6,13 +6,15 @@ VPC's own hosts come first: fast, and without traffic costs. Every cell can be s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic.alias_generators import to_camel
 
-from provisioning.problems import PlanError, nearest
+from provisioning.problems import PlanError, Problem, nearest
 
 ModelHub = Literal["modelscope", "huggingface"]
 
@@ -109,12 +111,21 @@ def region(region_id: str, overrides: Mapping[str, str]) -> Region:
     else:
         raise PlanError(
             "alicloud:region",
-            f"there is no region {region_id!r}",
+            f"there is no region {region_id!r}" if region_id else "it is missing",
             nearest(region_id, MAINLAND_REGIONS | INTERNATIONAL_REGIONS),
         )
     for key, value in overrides.items():
         cells = _laid_over(cells, key, value)
     return cells
+
+
+def mirror_problems(cells: Region, overrides: Mapping[str, str]) -> Iterator[Problem]:
+    """What is wrong with the setting `mirrors`, cell by cell."""
+    for key, value in overrides.items():
+        try:
+            _laid_over(cells, key, value)
+        except PlanError as error:
+            yield error.problem
 
 
 def _mainland(region_id: str) -> Region:
@@ -182,6 +193,9 @@ def _checked(path: str, name: str, value: str) -> str:
     address = _address(path, value)
     if name == "docker_key" and not address.startswith("https://"):
         raise PlanError(path, "a signing key over plain http can be forged", "use https://")
+    if name == "dashscope_url" and (path_of := urlsplit(address).path):
+        wrong = f"OneAPI appends DashScope's paths itself, and {value!r} has one already"
+        raise PlanError(path, wrong, f"write {address.removesuffix(path_of)}")
     return address
 
 
@@ -191,17 +205,24 @@ def _hub(path: str, value: str) -> ModelHub:
     return cast(ModelHub, value)
 
 
+# Cells reach shells and configuration files on the server, so nothing that means something there
+# is part of an address.
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?"
+_ADDRESS = re.compile(rf"https?://{_HOST}(?:/[A-Za-z0-9._~%+=@/-]*)?")
+_REGISTRY = re.compile(rf"{_HOST}(?:/[a-z0-9._/-]*)?")
+
+
 def _registry(path: str, value: str) -> str:
-    if "://" in value or " " in value:
-        raise PlanError(
-            path, f"{value!r} is no registry", "give host[:port][/folder] without http://"
-        )
+    if not _REGISTRY.fullmatch(value):
+        right = "give host[:port][/folder] without http://, in letters, digits and . _ / -"
+        raise PlanError(path, f"{value!r} is no registry", right)
     return value.rstrip("/")
 
 
 def _address(path: str, value: str) -> str:
-    if not value.startswith(("http://", "https://")) or any(
-        c.isspace() or c in "'\"" for c in value
-    ):
-        raise PlanError(path, f"{value!r} is no address", "start it with https:// or http://")
+    if not _ADDRESS.fullmatch(value):
+        right = (
+            "write https:// or http://, a host, and a path of letters, digits and . _ ~ % + = @ / -"
+        )
+        raise PlanError(path, f"{value!r} is no address for it", right)
     return value.rstrip("/")

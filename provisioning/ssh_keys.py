@@ -2,40 +2,145 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncssh
 
+from provisioning.problems import PlanError, Problem
 
-def key_problem(private: Path) -> str | None:
-    """What keeps this key pair from being used, and what would be right; None if nothing does.
+_PATH = "sshKeyFile"
+_SMALLEST_RSA = 2048
+# What the cloud's manual names for keys of one's own; whether it takes others is not known
+# (facts/alicloud.md §6).
+_DOCUMENTED = "ssh-rsa"
+_PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC", b"-----BEGIN PUBLIC")
+_USABLE = (_DOCUMENTED, "ssh-ed25519", "ecdsa-sha2-")
+
+
+def key_problems(written: str) -> Iterator[Problem]:
+    """What keeps the key pair of `sshKeyFile` from being used, or may.
 
     The public key is expected beside the private one, with `.pub`. A key with a passphrase is
-    refused: three SSH clients use it at once and none of them can ask.
+    refused: three SSH clients use it at once and none of them can ask. Advice never overwrites a
+    key that is there: it may open other doors.
     """
-    public = private.with_name(private.name + ".pub")
-    make = f"make one with: ssh-keygen -t rsa -b 4096 -N '' -f {private}"
-    if not private.is_file():
-        return f"{private} is not there; {make}"
-    if not public.is_file():
-        return f"{public} is not there; ssh-keygen -y -f {private} > {public} makes it"
-    if private.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return f"{private} is readable by others, so ssh refuses it; chmod 600 {private}"
-    return _unreadable(private, public, make)
-
-
-def _unreadable(private: Path, public: Path, make: str) -> str | None:
     try:
-        key = asyncssh.read_private_key(private)
-    except asyncssh.KeyEncryptionError:
-        return f"{private} has a passphrase, and nobody is asked for it during a run; {make}"
-    except (asyncssh.KeyImportError, OSError, ValueError):
-        return f"{private} is not a private SSH key; {make}"
+        key = _read(written)
+    except PlanError as error:
+        yield error.problem
+        return
+    kind = key.get_algorithm()
+    make = _make(_private(written))
+    if kind != _DOCUMENTED:
+        wrong = f"Alibaba Cloud's manual names RSA keys, and whether it takes {kind} is not known"
+        yield Problem(_PATH, wrong, f"if it refuses the key pair, {make}", warning=True)
+    elif key.pyca_key.key_size < _SMALLEST_RSA:
+        wrong = f"an RSA key of {key.pyca_key.key_size} bits can be broken"
+        yield Problem(_PATH, wrong, make, warning=True)
+
+
+def _read(written: str) -> asyncssh.SSHKey:
+    """The key pair's private half.
+
+    Raises:
+        PlanError: it cannot be used.
+    """
+    private = _private(written)
+    content = _content(private)
+    _refuse_other_files(private, content)
+    if private.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        wrong = f"{private} is readable by others, so ssh refuses it"
+        raise PlanError(_PATH, wrong, f"run `chmod 600 {_quoted(private)}`")
+    key = _imported(private, content)
+    _check_public_half(private, key)
+    if not key.get_algorithm().startswith(_USABLE):
+        wrong = f"{private} is a key of the kind {key.get_algorithm()}, which cannot be used here"
+        raise PlanError(_PATH, wrong, _make(private))
+    return key
+
+
+def _private(written: str) -> Path:
+    if not written.strip():
+        raise PlanError(_PATH, "it is empty", "name your private key, such as ~/.ssh/ai-lab")
+    try:
+        private = Path(written).expanduser()
+    except RuntimeError:
+        wrong = f"the home folder that {written!r} begins with is not known"
+        raise PlanError(_PATH, wrong, "write the whole path, which begins with /") from None
+    if not private.is_absolute():
+        wrong = f"{written!r} is relative to a folder that differs from run to run"
+        raise PlanError(_PATH, wrong, "write the whole path, or one that begins with ~/")
+    return private
+
+
+def _content(private: Path) -> bytes:
+    if private.exists() and not private.is_file():
+        raise PlanError(_PATH, f"{private} is not a file", "name your private key")
+    try:
+        return private.read_bytes()
+    except FileNotFoundError:
+        raise PlanError(_PATH, f"{private} is not there", _make(private)) from None
+    except OSError as error:
+        wrong = f"{private} cannot be read: {error.strerror}"
+        raise PlanError(_PATH, wrong, "name a file that you may read") from None
+
+
+def _refuse_other_files(private: Path, content: bytes) -> None:
+    text, copy = content.lstrip(), _quoted(_new(private))
+    if text.startswith(_PUBLIC):
+        half = private.with_suffix("") if private.suffix == ".pub" else "the file without .pub"
+        raise PlanError(_PATH, f"{private} holds the public key", f"name the private one, {half}")
+    if text.startswith(b"PuTTY-User-Key-File"):
+        right = f"convert it: puttygen {_quoted(private)} -O private-openssh -o {copy}"
+        raise PlanError(_PATH, f"{private} is a key of PuTTY, which ssh does not read", right)
+    if b"PRIVATE KEY" not in text:
+        raise PlanError(_PATH, f"{private} is not a private SSH key", _make(private))
+    if b"\r" in content:
+        made = f"tr -d '\\r' < {_quoted(private)} > {copy} && chmod 600 {copy}"
+        wrong = f"{private} has Windows line ends, which ssh refuses"
+        raise PlanError(_PATH, wrong, f"name a copy without them: {made}")
+    if not content.endswith(b"\n"):
+        wrong = f"the last line of {private} has no line end, which ssh refuses"
+        raise PlanError(_PATH, wrong, f"add one: echo >> {_quoted(private)}")
+
+
+def _imported(private: Path, content: bytes) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.import_private_key(content)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
+        if "passphrase" in str(error).lower():
+            wrong = f"{private} has a passphrase, and nobody is asked for it during a run"
+            right = f"take it off (`ssh-keygen -p -f {_quoted(private)}`), or {_make(private)}"
+            raise PlanError(_PATH, wrong, right) from None
+        raise PlanError(_PATH, f"{private} is not a private SSH key", _make(private)) from None
+
+
+def _check_public_half(private: Path, key: asyncssh.SSHKey) -> None:
+    public = private.with_name(private.name + ".pub")
+    right = f"make it: ssh-keygen -y -f {_quoted(private)} > {_quoted(public)}"
+    if not public.is_file():
+        raise PlanError(_PATH, f"{public} is not there", right)
     try:
         announced = asyncssh.read_public_key(public)
     except (asyncssh.KeyImportError, OSError, ValueError):
-        return f"{public} is not a public SSH key; ssh-keygen -y -f {private} > {public} makes it"
+        raise PlanError(_PATH, f"{public} is not a public SSH key", right) from None
     if key.convert_to_public().public_data != announced.public_data:
-        return f"{public} belongs to another key than {private}; ssh-keygen -y makes the right one"
-    return None
+        raise PlanError(_PATH, f"{public} belongs to another key than {private}", right)
+
+
+def _make(private: Path) -> str:
+    name = _new(private) if private.exists() else private
+    return f"make a key of its own: ssh-keygen -t rsa -b 4096 -N '' -f {_quoted(name)}"
+
+
+def _new(private: Path) -> Path:
+    """A name beside it that nothing has."""
+    names = (private.with_name(f"{private.name}-lab{n or ''}") for n in range(1000))
+    return next(name for name in names if not name.exists())
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

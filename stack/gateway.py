@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import pulumi
 
 from provisioning.channels import XINFERENCE_KEY, ChannelPlan, channel_plans
+from provisioning.ports import ONEAPI_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.models import Models
 from stack.plan import region_of
 from stack.resources.oneapi import OneApiChannel, OneApiRoot, OneApiToken, Probe
-from stack.server import ONEAPI_PORT, Server
+from stack.server import Server
 from stack.services import Services
 
 

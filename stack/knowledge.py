@@ -13,6 +13,7 @@ from provisioning.app_graph import Dataset, Graph, simple_app
 from provisioning.catalogue import Kind, of_kind
 from provisioning.documents import Source, sources
 from provisioning.knowledge import App, Base
+from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.gateway import Gateway
@@ -28,7 +29,7 @@ from stack.resources.fastgpt import (
     FastGptReady,
     FastGptShareLink,
 )
-from stack.server import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT, Server
+from stack.server import Server
 from stack.services import Services
 
 

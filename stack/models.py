@@ -10,11 +10,12 @@ import pulumi
 
 from provisioning.catalogue import Model, in_xinference
 from provisioning.launch import launch_payload
+from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.plan import region_of, release_of
 from stack.resources.xinference import XinferenceModel, XinferenceModelsReady, XinferenceRoom
-from stack.server import XINFERENCE_PORT, Server
+from stack.server import Server
 from stack.services import Services
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pulumi
 
 from provisioning.catalogue import Model
+from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.prices import hourly_price
 from provisioning.settings import Settings
 from stack.gateway import Gateway
 from stack.knowledge import KnowledgeOutputs
-from stack.server import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT, Server
+from stack.server import Server
 from stack.services import Services
 
 

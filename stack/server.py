@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_alicloud as alicloud
 
+from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
+from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
 from stack.market import images_on_offer, zones_in_stock
 from stack.on_server import dies_with
@@ -15,8 +17,6 @@ from stack.resources.server import Lease, ServerChoice, ServerHostKey
 
 _NETWORK = "172.16.0.0/16"
 _WORLD = "0.0.0.0/0"
-
-FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT = 3000, 3001, 9997
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Server:
 def rent_server(settings: Settings) -> Server:
     """Everything that is rented, and the server's host key once it answers."""
     name = f"ai-lab-{pulumi.get_stack()}"
-    tags = {"ai-lab": pulumi.get_stack(), **settings.tags}
+    tags = {OWN_TAG: pulumi.get_stack(), **settings.tags}
     place = pulumi.ComponentResource("lab:stack:Server", "server")
     inside = pulumi.ResourceOptions(parent=place)
 

@@ -19,12 +19,13 @@ from provisioning.launch import (
     xinference_command,
     xinference_environment,
 )
+from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.containers import Containers, Service
 from stack.host import Host
 from stack.passwords import Passwords
 from stack.plan import images_of, region_of, release_of
-from stack.server import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT, Server
+from stack.server import Server
 
 # What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
 _MEMORY_FOR_THE_REST_MIB = 10 * 1024

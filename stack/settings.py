@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from provisioning.settings import STRUCTURES, Settings, read_settings
+from provisioning.settings import STRUCTURES, Settings, SettingsError, read_settings
 
 
 def load_settings(project: Path) -> Settings:
@@ -18,10 +18,14 @@ def load_settings(project: Path) -> Settings:
         project: folder of Pulumi.yaml; documents' paths are relative to it.
 
     Raises:
-        SettingsError: with everything that is wrong.
+        pulumi.RunError: with everything that is wrong.
     """
     given, secrets = _configured()
-    settings = read_settings(given, secrets, project)
+    try:
+        settings = read_settings(given, secrets, project)
+    except SettingsError as error:
+        # The one exception that the engine shows as it is, without a traceback.
+        raise pulumi.RunError(str(error)) from None
     for warning in settings.warnings:
         pulumi.log.warn(str(warning))
     return settings

@@ -208,9 +208,11 @@ def given(name: str, key_file: Path) -> dict[str, Any]:
 
 
 def make_key(folder: Path) -> Path:
-    """An operator's SSH key without a passphrase."""
+    """An operator's SSH key without a passphrase, of the kind that the cloud's manual names."""
     key = folder / "ai-lab"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", str(key)], check=True
+    )
     return key
 
 

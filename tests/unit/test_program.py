@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from provisioning.settings import SettingsError
 from tests.unit.program import (
     Cloud,
     Recorded,
@@ -446,5 +445,5 @@ def test_rotation_renews_all_but_what_cannot_follow(key: Path) -> None:
 
 
 def test_bad_settings_stop_the_program_before_any_resource(key: Path) -> None:
-    with pytest.raises(SettingsError, match="diskSizeGiB"):
+    with pytest.raises(pulumi.RunError, match="diskSizeGiB"):
         run_program(configured("dev", key, {"diskSizeGiB": 3}))
