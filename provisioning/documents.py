@@ -1,28 +1,24 @@
-"""Documents on the operator's machine: what there is, and what FastGPT could not read.
-
-Limits are FastGPT's (`facts/fastgpt.md §4`).
-"""
+"""Documents on the operator's machine: which there are, and what is wrong with them."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import unicodedata
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pypdf import PdfReader
-
 from provisioning.knowledge import Base, Document
+from provisioning.problems import Problem
+from provisioning.readable import OR_LEAVE_OUT, READABLE, file_problems, says_something
 
-READABLE = (".pdf", ".docx", ".md", ".txt", ".html", ".csv", ".xlsx", ".pptx")
-LARGEST_BYTES = 500 * 1024 * 1024
-_OFFICE = (".docx", ".xlsx", ".pptx")
-_PLAIN = (".md", ".txt", ".csv", ".html")
 # What editors and office programs put beside a file while it is open.
 _HIDDEN = (".", "~$")
-_OR_LEAVE_OUT = "write something into it, or leave it out"
+# What programs leave behind; nobody means it as a document, so nobody need hear of it.
+_LITTER = ("~$", "._", ".DS_Store", ".git", "Thumbs.db", "desktop.ini")
+_MOST_NAMES = 10
 
 
 @dataclass(frozen=True)
@@ -53,48 +49,36 @@ def sources(base: Base, project: Path) -> tuple[Source, ...]:
     )
 
 
-def source_problems(base: Base, project: Path) -> Iterator[tuple[int, str]]:
-    """What is wrong with a base's documents: (index in `documents`, message)."""
+def source_problems(base: Base, project: Path, path: str) -> Iterator[Problem]:
+    """What is wrong with a base's documents, and what its folders leave out.
+
+    Args:
+        base: the setting.
+        project: what paths are relative to.
+        path: of the base among the settings: `knowledge.bases[0]`.
+    """
     names: dict[str, Source] = {}
     for source in sources(base, project):
-        if wrong := _source_problem(source, project):
-            yield source.index, wrong
-            continue
+        place = f"{path}.documents[{source.index}]"
+        problems = list(_source_problems(place, source, project))
+        yield from problems
         twin = names.setdefault(source.name, source)
-        if twin is not source:
-            yield source.index, _twice(source, twin)
+        if twin is not source and all(problem.warning for problem in problems):
+            yield _twice(place, source, twin)
+    for index, document in enumerate(base.documents):
+        if document.folder is not None:
+            folder = _place(document.folder, project)
+            yield from _folder_problems(f"{path}.documents[{index}]", folder)
 
 
 def files_of(document: Document, project: Path) -> tuple[Path, ...]:
-    """The files that a `file:` or `folder:` document means, sorted; empty for texts and links.
-
-    A file or folder that is not there is answered as it is, so that `document_problem` can say so.
-    """
+    """The files that a `file:` or `folder:` document means, sorted; empty for texts and links."""
     if document.file is not None:
         return (_place(document.file, project),)
     if document.folder is None:
         return ()
     folder = _place(document.folder, project)
-    found = sorted(p for p in folder.rglob("*") if _is_document(p, folder))
-    return tuple(found) or (folder,)
-
-
-def document_problem(file: Path) -> str | None:
-    """What keeps FastGPT from reading this file, and what would be right; None if nothing does."""
-    if file.is_dir():
-        return f"{file} holds nothing to read; put a file in it ({', '.join(READABLE)})"
-    if not file.is_file():
-        return f"{file} is not there; paths are relative to the folder of Pulumi.yaml"
-    if file.suffix.lower() not in READABLE:
-        return f"{file.name} cannot be read; use one of {', '.join(READABLE)}"
-    if not _is_utf8(file.name):
-        return f"{file.name!r} is not a name in UTF-8, and FastGPT decodes no other; rename it"
-    size = file.stat().st_size
-    if size == 0:
-        return f"{file.name} is empty; {_OR_LEAVE_OUT}"
-    if size > LARGEST_BYTES:
-        return f"{file.name} has {size >> 20} MiB; FastGPT takes {LARGEST_BYTES >> 20} MiB at most"
-    return _unreadable(file)
+    return tuple(sorted(p for p in folder.rglob("*") if _is_document(p, folder)))
 
 
 def _sources_of(document: Document, index: int, project: Path) -> Iterator[Source]:
@@ -122,57 +106,86 @@ def _is_document(file: Path, folder: Path) -> bool:
     return not hidden and file.is_file() and file.suffix.lower() in READABLE
 
 
-def _source_problem(source: Source, project: Path) -> str | None:
+def _folder_problems(path: str, folder: Path) -> Iterator[Problem]:
+    if not folder.is_dir():
+        wrong = f"there is no folder {folder}"
+        yield Problem(path, wrong, "paths are relative to the folder of Pulumi.yaml")
+        return
+    left_out = list(dict.fromkeys(_left_out(folder)))
+    more = [f"and {len(left_out) - _MOST_NAMES} more"] if len(left_out) > _MOST_NAMES else []
+    names = ", ".join([*left_out[:_MOST_NAMES], *more])
+    formats = f"only files of {', '.join(READABLE)} are read, without a dot in front"
+    if not any(_is_document(file, folder) for file in folder.rglob("*")):
+        wrong = f"{folder} holds nothing to read" + (f", only {names}" if names else "")
+        yield Problem(path, wrong, f"put a document in it: {formats}")
+    elif left_out:
+        wrong = f"{folder} holds what will be left out: {names}"
+        right = f"{formats}: convert or rename what belongs to the base, or move it elsewhere"
+        yield Problem(path, wrong, right, warning=True)
+
+
+def _left_out(folder: Path) -> Iterator[str]:
+    """What lies in a folder and becomes no document; a hidden folder as a whole."""
+    for found in sorted(folder.rglob("*")):
+        parts = found.relative_to(folder).parts
+        hidden = [n for n, part in enumerate(parts, start=1) if part.startswith(_HIDDEN)]
+        if _is_document(found, folder) or any(part.startswith(_LITTER) for part in parts):
+            continue
+        # Links to folders are not followed: they may lead in circles.
+        if hidden or found.is_symlink() or not found.is_dir():
+            name = "/".join(parts[: hidden[0]] if hidden else parts)
+            yield name.encode(errors="backslashreplace").decode()
+
+
+def _source_problems(path: str, source: Source, project: Path) -> Iterator[Problem]:
+    document = source.document
     if source.file is not None:
-        return document_problem(project / source.file)
-    if source.document.text is not None and not source.document.text.strip():
-        return f"{source.name} has no text in it; {_OR_LEAVE_OUT}"
-    if source.document.link is not None and not _is_web_address(source.document.link):
-        return f"{source.name} is no address of a web page; write it like https://example.com/page"
-    return None
+        yield from file_problems(path, project / source.file)
+    elif document.link is not None:
+        yield from _link_problems(path, document.link)
+    elif not says_something([document.text]):
+        yield Problem(path, f"{source.name} has no text in it", OR_LEAVE_OUT)
+    elif "/" in source.name or not says_something([source.name]):
+        wrong = f"{source.name!r} is no name for a text: visitors see it as a source"
+        yield Problem(path, wrong, "name it without a slash, like `Opening hours`")
 
 
-def _twice(source: Source, twin: Source) -> str:
+def _twice(path: str, source: Source, twin: Source) -> Problem:
     where = f" ({twin.file} and {source.file})" if source.file and twin.file else ""
-    return (
-        f"{source.name} is there twice{where}; a citation could not tell which is meant: "
-        "rename one, or put it into another base"
+    return Problem(
+        path,
+        f"{source.name} is there twice{where}, and a citation could not tell which is meant",
+        "rename one, or put it into another base",
     )
 
 
-def _is_web_address(link: str) -> bool:
+_LIKE = "write it like https://example.com/page"
+
+
+def _link_problems(path: str, link: str) -> Iterator[Problem]:
     try:
         parts = urlsplit(link)
+        host, _ = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+        host = ""
+    # FastGPT takes no other spelling for an address.
+    if not host or not re.fullmatch(r'https?://[^ "]+', link):
+        yield Problem(path, f"{link} is no address of a web page", _LIKE)
+    elif parts.password is not None or parts.username is not None:
+        wrong = f"the address at {host} has a user or a password in it, which visitors would see"
+        yield Problem(path, wrong, "upload the page as a file instead")
+    elif not _is_public(host):
+        wrong = f"{link} leads into a private network, and FastGPT fetches it from the server"
+        yield Problem(path, wrong, f"save the page and name it as a `file:`, or {_LIKE}")
 
 
-def _is_utf8(name: str) -> bool:
+def _is_public(host: str) -> bool:
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        last = host.rpartition(".")[2]
+    # A number in the end is an address in one of its other spellings.
+    return "." in host and not last.isdigit() and last not in _PRIVATE_NAMES
 
 
-def _unreadable(file: Path) -> str | None:
-    kind = file.suffix.lower()
-    if kind == ".pdf":
-        return _pdf_problem(file)
-    if kind in _OFFICE and not zipfile.is_zipfile(file):
-        return f"{file.name} is not a readable {kind} file; save it again in that format"
-    if kind in _PLAIN and not file.read_text(errors="replace").strip():
-        return f"{file.name} has no text in it; {_OR_LEAVE_OUT}"
-    return None
-
-
-def _pdf_problem(file: Path) -> str | None:
-    try:
-        pages = PdfReader(file).pages
-        if any(page.extract_text().strip() for page in pages):
-            return None
-    except Exception as error:
-        # A broken file makes the library fail in any way; none of them may end in a traceback.
-        return f"{file.name} is not a readable PDF ({error}); see whether a reader opens it"
-    return f"{file.name} is a scan without text; run it through OCR first (ocrmypdf does it)"
+_PRIVATE_NAMES = ("localhost", "local", "internal", "lan", "home", "corp", "intranet", "arpa")

@@ -46,9 +46,7 @@ def _base_problems(
         path = f"{_PATH}.bases[{index}]"
         yield from _served(f"{path}.embedding", "embedding model", base.embedding, embeddings)
         yield from _served(f"{path}.fileModel", "chat model", base.file_model, chat)
-        for number, sentence in source_problems(base, project):
-            wrong, _, right = sentence.partition("; ")
-            yield Problem(f"{path}.documents[{number}]", wrong, right)
+        yield from source_problems(base, project, path)
 
 
 def _app_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Problem]:

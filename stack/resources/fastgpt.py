@@ -33,6 +33,7 @@ from provisioning.clients.http import (
     Waiting,
     wait_until,
 )
+from provisioning.text_files import as_sent
 from stack.resources.base import Endpoint, LabProvider, Props, say, secret_outputs
 from stack.resources.indexing import Indexing, indexed
 from stack.resources.published import as_wanted
@@ -507,7 +508,7 @@ def _upload(client: FastGptClient, props: Props) -> Uploaded:
     if props.get("text") is not None:
         return client.add_text(dataset_id, name, str(props["text"]), fields)
     content = _read(str(props["file"]), str(props["content_hash"]))
-    return client.upload_file(dataset_id, name, content, fields)
+    return client.upload_file(dataset_id, name, as_sent(name, content), fields)
 
 
 def _read(file: str, expected_hash: str) -> bytes:

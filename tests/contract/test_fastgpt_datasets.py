@@ -136,10 +136,26 @@ def pdf(*lines: str) -> bytes:
 
 
 def docx(text: str) -> bytes:
+    """A Word document of one paragraph: as little of the package as its readers take."""
     made = io.BytesIO()
+    base = "http://schemas.openxmlformats.org"
     with zipfile.ZipFile(made, "w") as archive:
-        body = f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
-        archive.writestr("word/document.xml", f"<w:document><w:body>{body}</w:body></w:document>")
+        archive.writestr(
+            "[Content_Types].xml",
+            f'<Types xmlns="{base}/package/2006/content-types">'
+            '<Default Extension="xml" ContentType="application/xml"/></Types>',
+        )
+        archive.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{base}/package/2006/relationships"><Relationship Id="r1" '
+            f'Type="{base}/officeDocument/2006/relationships/officeDocument" '
+            'Target="word/document.xml"/></Relationships>',
+        )
+        archive.writestr(
+            "word/document.xml",
+            f'<w:document xmlns:w="{base}/wordprocessingml/2006/main"><w:body><w:p><w:r>'
+            f"<w:t>{text}</w:t></w:r></w:p></w:body></w:document>",
+        )
     return made.getvalue()
 
 
@@ -183,8 +199,8 @@ def test_a_scanned_pdf_is_taken_and_stays_empty(fastgpt: FastGpt) -> None:
     ("name", "content", "says"),
     [
         ("a.exe", b"x", "Only support .txt, .md, .html, .pdf"),
-        ("a.pdf", b"no pdf at all", "read file error"),
-        ("a.docx", b"no zip", "read file error"),
+        ("a.pdf", b"no pdf at all", "Invalid PDF structure."),
+        ("a.docx", b"no zip", "Can not read doc file, please convert to PDF"),
         ("100%.txt", b"x", "URI malformed"),
         ("%E4%B8.txt", b"x", "URI malformed"),
     ],
@@ -288,7 +304,7 @@ def test_a_dead_link_makes_an_empty_collection(fastgpt: FastGpt) -> None:
 @pytest.mark.parametrize("selector", ["main", ".body", "#here"])
 def test_a_selector_chooses_an_element(selector: str) -> None:
     page = "<title>T</title>Out<main class='wide body' id=here>In<br>side<p>x</main>Out"
-    assert html_text(page, selector) == ("T", "In\nside\nx")
+    assert html_text(page, selector) == ("T", "In  \nside\n\nx")
 
 
 def test_data_is_pushed_200_at_a_time(fastgpt: FastGpt) -> None:

@@ -57,26 +57,6 @@ NOT_YET_CATALOGUE: frozenset[str] = frozenset(
     }
 )
 
-NOT_YET_DOCUMENTS: frozenset[str] = frozenset(
-    {
-        "D4b",
-        "D4c",
-        "D4d",
-        "D8b",
-        "D5",
-        "F2",
-        "F8",
-        "D4a",
-        "D8a",
-        "D6",
-        "F1",
-        "B170",
-        "B172",
-        "B182",
-        "B184",
-    }
-)
-
 NOT_YET_FASTGPT: frozenset[str] = frozenset(
     {
         "D10",
@@ -89,7 +69,7 @@ NOT_YET_XINFERENCE: frozenset[str] = frozenset(
     }
 )
 
-NOT_YET = NOT_YET_CATALOGUE | NOT_YET_DOCUMENTS | NOT_YET_FASTGPT | NOT_YET_XINFERENCE
+NOT_YET = NOT_YET_CATALOGUE | NOT_YET_FASTGPT | NOT_YET_XINFERENCE
 """Inputs whose mending is under way."""
 
 

@@ -1,0 +1,176 @@
+"""The text of a PDF as FastGPT reads it.
+
+FastGPT reads with pdf.js and gives it no tables of its own, joins lines without a space, ends one
+after a sentence only, and leaves out what stands in the outer twentieth of a page's height, above
+and below (`facts/fastgpt.md §4`; the reference lab's document is read to the byte as recorded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import IO, Any
+
+from pypdf import PageObject, PdfReader, Transformation
+from pypdf.generic import DictionaryObject, NameObject
+
+MARGIN = 0.05
+_SENTENCE_ENDS = tuple("。？！.?!\n\r")
+_IDENTITY = ("/Identity-H", "/Identity-V")
+_TEXT = (b"Tj", b"TJ", b"'", b'"')
+_DRAWING = (b"Do", b"INLINE IMAGE", b"sh", *b"S s f F f* B B* b b*".split())
+_UNMOVED = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+
+Numbers = Iterable[float]
+
+
+@dataclass(frozen=True)
+class PdfPage:
+    """What there is to read on a page. Counts are of letters and digits.
+
+    Attributes:
+        text: what FastGPT reads.
+        read: how much that is.
+        in_margins: what it leaves out because of its place.
+        unmapped: what it cannot read because the font does not say which characters it shows.
+        blank: nothing is painted on it at all.
+    """
+
+    text: str
+    read: int
+    in_margins: int
+    unmapped: int
+    blank: bool
+
+
+def pdf_pages(file: IO[bytes]) -> list[PdfPage]:
+    """The pages of a PDF.
+
+    Raises:
+        pypdf.errors.FileNotDecryptedError: it opens with a password only.
+        Exception: of any kind, for a file that is broken.
+    """
+    return [_page(page) for page in PdfReader(file).pages]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    text: str
+    height: float
+    mapped: bool
+
+    @property
+    def size(self) -> int:
+        return sum(character.isalnum() for character in self.text)
+
+
+class _Listener:
+    """Collects what pypdf finds, at its place on the page.
+
+    pypdf tells places inside a form (a drawing used as a whole) relative to the form.
+    """
+
+    def __init__(self, page: PageObject) -> None:
+        self.pieces: list[_Piece] = []
+        self.paints = False
+        self._within: list[tuple[Transformation, DictionaryObject]] = [(Transformation(), page)]
+
+    def before(
+        self, operator: bytes, operands: list[Any], drawing: Numbers, _text: Numbers
+    ) -> None:
+        self.paints |= operator in (*_TEXT, *_DRAWING)
+        if operator == b"Do":
+            outer, owner = self._within[-1]
+            form = _form(owner, operands)
+            own = _moved(form.get("/Matrix", _UNMOVED))
+            place = own.transform(_moved(drawing)).transform(outer)
+            self._within.append((place, form))
+
+    def after(
+        self, operator: bytes, _operands: list[Any], _drawing: Numbers, _text: Numbers
+    ) -> None:
+        if operator == b"Do":
+            self._within.pop()
+
+    def text(
+        self,
+        text: str,
+        drawing: Numbers,
+        place: Numbers,
+        font: DictionaryObject | None,
+        _size: float,
+    ) -> None:
+        shown = text.replace("\n", "")
+        if shown:
+            on_form = _moved(place).transform(_moved(drawing))
+            height = on_form.transform(self._within[-1][0]).ctm[5]
+            self.pieces.append(_Piece(shown, height, _is_mapped(font)))
+
+
+def _moved(matrix: Numbers) -> Transformation:
+    a, b, c, d, e, f = (float(number) for number in matrix)
+    return Transformation((a, b, c, d, e, f))
+
+
+def _page(page: PageObject) -> PdfPage:
+    listener = _Listener(page)
+    page.extract_text(
+        visitor_text=listener.text,
+        visitor_operand_before=listener.before,
+        visitor_operand_after=listener.after,
+    )
+    low, high = _edges(page)
+    pieces = [piece for piece in listener.pieces if piece.mapped]
+    kept = [piece for piece in pieces if low < piece.height < high]
+    return PdfPage(
+        text="".join(_joined(pieces, low, high)),
+        read=sum(piece.size for piece in kept),
+        in_margins=sum(piece.size for piece in pieces) - sum(piece.size for piece in kept),
+        unmapped=sum(piece.size for piece in listener.pieces if not piece.mapped),
+        blank=not listener.paints and not page.get("/Annots"),
+    )
+
+
+def _joined(pieces: list[_Piece], low: float, high: float) -> Iterator[str]:
+    following = [piece.height for piece in pieces[1:]]
+    for piece, after in zip_longest(pieces, following):
+        if low < piece.height < high:
+            yield piece.text
+            line_ends = after is not None and abs(after - piece.height) > 1
+            yield "\n" if line_ends and piece.text.endswith(_SENTENCE_ENDS) else ""
+
+
+def _edges(page: PageObject) -> tuple[float, float]:
+    """Between which heights text counts.
+
+    pdf.js takes the height of the page as it is shown, turned where the page is turned, but
+    measures from the origin of the page as it is written.
+    """
+    turned = page.rotation % 180 != 0
+    height = float(page.cropbox.width if turned else page.cropbox.height)
+    return height * MARGIN, height * (1 - MARGIN)
+
+
+def _is_mapped(font: DictionaryObject | None) -> bool:
+    """Whether pdf.js can tell which characters a font shows.
+
+    A composite font needs its own map to Unicode, and a coding that needs none of the tables that
+    come with pdf.js, because FastGPT does not tell it where they are.
+    """
+    if font is None or font.get("/Subtype") != "/Type0":
+        return True
+    coding = font["/Encoding"].get_object() if "/Encoding" in font else None
+    if isinstance(coding, NameObject):
+        return coding in _IDENTITY and "/ToUnicode" in font
+    foreign = isinstance(coding, DictionaryObject) and isinstance(
+        coding.get("/UseCMap"), NameObject
+    )
+    return not foreign and "/ToUnicode" in font
+
+
+def _form(owner: DictionaryObject, operands: list[Any]) -> DictionaryObject:
+    found: Any = owner
+    for key in ("/Resources", "/XObject", operands[0] if operands else ""):
+        found = found.get(key, DictionaryObject()).get_object()
+    return found if isinstance(found, DictionaryObject) else DictionaryObject()
