@@ -6,7 +6,6 @@ of the engine, so only what the engine understands is sent.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -15,13 +14,10 @@ from typing import Any
 from provisioning.catalogue import Kind, Model, XinferenceSource, in_xinference
 from provisioning.problems import Problem
 from provisioning.regions import Region
-from provisioning.versions import XinferenceRelease
+from provisioning.versions import DEFAULT_XINFERENCE, XinferenceRelease, xinference_release
 
 XINFERENCE_HOME = "/root/.xinference"
 """The one folder to keep on a volume: models, engines, autostart (`facts/xinference.md §1`)."""
-
-RELAUNCH_MOUNT = "/etc/lab"
-"""Where the container finds what starts the models again (`provisioning/host/relaunch.py`)."""
 
 _TYPES: dict[Kind, str] = {
     "chat": "LLM",
@@ -81,7 +77,14 @@ _RESERVED = frozenset(
 )
 
 
-def launch_payload(model: Model, region: Region) -> dict[str, Any]:
+_PINNED = xinference_release(DEFAULT_XINFERENCE)
+# What loads embeddings and rerankers for which the settings name no engine.
+_SIDE_ENGINE = "sentence_transformers"
+
+
+def launch_payload(
+    model: Model, region: Region, release: XinferenceRelease = _PINNED
+) -> dict[str, Any]:
     """The body of POST /v1/models?wait_ready=false for one model.
 
     The uid is the model's name: the same string that OneAPI routes and FastGPT asks for.
@@ -97,6 +100,7 @@ def launch_payload(model: Model, region: Region) -> dict[str, Any]:
         "model_name": source.model or model.name,
         "model_type": _TYPES[model.kind],
         "download_hub": _hub(model, source, region),
+        **_default_engine(model, release),
         **_weights(source),
         **_placement(model, source),
         **_engine_arguments(model, source),
@@ -107,34 +111,18 @@ def launch_payload(model: Model, region: Region) -> dict[str, Any]:
     return payload | source.engine_arguments
 
 
-def relaunch_text(models: Iterable[Model], region: Region) -> str:
-    """What `relaunch.py` starts with the container: the launches, the chat models last."""
-    groups: dict[str, list[dict[str, Any]]] = {"side": [], "chat": []}
-    for model in in_xinference(models):
-        payload = launch_payload(model, region)
-        groups["chat" if model.kind == "chat" else "side"].append(payload)
-    return json.dumps(groups, indent=2, sort_keys=True) + "\n"
-
-
 def xinference_command(release: XinferenceRelease) -> tuple[str, ...]:
     """The container's command; the image has none (`facts/xinference.md §1`).
-
-    Where Xinference forgets its models, a program beside it starts them again.
 
     Repairs come first, one package each and nothing it depends on. A restart finds them in place
     and asks nobody; where the package index does not answer, the container ends and tries again.
     """
     serve = ("xinference-local", "-H", "0.0.0.0", "--port", "9997")  # noqa: S104
-    if release.autostart and not release.repairs:
+    if not release.repairs:
         return serve
-    text = f"exec {shlex.join(serve)}"
-    if not release.autostart:
-        text = f"{{ python3 {RELAUNCH_MOUNT}/relaunch.py & {text}; }}"
-    if release.repairs:
-        quietly = ("--quiet", "--root-user-action=ignore", "--disable-pip-version-check")
-        mend = shlex.join(("pip", "install", "--no-deps", *quietly, *release.repairs))
-        text = f"{mend} && {text}"
-    return ("sh", "-c", text)
+    quietly = ("--quiet", "--root-user-action=ignore", "--disable-pip-version-check")
+    mend = shlex.join(("pip", "install", "--no-deps", *quietly, *release.repairs))
+    return ("sh", "-c", f"{mend} && exec {shlex.join(serve)}")
 
 
 def xinference_environment(
@@ -150,13 +138,16 @@ def xinference_environment(
         "XINFERENCE_DOWNLOAD_MAX_ATTEMPTS": "10",
         # Unset means a model that runs out of memory is recreated for ever.
         "XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT": "3",
+        # Of looks, five seconds apart. The usual 5 end a server whose worker is slow to start, and
+        # one more start is no faster (measured.md §2 finding 7).
+        "XINFERENCE_HEALTH_CHECK_FAILURE_THRESHOLD": "60",
         "HF_ENDPOINT": region.hf_endpoint,
     }
     if release.auth_on_by_default:
         environment["XINFERENCE_AUTH_ADVANCED"] = "0"
     if region.pypi_mirror:
         environment |= {"PIP_INDEX_URL": region.pypi_mirror, "UV_INDEX_URL": region.pypi_mirror}
-    if release.trust_remote_code_switch and _remote_code(models):
+    if _remote_code(models):
         environment["XINFERENCE_TRUST_REMOTE_CODE"] = "1"
     return environment
 
@@ -176,6 +167,22 @@ def launch_problems(models: Sequence[Model]) -> list[Problem]:
     return problems
 
 
+def release_problems(models: Sequence[Model], release: XinferenceRelease) -> list[Problem]:
+    """What this release of Xinference would do badly, though another would not."""
+    if release.installs_engines:
+        return []
+    return [
+        Problem(
+            f"models[{index}].xinference.engine",
+            f"Xinference {release.version} would ask the package index at every launch, and lay "
+            f"another torch over its image's, when {_SIDE_ENGINE} is named",
+            "leave engine out: its image loads embeddings and rerankers with it anyway",
+        )
+        for index, model in enumerate(models)
+        if model.xinference is not None and model.xinference.engine == _SIDE_ENGINE
+    ]
+
+
 def _remote_code(models: Iterable[Model]) -> bool:
     names = {
         (m.xinference.model if m.xinference else None) or m.name for m in in_xinference(models)
@@ -186,6 +193,13 @@ def _remote_code(models: Iterable[Model]) -> bool:
 def _hub(model: Model, source: XinferenceSource, region: Region) -> str:
     only = (source.model or model.name, source.format) in _ONLY_HUGGINGFACE
     return "huggingface" if only else region.model_hub
+
+
+def _default_engine(model: Model, release: XinferenceRelease) -> dict[str, str]:
+    # An image that brings its engines at the first launch brings none that nobody named
+    # (measured.md §2 finding 4).
+    side = model.kind in ("embedding", "rerank")
+    return {"model_engine": _SIDE_ENGINE} if side and release.installs_engines else {}
 
 
 def _weights(source: XinferenceSource) -> dict[str, Any]:

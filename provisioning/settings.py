@@ -21,7 +21,7 @@ from provisioning.gpu import Gpus, fit, gpus_of
 from provisioning.images import REFERENCE_FORMS, images_problems
 from provisioning.knowledge import KeyName, Knowledge
 from provisioning.knowledge_problems import knowledge_problems
-from provisioning.launch import launch_problems
+from provisioning.launch import launch_problems, release_problems
 from provisioning.problems import PlanError, Problem, repeated, unknown
 from provisioning.regions import mirror_problems, region
 from provisioning.server_problems import (
@@ -35,7 +35,7 @@ from provisioning.server_problems import (
 )
 from provisioning.shape_problems import shape_problems
 from provisioning.ssh_keys import key_problems
-from provisioning.versions import driver_problem, xinference_release
+from provisioning.versions import xinference_release
 
 STRUCTURES = ("models", "tokens", "knowledge", "images", "mirrors", "tags", "allowedCidrs")
 """The settings that are lists or mappings; Pulumi hands them over as JSON."""
@@ -240,16 +240,14 @@ def _source_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]
 
 
 def _xinference_problems(settings: Settings) -> Iterator[Problem]:
-    """Whether what is to run on the server can: version, driver, GPU memory."""
+    """Whether what is to run on the server can: release, engines, GPU memory."""
     if not settings.uses_xinference:
         return
     try:
         release = xinference_release(settings.xinference_version)
     except PlanError:
         return  # said already, with the images
-    if settings.gpus and (sentence := driver_problem(release)):
-        wrong, _, right = sentence.partition("; ")
-        yield Problem("xinferenceVersion", wrong, right)
     yield from deadline_problems(settings.model_deadline_minutes)
     yield from launch_problems(settings.models)
+    yield from release_problems(settings.models, release)
     yield from fit(settings.models, settings.gpus).problems

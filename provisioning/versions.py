@@ -1,6 +1,9 @@
-"""What differs between releases of Xinference, and the NVIDIA driver that the lab installs.
+"""The two releases of Xinference that the lab knows, and the NVIDIA driver that it installs.
 
-Source: `facts/xinference.md §0 and §1`.
+Known means held by the contract suite (`measured.md §2`, `facts/xinference.md §0 and §1`). 2.12 is
+the last with vLLM inside its image and without a forced login. 4.1 is the successor worth having:
+it ends a cancelled launch, counts replicas right and tells a download's bytes. The 3.x between them
+install their engines at the first launch as 4.1 does, and lack that.
 """
 
 from __future__ import annotations
@@ -17,7 +20,11 @@ NVIDIA_DRIVER_PACKAGE = f"nvidia-driver-{NVIDIA_DRIVER}-server"
 """Ubuntu's package of that driver (`facts/alicloud.md §2.4 B2`)."""
 
 DEFAULT_XINFERENCE = "2.12.0"
-"""The last 2.x: autostart, no forced login, vLLM inside the image."""
+SUCCESSOR_XINFERENCE = "4.1.0"
+
+# These images hold transformers 5.5 beside peft 0.17, which does not import with it, and with that
+# neither does sentence_transformers (xorbitsai/inference#4955 and #5260, measured.md §2 finding 6).
+_MENDED_PEFT = "peft==0.18.1"
 
 
 @dataclass(frozen=True)
@@ -27,89 +34,48 @@ class XinferenceRelease:
     Attributes:
         version: `2.12.0`, without the v.
         minimum_driver: major version of the NVIDIA driver that its GPU image needs.
-        autostart: has /v1/autostart/models, so models come back after a restart.
         auth_on_by_default: refuses every call until a login is set up, unless switched off.
-        vllm_inside: the GPU image has vLLM; otherwise the first launch installs it.
-        trust_remote_code_switch: custom model code runs only with XINFERENCE_TRUST_REMOTE_CODE.
-        virtual_env_by_default: each model may get a virtual environment of its own.
+        installs_engines: its image has none; the first launch brings the engine that it names.
         repairs: packages that its image must be given before embeddings and rerankers load.
     """
 
     version: str
-    minimum_driver: int
-    autostart: bool
-    auth_on_by_default: bool
-    vllm_inside: bool
-    trust_remote_code_switch: bool
-    virtual_env_by_default: bool
+    minimum_driver: int = 580
+    auth_on_by_default: bool = False
+    installs_engines: bool = False
     repairs: tuple[str, ...] = ()
 
 
-# These images hold transformers 5.5 beside peft 0.17, which does not import with it, and with that
-# neither does sentence_transformers (xorbitsai/inference#4955 and #5260; their Dockerfile and
-# requirements-base.txt at v2.9.0 to v2.12.0).
-_MENDED_PEFT = "peft==0.18.1"
-
-
 def xinference_release(version: str) -> XinferenceRelease:
-    """The row of the table for a version.
+    """What is known of a version; a patch release is taken for its line.
 
     Raises:
-        PlanError: not a version, or one that the table does not know.
+        PlanError: not a version, a dangerous one, or of a line that nobody held.
     """
     number = _number(version)
-    if number < (1, 15, 0):
-        raise PlanError(
-            "xinferenceVersion",
-            f"{version} cannot hold several models on one GPU",
-            f"use 1.15.0 or later; {DEFAULT_XINFERENCE} is the default",
-        )
-    if number >= (5, 0, 0):
-        raise PlanError(
-            "xinferenceVersion",
-            f"{version} is later than what this program knows (4.x)",
-            f"use {DEFAULT_XINFERENCE}",
-        )
-    return XinferenceRelease(
-        version=".".join(str(part) for part in number),
-        minimum_driver=_minimum_driver(number),
-        autostart=number >= (2, 12, 0),
-        auth_on_by_default=number >= (3, 0, 0),
-        vllm_inside=number < (3, 0, 0),
-        trust_remote_code_switch=number >= (2, 12, 0),
-        virtual_env_by_default=number >= (2, 0, 0),
-        repairs=(_MENDED_PEFT,) if (2, 9, 0) <= number < (3, 0, 0) else (),
-    )
+    text = ".".join(map(str, number))
+    if number[:2] == (2, 12):
+        return XinferenceRelease(text, repairs=(_MENDED_PEFT,))
+    if number[:2] == (4, 1):
+        return XinferenceRelease(text, auth_on_by_default=True, installs_engines=True)
+    raise PlanError("xinferenceVersion", _why_not(number, text), _USE)
 
 
-def driver_problem(release: XinferenceRelease, driver: int = NVIDIA_DRIVER) -> str | None:
-    """Why a driver is too old for a release, or None.
-
-    Args:
-        driver: major version, `580` of 580.126.09.
-    """
-    if driver >= release.minimum_driver:
-        return None
-    return (
-        f"Xinference {release.version} needs NVIDIA driver {release.minimum_driver} or later, "
-        f"and the server has {driver}; choose an earlier Xinference or a newer driver"
-    )
+_USE = f"use {DEFAULT_XINFERENCE} (the default) or {SUCCESSOR_XINFERENCE}"
 
 
-def _minimum_driver(number: tuple[int, int, int]) -> int:
-    # Since 2.9 on vLLM 0.21 and CUDA 13.0, though its manual still says 12.9 and 575.
-    if number >= (2, 9, 0):
-        return 580
-    return 575 if number >= (2, 0, 0) else 550
+def _why_not(number: tuple[int, int, int], text: str) -> str:
+    # facts/vulnerabilities.md
+    if (2, 6, 0) <= number <= (2, 6, 2):
+        return f"{text} was never released by its makers: its packages were malicious"
+    if number < (2, 7, 0):
+        return f"{text} runs any caller's code (CVE-2026-61539, mended in 2.7.0)"
+    return f"the lab was never tried with {text}, and other releases answer otherwise"
 
 
 def _number(version: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", version.strip())
     if match is None:
-        raise PlanError(
-            "xinferenceVersion",
-            f"{version!r} is no released version",
-            f"write three numbers: {DEFAULT_XINFERENCE}",
-        )
+        raise PlanError("xinferenceVersion", f"{version!r} is no released version", _USE)
     major, minor, patch = match.groups()
     return int(major), int(minor), int(patch)

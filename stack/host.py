@@ -9,7 +9,6 @@ import pulumi
 import pulumi_command as command
 
 from provisioning.host import MONGO_KEY, HostPlan, Step, steps
-from provisioning.launch import relaunch_text
 from provisioning.settings import Settings
 from provisioning.vocabulary import vocabulary_file
 from stack.passwords import Passwords
@@ -30,7 +29,6 @@ class Host:
         proven: driver and GPU were seen, on the host and in a container.
         mongo_key: MongoDB's key file is in place.
         vocabulary: OneAPI's token vocabulary is in place.
-        relaunch: what starts the models with the container is in place; None where not needed.
         pulled: by service, its image is on the server.
         db_password: by database, a standing one has its present password.
     """
@@ -39,7 +37,6 @@ class Host:
     proven: command.remote.Command
     mongo_key: command.remote.Command
     vocabulary: command.remote.Command
-    relaunch: command.remote.Command | None
     pulled: Mapping[str, command.remote.Command]
     db_password: Mapping[str, command.remote.Command]
 
@@ -58,7 +55,6 @@ def prepare_host(
         xinference=settings.uses_xinference,
         minimum_driver=release_of(settings).minimum_driver,
         vocabulary=vocabulary_file(),
-        relaunch=_relaunch(settings),
     )
     secrets = {
         MONGO_KEY: passwords.mongo_key,
@@ -78,16 +74,9 @@ def prepare_host(
         proven=done["prove"],
         mongo_key=done["mongo-keyfile"],
         vocabulary=done["vocabulary"],
-        relaunch=done.get("relaunch"),
         pulled=_named(done, "pull-"),
         db_password=_named(done, "db-password-"),
     )
-
-
-def _relaunch(settings: Settings) -> str:
-    if not settings.uses_xinference or release_of(settings).autostart:
-        return ""
-    return relaunch_text(settings.models, region_of(settings))
 
 
 def _named(

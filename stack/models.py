@@ -88,7 +88,6 @@ class _Group:
             f"{name}-room",
             endpoint=self._endpoint,
             payloads={model.name: self._payload(model) for model in models},
-            autostart=release_of(self._settings).autostart,
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
         )
 
@@ -116,14 +115,12 @@ class _Group:
         )
 
     def _model(self, model: Model, needs: Sequence[pulumi.Resource]) -> XinferenceModel:
-        release = release_of(self._settings)
         return XinferenceModel(
             model.name,
             endpoint=self._endpoint,
             payload=self._payload(model),
-            autostart=release.autostart,
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
         )
 
     def _payload(self, model: Model) -> dict[str, Any]:
-        return launch_payload(model, region_of(self._settings))
+        return launch_payload(model, region_of(self._settings), release_of(self._settings))

@@ -11,10 +11,9 @@ import pulumi_docker as docker
 from provisioning import health
 from provisioning.catalogue import in_xinference
 from provisioning.fastgpt_config import config_json
-from provisioning.host import MONGO_KEYFILE, RELAUNCH_FOLDER, VOCABULARY_FOLDER
+from provisioning.host import MONGO_KEYFILE, VOCABULARY_FOLDER
 from provisioning.images import Images
 from provisioning.launch import (
-    RELAUNCH_MOUNT,
     XINFERENCE_HOME,
     xinference_command,
     xinference_environment,
@@ -67,8 +66,7 @@ def run_services(
     oneapi = containers.run(_oneapi(chosen, passwords), after=[mysql, host.vocabulary])
     xinference = None
     if settings.uses_xinference:
-        after = [host.proven, *([host.relaunch] if host.relaunch else [])]
-        xinference = containers.run(_xinference(settings, chosen, server), after=after)
+        xinference = containers.run(_xinference(settings, chosen, server), after=[host.proven])
     fastgpt = containers.run(
         _fastgpt(settings, chosen, passwords), after=[pg, mongo, sandbox, oneapi]
     )
@@ -202,7 +200,6 @@ def _xinference(settings: Settings, chosen: Images, server: Server) -> Service:
         command=xinference_command(release),
         envs=envs,
         data=XINFERENCE_HOME,
-        mounts={} if release.autostart else {f"/root/{RELAUNCH_FOLDER}": RELAUNCH_MOUNT},
         published={XINFERENCE_PORT: 9997},
         gpus="all" if settings.gpus else None,
         shared_memory_mib=8192 if settings.gpus else None,

@@ -25,7 +25,7 @@ from rich.table import Table
 from provisioning.clients.fastgpt import FastGptClient, InitData
 from provisioning.clients.http import ServiceError, Unreachable, shorten
 from provisioning.clients.oneapi import ENABLED, Channel, OneApiClient
-from provisioning.clients.xinference import XinferenceClient, advice_for
+from provisioning.clients.xinference import ModelState, XinferenceClient, advice_for
 from provisioning.tunnel import open_tunnel
 from tools.standing import (
     Lab,
@@ -95,7 +95,7 @@ class Xinference:
     Attributes:
         version: such as `2.12.0`.
         serving: uids.
-        others: uid to what its replicas say; "" where there are none.
+        others: uid to how it stands; "" where Xinference does not know it.
     """
 
     version: str
@@ -250,15 +250,16 @@ def _xinference(lab: Lab, way: Way, seconds: float) -> Xinference:
         answer_seconds=seconds,
         transport=way.transport,
     ) as client:
-        serving = frozenset(str(model["id"]) for model in client.models())
-        wanted = {model.name for model in lab.models if model.served_by == "xinference"}
-        others = {uid: _why_not(client, uid) for uid in sorted(wanted - serving)}
+        wanted = sorted(model.name for model in lab.models if model.served_by == "xinference")
+        # Not by the list of models: one whose process died stands there as well.
+        states = {uid: client.state(uid) for uid in wanted}
+        serving = frozenset(uid for uid, state in states.items() if state.standing == "serving")
+        others = {uid: _why_not(states[uid]) for uid in wanted if uid not in serving}
         return Xinference(client.version(), serving, others)
 
 
-def _why_not(client: XinferenceClient, uid: str) -> str:
-    said = [f"{replica.status} {replica.error}".strip() for replica in client.replicas(uid)]
-    return shorten("; ".join(said))
+def _why_not(state: ModelState) -> str:
+    return "" if state.standing == "absent" else shorten(str(state))
 
 
 class _Look(Generic[T]):

@@ -1,18 +1,19 @@
-"""Client of Xinference's REST interface, versions 1.17 to 4.1 (`facts/xinference.md`).
+"""Client of Xinference's REST interface, releases 2.12 and 4.1 (`facts/xinference.md`).
 
 Errors are `{"detail": text}`, often with a prefix `[address=..., pid=...]`; they are told apart by
 the text, because the status codes are not reliable (an absent model is a 400).
 
-Where `facts/xinference.md` is silent, the source of the published 2.12.0 package was read. A launch
-that is not waited for finds out nearly everything later, in its replicas; a DELETE does not end a
+No single call tells how a model stands (`measured.md §2`): its description says whether there is a
+way to it, the book of instances what became of its launch and its process. `state` puts the two
+together. A launch that is not waited for finds out nearly everything later; a DELETE does not end a
 launch; a cancel does not end a model that serves, it only loses it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import httpx
@@ -33,35 +34,55 @@ from provisioning.clients.http import (
 LAUNCH_SECONDS = 60.0
 STOP_SECONDS = 120.0
 CANCEL_SECONDS = 120.0
-CHAT_SECONDS = 180.0
 
-GONE = frozenset({"TERMINATED"})
 STARTING = frozenset({"CREATING", "LOADING", "UPDATING"})
-LEAVING = frozenset({"TERMINATING"})
+ENDED = frozenset({"TERMINATING", "TERMINATED", "ERROR"})
 
-Standing: TypeAlias = Literal["absent", "launching", "serving"]
+Standing: TypeAlias = Literal["absent", "failed", "launching", "serving", "down", "stranded"]
 
 DOWNLOADED = 0.8
 """The share of a launch's progress that is the download; the rest is loading."""
 
 _ACTOR_PREFIX = re.compile(r"^\[address=[^\]]*\]\s*")
+_WHOLE_CATALOGUE = re.compile(r"available models: .*", re.DOTALL)
 _ABSENT = ("not found in the model list", "has not been launched yet")
 _DOWNLOAD_FAILED = "failed to download"
 _TAKEN = "already in the model list"
+_UNWINDING = re.compile(r"-(rep)?\d+ is (running|launching)$")
 _UNKNOWN = ("model not found, name", "not found, available models")
 
 
 @dataclass(frozen=True)
-class Replica:
-    """One copy of a model; `created` (seconds) tells a new attempt from the last one.
+class ModelState:
+    """How a model stands, from its description and the book of instances (`measured.md §2`).
 
-    `status`: CREATING, LOADING, UPDATING, READY, ERROR, TERMINATING or TERMINATED.
+    Attributes:
+        standing: what is to be done about it follows from this alone:
+            `absent`: nothing has this uid.
+            `failed`: its launch failed or was cancelled; the uid is free.
+            `launching`: on its way.
+            `serving`: every copy answers.
+            `down`: the server still names it, and a copy's process has ended. It may come back, and
+            answers nothing even then; or it is being stopped right now.
+            `stranded`: it holds its memory, and no call reaches it: it became ready in the moment
+            in which its launch was cancelled.
+        replicas: the status of each copy: CREATING, READY, ERROR, TERMINATING, ... At 2.12 that of
+            a launch that was cancelled stays CREATING for ever, and with two copies a stopped one
+            stays READY. For readers, not for decisions.
+        error: why a launch failed; "" where the server does not tell, and for a moment before it
+            does.
+        found: the description, where there is one.
     """
 
-    id: str
-    status: str
-    error: str
-    created: float = 0.0
+    standing: Standing
+    replicas: tuple[str, ...] = ()
+    error: str = ""
+    found: Mapping[str, Json] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.error:
+            return f"{self.standing}: {self.error}"
+        return f"{self.standing} ({', '.join(self.replicas)})" if self.replicas else self.standing
 
 
 @dataclass(frozen=True)
@@ -69,9 +90,9 @@ class Progress:
     """How far a launch is; never proof of success or failure (`facts/xinference.md §2`).
 
     Attributes:
-        fraction: 0 to 1, the download being the first `DOWNLOADED` of it. Before 3.0 it is all
-            there is, and it moves in steps of 0.05: one sixteenth of the download.
-        stage: `downloading`, `loading`, ...; "" where the version does not tell (before 3.0).
+        fraction: 0 to 1, the download being the first `DOWNLOADED` of it. At 2.12 it is all there
+            is, and it moves in steps of 0.05: one sixteenth of the download.
+        stage: `downloading`, `loading`, ...; "" where the release does not tell (2.12).
         bytes_done, bytes_total: over all files; 0 where unknown.
         bytes_per_second: over all files.
     """
@@ -83,63 +104,62 @@ class Progress:
     bytes_per_second: float
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """Memory of the cluster's GPUs together, in bytes."""
-
-    count: int
-    memory_total: int
-    memory_free: int
-
-
 class XinferenceClient(ServiceClient):
     """Xinference at one address; no credentials (the lab switches its authentication off)."""
 
     service = "Xinference"
 
-    def status(self) -> Json:
-        """`GET /status`: uptime and workers; asks for no login, so it tells readiness."""
-        return self._call("GET", "/status")
-
     def version(self) -> str:
         """The server's version, e.g. `2.12.0`."""
         return str(self._call("GET", "/v1/cluster/version")["version"])
 
-    def launch(self, payload: Mapping[str, Json], *, wait_ready: bool = False) -> str:
-        """Start a model; returns its uid. Without `wait_ready` this answers at once.
+    def launch(self, payload: Mapping[str, Json]) -> str:
+        """Start a model, and do not wait for it; returns its uid.
 
-        Without `wait_ready`, only a missing field, GPUs that do not go with the replicas, a bad
-        uid or a taken one are refused at once. All else, an unknown model too, shows later as an
-        ERROR in `replicas`; which versions look into the catalogue first differs.
+        Only a missing field, GPUs that do not go with the replicas, a bad uid or a taken one are
+        refused at once. All else, an unknown model too, shows later in `state`.
 
         Raises:
-            Conflict: the uid is taken, by a model that serves or is still starting.
+            Conflict: the uid is taken, by a model that serves, is starting or is down.
             Refused: what is known at once.
         """
         # In the query: in the body it would be handed to the engine.
+        waits = {"wait_ready": "false"}
         answer = self._call(
-            "POST",
-            "/v1/models",
-            params={"wait_ready": "true" if wait_ready else "false"},
-            json=dict(payload),
-            seconds=3600 if wait_ready else LAUNCH_SECONDS,
+            "POST", "/v1/models", params=waits, json=dict(payload), seconds=LAUNCH_SECONDS
         )
         return str(answer["model_uid"])
 
-    def replicas(self, uid: str) -> tuple[Replica, ...]:
-        """The copies of a model: the best signal there is.
+    def state(self, uid: str, copies: int = 1) -> ModelState:
+        """How a model stands.
 
-        Empty for an unknown uid, and for a moment after its launch.
+        Args:
+            copies: how many were asked for; fewer are a model that is down.
         """
-        return tuple(
-            Replica(
-                id=str(item.get("replica_id", "")),
-                status=str(item.get("status", "")),
-                error=without_prefix(item.get("error_message") or ""),
-                created=float(item.get("created_ts") or 0),
+        found: Mapping[str, Json] = {}
+        try:
+            found = self.describe(uid)
+            way = "open"
+        except Busy:
+            way = "opening"
+        except NotFound as error:
+            # Of the uid's own replica (`X-0`, later `X-rep0`): the way is there, the model is not.
+            way = "broken" if _names_replica(uid, error.answer) else "none"
+        status, replicas, error_text = self._book(uid)
+        standing = _standing(way, status, replicas, copies)
+        return ModelState(standing, replicas, error_text, found)
+
+    def _book(self, uid: str) -> tuple[str, tuple[str, ...], str]:
+        """Status, the copies' statuses, and an error. All empty for an unknown or stopped model."""
+        for entry in self._call("GET", "/v1/models/instances", params={"model_uid": uid}) or []:
+            rows = entry.get("replica_statuses") or []
+            errors = [str(row.get("error_message") or "") for row in rows]
+            return (
+                str(entry.get("status", "")),
+                tuple(str(row.get("status", "")) for row in rows),
+                next((concise(error) for error in errors if error), ""),
             )
-            for item in self._call("GET", f"/v1/models/{uid}/replicas") or []
-        )
+        return "", (), ""
 
     def progress(self, uid: str) -> Progress:
         """How far a launch is. An unknown or failed model reads like one that has not begun."""
@@ -153,10 +173,6 @@ class XinferenceClient(ServiceClient):
             bytes_per_second=sum(float(file.get("speed_bytes_per_second") or 0) for file in files),
         )
 
-    def models(self) -> list[dict[str, Json]]:
-        """What serves now; starting models are not among them, and it may be three seconds old."""
-        return list(self._call("GET", "/v1/models")["data"])
-
     def describe(self, uid: str) -> dict[str, Json]:
         """What a serving model was launched as.
 
@@ -166,38 +182,37 @@ class XinferenceClient(ServiceClient):
         """
         return dict(self._call("GET", f"/v1/models/{uid}"))
 
-    def standing(self, uid: str) -> Standing:
-        """Whether a uid is free, on its way, or answers; a failed launch has freed it."""
-        try:
-            self.describe(uid)
-        except Busy:
-            return "launching"
-        except NotFound:
-            return "absent"
-        return "serving"
-
     def stop(self, uid: str) -> bool:
-        """Stop a model that serves; False where there was none.
+        """Stop a model that has loaded, whether it answers or not; False where there was none.
 
         Raises:
-            Busy: it is launching, and goes on launching: a DELETE does not end that.
+            Busy: it is loading, and goes on loading: a DELETE does not end that.
         """
         try:
             self._call("DELETE", f"/v1/models/{uid}", seconds=STOP_SECONDS)
         except NotFound as error:
-            # The uid is known, its first replica (`X-0`, later `X-rep0`) is not: not gone.
-            if re.search(rf"uid: {re.escape(uid)}-(rep)?\d+$", error.answer):
+            if _names_replica(uid, error.answer):
                 raise Busy(self.service, error.call, error.answer) from None
             return False
+        except Refused as error:
+            if is_left_over(error.answer):
+                raise Busy(self.service, error.call, error.answer) from None
+            raise
         return True
 
     def cancel(self, uid: str) -> bool:
         """Cancel a launch; False where there is none. May take a minute to return.
 
         A model that serves is left alone: it would keep its GPU memory, and no call could reach it.
+        At 2.12 the launch goes on unwinding for a while afterwards.
         """
-        if self.standing(uid) != "launching":
+        try:
+            self.describe(uid)
             return False
+        except NotFound:
+            return False
+        except Busy:
+            pass
         try:
             self._call("POST", f"/v1/models/{uid}/cancel", seconds=CANCEL_SECONDS)
         except NotFound:
@@ -205,7 +220,7 @@ class XinferenceClient(ServiceClient):
         return True
 
     def put_autostart(self, payload: Mapping[str, Json]) -> None:
-        """Have this model started at every start of the server (2.12 and later).
+        """Have this model started at every start of the server.
 
         It also starts, at once, every model with an entry that is down: ours, and others'.
         """
@@ -215,70 +230,28 @@ class XinferenceClient(ServiceClient):
             json={
                 "launch": autostart_payload(payload),
                 "enabled": True,
-                "priority": 100,
+                # One after the other, by priority and uid. vLLM claims its share of the card when
+                # it loads and fails if less is left, so the small ones come first.
+                "priority": 200 if payload.get("model_type", "LLM") == "LLM" else 100,
                 "max_retries": 3,
                 "retry_interval_seconds": 30,
             },
         )
 
-    def autostarted(self) -> frozenset[str]:
-        """The uids of the models that are started at every start; none before 2.12."""
-        try:
-            answer = self._call("GET", "/v1/autostart/models")
-        except NotFound:
-            return frozenset()
-        return frozenset(str(entry["launch"]["model_uid"]) for entry in answer["models"])
+    def autostart(self) -> dict[str, bool]:
+        """The uids of the models that are started with the server, and whether its turn is to come.
+
+        After a restart they come one by one, for minutes (`measured.md §2 finding 7`).
+        """
+        entries = self._call("GET", "/v1/autostart/models")["models"]
+        return {
+            str(entry["launch"]["model_uid"]): (entry.get("state") or {}).get("status") in _TO_COME
+            for entry in entries
+        }
 
     def delete_autostart(self, uid: str) -> None:
-        """Forget the autostart entry; nothing happens where there is none, or no such thing."""
-        try:
-            self._call("DELETE", f"/v1/autostart/models/{uid}")
-        except NotFound:
-            return
-
-    def gpu(self) -> Gpu:
-        """The GPUs of all workers (`GET /v1/cluster/info?detailed=true`)."""
-        nodes = self._call("GET", "/v1/cluster/info", params={"detailed": "true"}) or []
-        workers = [node for node in nodes if node.get("node_type") == "Worker"]
-        return Gpu(
-            count=sum(int(node.get("gpu_count") or 0) for node in workers),
-            memory_total=sum(int(node.get("gpu_vram_total") or 0) for node in workers),
-            memory_free=sum(int(node.get("gpu_vram_available") or 0) for node in workers),
-        )
-
-    def gpu_count(self) -> int:
-        """Number of GPUs (`GET /v1/cluster/devices`, a bare integer)."""
-        return int(self._call("GET", "/v1/cluster/devices"))
-
-    def chat(self, uid: str, question: str, *, max_tokens: int = 16) -> str:
-        """One short answer.
-
-        Raises:
-            NotFound: no such model; remembered by the server for ten seconds, or until a launch.
-            Busy: it is still loading.
-        """
-        answer = self._call(
-            "POST",
-            "/v1/chat/completions",
-            json={
-                "model": uid,
-                "max_tokens": max_tokens,
-                "messages": [{"role": "user", "content": question}],
-            },
-            seconds=CHAT_SECONDS,
-        )
-        return str(answer["choices"][0]["message"]["content"])
-
-    def embed(self, uid: str, text: str) -> list[float]:
-        """The vector of one text."""
-        answer = self._call("POST", "/v1/embeddings", json={"model": uid, "input": text})
-        return [float(number) for number in answer["data"][0]["embedding"]]
-
-    def rerank(self, uid: str, query: str, documents: Sequence[str]) -> list[tuple[int, float]]:
-        """(position in `documents`, relevance), the best first."""
-        body = {"model": uid, "query": query, "documents": list(documents)}
-        answer = self._call("POST", "/v1/rerank", json=body)
-        return [(int(r["index"]), float(r["relevance_score"])) for r in answer["results"]]
+        """Forget the autostart entry; nothing happens where there is none."""
+        self._call("DELETE", f"/v1/autostart/models/{uid}")
 
     def _call(
         self,
@@ -305,7 +278,7 @@ class XinferenceClient(ServiceClient):
             return Unauthorized(
                 self.service,
                 call,
-                f"{said}. From 3.0 on authentication is on; the container needs "
+                f"{said}. At 4.1 authentication is on; the container needs "
                 "XINFERENCE_AUTH_ADVANCED=0",
             )
         if response.status_code == 404 or any(text in lower for text in _ABSENT):
@@ -317,6 +290,39 @@ class XinferenceClient(ServiceClient):
         if response.status_code == 503 and "model is loading" in lower:
             return Busy(self.service, call, said)
         return Refused(self.service, call, said)
+
+
+_TO_COME = (None, "waiting_worker", "launching")
+"""States of an autostart entry that no start has got past yet; the first is before its turn."""
+
+
+def _standing(way: str, status: str, replicas: tuple[str, ...], copies: int) -> Standing:
+    """The table of `ModelState.standing`: the way to a model, and what the book says."""
+    if way == "opening":
+        return "launching"
+    if way == "broken":
+        return "down"
+    if way == "none":
+        return _WITHOUT_A_WAY.get(status, "absent")
+    if status in ENDED or ENDED & set(replicas):
+        return "down"
+    if STARTING & set(replicas):
+        return "launching"
+    # The book forgets what is being stopped before the way to it is closed.
+    return "down" if status and len(replicas) < copies else "serving"
+
+
+_WITHOUT_A_WAY: dict[str, Standing] = {
+    "ERROR": "failed",
+    "READY": "stranded",
+    "TERMINATING": "down",
+    # Cancelled before its worker heard of it: it goes on, unseen.
+    **dict.fromkeys(STARTING, "launching"),
+}
+
+
+def _names_replica(uid: str, answer: str) -> bool:
+    return bool(re.search(rf"uid: {re.escape(uid)}-(rep)?\d+$", answer))
 
 
 def autostart_payload(payload: Mapping[str, Json]) -> dict[str, Json]:
@@ -337,11 +343,12 @@ def is_failed_download(error: str) -> bool:
 
 
 def is_left_over(error: str) -> bool:
-    """Whether a launch met a copy of the same uid that no call can reach any more.
+    """Whether a launch met what is left of an earlier one: it passes, or is cleared away by this.
 
-    The launch fails and clears that copy away, so that the next one has room.
+    A copy that no call reaches fails the launch, which clears it away; a launch that was cancelled
+    unwinds for a minute at 2.12.
     """
-    return _TAKEN in error.lower()
+    return _TAKEN in error.lower() or bool(_UNWINDING.search(error))
 
 
 def is_unknown_model(error: str) -> bool:
@@ -405,9 +412,9 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
-def without_prefix(text: str) -> str:
-    """An error text without the actor's address."""
-    return _ACTOR_PREFIX.sub("", text)
+def concise(text: str) -> str:
+    """An error text without the actor's address, and without the list of all models there are."""
+    return _WHOLE_CATALOGUE.sub("available models: ...", _ACTOR_PREFIX.sub("", text))
 
 
 def _detail(response: httpx.Response) -> str:
@@ -416,7 +423,7 @@ def _detail(response: httpx.Response) -> str:
     except ValueError:
         return said_by(response)
     detail = body.get("detail") if isinstance(body, dict) else body
-    return without_prefix(str(detail))
+    return concise(str(detail))
 
 
 def _total(file: Mapping[str, Json]) -> int:

@@ -30,9 +30,6 @@ MONGO_KEYFILE = f"{REMOTE_FOLDER}/mongo/keyfile"
 VOCABULARY_FOLDER = f"{REMOTE_FOLDER}/oneapi"
 """Folder of the token vocabulary, for TIKTOKEN_CACHE_DIR, relative to the login's home."""
 
-RELAUNCH_FOLDER = f"{REMOTE_FOLDER}/xinference"
-"""Folder of what starts the models again, relative to the login's home."""
-
 MONGO_KEY = "mongo-key"
 """Name of the secret that the step `mongo-keyfile` reads on stdin."""
 
@@ -53,8 +50,6 @@ class HostPlan:
         xinference: whether Xinference runs here, so that its image is pulled.
         minimum_driver: of the Xinference release (`XinferenceRelease.minimum_driver`).
         vocabulary: local path of OneAPI's token vocabulary (`vocabulary_file()`).
-        relaunch: what starts with Xinference's container (`relaunch_text()`); "" where Xinference
-            sees to that itself.
     """
 
     region: Region
@@ -63,7 +58,6 @@ class HostPlan:
     xinference: bool
     minimum_driver: int
     vocabulary: Path
-    relaunch: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,6 @@ def steps(plan: HostPlan) -> tuple[Step, ...]:
         ready = "toolkit"
     made += [_daemon(plan, ready), *_pulls(plan)]
     made += [_prove(plan), _mongo_keyfile(), _vocabulary(plan)]
-    made += [_relaunch(plan)] if plan.relaunch else []
     made += [_db_password(service) for service in DATABASES]
     return tuple(made)
 
@@ -255,15 +248,6 @@ def _db_password(service: str) -> Step:
     # Enough for a database that has to start and recover first.
     name = f"db-password-{service}"
     return _step(name, 400, service, script_name="db-password", after=["daemon"], stdin=name)
-
-
-def _relaunch(plan: HostPlan) -> Step:
-    program = (_SCRIPTS / "relaunch.py").read_text(encoding="utf-8")
-    files = {
-        f"{RELAUNCH_FOLDER}/relaunch.py": program,
-        f"{RELAUNCH_FOLDER}/models.json": plan.relaunch,
-    }
-    return _step("relaunch", 60, RELAUNCH_FOLDER, after=["docker"], files=files)
 
 
 def _vocabulary(plan: HostPlan) -> Step:

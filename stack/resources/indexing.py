@@ -21,7 +21,6 @@ from provisioning.clients.http import (
 from provisioning.clients.oneapi import NoChannel, OneApiRelay, UpstreamFailed
 from provisioning.clients.xinference import XinferenceClient
 from stack.resources.base import LabProvider, Props, say
-from stack.resources.xinference import serves
 
 SERVICE = "FastGPT"
 POLL_SECONDS = 2.0
@@ -194,11 +193,10 @@ class Indexing:
             clock=self._client.clock,
         )
         with client:
-            replicas = client.replicas(model)
-        if serves(replicas) or (listed_only and not replicas):
+            state = client.state(model)
+        if state.standing == "serving" or (listed_only and state.standing == "absent"):
             return ""
-        said = "; ".join(f"{r.status} {r.error}".strip() for r in replicas)
-        return f"Xinference does not serve {model} ({said or 'it knows no such model'})"
+        return f"Xinference does not serve {model} ({state})"
 
     def _guess(self, document: Mapping[str, str], model: str, known: InitData) -> str:
         found = self._client.collection(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,18 +16,14 @@ from provisioning.clients.http import (
     Busy,
     Conflict,
     DeadlineExceeded,
-    NotFound,
     Refused,
     Waiting,
     wait_until,
 )
 from provisioning.clients.xinference import (
     DOWNLOADED,
-    GONE,
-    LEAVING,
-    STARTING,
+    ModelState,
     Progress,
-    Replica,
     XinferenceClient,
     advice_for,
     is_failed_download,
@@ -38,15 +34,13 @@ from stack.resources.base import Endpoint, LabProvider, Props, say
 
 POLL_SECONDS = 2.0
 MOST_LAUNCHES = 4
-"""How often one wait starts a model at the most, after failed downloads."""
-STALL_SECONDS = 600.0
-"""A download without a new byte for so long hangs."""
-COARSE_STALL_SECONDS = 1800.0
-"""The same where the version tells no bytes: its fraction moves by sixteenths of the download."""
+"""How often one wait starts a model at the most."""
+STALL_SECONDS = 1200.0
+"""A download that does not move for so long hangs; 2.12 tells its sixteenths only."""
 STOP_SECONDS = 300.0
 """A cancelled download unwinds within a minute (`facts/xinference.md §2`)."""
-GRACE_SECONDS = 30.0
-"""For so long after a launch, an unknown uid or the last attempt's error is not believed."""
+UNWIND_SECONDS = 20.0
+"""Between two launches where the first met what is left of a cancelled one."""
 LOG_SECONDS = 15.0
 
 # What both a launch payload and a running model's description hold (facts/xinference.md §2).
@@ -82,28 +76,31 @@ class XinferenceModelProvider(_XinferenceProvider):
             client.delete_autostart(uid)
             start(client, payload)
             # The launch before the entry: writing one starts what is down.
-            self._keep(client, props)
-        return uid, {**props, "uid": uid}
+            client.put_autostart(payload)
+        return uid, {**props, "uid": uid, "autostart": True}
 
     @override
     def look(self, props: Props) -> Props | None:
         payload, uid = props["payload"], str(props["uid"])
         with self.client(props) as client:
-            props = {**props, "autostart": uid in client.autostarted()}
-            try:
-                found = client.describe(uid)
-            except Busy:
-                return props
-            except NotFound:
-                starting = any(replica.status in STARTING for replica in client.replicas(uid))
-                return props if starting else None
-        return {**props, "payload": {**payload, **differences(payload, found)}}
+            entries = client.autostart()
+            state = client.state(uid, _copies(payload))
+        props = {**props, "autostart": uid in entries}
+        if state.standing == "serving":
+            return {**props, "payload": {**payload, **differences(payload, state.found)}}
+        # After a restart the models come back one by one: before its turn, a model is not gone.
+        coming = state.standing == "absent" and entries.get(uid)
+        return props if coming or state.standing == "launching" else None
+
+    @override
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        return frozenset({"autostart"}) if olds.get("autostart") is False else frozenset()
 
     @override
     def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
         with self.client(news) as client:
-            self._keep(client, news)
-        return {**olds, **news}
+            client.put_autostart(news["payload"])
+        return {**olds, **news, "autostart": True}
 
     @override
     def remove(self, props: Props) -> None:
@@ -118,12 +115,6 @@ class XinferenceModelProvider(_XinferenceProvider):
         if "payload" in news and not news["payload"].get("model_uid"):
             yield "payload", "it needs a model_uid: the name under which the model is asked for"
 
-    def _keep(self, client: XinferenceClient, props: Props) -> None:
-        if props.get("autostart"):
-            client.put_autostart(props["payload"])
-        else:
-            client.delete_autostart(str(props["payload"]["model_uid"]))
-
 
 def start(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
     """Launch a model, adopt an equal one, or put it in the place of another of the same uid."""
@@ -132,16 +123,11 @@ def start(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
         return
     except Conflict:
         # Taken, perhaps by an interrupted run: what is it?
-        uid = str(payload["model_uid"])
-    try:
-        if not differences(payload, client.describe(uid)):
-            return
-    except Busy:
-        # Not to be told before it serves; `XinferenceModelsReady` compares then.
-        return
-    except NotFound:
-        pass
-    restart(client, payload)
+        state = client.state(str(payload["model_uid"]), _copies(payload))
+    # One that launches is not to be told before it serves; `XinferenceModelsReady` compares then.
+    adopted = state.standing == "serving" and not differences(payload, state.found)
+    if not adopted and state.standing != "launching":
+        restart(client, payload)
 
 
 def restart(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
@@ -159,7 +145,7 @@ class Stranded(Refused):
 
 
 def stop(client: XinferenceClient, uid: str) -> None:
-    """Stop a model, whether it serves or is only starting; returns when it is gone.
+    """Stop a model, whether it serves, is down or is only starting; returns when it is gone.
 
     Raises:
         Stranded: it became ready in the moment in which its launch was cancelled.
@@ -179,32 +165,21 @@ def stop(client: XinferenceClient, uid: str) -> None:
 
 
 def _ended(client: XinferenceClient, uid: str) -> bool | Waiting:
-    standing = client.standing(uid)
-    if standing == "serving":
+    state = client.state(uid)
+    if state.standing in ("serving", "down"):
         client.stop(uid)
     # Before there is a first status, no worker hears a cancel: the launch would go on, unseen.
-    if standing == "launching" and _has(client.replicas(uid), STARTING):
+    if state.standing == "launching" and state.replicas:
         client.cancel(uid)
-    return _gone(client, uid)
-
-
-def _gone(client: XinferenceClient, uid: str) -> bool | Waiting:
-    standing, replicas = client.standing(uid), client.replicas(uid)
-    seen = ", ".join(replica.status for replica in replicas) or "no replicas"
-    if standing != "absent" or _has(replicas, STARTING | LEAVING):
-        return Waiting(f"{standing} ({seen})")
-    if _has(replicas, {"READY"}):
+    state = client.state(uid)
+    if state.standing == "stranded":
         raise Stranded(
             client.service,
             f"stop {uid}",
             "it became ready while its launch was cancelled, and keeps its GPU memory: "
             "`docker restart xinference` on the server ends it",
         )
-    return True
-
-
-def _has(replicas: Sequence[Replica], statuses: Set[str]) -> bool:
-    return any(replica.status in statuses for replica in replicas)
+    return state.standing in ("absent", "failed") or Waiting(str(state))
 
 
 def differences(payload: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,6 +201,10 @@ def _same_form(value: object) -> str:
     return str(value).lower().replace("_", ".")
 
 
+def _copies(payload: Mapping[str, Any]) -> int:
+    return int(payload.get("replica") or 1)
+
+
 class XinferenceModel(Resource, module="lab", name="XinferenceModel"):
     """One model, started (not awaited: see `XinferenceModelsReady`).
 
@@ -235,7 +214,8 @@ class XinferenceModel(Resource, module="lab", name="XinferenceModel"):
     Args:
         endpoint: Xinference's port on the server.
         payload: body of POST /v1/models; `model_uid` names it.
-        autostart: whether Xinference (2.12 and later) starts it again after a restart.
+
+    Outputs: `uid`; `autostart`, whether Xinference starts it again after a restart.
     """
 
     endpoint: pulumi.Output[dict[str, Any]]
@@ -249,13 +229,12 @@ class XinferenceModel(Resource, module="lab", name="XinferenceModel"):
         *,
         endpoint: pulumi.Input[Endpoint],
         payload: pulumi.Input[Mapping[str, Any]],
-        autostart: pulumi.Input[bool] = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(
             XinferenceModelProvider(),
             resource_name,
-            {"endpoint": endpoint, "payload": payload, "autostart": autostart, "uid": None},
+            {"endpoint": endpoint, "payload": payload, "autostart": None, "uid": None},
             opts,
         )
 
@@ -267,8 +246,6 @@ class XinferenceRoomProvider(_XinferenceProvider):
     made. On a card of one chat model the new one would find no memory. So the group's own books are
     kept here, in a resource that comes before its models.
     """
-
-    reach = frozenset({"endpoint", "autostart"})
 
     @override
     def make(self, props: Props) -> tuple[str, Props]:
@@ -289,8 +266,7 @@ class XinferenceRoomProvider(_XinferenceProvider):
                 # An operator who takes a failed change back: the engine still believes that the
                 # old model is there, and would not start it.
                 start(client, returning[uid])
-                if news.get("autostart"):
-                    client.put_autostart(returning[uid])
+                client.put_autostart(returning[uid])
         put_out = {uid: p for uid, p in waiting.items() if uid not in returning}
         return {**news, "put_out": put_out, "round": int(olds.get("round") or 0) + 1}
 
@@ -304,7 +280,6 @@ class XinferenceRoom(Resource, module="lab", name="XinferenceRoom"):
 
     Args:
         payloads: uid -> launch payload, of the whole group.
-        autostart: as for `XinferenceModel`.
 
     Outputs: `round`, which grows with every change of the group; `put_out`, the models that left,
     kept to start them again if the change is taken back.
@@ -319,19 +294,12 @@ class XinferenceRoom(Resource, module="lab", name="XinferenceRoom"):
         *,
         endpoint: pulumi.Input[Endpoint],
         payloads: pulumi.Input[Mapping[str, Any]],
-        autostart: pulumi.Input[bool] = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(
             XinferenceRoomProvider(),
             resource_name,
-            {
-                "endpoint": endpoint,
-                "payloads": payloads,
-                "autostart": autostart,
-                "put_out": None,
-                "round": None,
-            },
+            {"endpoint": endpoint, "payloads": payloads, "put_out": None, "round": None},
             opts,
         )
 
@@ -355,7 +323,7 @@ class XinferenceModelsReadyProvider(_XinferenceProvider):
             serving = [
                 uid
                 for uid in map(str, props["uids"])
-                if serves(client.replicas(uid)) and _is_as_told(client, uid, payloads.get(uid))
+                if _is_as_told(client, uid, payloads.get(uid) or {})
             ]
         return {**props, "ready": sorted(serving)}
 
@@ -392,18 +360,16 @@ class XinferenceModelsReadyProvider(_XinferenceProvider):
         )
 
 
-def _is_as_told(client: XinferenceClient, uid: str, payload: Mapping[str, Any] | None) -> bool:
+def _is_as_told(client: XinferenceClient, uid: str, payload: Mapping[str, Any]) -> bool:
     """Whether what serves under this uid is what was asked for."""
-    try:
-        return not differences(payload or {}, client.describe(uid))
-    except (Busy, NotFound):
-        return False
+    state = client.state(uid, _copies(payload))
+    return state.standing == "serving" and not differences(payload, state.found)
 
 
-def serves(replicas: Sequence[Replica]) -> bool:
-    """Whether every copy that has not been stopped is READY, and there is one."""
-    alive = [replica for replica in replicas if replica.status not in GONE]
-    return bool(alive) and all(replica.status == "READY" for replica in alive)
+_NO_MESSAGE = (
+    "Xinference tells no reason: the model's process did not start within a minute, as on a server "
+    "short of processor time or memory, or the launch was cancelled"
+)
 
 
 @dataclass
@@ -419,15 +385,15 @@ class _Start:
     payload: Mapping[str, Any] | None
     launches: int = 1
     done: bool = False
-    looked: bool = field(default=False, init=False)
-    believed_from: float = field(default=0.0, init=False)
-    old_errors: frozenset[Replica] = field(default=frozenset(), init=False)
+    alive: bool = field(default=False, init=False)
+    suspected: bool = field(default=False, init=False)
+    launched_at: float = field(default=0.0, init=False)
     moved_at: float = field(default=0.0, init=False)
     last_progress: Progress | None = field(default=None, init=False)
     told: tuple[str, float] = field(default=("", float("-inf")), init=False)
 
     def __post_init__(self) -> None:
-        self._begins(())
+        self.launched_at = self.client.clock.monotonic()
 
     def look(self) -> str:
         """What is still waited for; "" once it serves.
@@ -438,55 +404,56 @@ class _Start:
         """
         if self.done:
             return ""
-        first, self.looked = not self.looked, True
-        replicas = self.client.replicas(self.uid)
-        if serves(replicas):
-            return self._compare()
-        early = self.client.clock.monotonic() < self.believed_from
-        alive = [replica for replica in replicas if replica.status not in GONE]
-        failed = [replica for replica in alive if replica.status == "ERROR"]
-        if early:
-            failed = [replica for replica in failed if replica not in self.old_errors]
-        if failed:
-            return self._failed(failed[0].error, replicas, first)
-        starting = [replica for replica in alive if replica.status != "ERROR"]
-        if starting:
-            return self._on_its_way(starting[0].status)
-        if early:
-            return f"{self.uid}: starting"
-        return self._again("Xinference does not know it", replicas)
+        state = self.client.state(self.uid, _copies(self.payload or {}))
+        if state.standing in ("serving", "launching"):
+            self.alive, self.suspected = True, False
+            return self._compare(state) if state.standing == "serving" else self._on_its_way(state)
+        if state.standing == "absent" and self.client.autostart().get(self.uid):
+            return f"{self.uid}: waits for its turn, the models come back one by one"
+        # A launch fails piece by piece, its message last (measured.md §2 finding 5).
+        self.suspected = not self.suspected
+        return f"{self.uid}: {state}" if self.suspected else self._not_coming(state)
 
-    def _compare(self) -> str:
-        try:
-            found = self.client.describe(self.uid)
-        except Busy as error:
-            return f"{self.uid}: {error.answer}"
-        except NotFound:
-            return self._again("it is ready, but no longer to be reached", ())
-        other = differences(self.payload or {}, found)
-        if other:
-            return self._again(f"another model of that name is running ({other})", ())
+    def _compare(self, state: ModelState) -> str:
+        if other := differences(self.payload or {}, state.found):
+            return self._again(f"another model of that name is running ({other})")
         self._tell("serves", "")
         self.done = True
         return ""
 
-    def _failed(self, error: str, replicas: Sequence[Replica], first: bool) -> str:
-        # What is there at the first look may be an earlier run's; its cause may have been mended.
-        old = first and self.payload is not None and not is_unknown_model(error)
-        if old or is_failed_download(error) or is_left_over(error):
-            return self._again(error, replicas)
+    def _not_coming(self, state: ModelState) -> str:
+        if state.standing == "failed":
+            return self._failed(state.error)
+        return self._again(
+            {
+                "absent": "Xinference does not know it",
+                "down": "its process ended, and what Xinference starts in its place never answers",
+                "stranded": "it is ready, but no longer to be reached",
+            }[state.standing]
+        )
+
+    def _failed(self, error: str) -> str:
+        since = self.client.clock.monotonic() - self.launched_at
+        if is_left_over(error) and since < UNWIND_SECONDS:
+            return f"{self.uid}: waits until an earlier launch has ended ({error})"
+        # What was there from the beginning is an earlier run's; its cause may have been mended.
+        earlier = not self.alive and self.launches == 1 and self.payload is not None
+        retried = not error or is_failed_download(error) or is_left_over(error)
+        if retried or (earlier and not is_unknown_model(error)):
+            return self._again(error or _NO_MESSAGE)
         raise self._refused(error)
 
-    def _again(self, why: str, replicas: Sequence[Replica]) -> str:
+    def _again(self, why: str) -> str:
         if self.payload is None or self.launches >= MOST_LAUNCHES:
             raise self._refused(f"{why} (after {self.launches} launches)")
         self.launches += 1
         self._tell(f"{why}; launch {self.launches} of {MOST_LAUNCHES}", "")
         restart(self.client, self.payload)
-        self._begins(replicas)
+        self.launched_at = self.client.clock.monotonic()
+        self.last_progress = None
         return f"{self.uid}: started again"
 
-    def _on_its_way(self, status: str) -> str:
+    def _on_its_way(self, state: ModelState) -> str:
         progress = self.client.progress(self.uid)
         now = self.client.clock.monotonic()
         if self.last_progress is None or moved(self.last_progress, progress):
@@ -494,6 +461,8 @@ class _Start:
         waited = now - self.moved_at
         if waited >= patience(progress):
             return self._hangs(progress, waited)
+        # The copies load side by side; the last of them decides.
+        status = next((each for each in state.replicas if each != "READY"), "")
         text = progress_text(status, progress)
         self._tell(text, progress.stage or status)
         return f"{self.uid}: {text}"
@@ -507,18 +476,12 @@ class _Start:
                 "the model hub has stopped answering: run `pulumi up` again later (finished files "
                 "are kept), or set another hub in the region's settings",
             )
-        return self._again(f"no progress for {waited / 60:.0f} minutes", ())
+        return self._again(f"no progress for {waited / 60:.0f} minutes")
 
     def _refused(self, error: str) -> Refused:
         advice = advice_for(error)
         said = f"{error}. {advice}" if advice else f"{error}. See `docker logs xinference`"
         return Refused("Xinference", f"start {self.uid}", said)
-
-    def _begins(self, before: Sequence[Replica]) -> None:
-        self.old_errors = frozenset(replica for replica in before if replica.status == "ERROR")
-        now = self.client.clock.monotonic()
-        self.believed_from, self.moved_at = now + GRACE_SECONDS, now
-        self.last_progress = None
 
     def _tell(self, text: str, stage: str) -> None:
         # Every stage at once, its progress now and then: a download takes a hundred looks.
@@ -543,11 +506,10 @@ def patience(progress: Progress) -> float:
 
     Engines load for as long as they like; the group's deadline ends that.
     """
-    if progress.stage == "downloading":
-        return STALL_SECONDS
-    if not progress.stage and progress.fraction < DOWNLOADED:
-        return COARSE_STALL_SECONDS
-    return math.inf
+    downloads = (
+        progress.stage == "downloading" if progress.stage else progress.fraction < DOWNLOADED
+    )
+    return STALL_SECONDS if downloads else math.inf
 
 
 def progress_text(status: str, progress: Progress) -> str:

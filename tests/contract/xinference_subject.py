@@ -1,8 +1,4 @@
-"""Xinference for the contract cases: its double, and the real one where XINFERENCE_URL names it.
-
-The real one should be 4.1.0, started for the suite alone with XINFERENCE_AUTH_ADVANCED=0, no GPU
-and no way to a hub: that is how `facts/xinference.md` was measured.
-"""
+"""Xinference for the contract cases: its double, and the real one where XINFERENCE_URL names it."""
 
 from __future__ import annotations
 
@@ -20,11 +16,15 @@ from typing import Any
 
 import httpx
 
+from provisioning.versions import DEFAULT_XINFERENCE
+from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
+
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
 A10 = {"name": "NVIDIA A10", "memory_mib": 22731}
 MENDED = "usr/local/lib/python3.12/dist-packages/peft-0.18.1.dist-info"
 MAINLAND = ("www.modelscope.cn", "hf-mirror.com")
+HUBS = (*MAINLAND, DEFAULT_PACKAGE_INDEX)
 _numbers = itertools.count(1)
 
 
@@ -33,6 +33,10 @@ class Subject:
 
     def __init__(self, base_url: str) -> None:
         self.http = httpx.Client(base_url=base_url, timeout=120, trust_env=False)
+
+    @property
+    def version(self) -> str:
+        return str(self.get("/v1/cluster/version")["version"])
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self.http.request(method, path, **options)
@@ -48,10 +52,18 @@ class Subject:
         return [replica["status"] for replica in self.get(f"/v1/models/{uid}/replicas")]
 
     def error(self, uid: str) -> str:
-        return str(self.get(f"/v1/models/{uid}/replicas")[0]["error_message"])
+        rows = self.get(f"/v1/models/{uid}/replicas")
+        return str(rows[0]["error_message"] or "") if rows else ""
 
     def until(self, uid: str, status: str, seconds: float = DEADLINE) -> None:
         self.wait(lambda: self.statuses(uid) == [status], f"{uid} to be {status}", uid, seconds)
+
+    def failure(self, uid: str, seconds: float = DEADLINE) -> str:
+        """The message of a launch that fails, which comes after its ERROR and before its end."""
+        self.wait(lambda: bool(self.error(uid)), f"a message of {uid}", uid, seconds)
+        gone = f"/v1/models/{uid}"
+        self.wait(lambda: self.call("GET", gone).status_code == 400, "its end", uid, seconds)
+        return self.error(uid)
 
     def wait(
         self, done: Callable[[], bool], what: str, uid: str, seconds: float = DEADLINE
@@ -73,9 +85,9 @@ class Double(Subject):
         self,
         tree: Path,
         *,
-        tag: str = "v2.12.0",
+        tag: str = f"v{DEFAULT_XINFERENCE}",
         gpus: int = 1,
-        hubs: tuple[str, ...] = MAINLAND,
+        hubs: tuple[str, ...] = HUBS,
         mended: bool = True,
         **env: str,
     ) -> None:
@@ -100,6 +112,7 @@ class Double(Subject):
             "REHEARSAL_HUB_BYTES_PER_SECOND": "4e10",
             "XINFERENCE_HOME": "/root/.xinference",
             "XINFERENCE_MODEL_SRC": "modelscope",
+            "XINFERENCE_AUTH_ADVANCED": "0",
             **env,
         }
         self.log = ""

@@ -250,13 +250,15 @@ class FakeOneApi(FakeService):
 
 
 class FakeXinference(FakeService):
-    """facts/xinference.md §2. `models`a."""
+    """measured.md §2. `models`: uid to what is known of it; a test may turn any of it by hand.
+
+    `cancelled`: as 2.12 leaves it, CREATING for ever. `crashed`: another process in its place.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.models: dict[str, dict[str, Any]] = {}
         self.autostart: dict[str, dict[str, Any]] = {}
-        self.has_autostart = True
         self.launches: list[dict[str, Any]] = []
         self.waits: list[str] = []
         self.launched_as = "READY"
@@ -268,8 +270,10 @@ class FakeXinference(FakeService):
             "status": status,
             "error": error,
             "progress": {"progress": 0.0, "stage": "pending"},
-            "created": float(len(self.launches)),
+            "rows": None,
             "stranded": False,
+            "cancelled": False,
+            "crashed": False,
         }
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -278,21 +282,20 @@ class FakeXinference(FakeService):
             return self._autostart(request, parts)
         if parts == ["v1", "models"] and request.method == "POST":
             return self._launch(request)
+        if parts == ["v1", "models", "instances"]:
+            return self._instances(request.url.params["model_uid"])
         if parts[:2] == ["v1", "models"] and len(parts) >= 3:
             return self._model(request, parts[2], parts[3:])
         return httpx.Response(404, json={"detail": "Not Found"})
 
     def _autostart(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
-        if not self.has_autostart:
-            return httpx.Response(404, json={"detail": "Not Found"})
         if request.method == "GET":
             return httpx.Response(200, json={"models": list(self.autostart.values())})
         if request.method == "POST":
             body = _body(request)
-            self.autostart[body["launch"]["model_uid"]] = body
-            return httpx.Response(200, text="null")
-        if self.autostart.pop(parts[-1], None) is None:
-            return httpx.Response(404, json={"detail": "Autostart model not found"})
+            self.autostart[body["launch"]["model_uid"]] = {**body, "state": {"status": "active"}}
+        else:
+            self.autostart.pop(parts[-1], None)
         return httpx.Response(200, text="null")
 
     def _launch(self, request: httpx.Request) -> httpx.Response:
@@ -300,27 +303,36 @@ class FakeXinference(FakeService):
         uid = payload["model_uid"]
         self.waits.append(request.url.params["wait_ready"])
         taken = self.models.get(uid)
-        if taken and taken["status"] not in ("ERROR", "TERMINATED") and not taken["stranded"]:
+        ended = taken and (taken["status"] in ("ERROR", "TERMINATED") or taken["cancelled"])
+        if taken and not ended and not taken["stranded"]:
             return _detail(400, f"Model is already in the model list, uid: {uid}")
         self.launches.append(payload)
         self.put(payload, self.launched_as)
         return httpx.Response(200, json={"model_uid": uid})
 
+    def _instances(self, uid: str) -> httpx.Response:
+        model = self.models.get(uid)
+        if model is None or model["status"] == "TERMINATED":
+            return httpx.Response(200, json=[])
+        status = "TERMINATING" if model["crashed"] else model["status"]
+        statuses = model["rows"] or [status] * int(model["payload"].get("replica") or 1)
+        rows = [{"status": each, "error_message": model["error"] or None} for each in statuses]
+        whole = "ERROR" if model["cancelled"] else model["status"]
+        shown = [] if self.shows_no_replicas else rows
+        return httpx.Response(200, json=[{"status": whole, "replica_statuses": shown}])
+
     def _model(self, request: httpx.Request, uid: str, rest: list[str]) -> httpx.Response:
         model = self.models.get(uid)
         status = model["status"] if model else None
-        if rest == ["replicas"]:
-            if model is None or self.shows_no_replicas:
-                return httpx.Response(200, json=[])
-            return httpx.Response(200, json=[self._replica(uid, model)])
         if rest == ["progress"]:
             nothing = {"progress": 0.0, "stage": "pending"}
             return httpx.Response(200, json=model["progress"] if model else nothing)
         if rest == ["cancel"]:
             return self._cancel(uid, model)
-        if status in ("CREATING", "LOADING") and request.method == "GET":
+        launching = status in ("CREATING", "LOADING") and not (model and model["cancelled"])
+        if launching and request.method == "GET":
             return _detail(503, "Model is loading, retry later")
-        if status in ("CREATING", "LOADING"):
+        if launching:
             # A DELETE looks for the replica, which is not there yet; the launch goes on.
             return _detail(400, f"Model not found in the model list, uid: {uid}-0")
         if model is None or status != "READY" or model["stranded"]:
@@ -337,17 +349,8 @@ class FakeXinference(FakeService):
             # It loses its route, and keeps its memory.
             model["stranded"] = True
         else:
-            model["status"] = "ERROR"
+            model["cancelled"] = True
         return httpx.Response(200, text="null")
-
-    def _replica(self, uid: str, model: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "replica_id": 0,
-            "replica_model_uid": f"{uid}-0",
-            "status": model["status"],
-            "error_message": model["error"],
-            "created_ts": model["created"],
-        }
 
 
 class FakeFastGpt(FakeService):

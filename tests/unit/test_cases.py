@@ -63,13 +63,7 @@ NOT_YET_FASTGPT: frozenset[str] = frozenset(
     }
 )
 
-NOT_YET_XINFERENCE: frozenset[str] = frozenset(
-    {
-        "S7",
-    }
-)
-
-NOT_YET = NOT_YET_CATALOGUE | NOT_YET_FASTGPT | NOT_YET_XINFERENCE
+NOT_YET = NOT_YET_CATALOGUE | NOT_YET_FASTGPT
 """Inputs whose mending is under way."""
 
 

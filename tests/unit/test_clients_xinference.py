@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
 from provisioning.clients.http import Busy, Conflict, NotFound, Refused, Unauthorized
 from provisioning.clients.xinference import (
+    ModelState,
     XinferenceClient,
     advice_for,
     autostart_payload,
+    concise,
     is_failed_download,
-    without_prefix,
+    is_left_over,
+    is_unknown_model,
 )
 from tests.unit.fake_services import FakeClock, FakeXinference
 
 PAYLOAD = {"model_uid": "m3e", "model_name": "m3e-base", "model_type": "embedding"}
+NOT_FOUND = "[address=1.2.3.4:5, pid=6] Model not found in the model list, uid: m3e"
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def test_authentication_that_is_on_says_how_to_switch_it_off() -> None:
     client = answering(httpx.Response(401, json={"detail": "Could not validate credentials"}))
 
     with pytest.raises(Unauthorized, match="XINFERENCE_AUTH_ADVANCED=0"):
-        client.models()
+        client.version()
 
 
 def test_stopping_what_is_not_there_is_done(
@@ -124,24 +130,136 @@ def test_a_model_that_serves_is_not_cancelled(
 
     assert not client.cancel("m3e")
     assert service.called("POST") == []
-    assert client.standing("m3e") == "serving"
+    assert client.state("m3e").standing == "serving"
 
 
 def test_a_launch_is_cancelled(client: XinferenceClient, service: FakeXinference) -> None:
     service.put(PAYLOAD, "CREATING")
 
-    assert client.standing("m3e") == "launching"
+    assert client.state("m3e").standing == "launching"
     assert client.cancel("m3e")
-    assert client.standing("m3e") == "absent"
+    assert client.state("m3e").standing == "failed"
 
 
-def test_an_older_version_has_no_autostart(
+OPEN, OPENING = (200, {"model_name": "x"}), (503, "Model is loading, please retry later")
+BROKEN, NONE = (400, "[a] Model not found in the model list, uid: m3e-0"), (400, NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("described", "book", "copies", "standing"),
+    [
+        (OPEN, ("READY", ["READY"]), 1, "serving"),
+        (OPEN, ("READY", ["READY", "READY"]), 2, "serving"),
+        (OPENING, ("CREATING", ["CREATING"]), 1, "launching"),
+        # No status for a moment.
+        (OPENING, ("CREATING", []), 1, "launching"),
+        # Of two copies, the first is there.
+        (OPEN, ("READY", ["READY", "CREATING"]), 2, "launching"),
+        # A crash: noticed; another process in its place; one of two; given up for good.
+        (BROKEN, ("ERROR", ["TERMINATING"]), 1, "down"),
+        ((400, "Model not found in the model list, uid: m3e-rep0"), ("ERROR", []), 1, "down"),
+        (OPEN, ("READY", ["TERMINATING"]), 1, "down"),
+        (OPEN, ("READY", ["TERMINATING", "READY"]), 2, "down"),
+        (OPEN, ("READY", ["READY"]), 2, "down"),
+        (NONE, None, 1, "absent"),
+        # Being stopped, and of two copies stopped.
+        (NONE, ("TERMINATING", ["TERMINATING"]), 1, "down"),
+        (NONE, None, 2, "absent"),
+        # Cancelled at 2.12, where a worker heard it and where none did.
+        (NONE, ("ERROR", ["CREATING"]), 1, "failed"),
+        (NONE, ("CREATING", ["CREATING"]), 1, "launching"),
+        (NONE, ("ERROR", ["ERROR"]), 1, "failed"),
+        (NONE, ("READY", ["READY"]), 1, "stranded"),
+    ],
+)
+def test_how_a_model_stands(
+    described: tuple[int, Any],
+    book: tuple[str, list[str]] | None,
+    copies: int,
+    standing: str,
+) -> None:
+    """Description and book together, as measured; the rows of a stopped model count for nothing."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models/instances":
+            rows = [{"status": status, "error_message": None} for status in book[1]] if book else []
+            found = [{"status": book[0], "replica_statuses": rows}] if book else []
+            return httpx.Response(200, json=found)
+        status, body = described
+        return httpx.Response(status, json=body if status == 200 else {"detail": body})
+
+    transport = httpx.MockTransport(answer)
+    state = XinferenceClient("http://x", transport=transport, clock=FakeClock()).state(
+        "m3e", copies
+    )
+    assert state.standing == standing
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (ModelState("failed", ("ERROR",), "CUDA out of memory"), "failed: CUDA out of memory"),
+        (ModelState("down", ("TERMINATING", "READY")), "down (TERMINATING, READY)"),
+        (ModelState("absent"), "absent"),
+    ],
+)
+def test_a_state_is_told_in_a_few_words(state: ModelState, text: str) -> None:
+    assert str(state) == text
+
+
+def test_a_list_of_all_models_is_no_part_of_an_error() -> None:
+    listed = "dict_keys(['bge-m3', " + "'another', " * 500 + "])"
+    said = concise(
+        f"[address=0.0.0.0:3, pid=9] Rerank model x not found, available models: {listed}"
+    )
+    assert said == "Rerank model x not found, available models: ..."
+    assert is_unknown_model(said)
+
+
+@pytest.mark.parametrize(
+    ("error", "left_over"),
+    [
+        ("Model is already in the model list, uid: m3e-0", True),
+        ("HTTP 400 m3e-0 is running", True),
+        ("m3e-rep1 is launching", True),
+        ("the engine is running out of memory", False),
+        ("", False),
+    ],
+)
+def test_what_is_left_of_an_earlier_launch_is_known(error: str, left_over: bool) -> None:
+    assert is_left_over(error) is left_over
+
+
+def test_a_delete_of_what_is_being_started_again_is_repeated_later() -> None:
+    refused = httpx.Response(400, json={"detail": "[address=1:2, pid=3] m3e-0 is launching"})
+    with pytest.raises(Busy):
+        answering(refused).stop("m3e")
+
+
+@pytest.mark.parametrize(
+    ("state", "to_come"),
+    [
+        ({}, True),
+        ({"attempts": 0, "status": "waiting_worker"}, True),
+        ({"attempts": 1, "status": "launching"}, True),
+        ({"attempts": 1, "status": "active"}, False),
+        ({"attempts": 3, "status": "error"}, False),
+    ],
+)
+def test_a_models_turn_after_a_restart_is_told_by_its_entry(
+    client: XinferenceClient, service: FakeXinference, state: dict[str, Any], to_come: bool
+) -> None:
+    service.autostart["m3e"] = {"launch": PAYLOAD, "state": state}
+    assert client.autostart() == {"m3e": to_come}
+
+
+def test_chat_models_come_back_after_the_small_ones(
     client: XinferenceClient, service: FakeXinference
 ) -> None:
-    service.has_autostart = False
-
-    client.delete_autostart("m3e")
-    assert client.autostarted() == frozenset()
+    client.put_autostart(PAYLOAD)
+    client.put_autostart({"model_uid": "a-chat", "model_name": "a", "model_type": "LLM"})
+    priority = {uid: entry["priority"] for uid, entry in service.autostart.items()}
+    assert priority["m3e"] < priority["a-chat"]
 
 
 def test_an_autostart_entry_says_cpu_in_a_way_that_is_kept(
@@ -151,17 +269,13 @@ def test_an_autostart_entry_says_cpu_in_a_way_that_is_kept(
 
     launch = service.autostart["m3e"]["launch"]
     assert launch == {**PAYLOAD, "device": "cpu"}
-    assert client.autostarted() == {"m3e"}
+    assert list(client.autostart()) == ["m3e"]
 
 
 def test_an_autostart_entry_is_the_payload_where_no_null_is_lost() -> None:
     assert autostart_payload({**PAYLOAD, "n_gpu": 1}) == {**PAYLOAD, "n_gpu": 1}
     chosen = {**PAYLOAD, "n_gpu": None, "device": "cpu:1"}
     assert autostart_payload(chosen)["device"] == "cpu:1"
-
-
-def test_replicas_of_an_unknown_uid_are_none(client: XinferenceClient) -> None:
-    assert client.replicas("nix") == ()
 
 
 def test_progress_adds_up_the_files(client: XinferenceClient, service: FakeXinference) -> None:
@@ -177,13 +291,6 @@ def test_progress_adds_up_the_files(client: XinferenceClient, service: FakeXinfe
 
 def test_the_older_shape_of_progress_is_read_too() -> None:
     assert answering(httpx.Response(200, json={"progress": 0.5})).progress("m3e").fraction == 0.5
-
-
-def test_rerank_keeps_the_servers_order() -> None:
-    results = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.1}]
-    client = answering(httpx.Response(200, json={"results": results}))
-
-    assert client.rerank("bge", "q", ["a", "b"]) == [(1, 0.9), (0, 0.1)]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +312,3 @@ def test_advice_goes_by_the_text(error: str, word: str) -> None:
 
     assert word in advice
     assert bool(advice) == bool(word)
-
-
-def test_the_actors_address_is_no_part_of_an_error() -> None:
-    assert without_prefix("[address=0.0.0.0:3, pid=9] no") == "no"

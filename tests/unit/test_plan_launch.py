@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
+from provisioning import health
 from provisioning.catalogue import Model
 from provisioning.launch import (
     launch_payload,
     launch_problems,
-    relaunch_text,
+    release_problems,
     xinference_command,
     xinference_environment,
 )
@@ -195,7 +195,7 @@ BAICHUAN = PAYLOADS[2][0]
     [
         ([BAICHUAN], "2.12.0", True),
         ([model("mine", "chat", model="baichuan-2-chat")], "2.12.0", True),
-        ([BAICHUAN], "1.17.1", False),
+        ([BAICHUAN], "4.1.0", True),
         ([model("m3e-base", "embedding")], "2.12.0", False),
     ],
 )
@@ -317,24 +317,33 @@ def test_the_image_is_mended_before_it_serves() -> None:
     assert serve == "exec xinference-local -H 0.0.0.0 --port 9997"
 
 
-@pytest.mark.parametrize(("version", "mended"), [("1.17.1", False), ("2.9.0", True)])
-def test_what_forgets_its_models_gets_a_program_that_starts_them(
-    version: str, mended: bool
-) -> None:
-    *_, text = xinference_command(xinference_release(version))
-    assert text.startswith("pip install") is mended
-    assert text.endswith(
-        "{ python3 /etc/lab/relaunch.py & exec xinference-local -H 0.0.0.0 --port 9997; }"
-    )
+def test_engines_are_named_only_where_the_image_lacks_them() -> None:
+    """A release without engines installs the one that is named, and nothing for a nameless one."""
+    pinned, successor = xinference_release("2.12.0"), xinference_release("4.1.0")
+    for kind in ("embedding", "rerank"):
+        side = model("bge-m3", kind)
+        assert "model_engine" not in launch_payload(side, MAINLAND, pinned)
+        assert launch_payload(side, MAINLAND, successor)["model_engine"] == "sentence_transformers"
+    other = model("bge-m3", "embedding", engine="vllm")
+    assert launch_payload(other, MAINLAND, successor)["model_engine"] == "vllm"
 
 
-def test_the_chat_models_are_started_after_the_others() -> None:
-    chosen = (PAYLOADS[0][0], model("m3e-base", "embedding"))
-    told = json.loads(relaunch_text(chosen, MAINLAND))
-    assert told == {
-        "side": [launch_payload(chosen[1], MAINLAND)],
-        "chat": [launch_payload(chosen[0], MAINLAND)],
-    }
+def test_an_engine_that_would_spoil_the_image_is_refused() -> None:
+    named = model("bge-m3", "embedding", engine="sentence_transformers")
+    (problem,) = release_problems([named], xinference_release("2.12.0"))
+    assert problem.path == "models[0].xinference.engine"
+    assert "package index at every launch" in problem.wrong
+    assert "leave engine out" in problem.right
+    assert release_problems([named], xinference_release("4.1.0")) == []
+    assert release_problems([model("bge-m3", "embedding")], xinference_release("2.12.0")) == []
+
+
+def test_a_worker_that_is_slow_to_start_does_not_end_the_server() -> None:
+    """The usual five looks at the worker are over sooner than a busy machine starts it."""
+    for version in ("2.12.0", "4.1.0"):
+        told = xinference_environment([], MAINLAND, xinference_release(version))
+        looks = int(told["XINFERENCE_HEALTH_CHECK_FAILURE_THRESHOLD"])
+        assert 5 < looks * 5 / 60 + 1 <= health.XINFERENCE.start_minutes
 
 
 def test_an_image_that_works_is_left_alone() -> None:

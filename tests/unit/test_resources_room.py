@@ -32,7 +32,7 @@ def room(service: FakeXinference) -> XinferenceRoomProvider:
 
 def wanted(*payloads: dict[str, Any]) -> Props:
     listed = {str(payload["model_uid"]): payload for payload in payloads}
-    return {"endpoint": ENDPOINT, "payloads": listed, "autostart": True}
+    return {"endpoint": ENDPOINT, "payloads": listed}
 
 
 def updated(room: XinferenceRoomProvider, olds: Props, news: Props) -> Props:

@@ -318,12 +318,9 @@ class FakeLab:
 
 
 class Listing(FakeXinference):
-    """Xinference with the two reads that only status makes (facts/xinference.md §2)."""
+    """Xinference with the read that only status makes (facts/xinference.md §2)."""
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        if (request.method, request.url.path) == ("GET", "/v1/models"):
-            ready = [{"id": uid} for uid, m in self.models.items() if m["status"] == "READY"]
-            return httpx.Response(200, json={"object": "list", "data": ready})
         if request.url.path == "/v1/cluster/version":
             return httpx.Response(200, json={"version": "2.12.0"})
         return super().answer(request)
@@ -341,12 +338,20 @@ def test_everything_is_gathered(lab: FakeLab) -> None:
     assert facts.containers == (Container("pg", "running", "Up (healthy)"),)
     assert facts.gpus == (GpuMemory("A10", 1, 2),)
     assert facts.xinference == Xinference(
-        "2.12.0", frozenset({"qwen", "m3e"}), {"bge": "ERROR CUDA out of memory"}
+        "2.12.0", frozenset({"qwen", "m3e"}), {"bge": "failed: CUDA out of memory"}
     )
     assert isinstance(facts.channels, tuple)
     assert facts.channels[0].models == ("qwen",)
     assert isinstance(facts.fastgpt, InitData)
     assert facts.fastgpt.version == "4.8.8-fix2"
+
+
+def test_a_model_whose_process_ended_is_not_called_served(lab: FakeLab) -> None:
+    lab.xinference.models["qwen"]["crashed"] = True
+    found = gather(LAB, lab.way, NOW).xinference
+    assert isinstance(found, Xinference)
+    assert found.serving == {"m3e"}
+    assert found.others["qwen"] == "down (TERMINATING)"
 
 
 def test_without_xinference_nobody_asks_it(lab: FakeLab) -> None:

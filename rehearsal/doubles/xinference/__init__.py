@@ -2,10 +2,12 @@
 
     python -m rehearsal.doubles.xinference -H 0.0.0.0 --port 9997
 
-Contract: `facts/xinference.md`, measured on 4.1.0. Where it is silent, the published 2.12.0 package
-was read: a launch with `wait_ready=false` finds out everything but a taken uid and missing fields
-only in the background; a DELETE while launching is refused and the launch goes on; an autostart
-entry loses its nulls; touching one entry relaunches every entry that is down.
+Contract: `measured.md §2` (2.12.0) and `facts/xinference.md` (4.1.0). Where they are silent, the
+published 2.12.0 package was read. A launch with `wait_ready=false` finds out everything but a taken
+uid and missing fields only in the background; a DELETE while launching is refused and the launch
+goes on; a cancel at 2.12 leaves CREATING behind; what is started in the place of a crashed process
+never answers; an autostart entry loses its nulls; touching one entry relaunches every entry that is
+down.
 
 | module | holds |
 |---|---|
@@ -13,11 +15,12 @@ entry loses its nulls; touching one entry relaunches every entry that is down.
 | `catalogue.py` | models: formats, sizes, engines, bytes, memory |
 | `gpus.py` | the cards' memory, and the engines' own words when it does not suffice |
 | `hub.py` | downloads: hubs, cache on the volume, faults |
+| `books.py` | what is remembered of launches, routes and statuses |
+| `worker.py` | placing, fetching and loading a replica |
 | `supervisor.py` | launches and what runs |
 | `autostart.py` | what comes back after a restart |
-| `auth.py` | the login of 3.0 and later |
 | `inference.py` | chat, embeddings, rerank, audio |
 | `app.py` | HTTP |
 
-Not rehearsed: distributed workers, custom registrations, adding replicas to a running model, LoRA.
+Not rehearsed: distributed workers, the login, custom registrations, adding replicas, LoRA.
 """

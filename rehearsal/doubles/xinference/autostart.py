@@ -1,4 +1,4 @@
-"""What comes back after a restart: `/v1/autostart/models`, kept on the volume (2.12 and later).
+"""What comes back after a restart, one by one: `/v1/autostart/models`, kept on the volume.
 
 An entry loses its nulls when it is written, so a CPU model (`n_gpu: null`) comes back on a GPU.
 Writing any entry starts every enabled model that is down, also one that was deleted by hand.
@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rehearsal.doubles.xinference.supervisor import Payload, ServiceError, Supervisor
+from rehearsal.doubles.xinference.books import Payload, ServiceError
+from rehearsal.doubles.xinference.supervisor import Supervisor
 
 _SECRET_KEYS = ("token", "secret", "password", "passwd", "pwd", "api_key", "apikey", "credential")
 
@@ -129,7 +130,7 @@ class Autostart:
         launch = entry["launch"]
         uid = launch["model_uid"]
         state = self._states.setdefault(uid, {"attempts": 0})
-        if uid in self._supervisor.models:
+        if self._supervisor.is_active(uid):
             state |= {"status": "active", "message": "Model is already active."}
             return None
         if state["attempts"] >= entry["max_retries"]:

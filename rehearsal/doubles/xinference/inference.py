@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from rehearsal.doubles import language
+from rehearsal.doubles.xinference.books import Model
 from rehearsal.doubles.xinference.catalogue import Entry
-from rehearsal.doubles.xinference.supervisor import Model, Supervisor
+from rehearsal.doubles.xinference.supervisor import Supervisor
 
 Body = dict[str, Any]
 _WAV_RATE = 16000
@@ -84,7 +85,7 @@ class Inference:
         return {
             "object": "list",
             "model": model.uid,
-            "model_replica": model.instance.replicas[0].uid,
+            "model_replica": model.replicas[0].uid,
             "data": [
                 {
                     "index": index,
@@ -165,8 +166,12 @@ class Inference:
             raise self._wrong(model, purpose)
 
     def _wrong(self, model: Model, purpose: str) -> Exception:
-        if purpose == "chat" and self._supervisor.release.rich_progress:
+        if purpose == "chat" and self._supervisor.release.successor:
             text = "The chat completion request failed. Check the server logs for details."
+            return self._supervisor.failed(text)
+        assert model.entry is not None
+        if model.entry.type == "embedding":
+            text = "'SentenceTransformerEmbeddingModel' object has no attribute 'model_spec'"
             return self._supervisor.failed(text)
         return self._supervisor.failed(f"Model {model.uid} is not for {purpose}.")
 

@@ -1,125 +1,47 @@
-"""Launches and what runs: the supervisor and the one worker of `xinference-local`.
+"""Launches and what runs: the supervisor of `xinference-local`.
 
 Two books are kept, as in the original: the routes (`models`), which a failed launch leaves, and the
 statuses (`instances`), which remember READY, ERROR and TERMINATED after that.
+
+Faults: `xinference.crash` (key: model name) ends the process of a model that is READY.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
+import string
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rehearsal import faults, inside
-from rehearsal.doubles.xinference import gpus, hub, packages
-from rehearsal.doubles.xinference.catalogue import CATALOGUE, Entry, Spec, normal_size, of_type
+from rehearsal.doubles.xinference import gpus, hub
+from rehearsal.doubles.xinference.books import (
+    Cancelled,
+    Instance,
+    Model,
+    Payload,
+    Replica,
+    Row,
+    ServiceError,
+)
 from rehearsal.doubles.xinference.release import Release
-
-Payload = dict[str, Any]
+from rehearsal.doubles.xinference.worker import Worker
 
 SCHEDULE_SECONDS = 0.03
-"""A background launch shows no status this long: right after the POST its uid is unknown."""
-LOAD_SECONDS = {"LLM": 0.4}
-LOAD_SECONDS_OTHERS = 0.12
-INSTALL_SECONDS = 0.3
-CANCEL_SECONDS = 0.3
+"""A background launch shows no status this long."""
+MESSAGE_SECONDS = 0.05
+"""Between a replica's ERROR and the message of it."""
+NOTICE_SECONDS = 0.5
 RECREATE_SECONDS = 0.4
-WATCH_SECONDS = 0.5
-MOST_CONCURRENT = int(os.environ.get("XINFERENCE_MAX_CONCURRENT_LAUNCHES", "5"))
+WATCH_SECONDS = 0.2
 
-_OWN_KEY_TEXT = """
-model_uid model_name model_engine model_size_in_billions model_format quantization model_type
-replica n_gpu n_worker request_limits peft_model_config worker_ip gpu_idx download_hub model_path
-enable_virtual_env virtual_env_packages virtual_env_find_links envs replica_config
-"""
-_OWN_KEYS = frozenset(_OWN_KEY_TEXT.split())
-
-
-class ServiceError(Exception):
-    """An answer that is an error: status and `detail`."""
-
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.headers = headers or {}
-
-
-class Cancelled(Exception):
-    """The launch was cancelled by another call."""
-
-
-@dataclass
-class Replica:
-    """The status of one replica, as `/replicas` tells it."""
-
-    index: int
-    uid: str
-    address: str
-    status: str = "CREATING"
-    error: str | None = None
-    created: int = field(default_factory=lambda: int(time.time()))
-    cards: list[gpus.Card] = field(default_factory=list)
-
-
-@dataclass
-class Instance:
-    """What the status book keeps of a uid."""
-
-    uid: str
-    name: str
-    replica: int
-    status: str = "CREATING"
-    replicas: list[Replica] = field(default_factory=list)
-    created: int = field(default_factory=lambda: int(time.time()))
-
-
-@dataclass
-class Model:
-    """One entry of the routes: launching, or READY."""
-
-    uid: str
-    payload: Payload
-    instance: Instance
-    entry: Entry | None = None
-    spec: Spec | None = None
-    quantization: str = "none"
-    engine: str = ""
-    stage: str = "launching"
-    ready: bool = False
-    cancelled: bool = False
-    download: hub.Download | None = None
-    task: asyncio.Task[None] | None = None
-    recovers: int | None = None
-    port: int = 0
-
-    @property
-    def arguments(self) -> Payload:
-        """What went to the engine: every key that Xinference does not know."""
-        return {key: value for key, value in self.payload.items() if key not in _OWN_KEYS}
-
-    @property
-    def context(self) -> int:
-        """Tokens that the engine reads."""
-        if self.entry is None:
-            return 0
-        given = self.arguments.get("max_model_len") or self.arguments.get("n_ctx")
-        # A transformers model grows its cache with the talk; four thousand tokens are usual.
-        usual = self.entry.context if self.engine == "vllm" else min(self.entry.context, 4096)
-        return int(given or usual)
-
-    def progress(self) -> float:
-        """0 to 1; a download is the first four fifths."""
-        if self.ready:
-            return 1.0
-        if self.download is None:
-            return 0.0
-        fetched = self.download.done / self.download.total if self.download.total else 1.0
-        return 0.8 * fetched if self.stage == "downloading" else 0.8
+_ACTIVE = ("CREATING", "UPDATING", "TERMINATING", "READY")
+_ABILITIES = {"embedding": ["embed"], "rerank": ["rerank"]}
+_STATUS = {"ready": "READY", "error": "ERROR", "stopping": "TERMINATING", "stopped": "TERMINATED"}
 
 
 class Supervisor:
@@ -127,18 +49,13 @@ class Supervisor:
 
     def __init__(self, release: Release, home: Path) -> None:
         self.release = release
-        self.home = home
         self.models: dict[str, Model] = {}
         self.instances: dict[str, Instance] = {}
-        self.orphans: list[Model] = []
+        self.orphans: dict[str, Model] = {}
         self.started = time.time()
         self.address = f"{inside.address()}:{30000 + os.getpid() % 20000}"
-        self.cards = [
-            gpus.Card(index, gpu["name"], int(gpu["memory_mib"]))
-            for index, gpu in enumerate(inside.gpus())
-        ]
-        self._hub = hub.Hub(home)
-        self._slots = asyncio.Semaphore(MOST_CONCURRENT)
+        self.worker = Worker(release, home, self.address)
+        self.cards = self.worker.cards
         self._ports = iter(range(34000, 60000))
 
     # Launching
@@ -149,7 +66,7 @@ class Supervisor:
         Raises:
             ServiceError: with `wait_ready` everything; without, only what is known at once.
         """
-        uid = payload.get("model_uid") or payload["model_name"]
+        uid = payload.get("model_uid") or self._new_uid(payload["model_name"])
         self._check_uid(uid)
         limit = payload.get("request_limits")
         if limit is not None and limit < 0:
@@ -165,6 +82,11 @@ class Supervisor:
             await self._wait(model)
         return str(uid)
 
+    def _new_uid(self, name: str) -> str:
+        if name not in self.models:
+            return name
+        return f"{name}-{''.join(random.sample(string.ascii_letters + string.digits, 8))}"
+
     async def _wait(self, model: Model) -> None:
         assert model.task is not None
         try:
@@ -179,216 +101,78 @@ class Supervisor:
 
     def _check_uid(self, uid: object) -> None:
         named = uid.strip() if isinstance(uid, str) else ""
-        reserved = self.release.reserves_replica_names and re.search(r"-rep\d+$", named)
+        reserved = self.release.successor and re.search(r"-rep\d+$", named)
         if not named or len(named) > 100 or reserved:
             text = "The model UID is invalid. Please specify the model UID by 0 < length <= 100."
             raise self.refused(text)
 
     async def _launch(self, model: Model) -> None:
         await asyncio.sleep(SCHEDULE_SECONDS)
-        model.instance.replicas = [
-            Replica(index, self.release.replica_uid(model.uid, index), self.address)
+        self._clear_orphan(model)
+        model.replicas = [
+            Replica(index, self.release.replica_uid(model.uid, index))
             for index in range(model.instance.replica)
         ]
+        model.instance.rows = [Row(replica, self.address) for replica in model.replicas]
+        self.worker.running.append(model)
         results = await asyncio.gather(
-            *(self._launch_replica(model, replica) for replica in model.instance.replicas),
+            *(self._launch_replica(model, row) for row in model.instance.rows),
             return_exceptions=True,
         )
         failure = next((each for each in results if isinstance(each, BaseException)), None)
         if failure is None:
-            if self.models.get(model.uid) is model:
-                model.ready, model.stage = True, "loading"
-                model.instance.status = "READY"
-                model.recovers = _recover_limit()
-                model.port = next(self._ports)
+            self._serve(model)
             return
-        for replica in model.instance.replicas:
-            gpus.release(replica.cards, replica.uid)
-            replica.status = "TERMINATED" if replica.status == "READY" else replica.status
-        if self.models.get(model.uid) is model:
-            del self.models[model.uid]
-        model.instance.status = "ERROR"
+        self._forget(model, "stopped" if not isinstance(failure, Cancelled) else "")
+        if not isinstance(failure, Cancelled) or self.release.successor:
+            model.instance.status = "ERROR"
         raise failure
 
-    async def _launch_replica(self, model: Model, replica: Replica) -> None:
+    def _serve(self, model: Model) -> None:
+        assert model.entry is not None
+        model.ready, model.stage = True, "loading"
+        model.recovers = _recover_limit()
+        model.port = next(self._ports)
+        model.instance.abilities = _ABILITIES.get(model.entry.type, list(model.entry.abilities))
+        model.instance.status = "READY"
+        if self.models.get(model.uid) is not model:
+            # A cancel that no worker heard took the way to it away.
+            self.orphans[model.uid] = model
+
+    def _clear_orphan(self, model: Model) -> None:
+        """A launch that meets a copy without a way to it fails, and stops that copy."""
+        orphan = self.orphans.pop(model.uid, None)
+        if orphan is None:
+            return
+        self._forget(orphan)
+        model.instance.rows = [Row(orphan.replicas[0], self.address, status="TERMINATED")]
+        model.instance.status = "ERROR"
+        del self.models[model.uid]
+        text = f"Model is already in the model list, uid: {orphan.replicas[0].uid}"
+        raise gpus.EngineFailure("ValueError", text)
+
+    async def _launch_replica(self, model: Model, row: Row) -> None:
+        replica = row.replica
         try:
-            async with self._slots:
-                await self._start(model, replica)
-        except (gpus.EngineFailure, hub.DownloadFailed, Cancelled) as failure:
-            replica.status = "ERROR"
-            replica.error = self._prefixed(str(failure))
-            print(f"Failed to launch replica {replica.uid}: {failure}", file=sys.stderr)
+            await self.worker.launch(model, replica)
+        except Cancelled as cancelled:
+            if self.release.successor:
+                row.status, row.error = "ERROR", str(cancelled)
             raise
-        replica.status = "READY"
+        except (gpus.EngineFailure, hub.DownloadFailed) as failure:
+            print(f"Failed to launch replica {replica.uid}: {failure}", file=sys.stderr)
+            self._note(model, replica, "error")
+            await asyncio.sleep(MESSAGE_SECONDS)
+            row.status, row.error = "ERROR", str(failure)
+            raise
+        replica.process = "up"
+        self._note(model, replica, "ready")
+        row.status = "READY"
 
-    async def _start(self, model: Model, replica: Replica) -> None:
-        _check_cancelled(model)
-        replica.cards = self._place(model, replica)
-        self._resolve(model)
-        entry, spec = model.entry, model.spec
-        assert entry is not None
-        assert spec is not None
-        await self._download(model, entry, spec)
-        await self._install(model, entry)
-        model.stage, replica.status = "loading", "LOADING"
-        self._check_code(entry)
-        self._take_memory(model, entry, spec, replica)
-        await asyncio.sleep(LOAD_SECONDS.get(entry.type, LOAD_SECONDS_OTHERS))
-        _check_cancelled(model)
-
-    def _place(self, model: Model, replica: Replica) -> list[gpus.Card]:
-        """The replica's cards; none for the CPU."""
-        wanted, chosen = model.payload.get("n_gpu", "auto"), model.payload.get("gpu_idx")
-        if chosen not in (None, []):
-            return self._given_cards(chosen, model, replica)
-        if isinstance(wanted, int) and not 0 < wanted <= len(self.cards):
-            raise gpus.EngineFailure(
-                "ValueError",
-                "The parameter `n_gpu` must be greater than 0 and not greater than the number of "
-                f"GPUs: {len(self.cards)} on the machine.",
-            )
-        if isinstance(wanted, str) and wanted != "auto":
-            raise gpus.EngineFailure("ValueError", "Currently `n_gpu` only supports `auto`.")
-        if wanted is None or not self.cards:
-            return []
-        count = wanted if isinstance(wanted, int) else 1
-        free = self.cards if self._shares() else [card for card in self.cards if not card.taken]
-        if count > len(free):
-            raise gpus.EngineFailure("RuntimeError", "No available slot found for the model")
-        least = sorted(free, key=lambda card: (self._load(card), card.index))[:count]
-        return sorted(least, key=lambda card: card.index)
-
-    def _given_cards(
-        self, chosen: int | list[int], model: Model, replica: Replica
-    ) -> list[gpus.Card]:
-        indexes = [chosen] if isinstance(chosen, int) else list(chosen)
-        known = [card.index for card in self.cards]
-        if not set(indexes) <= set(known):
-            raise gpus.EngineFailure(
-                "ValueError",
-                f"Worker {self.address} cannot use the GPUs with these indexes: {indexes}. "
-                f"Worker {self.address} can only see these GPUs: {known}.",
-            )
-        each = len(indexes) // model.instance.replica
-        mine = indexes[replica.index * each : (replica.index + 1) * each]
-        return [self.cards[index] for index in sorted(mine)]
-
-    def _load(self, card: gpus.Card) -> int:
-        running = [*self.models.values(), *self.orphans]
-        return sum(
-            card in replica.cards for model in running for replica in model.instance.replicas
-        )
-
-    def _shares(self) -> bool:
-        switch = os.environ.get("XINFERENCE_ALLOW_MULTI_REPLICA_PER_GPU", "1")
-        return self.release.shares_gpus and switch != "0"
-
-    def _resolve(self, model: Model) -> None:
-        """Find the catalogue's line for a payload, as the worker does."""
-        payload = model.payload
-        type_ = payload.get("model_type") or "LLM"
-        name, format_ = payload["model_name"], payload.get("model_format")
-        size = normal_size(payload.get("model_size_in_billions"))
-        quantization = payload.get("quantization")
-        entry = CATALOGUE.get(name)
-        if entry is None or entry.type != type_:
-            raise gpus.EngineFailure("ValueError", _unknown(type_, payload))
-        specs = [
-            spec
-            for spec in entry.specs
-            if format_ in (None, spec.format)
-            and (size is None or not spec.size or size == spec.size)
-            and quantization in (None, *spec.quantizations)
-        ]
-        if not specs or isinstance(payload.get("model_size_in_billions"), float):
-            raise gpus.EngineFailure("ValueError", _unknown(type_, payload))
-        model.entry, model.spec = entry, specs[0]
-        model.quantization = quantization or specs[0].quantizations[0]
-        model.engine = self._engine(model, entry, specs[0])
-
-    def _engine(self, model: Model, entry: Entry, spec: Spec) -> str:
-        named = model.payload.get("model_engine") or (entry.engines[0] if entry.engines else "")
-        known = {engine.lower(): engine for engine in entry.engines}
-        engine = str(named).lower()
-        if engine not in known or self._cannot_run(engine, entry, spec, model):
-            shown = known.get(engine, named)
-            text = f"Model {entry.name} cannot be run on engine {shown}."
-            raise gpus.EngineFailure("ValueError", text)
-        return engine
-
-    def _cannot_run(self, engine: str, entry: Entry, spec: Spec, model: Model) -> bool:
-        cards = next(iter(model.instance.replicas)).cards
-        if engine in ("vllm", "sglang"):
-            no_gpu = entry.type == "LLM" and not cards
-            return no_gpu or self.release.cpu_only or spec.format == "ggufv2"
-        if engine == "mlx":
-            return True
-        return (engine == "llama.cpp") != (spec.format == "ggufv2")
-
-    async def _download(self, model: Model, entry: Entry, spec: Spec) -> None:
-        if model.payload.get("model_path"):
-            place = inside.path(model.payload["model_path"])
-            if not place.exists():
-                raise gpus.EngineFailure(
-                    "ValueError",
-                    f"Invalid input. `model_path`: {model.payload['model_path']} File or directory "
-                    "does not exist.",
-                )
-            return
-        weights = entry.weights(spec, model.quantization)
-        if model.download is None:
-            model.download = hub.Download(f"{spec.repository}/model.safetensors", weights)
-        model.stage = "downloading"
-        wanted = model.payload.get("download_hub")
-        await self._hub.fetch(entry, spec, model.quantization, wanted, model.download)
-        _check_cancelled(model)
-
-    async def _install(self, model: Model, entry: Entry) -> None:
-        """From 3.0 on an engine comes from PyPI into the volume at its first launch.
-
-        Before, the image's own packages serve; some images hold a pair that does not import.
-        """
-        if model.engine == "sentence_transformers" and self.release.breaks_side_models:
-            _import_sentence_transformers(packages.peft())
-        if not self.release.installs_engines or model.engine == "transformers":
-            return
-        place = self.home / "virtualenv" / "v4" / entry.name / model.engine
-        if place.exists():
-            return
-        model.stage = "installing_dependencies"
-        if not hub.index_answers():
-            raise gpus.EngineFailure(
-                "RuntimeError",
-                f"Failed to install packages for {entry.name}: error sending request for url "
-                f"(https://{hub.package_index()}/simple/{model.engine}/): dns error",
-            )
-        await asyncio.sleep(INSTALL_SECONDS)
-        place.mkdir(parents=True)
-
-    def _check_code(self, entry: Entry) -> None:
-        trusted = os.environ.get("XINFERENCE_TRUST_REMOTE_CODE", "").lower() in ("1", "true", "yes")
-        if entry.own_code and self.release.asks_trust and not trusted:
-            spec = entry.specs[0]
-            raise gpus.EngineFailure(
-                "ValueError",
-                f"The repository {spec.repository} contains custom code which must be executed to "
-                "correctly load the model. Please pass the argument `trust_remote_code=True` to "
-                "allow custom code to be run.",
-            )
-
-    def _take_memory(self, model: Model, entry: Entry, spec: Spec, replica: Replica) -> None:
-        if not replica.cards:
-            return
-        share = model.arguments.get("gpu_memory_utilization")
-        need = gpus.Need(
-            entry=entry,
-            engine=model.engine,
-            weights=entry.weights(spec, model.quantization),
-            size=spec.size,
-            context=model.context,
-            utilization=gpus.DEFAULT_UTILIZATION if share is None else float(share),
-        )
-        gpus.take(replica.cards, replica.uid, need)
+    def _note(self, model: Model, replica: Replica, state: str) -> None:
+        """What the worker writes into the book, at the place where it believes the replica is."""
+        row = model.instance.rows[self.release.row(replica.index)]
+        row.status, row.model_state = _STATUS[state], state
 
     # Stopping
 
@@ -397,92 +181,145 @@ class Supervisor:
         model = self.models.get(uid)
         if model is None:
             raise self.refused(f"Model not found in the model list, uid: {uid}")
+        first = self.release.replica_uid(uid, 0)
         if not model.ready:
-            first = self.release.replica_uid(uid, 0)
             raise self.refused(f"Model not found in the model list, uid: {first}")
+        if model.recovering:
+            raise self.refused(f"{first} is launching")
         model.instance.status = "TERMINATING"
-        del self.models[uid]
-        self._free(model, "TERMINATED")
+        self._forget(model, "stopped")
+        model.instance.status = "TERMINATED"
 
     async def cancel(self, uid: str) -> None:
-        """`POST /v1/models/{uid}/cancel`: blocks until the download has unwound."""
+        """`POST /v1/models/{uid}/cancel`.
+
+        2.12 answers at once, writes nothing into the rows, and unwinds afterwards; its successor
+        blocks until the launch has unwound and failed.
+        """
         model = self.models.get(uid)
         if model is None:
             raise ServiceError(500, self._prefixed(f"Model {uid} has not been launched yet"))
         if model.ready:
-            if self.release.cancel_forgets_ready:
-                del self.models[uid]
-                self.orphans.append(model)
+            if not self.release.successor:
+                self.orphans[uid] = self.models.pop(uid)
+            return
+        if not model.instance.rows:
+            # No worker hears it: the launch goes on, and only the way to it is gone.
+            del self.models[uid]
             return
         model.cancelled = True
         if model.download is not None:
             model.download.cancelled = True
         model.instance.status = "ERROR"
-        await asyncio.sleep(CANCEL_SECONDS)
-        if model.task is not None:
+        if self.release.successor and model.task is not None:
             await asyncio.wait([model.task], timeout=60)
         if self.models.get(uid) is model:
             del self.models[uid]
 
-    def _free(self, model: Model, status: str) -> None:
-        for replica in model.instance.replicas:
-            replica.status = status
+    def _forget(self, model: Model, state: str = "") -> None:
+        """Take a model off its cards and off the routes; what loaded is in `state` afterwards."""
+        for replica in model.replicas:
             gpus.release(replica.cards, replica.uid)
-        model.instance.status = status
+            if state and replica.process != "starting":
+                self._note(model, replica, state)
+        if model in self.worker.running:
+            self.worker.running.remove(model)
+        if self.models.get(model.uid) is model:
+            del self.models[model.uid]
+
+    # Crashes
 
     async def watch(self) -> None:
-        """Let `xinference.crash` (key: model name) end the process of a model that is READY."""
+        """Let the fault `xinference.crash` end the last process of a model that is READY."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             for model in [each for each in self.models.values() if each.ready]:
                 if faults.take("xinference.crash", model.instance.name):
-                    await self._crash(model)
+                    await self._crash(model, model.replicas[-1])
 
-    async def _crash(self, model: Model) -> None:
-        print(f"Process of {model.uid} is down.", file=sys.stderr)
-        model.ready = False
-        for replica in model.instance.replicas:
-            gpus.release(replica.cards, replica.uid)
+    async def _crash(self, model: Model, replica: Replica) -> None:
+        replica.process = "dead"
+        gpus.release(replica.cards, replica.uid)
+        await asyncio.sleep(NOTICE_SECONDS)
+        print(f"Process of {replica.uid} is down.", file=sys.stderr)
+        replica.process = "gone"
+        self._note(model, replica, "stopping")
+        model.instance.status = "ERROR"
         if model.recovers == 0:
-            for replica in model.instance.replicas:
-                replica.status, replica.error = "ERROR", "Stop recreating model actor."
-            model.instance.status = "ERROR"
-            del self.models[model.uid]
+            self._evict(model, replica)
             return
         if model.recovers is not None:
             model.recovers -= 1
-        for replica in model.instance.replicas:
-            replica.status = "LOADING"
+        model.recovering = True
         await asyncio.sleep(RECREATE_SECONDS)
-        await self._recreate(model)
+        model.recovering = False
+        try:
+            self.worker.take_memory(model, replica)
+        except gpus.EngineFailure:
+            self._note(model, replica, "error")
+            return
+        # Nobody waits for what was started in its place to load, so it never counts as ready.
+        replica.process = "idle"
+        model.instance.status = "READY"
 
-    async def _recreate(self, model: Model) -> None:
-        assert model.entry is not None
-        assert model.spec is not None
-        for replica in model.instance.replicas:
-            try:
-                self._take_memory(model, model.entry, model.spec, replica)
-            except gpus.EngineFailure as failure:
-                replica.status, replica.error = "ERROR", self._prefixed(str(failure))
-                self.models.pop(model.uid, None)
-                return
-            replica.status = "READY"
-        model.ready = True
+    def _evict(self, model: Model, replica: Replica) -> None:
+        print("Stop recreating model actor.", file=sys.stderr)
+        model.replicas.remove(replica)
+        model.instance.rows = [row for row in model.instance.rows if row.replica is not replica]
+        model.instance.replica = len(model.instance.rows)
+        model.instance.status = "READY" if model.replicas else "TERMINATED"
+        if not model.replicas:
+            self._forget(model)
 
     # Looking
 
-    def ready_model(self, uid: str) -> Model | None:
-        """The model that answers for a uid; None when there is none.
+    def known_model(self, uid: str) -> Model:
+        """The model that a uid describes, whether it answers or not.
 
         Raises:
-            ServiceError: 503 while it is launching or loading.
+            ServiceError: 400 where there is none, 503 while it is launching.
         """
         model = self.models.get(uid)
-        if model is not None and not model.ready:
-            text = self._prefixed(f"Model {uid} is launching, not yet ready for inference")
-            detail = f"Model is loading, please retry later: {text}"
-            raise ServiceError(503, detail, {"Retry-After": "30"})
+        if model is None:
+            raise self.refused(f"Model not found in the model list, uid: {uid}")
+        self._check_launched(model)
+        first = model.replicas[0]
+        if not first.known:
+            raise self.refused(f"Model not found in the model list, uid: {first.uid}")
         return model
+
+    def ready_model(self, uid: str) -> Model | None:
+        """The model that answers for a uid; its copies take turns. None when there is none.
+
+        Raises:
+            ServiceError: 503 while it is launching or loading, 500 where its process has ended.
+        """
+        model = self.models.get(uid)
+        if model is None:
+            return None
+        self._check_launched(model)
+        replica = model.replicas[model.asked % len(model.replicas)]
+        model.asked += 1
+        if replica.process == "dead":
+            raise self.failed("[Errno 111] Connection refused")
+        if replica.process == "gone":
+            raise self.failed(f"Model {replica.uid} is in stopping state")
+        if replica.process == "idle":
+            raise self._loading(f"Model {uid} is loading, please retry later")
+        return model
+
+    def is_active(self, uid: str) -> bool:
+        """Whether autostart leaves a uid alone."""
+        instance = self.instances.get(uid)
+        return uid in self.models or (instance is not None and instance.status in _ACTIVE)
+
+    def _check_launched(self, model: Model) -> None:
+        if not model.ready:
+            raise self._loading(f"Model {model.uid} is launching, not yet ready for inference")
+
+    def _loading(self, text: str) -> ServiceError:
+        detail = f"Model is loading, please retry later: {self._prefixed(text)}"
+        return ServiceError(503, detail, {"Retry-After": "30"})
 
     def refused(self, text: str) -> ServiceError:
         """A ValueError of an actor."""
@@ -496,11 +333,6 @@ class Supervisor:
         return f"[address={self.address}, pid={os.getpid()}] {text}"
 
 
-def _check_cancelled(model: Model) -> None:
-    if model.cancelled:
-        raise Cancelled("Launch cancelled")
-
-
 def _seen(task: asyncio.Task[None]) -> None:
     """Look at a background failure, so that nobody complains that nobody did."""
     if not task.cancelled():
@@ -510,25 +342,3 @@ def _seen(task: asyncio.Task[None]) -> None:
 def _recover_limit() -> int | None:
     limit = os.environ.get("XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT")
     return int(limit) if limit else None
-
-
-def _import_sentence_transformers(peft: tuple[int, ...]) -> None:
-    if peft < (0, 18):
-        raise gpus.EngineFailure(
-            "ImportError",
-            "Failed to import module 'SentenceTransformer': cannot import name 'HybridCache' from "
-            "'transformers' (/usr/local/lib/python3.12/dist-packages/transformers/__init__.py)"
-            "\n\nPlease make sure 'sentence-transformers' is installed.",
-        )
-
-
-def _unknown(type_: str, payload: Payload) -> str:
-    name = payload["model_name"]
-    if type_ == "LLM":
-        return (
-            f"Model not found, name: {name}, format: {payload.get('model_format')}, "
-            f"size: {payload.get('model_size_in_billions')}, "
-            f"quantization: {payload.get('quantization')}"
-        )
-    known = [entry.name for entry in of_type(type_)]
-    return f"{type_.capitalize()} model {name} not found, available models: dict_keys({known})"
