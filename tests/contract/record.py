@@ -5,7 +5,8 @@ named after the version that answered. The service has to be set up as the recor
 `config.json` of its folder, its gateway at this program's port 3000 and its reranker at 9997 (both
 at the address UPSTREAM), which answer as the rehearsed models do and note what they are asked.
 
-The password is read from the environment (RECORD_PASSWORD) or asked for; never from an argument.
+The password is read from the environment (RECORD_PASSWORD) or from standard input; never from an
+argument.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import httpx
 
 from tests.contract.fastgpt_recording import FASTGPT
 from tests.contract.fastgpt_subject import Upstream, sha256
-from tests.contract.replay import FILES, RECORDINGS, Json, Names, Telling, story, write
+from tests.contract.replay import FILES, RECORDINGS, Json, Names, Telling, Untold, story, write
 
 UPSTREAM = "upstream.json"
 TIMEOUT = 60.0
@@ -43,19 +44,26 @@ class Recorder:
     upstream: Upstream
 
     def record(self, folder: Path) -> None:
-        """Every answer, and what the upstream was asked meanwhile.
+        """Every answer, and what the upstream was asked meanwhile; all of it or nothing.
 
         Raises:
-            httpx.TransportError: the service went away.
+            Unable: the story broke off.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         given = {"<password>": sha256(self.password), "<wrong password>": sha256("wrong")}
         self.upstream.reset()
+        steps: dict[str, Json] = {}
         with httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False) as http:
             telling = Telling(FASTGPT, Names(FASTGPT.kinds, given), http, self.told / FILES)
             for name, step in story(self.told).items():
-                answer = telling.ask(step["request"])
-                write(folder / f"{name}.json", {"request": step["request"], "answer": answer})
+                try:
+                    answer = telling.ask(step["request"])
+                except (Untold, AssertionError, httpx.TransportError) as error:
+                    hint = "is the password right, and the service set up as the recording says?"
+                    raise Unable(f"the story broke off at {name}: {error}; {hint}") from error
+                steps[name] = {"request": step["request"], "answer": answer}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, step in steps.items():
+            write(folder / f"{name}.json", step)
         write(folder / UPSTREAM, asked(self.upstream))
 
 
@@ -130,11 +138,20 @@ def main(service: str, url: str) -> None:
             raise Unable(f"SERVICE={service} cannot be recorded; those that can are: {known}")
         if not url.startswith(("http://", "https://")):
             raise Unable(f"URL={url} is no address; give one such as http://127.0.0.1:3000")
-        password = os.environ.get("RECORD_PASSWORD") or getpass.getpass("root's password: ")
         upstream = Upstream(address=os.environ.get("UPSTREAM") or "127.0.0.1")
         with upstream.running():
-            folder = SERVICES[service](url.rstrip("/"), password, upstream, RECORDINGS)
+            folder = SERVICES[service](url.rstrip("/"), _password(), upstream, RECORDINGS)
         print(f"recorded into {folder}")
+
+
+def _password() -> str:
+    found = os.environ.get("RECORD_PASSWORD")
+    if not found and sys.stdin.isatty():
+        found = getpass.getpass("root's password: ")
+    found = found or sys.stdin.readline().rstrip("\n")
+    if not found:
+        raise Unable("root's password is missing; set RECORD_PASSWORD or type it in")
+    return found
 
 
 if __name__ == "__main__":

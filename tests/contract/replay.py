@@ -28,6 +28,10 @@ SETTLE_SECONDS = 60.0
 _NAME = re.compile(r"<[a-z]+(?: [a-z0-9]+)*>")
 
 
+class Untold(Exception):
+    """The story cannot go on: a request names what no answer has shown."""
+
+
 class Names:
     """The names of what a run makes anew.
 
@@ -49,7 +53,11 @@ class Names:
             self._literals |= set(kind.findall(text)) - set(self._names)
 
     def fill(self, value: Json) -> Json:
-        """`value` with what its names stand for."""
+        """`value` with what its names stand for.
+
+        Raises:
+            Untold: nothing of that name has been shown.
+        """
         return _in_texts(value, lambda text: _NAME.sub(self._value, text))
 
     def hide(self, value: Json) -> Json:
@@ -60,7 +68,10 @@ class Names:
         return value
 
     def _value(self, found: re.Match[str]) -> str:
-        return self._values.get(found[0], found[0])
+        name = found[0]
+        if name not in self._values and name[1:].split(" ")[0] in self._kinds:
+            raise Untold(f"no answer has shown {name}")
+        return self._values.get(name, name)
 
     def _namer(self, kind: str) -> Callable[[re.Match[str]], str]:
         def name(found: re.Match[str]) -> str:

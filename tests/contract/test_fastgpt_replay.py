@@ -95,6 +95,15 @@ def test_a_recording_holds_no_secret(recorded: Path) -> None:
     assert not re.search(r"fastgpt-\w{52}", kept)
 
 
+def record(password: str, **given: str) -> subprocess.CompletedProcess[str]:
+    """`make record` without make."""
+    env = {**os.environ, "UPSTREAM": new_address(), **given}
+    command = [sys.executable, "-m", "tests.contract.record"]
+    return subprocess.run(
+        command, cwd=ROOT, env=env, input=password, capture_output=True, text=True, timeout=60
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -105,11 +114,23 @@ def test_a_recording_holds_no_secret(recorded: Path) -> None:
     ids=["service", "address", "nobody"],
 )
 def test_what_cannot_be_recorded_is_said_in_one_sentence(given: dict[str, str], says: str) -> None:
-    env = {**os.environ, "RECORD_PASSWORD": "x", "UPSTREAM": new_address(), **given}
-    command = [sys.executable, "-m", "tests.contract.record"]
-    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    run = record("a-password", **given)
     assert (run.returncode, run.stderr.count("\n")) == (1, 1), run.stderr
     assert says in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("password", "says"), [("not-this-one", "the story broke off"), ("", "password is missing")]
+)
+def test_a_story_that_breaks_off_leaves_the_recording_as_it_is(
+    double: FastGpt, recorded: Path, password: str, says: str
+) -> None:
+    before = {path: path.read_bytes() for path in REAL.rglob("*.json")}
+    run = record(password, SERVICE="fastgpt", URL=str(double.http.base_url))
+    assert run.returncode == 1
+    assert says in run.stderr
+    assert "not-this-one" not in run.stderr
+    assert {path: path.read_bytes() for path in REAL.rglob("*.json")} == before
 
 
 def test_the_newest_recording_is_told_again() -> None:

@@ -84,8 +84,8 @@ def list_apps(service: Service, call: Call) -> list[Document]:
     if body.get("type"):
         wanted_types = body["type"] if isinstance(body["type"], list) else [body["type"]]
         rows = [app for app in rows if app["type"] in wanted_types]
-    names = ("_id", "tmbId", "avatar", "type", "name", "intro", "updateTime")
-    names += ("defaultPermission", "inheritPermission")
+    names = ["_id", "tmbId", "avatar", "type", "name", "intro", "updateTime"]
+    names += ["defaultPermission", "inheritPermission"]
     return [
         {**{name: app[name] for name in names}, "permission": PERMISSION} for app in reversed(rows)
     ]

@@ -56,8 +56,8 @@ def list_datasets(service: Service, call: Call) -> list[Document]:
     identity = session_or_key(service, call)
     parent = call.body.get("parentId")
     rows = find(service.mongo, "datasets", teamId=identity.team_id, parentId=parent)
-    names = ("_id", "avatar", "name", "intro", "type", "permission", "vectorModel")
-    names += ("defaultPermission", "inheritPermission")
+    names = ["_id", "avatar", "name", "intro", "type", "permission", "vectorModel"]
+    names += ["defaultPermission", "inheritPermission"]
     return [
         {name: dataset[name] for name in names}
         for dataset in (_shown(service, row) for row in reversed(rows))
