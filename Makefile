@@ -5,7 +5,7 @@ STACK_OR_DEV = $(if $(STACK),$(STACK),dev)
 PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime rehearse rehearse-stop test contract lint up preview destroy \
+.PHONY: help setup setup-runtime rehearse rehearse-stop test contract record lint up preview destroy \
 	pulumi status ask lock clean
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'For those who work on it:'
 	@echo '  make setup           virtual environment, Pulumi CLI, token vocabulary'
 	@echo '  make lock            new versions into the lock files'
+	@echo '  make record SERVICE=fastgpt URL=http://...   record a real service anew'
 	@echo '  make clean           delete what was made in this folder (not the cache folder)'
 
 # Returns at once when everything is there: the set-up keeps stamps of its own.
@@ -49,6 +50,10 @@ test: setup
 
 contract: setup
 	@$(PY) -m tests.contract
+
+# SERVICE, URL and UPSTREAM go by the environment, and so does the password (RECORD_PASSWORD).
+record: setup
+	@SERVICE="$(SERVICE)" URL="$(URL)" $(PY) -m tests.contract.record
 
 lint: setup
 	@$(PY) -m tools.run_tests lint

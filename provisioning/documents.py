@@ -151,7 +151,8 @@ def _source_problems(path: str, source: Source, project: Path) -> Iterator[Probl
 
 
 def _twice(path: str, source: Source, twin: Source) -> Problem:
-    where = f" ({twin.file} and {source.file})" if source.file and twin.file else ""
+    other = source.file and twin.file and source.file != twin.file
+    where = f" ({twin.file} and {source.file})" if other else ""
     return Problem(
         path,
         f"{source.name} is there twice{where}, and a citation could not tell which is meant",

@@ -35,7 +35,7 @@ class Document(Shape):
     """One source of a base: exactly one of `file`, `folder`, `text` or `link`."""
 
     file: str | None = None
-    folder: str | None = Field(default=None, description="Every readable file below it.")
+    folder: str | None = Field(default=None, description="Every readable file below it, none hidden.")
     text: str | None = Field(default=None, description="The text itself; needs a `name`.")
     link: str | None = Field(default=None, description="A web page; the server fetches it.")
     name: str | None = Field(default=None, description="Only for a text: what visitors see cited.")

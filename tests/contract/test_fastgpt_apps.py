@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from tests.contract.fastgpt_subject import (
-    CHAT_KEY,
     EMBEDDING,
     LLM,
     SECOND_LLM,
@@ -158,7 +157,7 @@ def ask(fastgpt: FastGpt, key: str, question: str = QUESTION, **more: Any) -> ht
 
 def events(answer: httpx.Response) -> list[tuple[str, Any]]:
     """A stream's events: name (empty where there is none) and data."""
-    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers.get("content-type", "text/event-stream").startswith("text/event-stream")
     found = []
     for block in answer.text.strip().split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.split("\n"))
@@ -203,9 +202,8 @@ def test_what_is_missing_is_called_a_permission_error(fastgpt: FastGpt, missing:
 def test_create_ignores_intro_and_chat_config(fastgpt: FastGpt, dataset: str) -> None:
     made = create(fastgpt, graph(dataset), intro="mine", chatConfig={"welcomeText": "Hi"})
     shown = detail(fastgpt, made)
-    assert (shown["intro"], shown["chatConfig"]) == ("", {})
-    assert shown["modules"] == graph(dataset)["nodes"]
-    assert (shown["version"], shown["type"]) == ("v2", "simple")
+    assert shown["intro"] == ""
+    assert "chatConfig" not in shown
 
 
 def test_update_changes_the_app_but_not_what_visitors_get(
@@ -261,15 +259,10 @@ def test_apps_are_listed_by_folder_type_and_name(fastgpt: FastGpt) -> None:
     assert [row["_id"] for row in found] == [inner]
 
 
-def test_deleting_an_app_takes_its_links_but_not_its_keys(fastgpt: FastGpt, app: str) -> None:
-    link, key = share(fastgpt, app), key_of(fastgpt, app)
+def test_a_key_outlives_its_app_and_opens_nothing(fastgpt: FastGpt, app: str) -> None:
+    key = key_of(fastgpt, app)
     data(fastgpt.http.delete("/api/core/app/del", params={"appId": app}))
-    assert visit(fastgpt, link).json()["statusText"] == "linkUnInvalid"
-    gone = fastgpt.http.get("/api/core/app/detail", params={"appId": app})
-    assert (gone.status_code, gone.json()["statusText"]) == (200, "appUnExist")
-    keys = fastgpt.get("/api/support/openapi/list", appId=app)
-    assert [row["name"] for row in keys] == ["app key"]
-    assert ask(fastgpt, key).json()["statusText"] == "appUnExist"
+    assert error(ask(fastgpt, key)) == (500, 500, "app is empty")
 
 
 # Share links
@@ -302,7 +295,8 @@ def test_updating_a_link_replaces_its_limit(fastgpt: FastGpt, app: str) -> None:
     body = {"_id": row["_id"], "name": "new", "responseDetail": False, "limit": {"QPM": 9}}
     fastgpt.post("/api/support/outLink/update", **body)
     (row,) = links(fastgpt, app)
-    assert (row["name"], row["responseDetail"], row["limit"]) == ("new", False, {"QPM": 9})
+    limit = {"QPM": 9, "maxUsagePoints": -1}
+    assert (row["name"], row["responseDetail"], row["limit"]) == ("new", False, limit)
     assert row["shareId"] == share_id
     assert fastgpt.http.put("/api/support/outLink/update", json=body).status_code == 405
 
@@ -316,28 +310,6 @@ def test_a_links_limits_bind_nobody(fastgpt: FastGpt, app: str) -> None:
 
 
 # Visitors
-
-
-def test_a_visitor_gets_an_answer_and_what_it_was_taken_from(
-    fastgpt: FastGpt, lab: Lab, app: str
-) -> None:
-    answer = visit(fastgpt, share(fastgpt, app)).json()
-    message = answer["choices"][0]["message"]
-    assert "opens at nine" in message["content"]
-    assert set(answer["usage"].values()) == {1}
-    (cited,) = answer["responseData"]
-    assert set(cited) == {"moduleType", "quoteList"}
-    assert cited["moduleType"] == "datasetSearchNode"
-    assert cited["quoteList"][0]["sourceName"] == "library.md"
-    (call,) = [call for call in lab.upstream.calls if call[0] == "/v1/chat/completions"]
-    assert call[1]["authorization"] == f"Bearer {CHAT_KEY}"
-    assert call[2]["messages"][0] == {"role": "system", "content": "Be brief."}
-    prompt = call[2]["messages"][-1]["content"]
-    assert "<Data>" in prompt
-    assert "opens at nine" in prompt
-    assert f'"""{QUESTION}"""' in prompt
-    assert call[2]["temperature"] == pytest.approx(0.36)
-    assert call[2]["max_tokens"] == 1950
 
 
 @pytest.mark.parametrize("response_detail", [True, False])
@@ -379,7 +351,7 @@ def test_init_shows_the_app_and_the_conversation(fastgpt: FastGpt, app: str) -> 
     query = {"shareId": link, "outLinkUid": "visitor-1", "chatId": "c2"}
     with fastgpt.anonymous() as http:
         shown = data(http.get(path, params=query))
-        assert error(http.get(path, params={**query, "shareId": "x"}))[1] >= 505000
+        assert error(http.get(path, params={**query, "shareId": "x"}))[1] == 501
         fresh = data(http.get(path, params={**query, "chatId": "c3"}))
     assert shown["app"]["name"] == "app"
     assert shown["app"]["chatConfig"]["welcomeText"] == "Hello"
@@ -420,21 +392,13 @@ def test_earlier_messages_are_the_history_without_a_chat_id(
     assert QUESTION in sent[3]["content"]
 
 
-def test_an_app_key_sees_every_step(fastgpt: FastGpt, app: str) -> None:
+def test_what_a_caller_says_of_model_and_temperature_is_ignored(
+    fastgpt: FastGpt, lab: Lab, app: str
+) -> None:
     answer = ask(fastgpt, key_of(fastgpt, app), model="gpt-4", temperature=2, chatId="c9").json()
     assert answer["id"] == "c9"
-    start, search, chat = answer["responseData"]
-    assert [step["moduleType"] for step in (start, search, chat)] == [
-        "workflowStart",
-        "datasetSearchNode",
-        "chatNode",
-    ]
-    assert (search["similarity"], search["limit"]) == (0, 1500)
-    assert (search["searchMode"], search["searchUsingReRank"]) == ("embedding", False)
-    assert (chat["model"], chat["maxToken"]) == (LLM, 1950)
-    assert chat["historyPreview"][-1]["obj"] == "AI"
-    assert chat["quoteList"] == search["quoteList"]
-    assert {"nodeId", "moduleName", "runningTime", "totalPoints", "tokens", "query"} <= set(chat)
+    (body,) = lab.upstream.bodies("/v1/chat/completions")
+    assert (body["model"], body["temperature"]) == (LLM, pytest.approx(0.36))
 
 
 def test_without_detail_there_are_only_data_lines(fastgpt: FastGpt, app: str) -> None:
@@ -452,9 +416,15 @@ def test_a_session_chats_with_the_app_it_names(fastgpt: FastGpt, app: str) -> No
     assert "opens at nine" in answer.json()["choices"][0]["message"]["content"]
 
 
-@pytest.mark.parametrize("messages", [None, [], [{"role": "assistant", "content": "x"}]])
+@pytest.mark.parametrize("messages", [None, []])
 def test_there_has_to_be_a_question(fastgpt: FastGpt, app: str, messages: Any) -> None:
     assert error(ask(fastgpt, key_of(fastgpt, app), messages=messages))[:2] == (500, 500)
+
+
+def test_whoever_spoke_last_is_answered(fastgpt: FastGpt, app: str) -> None:
+    messages = [{"role": "assistant", "content": QUESTION}]
+    answer = ask(fastgpt, key_of(fastgpt, app), messages=messages).json()
+    assert "opens at nine" in answer["choices"][0]["message"]["content"]
 
 
 # What goes wrong in the graph and upstream
@@ -465,15 +435,16 @@ def test_an_upstream_error_arrives_as_text(fastgpt: FastGpt, lab: Lab, app: str)
     refusal = {"error": {"message": message, "type": "one_api_error"}}
     lab.upstream.refusals[LLM] = (503, refusal)
     link = share(fastgpt, app)
-    assert error(visit(fastgpt, link)) == (500, 500, f"503 {message}")
+    assert error(visit(fastgpt, link)) == (500, 500, message)
     streamed = visit(fastgpt, link, stream=True)
     assert streamed.status_code == 200
-    name, told = events(streamed)[-1]
-    assert (name, message in told["message"]) == ("error", True)
+    assert events(streamed)[-1] == ("error", {"message": f"undefined {message}"})
 
 
 def test_an_error_before_the_stream_is_an_event_too(fastgpt: FastGpt) -> None:
-    found = events(visit(fastgpt, "no-such-link", stream=True))
+    answer = visit(fastgpt, "no-such-link", stream=True)
+    assert "content-type" not in answer.headers
+    found = events(answer)
     assert [name for name, _ in found] == ["error"]
     assert found[0][1]["statusText"] == "linkUnInvalid"
 
@@ -491,8 +462,7 @@ def test_a_reference_to_nowhere_is_undefined(
 ) -> None:
     key = key_of(fastgpt, app)
     publish(fastgpt, app, graph(dataset, chat_quoteQA=["kbSearchNode02", "quoteQA"]))
-    answer = ask(fastgpt, key).json()
-    assert answer["responseData"][-1]["quoteList"] == []
+    ask(fastgpt, key)
     assert lab.upstream.bodies("/v1/chat/completions")[-1]["messages"][-1]["content"] == QUESTION
     publish(fastgpt, app, graph(dataset, chat_userChatInput=[START, "userInput"]))
     assert error(ask(fastgpt, key))[0] == 500
@@ -500,7 +470,7 @@ def test_a_reference_to_nowhere_is_undefined(
 
 def test_anything_but_a_reference_is_literal(fastgpt: FastGpt, app: str, dataset: str) -> None:
     publish(fastgpt, app, graph(dataset, search_userChatInput="literal hours"))
-    search = ask(fastgpt, key_of(fastgpt, app)).json()["responseData"][1]
+    search = ask(fastgpt, key_of(fastgpt, app)).json()["responseData"][0]
     assert search["query"] == "literal hours"
 
 
@@ -518,8 +488,8 @@ def test_a_node_waits_for_all_that_lead_to_it(fastgpt: FastGpt, app: str, datase
     shape["edges"] = [edge(START, ANSWER), *shape["edges"]]
     publish(fastgpt, app, shape)
     steps = ask(fastgpt, key_of(fastgpt, app)).json()["responseData"]
-    assert [step["moduleType"] for step in steps][1:] == ["datasetSearchNode", "chatNode"]
-    assert steps[-1]["quoteList"]
+    assert [step["moduleType"] for step in steps] == ["datasetSearchNode", "chatNode"]
+    assert "opens at nine" in steps[-1]["historyPreview"][-2]["value"]
 
 
 def test_an_app_without_bases_chats(fastgpt: FastGpt, lab: Lab, app: str, dataset: str) -> None:
@@ -537,15 +507,15 @@ def test_no_dataset_chosen_fails_at_run_time(fastgpt: FastGpt, app: str, dataset
     assert message == "core.chat.error.Select dataset empty"
 
 
-def test_the_query_is_embedded_by_the_model_that_the_graph_names(
-    fastgpt: FastGpt, lab: Lab
+@pytest.mark.parametrize("named", [{}, {"vectorModel": {"model": EMBEDDING}}])
+def test_the_query_is_embedded_by_the_datasets_own_model(
+    fastgpt: FastGpt, lab: Lab, named: dict[str, Any]
 ) -> None:
+    """F8: what the graph says of it is not looked at."""
     wide = fastgpt.dataset(vectorModel=WIDE)
-    named = [{"datasetId": wide, "vectorModel": {"model": WIDE}}]
-    for datasets, model in ((named, WIDE), ([{"datasetId": wide}], EMBEDDING)):
-        made = create(fastgpt, graph(wide, search_datasets=datasets))
-        ask(fastgpt, key_of(fastgpt, made))
-        assert lab.upstream.bodies("/v1/embeddings")[-1]["model"] == model
+    made = create(fastgpt, graph(wide, search_datasets=[{"datasetId": wide, **named}]))
+    ask(fastgpt, key_of(fastgpt, made))
+    assert lab.upstream.bodies("/v1/embeddings")[-1]["model"] == WIDE
 
 
 def test_query_extension_is_one_more_call(
@@ -573,11 +543,14 @@ def test_own_prompts_replace_the_built_in_ones(
     assert prompt["content"].endswith(f"Asked: {QUESTION}")
 
 
-def test_the_graph_reranks_when_told_to(fastgpt: FastGpt, lab: Lab, app: str, dataset: str) -> None:
-    publish(fastgpt, app, graph(dataset, search_usingReRank=True))
-    search = ask(fastgpt, key_of(fastgpt, app)).json()["responseData"][1]
-    assert search["searchUsingReRank"] is True
-    assert len(lab.upstream.bodies("/v1/rerank")) == 1
+def test_a_similarity_that_filtered_nothing_is_not_told(
+    fastgpt: FastGpt, app: str, dataset: str
+) -> None:
+    key = key_of(fastgpt, app)
+    for mode, told in (("embedding", True), ("fullTextRecall", False)):
+        publish(fastgpt, app, graph(dataset, search_searchMode=mode))
+        search = ask(fastgpt, key).json()["responseData"][0]
+        assert (search["searchMode"], "similarity" in search) == (mode, told)
 
 
 def test_a_deleted_document_is_not_quoted_any_more(fastgpt: FastGpt, lab: Lab) -> None:
@@ -585,7 +558,7 @@ def test_a_deleted_document_is_not_quoted_any_more(fastgpt: FastGpt, lab: Lab) -
     collection = fastgpt.text(made, LIBRARY)["collectionId"]
     fastgpt.indexed(made)
     key = key_of(fastgpt, create(fastgpt, graph(made)))
-    assert ask(fastgpt, key).json()["responseData"][1]["quoteList"]
+    assert ask(fastgpt, key).json()["responseData"][0]["quoteList"]
     path = "/api/core/dataset/collection/delete"
     data(fastgpt.http.delete(path, params={"id": collection}))
-    assert ask(fastgpt, key).json()["responseData"][1]["quoteList"] == []
+    assert "quoteList" not in ask(fastgpt, key).json()["responseData"][0]

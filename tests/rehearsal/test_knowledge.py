@@ -24,9 +24,10 @@ from rehearsal.children import PROJECT
 from rehearsal.engine import Engine, EngineError, Outcome
 from rehearsal.lab import Lab, prepare
 from rehearsal.probes import Probe
-from tests.contract.test_fastgpt_datasets import pdf
 from tests.rehearsal.hands import FastGptPage, Hands
 from tests.rehearsal.labs import change, done_to, up
+from tests.unit.pdfs import Page as PdfPage
+from tests.unit.pdfs import pdf
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -443,7 +444,7 @@ def test_bad_documents_are_said_before_anything_is_touched(
     standing: Standing, knowledge: Settings
 ) -> None:
     before = standing.page.everything()
-    (standing.folder / "scan.pdf").write_bytes(pdf())
+    (standing.folder / "scan.pdf").write_bytes(pdf(PdfPage(painted=True)))
     (standing.folder / "empty.md").write_text("")
     manuals = _base(knowledge, "manuals")
     manuals["documents"] += [
@@ -458,7 +459,7 @@ def test_bad_documents_are_said_before_anything_is_touched(
     said = standing.fails(knowledge)
 
     for words in (
-        "scan.pdf is a scan without text",
+        "FastGPT finds no text on 1 of 1 pages of scan.pdf (page 1)",
         "empty.md is empty",
         "nowhere.pdf is not there",
         "lab-manual.pdf is there twice",

@@ -5,10 +5,13 @@
     app.py         routes; reads a call, writes an envelope
     boot.py        the lazy, racy start-up, and what it leaves behind
     auth.py        login, sessions, API keys
-    datasets.py    datasets, collections, data
+    datasets.py    datasets, their queue, embedding anew
+    collections.py what their texts were taken from
+    passages.py    the pieces of those texts, called data
     documents.py   the text of an uploaded file or a web page
     chunks.py      how that text is cut
-    training.py    the queue that turns chunks into vectors
+    admission.py   which pieces the queue takes
+    training.py    the queue that turns pieces into vectors
     search.py      recall, rerank, filter
     apps.py        apps, versions, share links
     workflow.py    runs a published graph

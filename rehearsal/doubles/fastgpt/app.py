@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,17 @@ from starlette.responses import StreamingResponse as Stream
 from starlette.routing import Route
 
 from rehearsal.doubles.database_client import DatabaseError
-from rehearsal.doubles.fastgpt import apps, auth, chat, datasets, search
+from rehearsal.doubles.fastgpt import (
+    apps,
+    auth,
+    chat,
+    collections,
+    datasets,
+    passages,
+    search,
+)
 from rehearsal.doubles.fastgpt.boot import Service
-from rehearsal.doubles.fastgpt.call import Call, Upload
+from rehearsal.doubles.fastgpt.call import Call, NotConnected, Unanswered, Upload
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, done
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
@@ -28,6 +38,7 @@ DATASET = "/api/core/dataset"
 COLLECTION = DATASET + "/collection"
 ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/api/support/user/account/tokenLogin", auth.token_login),
+    ("GET", "/api/support/user/team/plan/getTeamPlanStatus", auth.plan_status),
     ("POST", "/api/support/openapi/create", auth.create_key),
     ("GET", "/api/support/openapi/list", auth.list_keys),
     ("PUT", "/api/support/openapi/update", auth.update_key),
@@ -39,19 +50,20 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("DELETE", DATASET + "/delete", datasets.delete_dataset),
     ("GET", DATASET + "/training/getDatasetTrainingQueue", datasets.training_queue),
     ("POST", DATASET + "/training/rebuildEmbedding", datasets.rebuild_embedding),
-    ("POST", COLLECTION + "/create", datasets.create_empty),
-    ("POST", COLLECTION + "/create/localFile", datasets.create_from_file),
-    ("POST", COLLECTION + "/create/text", datasets.create_from_text),
-    ("POST", COLLECTION + "/create/link", datasets.create_from_link),
-    ("POST", COLLECTION + "/list", datasets.list_collections),
-    ("GET", COLLECTION + "/detail", datasets.collection_detail),
-    ("PUT", COLLECTION + "/update", datasets.update_collection),
-    ("DELETE", COLLECTION + "/delete", datasets.delete_collection),
-    ("POST", DATASET + "/data/pushData", datasets.push_data),
-    ("POST", DATASET + "/data/list", datasets.list_data),
-    ("GET", DATASET + "/data/detail", datasets.data_detail),
-    ("PUT", DATASET + "/data/update", datasets.update_data),
-    ("DELETE", DATASET + "/data/delete", datasets.delete_data),
+    ("POST", DATASET + "/searchTest", search.search_test),
+    ("POST", COLLECTION + "/create", collections.create_empty),
+    ("POST", COLLECTION + "/create/localFile", collections.create_from_file),
+    ("POST", COLLECTION + "/create/text", collections.create_from_text),
+    ("POST", COLLECTION + "/create/link", collections.create_from_link),
+    ("POST", COLLECTION + "/list", collections.list_collections),
+    ("GET", COLLECTION + "/detail", collections.collection_detail),
+    ("PUT", COLLECTION + "/update", collections.update_collection),
+    ("DELETE", COLLECTION + "/delete", collections.delete_collection),
+    ("POST", DATASET + "/data/pushData", passages.push_data),
+    ("POST", DATASET + "/data/list", passages.list_data),
+    ("GET", DATASET + "/data/detail", passages.data_detail),
+    ("PUT", DATASET + "/data/update", passages.update_data),
+    ("DELETE", DATASET + "/data/delete", passages.delete_data),
     ("POST", "/api/core/app/create", apps.create_app),
     ("GET", "/api/core/app/detail", apps.app_detail),
     ("POST", "/api/core/app/list", apps.list_apps),
@@ -68,17 +80,10 @@ ROUTES: list[tuple[str, str, Handler]] = [
 
 def build_app(service: Service) -> Starlette:
     """FastGPT as an ASGI application; nothing starts up before its first API request."""
-    frequency = search.FrequencyLimit()
-
-    def search_test(service: Service, call: Call) -> Json:
-        frequency.check(call.address)
-        return search.search_test(service, call)
-
     table = [
         *ROUTES,
         ("GET", "/api/common/system/getInitData", _init_data),
         ("POST", "/api/admin/initv488", _init_488),
-        ("POST", DATASET + "/searchTest", search_test),
     ]
     routes = [
         Route(path, _endpoint(service, handler, _enveloped), methods=[method])
@@ -109,13 +114,12 @@ def _init_data(service: Service, call: Call) -> dict[str, Any]:
         raise Problem("global.reRankModels.map is not a function")
     return {
         "feConfigs": config.fe_configs,
-        "subPlans": None,
         "llmModels": config.llm_models,
         "vectorModels": config.vector_models,
         "reRankModels": [{**model, "requestUrl": "", "requestAuth": ""} for model in rerankers],
-        "whisperModel": config.whisper_model,
         "audioSpeechModels": config.speech_models,
         "systemVersion": config.version,
+        **({"whisperModel": config.whisper_model} if config.whisper_model else {}),
     }
 
 
@@ -125,23 +129,37 @@ def _init_488(service: Service, call: Call) -> dict[str, bool]:
     return {"success": True}
 
 
+class _Json(JSONResponse):
+    media_type = "application/json; charset=utf-8"
+
+
 def _enveloped(result: Json) -> Response:
-    return JSONResponse(done(result))
+    return _Json(done(result))
 
 
 def _logged_in(result: tuple[dict[str, Any], str]) -> Response:
     data, token = result
-    answer = JSONResponse(done(data))
+    answer = _Json(done(data))
     answer.headers["Set-Cookie"] = (
-        f"{auth.COOKIE}={token}; Path=/; HttpOnly; Max-Age={auth.SESSION_SECONDS}; Samesite=Strict"
+        f"{auth.COOKIE}={token}; Path=/; HttpOnly; Max-Age={auth.SESSION_SECONDS}; Samesite=Strict;"
     )
     return answer
 
 
-def _completed(result: dict[str, Any] | Iterator[str]) -> Response:
+def _completed(result: dict[str, Any] | chat.Streamed) -> Response:
     if isinstance(result, dict):
-        return JSONResponse(result)
-    return Stream(result, media_type="text/event-stream;charset=utf-8")
+        return _Json(result)
+    answer = Stream(result.lines)
+    if result.begun:
+        answer.headers["content-type"] = "text/event-stream;charset=utf-8"
+    return answer
+
+
+def _refused(problem: Problem) -> Response:
+    answer = _Json(problem.body(), problem.http)
+    if problem.status_text == "unAuthorization":
+        answer.headers["Set-Cookie"] = f"{auth.COOKIE}=; Path=/; Max-Age=0"
+    return answer
 
 
 def _endpoint(
@@ -152,25 +170,37 @@ def _endpoint(
             call = await _read(request)
         except ValueError:
             return PlainTextResponse("Invalid JSON", 400)
-        except Problem as problem:
-            return JSONResponse(problem.body(), problem.http)
-        return await run_in_threadpool(_handled, service, handler, answer, call)
+        await _set(service.waits_for())
+        while True:
+            try:
+                return await run_in_threadpool(_handled, service, handler, answer, call)
+            except NotConnected:
+                await _set(service.ready)
+            except Unanswered:
+                await asyncio.Event().wait()
 
     return endpoint
+
+
+async def _set(event: threading.Event) -> None:
+    """Wait without a thread: requests that hang must not keep the process from ending."""
+    while not event.is_set():
+        await asyncio.sleep(0.02)
 
 
 def _handled(
     service: Service, handler: Handler, answer: Callable[[Any], Response], call: Call
 ) -> Response:
-    service.connect_to_database()
     try:
         return answer(handler(service, call))
     except Problem as problem:
-        return JSONResponse(problem.body(), problem.http)
-    except (UpstreamError, DatabaseError) as error:
-        return JSONResponse(Problem(str(error)).body(), 500)
+        return _refused(problem)
+    except UpstreamError as error:
+        return _refused(Problem(error.told))
+    except DatabaseError as error:
+        return _refused(Problem(str(error)))
     except UNCHECKED as error:
-        return JSONResponse(crash(error).body(), 500)
+        return _refused(crash(error))
 
 
 async def _read(request: Request) -> Call:
@@ -178,7 +208,6 @@ async def _read(request: Request) -> Call:
     upload = None
     kind = request.headers.get("content-type", "")
     if kind.startswith("multipart/form-data"):
-        datasets.check_size(int(request.headers.get("content-length") or 0))
         body, upload = await _form(request)
     elif kind.startswith("application/json"):
         raw = await request.body()
@@ -189,7 +218,6 @@ async def _read(request: Request) -> Call:
         headers=dict(request.headers),
         cookies=request.cookies,
         upload=upload,
-        address=request.client.host if request.client else "",
     )
 
 
@@ -201,7 +229,7 @@ async def _form(request: Request) -> tuple[dict[str, Any], Upload | None]:
             return body, None
         # multer takes a file name for Latin-1: one that is not percent-encoded arrives garbled.
         name = (file.filename or "").encode().decode("latin-1")
-        return body, Upload(name, await file.read())
+        return body, Upload(name, await file.read(), file.content_type or "")
 
 
 def _page(name: str) -> Callable[[Request], Response]:

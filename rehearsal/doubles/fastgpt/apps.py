@@ -8,16 +8,25 @@ import string
 import time
 from typing import TYPE_CHECKING, Any
 
-from rehearsal.doubles.fastgpt.auth import Identity, now, owned, session
+from rehearsal.doubles.fastgpt.auth import now, session
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.config import Config
-from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
-from rehearsal.doubles.fastgpt.store import Document, checked_id, delete_where, find, insert
+from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem, known
+from rehearsal.doubles.fastgpt.store import (
+    Document,
+    delete_where,
+    existing,
+    find,
+    insert,
+    object_id,
+)
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
 
 SHARE_ID_LENGTH = 24
+NEW = {"defaultPermission": 0, "inheritPermission": True, "__v": 0}
+"""What the schemas of apps and datasets add."""
 LEAST_LIMIT = 3000
 SHARE_ALPHABET = string.ascii_lowercase + string.digits
 
@@ -46,9 +55,10 @@ def create_app(service: Service, call: Call) -> str:
             "intro": "",
             "modules": body["modules"],
             "edges": body.get("edges") or [],
-            "chatConfig": {},
             "version": "v2",
+            "teamTags": [],
             "updateTime": now(),
+            **NEW,
         },
     )
     if body["type"] not in ("folder", "httpPlugin"):
@@ -58,8 +68,7 @@ def create_app(service: Service, call: Call) -> str:
 
 def app_detail(service: Service, call: Call) -> Document:
     """GET /api/core/app/detail?appId=: the graph is `modules` here."""
-    app = _app(service, session(service, call), call.query.get("appId"))
-    return {**app, "permission": {"value": 4294967295, "isOwner": True}}
+    return {**_app(service, call, call.query.get("appId")), "permission": PERMISSION}
 
 
 def list_apps(service: Service, call: Call) -> list[Document]:
@@ -75,43 +84,53 @@ def list_apps(service: Service, call: Call) -> list[Document]:
     if body.get("type"):
         wanted_types = body["type"] if isinstance(body["type"], list) else [body["type"]]
         rows = [app for app in rows if app["type"] in wanted_types]
-    names = ("_id", "tmbId", "avatar", "type", "name", "intro", "updateTime", "parentId")
-    permission = {"value": 4294967295, "isOwner": True}
+    names = ["_id", "tmbId", "avatar", "type", "name", "intro", "updateTime"]
+    names += ["defaultPermission", "inheritPermission"]
     return [
-        {**{name: app[name] for name in names}, "permission": permission} for app in reversed(rows)
+        {**{name: app[name] for name in names}, "permission": PERMISSION} for app in reversed(rows)
     ]
 
 
-def update_app(service: Service, call: Call) -> None:
-    """PUT /api/core/app/update?appId=: the graph is `nodes` here, and is not published."""
-    app = _app(service, session(service, call), call.query.get("appId"))
+def update_app(service: Service, call: Call) -> Document:
+    """PUT /api/core/app/update?appId=: the graph is `nodes` here, and is not published.
+
+    The answer is the app as it was before.
+    """
+    app = _app(service, call, call.query.get("appId"))
     body = call.body
     names = ("name", "avatar", "intro", "type", "edges", "chatConfig", "parentId", "teamTags")
     changed = {name: body[name] for name in names if name in body}
     if isinstance(body.get("nodes"), list):
         changed["modules"] = lowered_limits(service.config, body["nodes"])
+    if isinstance(changed.get("chatConfig"), dict):
+        changed["chatConfig"] = {**changed["chatConfig"], "_id": object_id()}
     service.mongo.put("apps", app["_id"], {**app, **changed, "updateTime": now()})
+    return app
 
 
-def publish(service: Service, call: Call) -> None:
+def publish(service: Service, call: Call) -> Document:
     """POST /api/core/app/version/publish?appId= {nodes, edges, chatConfig, type}."""
-    app = _app(service, session(service, call), call.query.get("appId"))
+    app = _app(service, call, call.query.get("appId"))
     body = call.body
+    chat_config = body.get("chatConfig") or {}
     changed = {
         "modules": lowered_limits(service.config, body.get("nodes") or []),
         "edges": body.get("edges") or [],
-        "chatConfig": body.get("chatConfig") or {},
+        "chatConfig": {**chat_config, "_id": object_id()},
+        "scheduledTriggerConfig": chat_config.get("scheduledTriggerConfig"),
+        "scheduledTriggerNextTime": None,
         "type": body.get("type") or app["type"],
         "updateTime": now(),
     }
     published = {**app, **changed}
     _insert_version(service, published)
     service.mongo.put("apps", app["_id"], published)
+    return {}
 
 
 def delete_app(service: Service, call: Call) -> None:
     """DELETE /api/core/app/del?appId=: with chats, share links and versions, but not its keys."""
-    app = _app(service, session(service, call), call.query.get("appId"))
+    app = _app(service, call, call.query.get("appId"))
     for table in ("chats", "chatitems", "outlinks", "app_versions"):
         delete_where(service.mongo, table, appId=app["_id"])
     service.mongo.delete("apps", app["_id"])
@@ -121,8 +140,14 @@ def newest_version(service: Service, app: Document) -> Document:
     """What a chat runs: the newest version, whatever was done to the app since."""
     versions = find(service.mongo, "app_versions", appId=app["_id"])
     if not versions:
-        return {name: app[key] for name, key in _VERSION.items()}
+        return _version(app)
     return max(versions, key=lambda version: int(version["time"]))
+
+
+def chat_models(config: Config, version: Document) -> list[str]:
+    """The names of the models that the graph of a version chats with."""
+    models = [_input(node, "model") for node in version["nodes"] or []]
+    return [str(config.llm(model.get("value")).get("name")) for model in models if model]
 
 
 def lowered_limits(config: Config, nodes: list[Document]) -> list[Document]:
@@ -141,12 +166,17 @@ def lowered_limits(config: Config, nodes: list[Document]) -> list[Document]:
     return nodes
 
 
-_VERSION = {"nodes": "modules", "edges": "edges", "chatConfig": "chatConfig"}
-
-
 def _insert_version(service: Service, app: Document) -> None:
-    graph = {name: app[key] for name, key in _VERSION.items()}
-    insert(service.mongo, "app_versions", {"appId": app["_id"], **graph, "time": time.time_ns()})
+    kept = {"appId": app["_id"], **_version(app), "time": time.time_ns()}
+    insert(service.mongo, "app_versions", kept)
+
+
+def _version(app: Document) -> Document:
+    return {
+        "nodes": app["modules"],
+        "edges": app["edges"],
+        "chatConfig": app.get("chatConfig") or {},
+    }
 
 
 def _input(node: Document, key: str) -> Document | None:
@@ -154,9 +184,9 @@ def _input(node: Document, key: str) -> Document | None:
     return found[0] if found else None
 
 
-def _app(service: Service, identity: Identity, id_: Json) -> Document:
-    app = service.mongo.get("apps", checked_id(id_, "apps"))
-    return owned(app, identity, "appUnExist" if app is None else "unAuthApp")
+def _app(service: Service, call: Call, id_: Json) -> Document:
+    session(service, call)
+    return existing(service.mongo, "apps", id_, "appUnExist")
 
 
 # Share links
@@ -166,7 +196,7 @@ def create_link(service: Service, call: Call) -> str:
     """POST /api/support/outLink/create: the shareId, which is not the `_id`."""
     identity = session(service, call)
     body = call.body
-    app = _app(service, identity, body.get("appId"))
+    app = _app(service, call, body.get("appId"))
     for name in ("type", "name"):
         if not body.get(name):
             raise Problem(f"outlinks validation failed: {name}: Path `{name}` is required.")
@@ -182,9 +212,9 @@ def create_link(service: Service, call: Call) -> str:
             "type": body["type"],
             "name": body["name"],
             "responseDetail": bool(body.get("responseDetail")),
-            "limit": body.get("limit") or {},
+            "limit": {"maxUsagePoints": -1, **(body.get("limit") or {})},
             "usagePoints": 0,
-            "lastTime": None,
+            "__v": 0,
         },
     )
     return share_id
@@ -192,25 +222,27 @@ def create_link(service: Service, call: Call) -> str:
 
 def list_links(service: Service, call: Call) -> list[Document]:
     """GET /api/support/outLink/list?appId=&type=: without `type` nothing matches."""
-    app = _app(service, session(service, call), call.query.get("appId"))
+    app = _app(service, call, call.query.get("appId"))
     kind = call.query.get("type")
     return list(reversed(find(service.mongo, "outlinks", appId=app["_id"], type=kind)))
 
 
-def update_link(service: Service, call: Call) -> None:
+def update_link(service: Service, call: Call) -> Document:
     """POST /api/support/outLink/update {_id, name, responseDetail, limit}: `limit` as a whole."""
-    link = _link(service, session(service, call), call.body.get("_id"))
-    names = ("name", "responseDetail", "limit", "app")
-    changed = {name: call.body[name] for name in names if name in call.body}
+    link = _link(service, call, call.body.get("_id"))
+    changed = {name: call.body[name] for name in ("name", "responseDetail") if name in call.body}
+    if "limit" in call.body:
+        changed["limit"] = {"maxUsagePoints": -1, **call.body["limit"]}
     service.mongo.put("outlinks", link["_id"], {**link, **changed})
+    return {}
 
 
 def delete_link(service: Service, call: Call) -> None:
     """DELETE /api/support/outLink/delete?id=<_id>."""
-    link = _link(service, session(service, call), call.query.get("id"))
+    link = _link(service, call, call.query.get("id"))
     service.mongo.delete("outlinks", link["_id"])
 
 
-def _link(service: Service, identity: Identity, id_: Json) -> Document:
-    link = service.mongo.get("outlinks", checked_id(id_, "outlinks"))
-    return owned(link, identity, "outlinkUnExist")
+def _link(service: Service, call: Call, id_: Json) -> Document:
+    session(service, call)
+    return existing(service.mongo, "outlinks", id_, "outlinkUnExist")

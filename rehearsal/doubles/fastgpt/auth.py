@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from rehearsal.doubles.database_client import Database, DatabaseError
 from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
-from rehearsal.doubles.fastgpt.store import Document, checked_id, find, insert, object_id, put_all
+from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
+from rehearsal.doubles.fastgpt.store import Document, existing, find, insert, object_id, put_all
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
@@ -66,7 +66,7 @@ def _write_root(mongo: Database, password: str) -> None:
     stored = hash_str(hash_str(password))
     root = next(iter(find(mongo, "users", username="root")), None)
     if root is None:
-        root = {"_id": object_id(), "username": "root", "status": "active", "avatar": ""}
+        root = {"_id": object_id(), "username": "root", "status": "active"}
     writes = put_all("users", [{**root, "password": stored}])
     if not find(mongo, "team_members", userId=root["_id"]):
         team = {"_id": object_id(), "name": "My Team", "ownerId": root["_id"]}
@@ -96,6 +96,7 @@ def login(service: Service, call: Call) -> tuple[Document, str]:
         "userId": user["_id"],
         "teamId": shown["team"]["teamId"],
         "tmbId": shown["team"]["tmbId"],
+        "iat": int(time.time()),
         "exp": int(time.time()) + SESSION_SECONDS,
     }
     token = sign(claims, service.environment.token_key)
@@ -111,24 +112,39 @@ def token_login(service: Service, call: Call) -> Document:
     return _user(service, user)
 
 
+def plan_status(service: Service, call: Call) -> Document:
+    """GET /api/support/user/team/plan/getTeamPlanStatus: counts the team's vectors in PostgreSQL.
+
+    What has no limit is Infinity, which JSON writes as null.
+    """
+    identity = session(service, call)
+    stored = find(service.vectors, "modeldata", team_id=identity.team_id)
+    unlimited = dict.fromkeys(("totalPoints", "usedPoints", "datasetMaxSize"))
+    return {**unlimited, "usedDatasetSize": len(stored)}
+
+
 def _user(service: Service, user: Document) -> Document:
     member = find(service.mongo, "team_members", userId=user["_id"])[0]
     team = service.mongo.get("teams", member["teamId"])
     return {
         "_id": user["_id"],
         "username": user["username"],
-        "avatar": user["avatar"],
+        "avatar": "/icon/human.svg",
         "timezone": "Asia/Shanghai",
-        "promotionRate": 0,
+        "promotionRate": 15,
         "team": {
             "userId": user["_id"],
             "teamId": member["teamId"],
             "teamName": team["name"],
             "tmbId": member["_id"],
             "memberName": member["name"],
+            "avatar": "/icon/logo.svg",
+            "balance": 999900000,
             "role": member["role"],
             "status": "active",
-            "permission": {"value": 4294967295, "isOwner": True},
+            "defaultTeam": True,
+            "lafAccount": {},
+            "permission": PERMISSION,
         },
     }
 
@@ -205,7 +221,7 @@ def api_key(service: Service, call: Call) -> Identity:
     bearer = call.headers.get("authorization", "").removeprefix("Bearer ").strip()
     parts = bearer.split("-")
     if len(parts) not in (2, 3):
-        raise known("unAuthApiKey")
+        raise known("unAuthorization")
     found = next(iter(find(service.mongo, "openapis", apiKey="-".join(parts[:2]))), None)
     if found is None:
         raise known("unAuthApiKey")
@@ -218,11 +234,11 @@ def create_key(service: Service, call: Call) -> str:
     """POST /api/support/openapi/create: the whole key, for the only time."""
     identity = session(service, call)
     app_id = call.body.get("appId")
-    if app_id is not None and service.mongo.get("apps", checked_id(app_id, "apps")) is None:
-        raise known("appUnExist")
-    existing = find(service.mongo, "openapis", tmbId=identity.tmb_id, appId=app_id)
-    if len(existing) >= KEYS_PER_APP:
-        raise Problem("最多 10 组 API 秘钥")
+    if app_id:
+        existing(service.mongo, "apps", app_id, "appUnExist")
+    keys = find(service.mongo, "openapis", tmbId=identity.tmb_id, appId=app_id)
+    if len(keys) >= KEYS_PER_APP:
+        raise known("openapiExceedLimit")
     prefix = service.config.system_env.get("openapiPrefix") or "fastgpt"
     length = 52 + secrets.randbelow(14)
     key = f"{prefix}-{''.join(secrets.choice(ALPHABET) for _ in range(length))}"
@@ -230,12 +246,13 @@ def create_key(service: Service, call: Call) -> str:
     kept = {
         "teamId": identity.team_id,
         "tmbId": identity.tmb_id,
-        "appId": app_id,
+        **({"appId": app_id} if app_id else {}),
         "name": call.body.get("name") or "Api Key",
         "apiKey": key,
         "limit": {"maxUsagePoints": -1, **limit},
         "usagePoints": 0,
         "createTime": now(),
+        "__v": 0,
     }
     insert(service.mongo, "openapis", kept)
     return key
@@ -244,18 +261,19 @@ def create_key(service: Service, call: Call) -> str:
 def list_keys(service: Service, call: Call) -> list[Document]:
     """GET /api/support/openapi/list[?appId=]: masked keys."""
     identity = session(service, call)
-    keys = find(
-        service.mongo, "openapis", tmbId=identity.tmb_id, appId=call.query.get("appId") or None
-    )
-    return [{**key, "apiKey": "******" + key["apiKey"][-4:]} for key in reversed(keys)]
+    app_id = call.query.get("appId") or None
+    if app_id:
+        existing(service.mongo, "apps", app_id, "appUnExist")
+    keys = find(service.mongo, "openapis", tmbId=identity.tmb_id, appId=app_id)
+    return [
+        {**key, "apiKey": "******" + key["apiKey"][-4:], "id": key["_id"]} for key in reversed(keys)
+    ]
 
 
 def update_key(service: Service, call: Call) -> None:
     """PUT /api/support/openapi/update {_id, name, limit}."""
     session(service, call)
-    key = service.mongo.get("openapis", checked_id(call.body.get("_id"), "openapis"))
-    if key is None:
-        raise known("openapiUnExist")
+    key = existing(service.mongo, "openapis", call.body.get("_id"), "openapiUnExist")
     changed = {name: call.body[name] for name in ("name", "limit") if name in call.body}
     service.mongo.put("openapis", key["_id"], {**key, **changed})
 
@@ -263,19 +281,10 @@ def update_key(service: Service, call: Call) -> None:
 def delete_key(service: Service, call: Call) -> None:
     """DELETE /api/support/openapi/delete?id=."""
     session(service, call)
-    key = service.mongo.get("openapis", checked_id(call.query.get("id"), "openapis"))
-    if key is None:
-        raise known("openapiUnExist")
+    key = existing(service.mongo, "openapis", call.query.get("id"), "openapiUnExist")
     service.mongo.delete("openapis", key["_id"])
 
 
 def now() -> str:
     """This moment as MongoDB's JSON has it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + ".000Z"
-
-
-def owned(document: Json, identity: Identity, problem: str) -> Document:
-    """`document`, if it is there and the caller's team's."""
-    if not isinstance(document, dict) or document.get("teamId") != identity.team_id:
-        raise known(problem)
-    return document

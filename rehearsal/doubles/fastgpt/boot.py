@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
@@ -13,13 +14,14 @@ from urllib.parse import parse_qs, urlsplit
 from rehearsal import inside
 from rehearsal.doubles.database_client import Database, DatabaseError
 from rehearsal.doubles.fastgpt.auth import init_root_user
+from rehearsal.doubles.fastgpt.call import NotConnected
 from rehearsal.doubles.fastgpt.config import INSIDE, Config, read_config
-from rehearsal.doubles.fastgpt.envelope import Problem, undefined
+from rehearsal.doubles.fastgpt.envelope import log, undefined
 from rehearsal.doubles.fastgpt.environment import DatabaseUri, Environment
 from rehearsal.doubles.fastgpt.training import TrainingQueue
 from rehearsal.doubles.fastgpt.upstream import Upstream
 
-BUFFERING_SECONDS = 10.0
+RETRY_SECONDS = 1.0
 
 
 class Service:
@@ -34,27 +36,35 @@ class Service:
         self._vectors: Database | None = None
         self._config: Config | None = None
         self._connected = threading.Event()
+        self.ready = threading.Event()
+        """Set when the start-up is through, PostgreSQL being its last step."""
 
-    def connect_to_database(self) -> None:
-        """Start up, if nobody has begun to.
+    def waits_for(self) -> threading.Event:
+        """What a request has to wait for, for ever if need be, before it is handled.
 
-        The flag is up before the start-up is through, so a second request does not wait for it.
+        The first one begins the start-up and waits for the end of it. Later ones wait for MongoDB
+        only: the flag is up before the start-up is through.
         """
-        if self._asked.acquire(blocking=False):
-            _or_exit(self._initialise)
+        if not self._asked.acquire(blocking=False):
+            return self._connected
+        threading.Thread(target=_or_exit, args=(self._initialise,), daemon=True).start()
+        return self.ready
 
     @property
     def mongo(self) -> Database:
-        """MongoDB, once it is connected; a call that comes before waits as Mongoose buffers it."""
-        if not self._connected.wait(BUFFERING_SECONDS) or self._mongo is None:
-            raise Problem("Operation `users.findOne()` buffering timed out after 10000ms")
+        """MongoDB, connected."""
+        assert self._mongo is not None, "requests wait for it"
         return self._mongo
 
     @property
     def vectors(self) -> Database:
-        """PostgreSQL."""
+        """PostgreSQL.
+
+        Raises:
+            NotConnected: whoever needs it has to come back when the service is `ready`.
+        """
         if self._vectors is None:
-            raise Problem('relation "modeldata" does not exist')
+            raise NotConnected
         return self._vectors
 
     @property
@@ -65,19 +75,32 @@ class Service:
         return self._config
 
     def _initialise(self) -> None:
-        mongo = _mongo(self.environment.mongodb_uri)
-        mongo.connect()
-        self._mongo = mongo
+        self._mongo = _connected("mongo", lambda: _mongo(self.environment.mongodb_uri))
         self._connected.set()
         print("mongo connected", flush=True)
         self._config = read_config(inside.path(INSIDE), inside.path("/app/package.json"))
         _dump(self._config)
-        vectors = _postgres(self.environment.pg_url)
+        init_root_user(self._mongo, self.environment.root_password)
+        vectors = _connected("pg", lambda: _postgres(self.environment.pg_url))
         vectors.put("modeldata_schema", "modeldata", {"dimension": 1536, "index": "hnsw"})
         self._vectors = vectors
         print("init pg successful", flush=True)
-        init_root_user(mongo, self.environment.root_password)
         self.queue.start()
+        self.ready.set()
+
+
+def _connected(name: str, database: Callable[[], Database]) -> Database:
+    """The database once it lets us in; tried again for ever (measured.md §1 F3)."""
+    while True:
+        made = database()
+        try:
+            made.connect()
+        except DatabaseError as error:
+            log("Error", f"{name} connect error")
+            print(error, file=sys.stderr, flush=True)
+            time.sleep(RETRY_SECONDS)
+        else:
+            return made
 
 
 def _mongo(uri: str) -> Database:

@@ -7,12 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+class NotConnected(Exception):
+    """The request needs PostgreSQL, which the start-up has not reached yet."""
+
+
+class Unanswered(Exception):
+    """FastGPT never answers this request; the connection stays open."""
+
+
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded file, its name as multer hands it on."""
+    """An uploaded file, its name as multer hands it on, and its media type."""
 
     name: str
     content: bytes
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -24,4 +33,3 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     cookies: Mapping[str, str] = field(default_factory=dict)
     upload: Upload | None = None
-    address: str = ""

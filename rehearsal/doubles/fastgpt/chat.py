@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rehearsal.doubles.database_client import DatabaseError
-from rehearsal.doubles.fastgpt.apps import newest_version
-from rehearsal.doubles.fastgpt.auth import api_key, now, owned, session
+from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
+from rehearsal.doubles.fastgpt.auth import api_key, now, session
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, known
-from rehearsal.doubles.fastgpt.store import Document, checked_id, find, insert, object_id
+from rehearsal.doubles.fastgpt.store import Document, existing, find, insert, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 from rehearsal.doubles.fastgpt.workflow import Run, execute, graph
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 NO_APP_KEY = "Key is error. You need to use the app key rather than the account key."
 DUMMY_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 1}
 HISTORY_ROUNDS = 30
+NEW_CHAT = "新对话"
+NOT_FOR_VISITORS = "scheduledTriggerConfig"
+UNCHECKED_TOO = (Problem, UpstreamError, DatabaseError, *UNCHECKED)
+"""All that a run can end in."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,14 @@ class Chatter:
     out_link_uid: str | None = None
 
 
+@dataclass(frozen=True)
+class Streamed:
+    """An event stream: its lines, and whether the run had begun, which names the content's type."""
+
+    lines: Iterable[str]
+    begun: bool
+
+
 def init(service: Service, call: Call) -> Document:
     """GET /api/core/chat/outLink/init?chatId=&shareId=&outLinkUid=."""
     share_id, uid = call.query.get("shareId"), call.query.get("outLinkUid")
@@ -43,16 +55,18 @@ def init(service: Service, call: Call) -> Document:
     chat_id = call.query.get("chatId") or None
     chat = _chat_of(service, chatter, chat_id)
     items = find(service.mongo, "chatitems", appId=chatter.app["_id"], chatId=chat_id)
-    chat_config = newest_version(service, chatter.app)["chatConfig"]
+    version = newest_version(service, chatter.app)
+    chat_config = version["chatConfig"].items()
     return {
         "chatId": chat_id,
         "appId": chatter.app["_id"],
-        "title": chat["title"] if chat else None,
+        "title": chat["title"] if chat else NEW_CHAT,
         "userAvatar": "/icon/human.svg",
         "variables": {},
-        "history": [_history_item(item) for item in items] if chat_id else [],
+        "history": [_history_item(chatter, item) for item in items] if chat_id else [],
         "app": {
-            "chatConfig": chat_config,
+            "chatConfig": {key: value for key, value in chat_config if key != NOT_FOR_VISITORS},
+            "chatModels": chat_models(service.config, version),
             "name": chatter.app["name"],
             "avatar": chatter.app["avatar"],
             "intro": chatter.app["intro"],
@@ -62,16 +76,16 @@ def init(service: Service, call: Call) -> Document:
     }
 
 
-def _history_item(item: Document) -> Document:
-    shown = {"dataId": item["dataId"], "obj": item["obj"]}
+def _history_item(chatter: Chatter, item: Document) -> Document:
+    shown = {name: item[name] for name in ("_id", "dataId", "obj")}
     shown["value"] = [{"type": "text", "text": {"content": item["content"]}}]
-    if item["obj"] == "AI":
+    if chatter.response_detail:
         shown["responseData"] = _for_visitors(item["responseData"])
     return shown
 
 
-def completions(service: Service, call: Call) -> Document | Iterator[str]:
-    """POST /api/v1/chat/completions: an OpenAI-like answer, or the lines of an event stream.
+def completions(service: Service, call: Call) -> Document | Streamed:
+    """POST /api/v1/chat/completions: an OpenAI-like answer, or an event stream.
 
     Raises:
         Problem, UpstreamError: only without `stream`; a stream tells it as an `error` event.
@@ -90,26 +104,42 @@ def completions(service: Service, call: Call) -> Document | Iterator[str]:
     return answer
 
 
-def _streamed(service: Service, call: Call) -> Iterator[str]:
-    detail = bool(call.body.get("detail"))
+def _streamed(service: Service, call: Call) -> Streamed:
     try:
         chatter, run = _prepare(service, call)
+    except UNCHECKED_TOO as error:
+        return Streamed([_failed(error)], begun=False)
+    return Streamed(_told(service, call, chatter, run), begun=True)
+
+
+def _told(service: Service, call: Call, chatter: Chatter, run: Run) -> Iterator[str]:
+    detail = bool(call.body.get("detail"))
+    try:
         for event in execute(run):
             if event.name == "answer":
                 yield _line(detail, "answer", _chunk(event.data, None))
             elif detail:
                 yield _line(detail, event.name, event.data)
+        _save(service, call, chatter, run)
         yield _line(detail, "answer", _chunk(None, "stop"))
         yield _line(detail, "answer", "[DONE]")
         if detail and chatter.response_detail:
             yield _line(detail, "flowResponses", _shown(chatter, run.responses))
-        _save(service, call, chatter, run)
-    except Problem as problem:
-        yield _line(True, "error", problem.body())
-    except (UpstreamError, DatabaseError) as error:
-        yield _line(True, "error", Problem(str(error)).body())
-    except UNCHECKED as error:
-        yield _line(True, "error", crash(error).body())
+    except UNCHECKED_TOO as error:
+        yield _failed(error)
+
+
+def _failed(error: Exception) -> str:
+    """The event that tells an error: a known one whole, of any other the message."""
+    if isinstance(error, Problem) and error.status_text:
+        return _line(True, "error", error.body())
+    if isinstance(error, UpstreamError):
+        message = error.streamed()
+    elif isinstance(error, Problem):
+        message = error.message
+    else:
+        message = str(error) if isinstance(error, DatabaseError) else crash(error).message
+    return _line(True, "error", {"message": message})
 
 
 def _line(detail: bool, event: str, data: Json) -> str:
@@ -133,9 +163,7 @@ def _prepare(service: Service, call: Call) -> tuple[Chatter, Run]:
     chat_id = call.body.get("chatId")
     _chat_of(service, chatter, chat_id)
     *earlier, last = messages
-    question = _text(last.get("content")) if last.get("role") == "user" else ""
-    if not question:
-        raise Problem("Question is empty")
+    question = _text(last.get("content"))
     nodes, edges = graph(newest_version(service, chatter.app))
     remembered = _remembered(service, chatter, chat_id) if chat_id else []
     said = [{"role": item.get("role"), "content": _text(item.get("content"))} for item in earlier]
@@ -164,21 +192,22 @@ def _chatter(service: Service, call: Call) -> Chatter:
         identity = api_key(service, call)
         if identity.app_id is None:
             raise Problem(NO_APP_KEY)
-        app = service.mongo.get("apps", identity.app_id)
+        app = existing(service.mongo, "apps", identity.app_id, "app is empty")
     else:
         identity = session(service, call)
-        app = service.mongo.get("apps", checked_id(body.get("appId"), "apps"))
-    app = owned(app, identity, "appUnExist" if app is None else "unAuthApp")
+        if not body.get("appId"):
+            raise Problem("appId is empty")
+        app = existing(service.mongo, "apps", body["appId"], "appUnExist")
     return Chatter(app, identity.tmb_id, visitor=False, response_detail=True)
 
 
 def _visitor(service: Service, share_id: str | None, uid: str | None) -> Chatter:
     links = find(service.mongo, "outlinks", shareId=share_id) if share_id and uid else []
-    app = service.mongo.get("apps", links[0]["appId"]) if links else None
-    if app is None:
+    if not links:
         raise known("linkUnInvalid")
     # The limits of the link (expiry, QPM, points, hook) bind only with the commercial back end.
     link = links[0]
+    app = existing(service.mongo, "apps", link["appId"], "app is empty")
     return Chatter(app, link["tmbId"], True, link["responseDetail"], share_id, uid)
 
 
@@ -215,7 +244,8 @@ def _save(service: Service, call: Call, chatter: Chatter, run: Run) -> None:
         insert(service.mongo, "chats", {**common, **chat})
     for obj, content in (("Human", run.question), ("AI", run.answer)):
         item = {**common, "obj": obj, "content": content, "dataId": object_id()}
-        insert(service.mongo, "chatitems", {**item, "responseData": run.responses})
+        responses = run.responses if obj == "AI" else []
+        insert(service.mongo, "chatitems", {**item, "responseData": responses})
 
 
 def _shown(chatter: Chatter, responses: list[Document]) -> list[Document]:
@@ -224,8 +254,9 @@ def _shown(chatter: Chatter, responses: list[Document]) -> list[Document]:
 
 def _for_visitors(responses: list[Document]) -> list[Document]:
     """All that a visitor may see: the quotes of the dataset searches."""
+    names = ("moduleType", "quoteList")
     return [
-        {"moduleType": response["moduleType"], "quoteList": response["quoteList"]}
+        {name: response[name] for name in names if name in response}
         for response in responses
         if response["moduleType"] == "datasetSearchNode"
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ BUILT_IN_FE_CONFIGS: dict[str, Any] = {
     "openAPIDocUrl": "https://doc.fastgpt.in/docs/development/openapi",
     "systemPluginCourseUrl": "https://fael3z0zfze.feishu.cn/wiki/ERZnw9R26iRRG0kXZRec6WL9nwh",
     "systemTitle": "FastGPT",
-    "concatMd": "",
+    "concatMd": "项目开源地址: [FastGPT GitHub](https://github.com/labring/FastGPT)\n"
+    "交流群: ![](https://oss.laf.run/htr4n1-images/fastgpt-qr-code.jpg)",
     "limit": {"exportDatasetLimitMinutes": 0, "websiteSyncLimitMinuted": 0},
     "scripts": [],
     "favicon": "/favicon.ico",
@@ -46,7 +47,6 @@ class Config:
     rerank_models: Any
     speech_models: Any
     whisper_model: Any
-    raw: dict[str, Any] = field(repr=False)
 
     def llm(self, name: Json) -> Model:
         """The chat model of that name; silently the first one if there is none such.
@@ -54,22 +54,20 @@ class Config:
         Raises:
             Problem: the list is empty or no list.
         """
-        return _model(self.llm_models, name)
+        return _model(_entries(self.llm_models, "global.llmModels.find"), name)
 
     def vector(self, name: Json) -> Model:
         """The embedding model of that name; silently the first one if there is none such."""
-        return _model(self.vector_models, name)
+        return _model(_entries(self.vector_models, "global.vectorModels.find"), name)
 
-    def dataset_llm(self, name: Json) -> Model:
-        """The file-processing model: by name, or the first one with `datasetProcess`."""
-        models = [model for model in _entries(self.llm_models) if model.get("datasetProcess")]
-        if not models:
-            raise undefined("model")
-        return _model(models, name)
+    def dataset_llm(self) -> Model:
+        """The file-processing model of a dataset that names none."""
+        models = _entries(self.llm_models, "global.llmModels?.filter")
+        return _model([model for model in models if model.get("datasetProcess")] or models, None)
 
     def reranker(self) -> Model | None:
         """The only reranker that is ever used: index 0."""
-        entries = _entries(self.rerank_models)
+        entries = _entries(self.rerank_models, "global.reRankModels.find")
         return entries[0] if entries else None
 
 
@@ -82,21 +80,25 @@ def read_config(path: Path, package: Path) -> Config:
     if not path.stat().st_mode & stat.S_IROTH:
         # The image runs as uid 1001, which owns nothing that is mounted into it.
         raise PermissionError(f"EACCES: permission denied, open '{INSIDE}'")
-    raw = parse_json5(path.read_text(encoding="utf-8"))
-    if not isinstance(raw, dict):
-        raise ValueError("JSON5: config.json is not an object")
+    parsed = parse_json5(path.read_text(encoding="utf-8"))
+    # A list has none of the keys, which is no error.
+    raw = parsed if isinstance(parsed, dict) else {}
     version = json.loads(package.read_text())["version"] if package.exists() else VERSION
     return Config(
         version=version,
-        fe_configs={**(raw.get("feConfigs") or {}), **BUILT_IN_FE_CONFIGS},
+        fe_configs={**(raw.get("feConfigs") or {}), **BUILT_IN_FE_CONFIGS, "isPlus": False},
         system_env=raw.get("systemEnv") or {},
-        llm_models=raw.get("llmModels") or [],
-        vector_models=raw.get("vectorModels") or [],
-        rerank_models=raw.get("reRankModels") or [],
-        speech_models=raw.get("audioSpeechModels") or [],
+        llm_models=_or_none(raw.get("llmModels")),
+        vector_models=_or_none(raw.get("vectorModels")),
+        rerank_models=_or_none(raw.get("reRankModels")),
+        speech_models=_or_none(raw.get("audioSpeechModels")),
         whisper_model=raw.get("whisperModel"),
-        raw=raw,
     )
+
+
+def _or_none(models: Json) -> Json:
+    """`models`, or no models where JavaScript finds nothing; an empty object is something."""
+    return models or [] if models != {} else models
 
 
 def parse_json5(text: str) -> Json:
@@ -121,16 +123,15 @@ def _plain_token(found: re.Match[str]) -> str:
     return token if token.startswith('"') else json.dumps(token)
 
 
-def _entries(models: Json) -> list[Model]:
+def _entries(models: Json, looked_up_by: str) -> list[Model]:
     if not isinstance(models, list):
-        raise Problem("models.find is not a function")
+        raise Problem(f"{looked_up_by} is not a function")
     return models
 
 
-def _model(models: Json, name: Json) -> Model:
-    entries = _entries(models)
+def _model(entries: list[Model], name: Json) -> Model:
     for entry in entries:
-        if name is not None and name in (entry.get("model"), entry.get("name")):
+        if name is not None and name == entry.get("model"):
             return entry
     if not entries:
         raise undefined("model")

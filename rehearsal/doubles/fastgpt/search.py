@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import operator
 import re
-import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.fastgpt.auth import owned, session_or_key
+from rehearsal.doubles.fastgpt.auth import session_or_key
 from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.envelope import KNOWN, Json, Problem
-from rehearsal.doubles.fastgpt.store import Document, checked_id, find
+from rehearsal.doubles.fastgpt.envelope import Json, Problem, log
+from rehearsal.doubles.fastgpt.store import Document, existing, find
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 from rehearsal.doubles.language import count_tokens
 
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
 
 EMBEDDING, FULL_TEXT, MIXED = "embedding", "fullTextRecall", "mixedRecall"
-RECALLED = {EMBEDDING: (100, 0), FULL_TEXT: (0, 100), MIXED: (60, 40)}
-RRF = 60
-REQUESTS_PER_SECOND = 2
+RECALLED = {EMBEDDING: (100, 0), FULL_TEXT: (0, 100), MIXED: (80, 60)}
+RRF, RERANKED_RRF = 60, 58
+TOKENS_OVER = 500
+"""How far the last quote may go beyond the limit."""
+_NO_WORD = re.compile(r"[\W_]")
 _WORD = re.compile(r"[a-z0-9]+|[\u3400-\u9fff]+")
 
 
@@ -33,7 +34,6 @@ class Query:
 
     text: str
     dataset_ids: tuple[str, ...]
-    vector_model: str | None
     similarity: float = 0.0
     limit: float = 1500
     mode: str = EMBEDDING
@@ -51,71 +51,46 @@ class Found:
     items: list[Document]
     mode: str
     reranked: bool
-    limit: float
-    similarity: float
+    filtered: bool
+    model: Document
     extended: list[str]
-
-
-class FrequencyLimit:
-    """About two requests a second from one address."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._windows: dict[str, tuple[float, int]] = {}
-
-    def check(self, address: str) -> None:
-        """Count one request.
-
-        Raises:
-            Problem: one too many in this second.
-        """
-        with self._lock:
-            since, count = self._windows.get(address, (0.0, 0))
-            if time.monotonic() - since >= 1:
-                since, count = time.monotonic(), 0
-            self._windows[address] = (since, count + 1)
-        if count >= REQUESTS_PER_SECOND:
-            code, message = KNOWN["tooManyRequest"]
-            raise Problem(message, code, "tooManyRequest", http=429)
 
 
 def search_test(service: Service, call: Call) -> Document:
     """POST /api/core/dataset/searchTest: `{list, duration, usingReRank, ...}`, not a bare list."""
-    identity = session_or_key(service, call)
+    session_or_key(service, call)
     body = call.body
     text, dataset_id = body.get("text"), body.get("datasetId")
     if not text or not dataset_id:
         raise Problem("缺少参数")
-    found = service.mongo.get("datasets", checked_id(dataset_id, "datasets"))
-    dataset = owned(found, identity, "unAuthDataset")
+    dataset = existing(service.mongo, "datasets", dataset_id, "unExistDataset")
     began = time.monotonic()
-    result = search(
-        service,
-        Query(
-            text=text,
-            dataset_ids=(dataset["_id"],),
-            vector_model=dataset["vectorModel"],
-            similarity=float(body.get("similarity") or 0),
-            limit=min(float(body.get("limit") or 1500), 20000),
-            mode=body.get("searchMode") or EMBEDDING,
-            rerank=bool(body.get("usingReRank")),
-            extension=bool(body.get("datasetSearchUsingExtensionQuery")),
-            extension_model=body.get("datasetSearchExtensionModel"),
-            extension_background=body.get("datasetSearchExtensionBg") or "",
-        ),
+    query = Query(
+        text=text,
+        dataset_ids=(dataset["_id"],),
+        similarity=body.get("similarity") or 0,
+        limit=min(body.get("limit") or 1500, 20000),
+        mode=body.get("searchMode") or EMBEDDING,
+        rerank=bool(body.get("usingReRank")),
+        extension=bool(body.get("datasetSearchUsingExtensionQuery", True))
+        and bool(body.get("datasetSearchExtensionModel")),
+        extension_model=body.get("datasetSearchExtensionModel"),
+        extension_background=body.get("datasetSearchExtensionBg") or "",
     )
+    result = search(service, query)
     return {
         "list": result.items,
         "duration": f"{time.monotonic() - began:.3f}s",
         "searchMode": result.mode,
-        "limit": result.limit,
-        "similarity": result.similarity,
+        "limit": query.limit,
+        "similarity": query.similarity,
         "usingReRank": result.reranked,
+        "usingSimilarityFilter": result.filtered,
     }
 
 
 def search(service: Service, query: Query) -> Found:
-    """The passages for `query`.
+    """The passages for `query`, asked by the embedding model of the first dataset (F8).
 
     Raises:
         UpstreamError: the embedding (or the query extension's chat) failed. A failing reranker is
@@ -128,21 +103,25 @@ def search(service: Service, query: Query) -> Found:
         for dataset_id in query.dataset_ids
         for item in find(service.mongo, "dataset_datas", datasetId=dataset_id)
     ]
+    dataset = service.mongo.get("datasets", query.dataset_ids[0]) or {}
+    model = service.config.vector(dataset.get("vectorModel"))
     by_vector, by_text = RECALLED[query.mode]
     ranked = [
-        _by_vector(service, query, [query.text, *extended], data)[:by_vector],
+        _by_vector(service, model, [query.text, *extended], data)[:by_vector],
         _by_text(query.text, data)[:by_text] if by_text else [],
     ]
-    reranked = _rerank(service, query, _fused(ranked)) if query.rerank else []
-    items = _fused([*ranked, reranked])
-    shown = _within(_similar(query, items, bool(reranked)), query.limit)
+    asked = _rerank_query(query, extended)
+    reranked = _rerank(service, asked, _joined(ranked)) if query.rerank else []
+    items = _fused([(RRF, ranked[0]), (RRF, ranked[1]), (RERANKED_RRF, reranked)])
+    counted = "reRank" if reranked else "embedding" if query.mode == EMBEDDING else None
+    shown = _within(_similar(query, _distinct(items), counted), query.limit)
     sources = _sources(service, shown)
     return Found(
         items=[_item(item, sources) for item in shown],
         mode=query.mode,
-        reranked=query.rerank,
-        limit=query.limit,
-        similarity=query.similarity,
+        reranked=bool(reranked),
+        filtered=counted is not None,
+        model=model,
         extended=extended,
     )
 
@@ -164,18 +143,15 @@ def _extend(service: Service, query: Query) -> list[str]:
         }
     )
     try:
-        found = json.loads(answer[answer.index("[") : answer.rindex("]") + 1])
+        found = json.loads(answer)
     except ValueError:
         return []
-    return [str(text) for text in found]
+    return [str(text) for text in found] if isinstance(found, list) else []
 
 
 def _by_vector(
-    service: Service, query: Query, texts: list[str], data: list[Document]
+    service: Service, model: Document, texts: list[str], data: list[Document]
 ) -> list[Document]:
-    if query.mode == FULL_TEXT:
-        return []
-    model = service.config.vector(query.vector_model)
     asked = [service.upstream.embedding(model, text, storing=False) for text in texts]
     stored = {row["_id"]: row["vector"] for row in service.vectors.list("modeldata").values()}
     scored = []
@@ -198,7 +174,7 @@ def _by_text(text: str, data: list[Document]) -> list[Document]:
     words = _words(text)
     scored = []
     for item in data:
-        said = _words(f"{item['q']} {item.get('a', '')}")
+        said = _words(f"{item['q']} {item['a']}")
         score = sum(1.0 for word in words if word in said)
         if score:
             scored.append((score / (1 + len(said) / 100), item))
@@ -224,68 +200,83 @@ def _scored(kind: str, scored: list[tuple[float, Document]]) -> list[Document]:
     ]
 
 
-def _rerank(service: Service, query: Query, items: list[Document]) -> list[Document]:
+def _rerank_query(query: Query, extended: list[str]) -> str:
+    if extended:
+        return "\n".join([query.text, *extended])
+    return f"{query.history}\nHuman: {query.text}\n" if query.history else query.text
+
+
+def _rerank(service: Service, query: str, items: list[Document]) -> list[Document]:
     model = service.config.reranker()
     if model is None or not items:
         return []
-    texts = [f"{item['q']}\n{item.get('a', '')}".strip() for item in items]
+    texts = [f"{item['q']}\n{item['a']}" for item in items]
     try:
-        rows = service.upstream.rerank(model, query.text, texts)
+        rows = service.upstream.rerank(model, query, texts)
         return _scored("reRank", [(score, items[index]) for index, score in rows])
-    except (UpstreamError, IndexError) as error:
-        print("rerank error", error, flush=True)
+    except (UpstreamError, IndexError):
+        log("Error", "rerank error")
         return []
 
 
-def _fused(lists: list[list[Document]]) -> list[Document]:
+def _joined(lists: list[list[Document]]) -> list[Document]:
+    """One after the other, each passage once: what the reranker is asked about."""
+    return _distinct([item for ranked in lists for item in ranked])
+
+
+def _distinct(items: list[Document]) -> list[Document]:
+    """Passages that say the same but for spaces and punctuation are one."""
+    said: dict[str, Document] = {}
+    for item in items:
+        said.setdefault(_NO_WORD.sub("", item["q"] + item["a"]), item)
+    return list(said.values())
+
+
+def _fused(lists: list[tuple[int, list[Document]]]) -> list[Document]:
     """Reciprocal rank fusion of what is there; the scores of one item are put together."""
-    lists = [ranked for ranked in lists if ranked]
+    lists = [(k, ranked) for k, ranked in lists if ranked]
     if len(lists) == 1:
-        return lists[0]
+        return lists[0][1]
     joined: dict[str, Document] = {}
     weight: dict[str, float] = {}
-    for ranked in lists:
+    for k, ranked in lists:
         for place, item in enumerate(ranked):
             known = joined.setdefault(item["_id"], {**item, "score": []})
-            kinds = {score["type"] for score in known["score"]}
-            known["score"] = known["score"] + [
-                score for score in item["score"] if score["type"] not in kinds
-            ]
-            weight[item["_id"]] = weight.get(item["_id"], 0) + 1 / (RRF + place + 1)
+            known["score"] = known["score"] + item["score"]
+            weight[item["_id"]] = weight.get(item["_id"], 0) + 1 / (k + place + 1)
     ordered = sorted(joined.values(), key=lambda item: -weight[item["_id"]])
     for place, item in enumerate(ordered):
-        scores = [score for score in item["score"] if score["type"] != "rrf"]
-        item["score"] = [*scores, {"type": "rrf", "value": weight[item["_id"]], "index": place}]
+        fused = {"type": "rrf", "value": weight[item["_id"]], "index": place}
+        item["score"] = [*item["score"], fused]
     return ordered
 
 
-def _similar(query: Query, items: list[Document], reranked: bool) -> list[Document]:
-    """The score that counts is the reranker's, else in embedding mode the vector's, else none."""
-    if query.rerank and reranked:
-        kind = "reRank"
-    elif query.mode == EMBEDDING:
-        kind = "embedding"
-    else:
-        return items
+def _similar(query: Query, items: list[Document], counted: str | None) -> list[Document]:
+    """Those whose score of the kind that counts is high enough; one without it passes."""
     return [
         item
         for item in items
         if all(
-            score["value"] >= query.similarity for score in item["score"] if score["type"] == kind
+            score["value"] >= query.similarity
+            for score in item["score"]
+            if score["type"] == counted
         )
     ]
 
 
 def _within(items: list[Document], limit: float) -> list[Document]:
-    """As many as `limit` tokens hold, but one in any case."""
+    """As many as `limit` tokens hold, and the one that goes a little beyond; one in any case."""
+    counted = [{**item, "tokens": count_tokens(item["q"] + item["a"])} for item in items]
     kept: list[Document] = []
     total = 0
-    for item in items:
-        total += count_tokens(item["q"] + item.get("a", ""))
-        if kept and total > limit:
+    for item in counted:
+        total += item["tokens"]
+        if total > limit + TOKENS_OVER:
             break
         kept.append(item)
-    return kept
+        if total > limit:
+            break
+    return kept or counted[:1]
 
 
 def _sources(service: Service, items: list[Document]) -> dict[str, Document]:
@@ -295,16 +286,18 @@ def _sources(service: Service, items: list[Document]) -> dict[str, Document]:
 
 def _item(item: Document, sources: dict[str, Document]) -> Document:
     source = sources[item["collectionId"]]
+    source_id = source.get("fileId") or source.get("rawLink")
     return {
         "id": item["_id"],
         "q": item["q"],
-        "a": item.get("a", ""),
+        "a": item["a"],
         "chunkIndex": item["chunkIndex"],
         "datasetId": item["datasetId"],
         "collectionId": item["collectionId"],
         "sourceName": source.get("name", ""),
-        "sourceId": source.get("fileId") or source.get("rawLink") or "",
+        **({"sourceId": source_id} if source_id else {}),
         "score": item["score"],
+        "tokens": item["tokens"],
     }
 
 

@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from rehearsal.doubles.database_client import Database
-from rehearsal.doubles.fastgpt.envelope import Json, Problem
+from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
 
 Document = dict[str, Any]
 
@@ -30,6 +30,18 @@ def checked_id(value: Json, model: str) -> str:
             f'for model "{model}"'
         )
     return text
+
+
+def existing(database: Database, table: str, id_: Json, missing: str) -> Document:
+    """The document with that id; there is only one team, and all belongs to it.
+
+    Raises:
+        Problem: `missing`, or no id at all.
+    """
+    found = database.get(table, checked_id(id_, table)) if id_ else None
+    if found is None:
+        raise known(missing)
+    return dict(found)
 
 
 def find(database: Database, table: str, **equal: Json) -> list[Document]:

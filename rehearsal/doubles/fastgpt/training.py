@@ -12,8 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 from rehearsal.doubles.database_client import Database, DatabaseError
+from rehearsal.doubles.fastgpt.admission import queue
 from rehearsal.doubles.fastgpt.chunks import split
-from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash
+from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, log
 from rehearsal.doubles.fastgpt.store import Document, find, insert, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
@@ -45,9 +46,8 @@ class TrainingQueue:
 
     def start(self) -> None:
         """Begin to work: `vectorMaxProcess` chunks at a time, `qaMaxProcess` questions."""
-        system = self._service.config.system_env
         for mode, setting in (("chunk", "vectorMaxProcess"), ("qa", "qaMaxProcess")):
-            for _ in range(min(int(system.get(setting) or DEFAULT_PROCESSES), MOST_THREADS)):
+            for _ in range(min(self._processes(setting), MOST_THREADS)):
                 threading.Thread(target=self._work, args=(mode,), daemon=True).start()
 
     def wake(self) -> None:
@@ -55,6 +55,24 @@ class TrainingQueue:
         with self._woken:
             self._wakes += 1
             self._woken.notify_all()
+
+    def rebuild(self, dataset_id: str, model: str, most: int = 0) -> None:
+        """Queue passages that wait for new vectors: `most`, or twice `vectorMaxProcess`.
+
+        The others follow one by one, as these are taken up (measured.md §1).
+        """
+        mongo = self._service.mongo
+        with self._claiming:
+            waiting = find(mongo, "dataset_datas", datasetId=dataset_id, rebuilding=True)
+            for data in waiting[: most or 2 * self._processes("vectorMaxProcess")]:
+                mongo.put("dataset_datas", data["_id"], {**data, "rebuilding": False})
+                names = ("teamId", "tmbId", "datasetId", "collectionId", "chunkIndex")
+                task = {name: data[name] for name in names} | {"dataId": data["_id"], "q": "1"}
+                insert(mongo, "trainings", {**task, "mode": "chunk", "model": model, "lockTime": 0})
+        self.wake()
+
+    def _processes(self, setting: str) -> int:
+        return int(self._service.config.system_env.get(setting) or DEFAULT_PROCESSES)
 
     def _work(self, mode: str) -> None:
         while True:
@@ -66,7 +84,7 @@ class TrainingQueue:
                 else:
                     self._do(task)
             except DatabaseError as error:
-                print("[Queue] Error", error, flush=True)
+                log("Error", f"[Vector Queue] Error {error}")
                 self._pause(self._service.environment.retry_seconds, seen)
 
     def _wait(self, mode: str, seen: int) -> None:
@@ -97,20 +115,19 @@ class TrainingQueue:
         return None
 
     def _do(self, task: Document) -> None:
-        label = "QA" if task["mode"] == "qa" else "Vector"
         try:
             if task["mode"] == "qa":
                 self._make_questions(task)
             else:
                 self._make_vectors(task)
         except UpstreamError as error:
-            print(f"[{label} Queue] Error", error, flush=True)
+            log("Error", error.message)
             self._keep(task, for_good=_is_invalid(error))
         except Problem as error:
-            print(f"[{label} Queue] Error", error.message, flush=True)
+            log("Error", error.message)
             self._keep(task, for_good=False)
         except UNCHECKED as error:
-            print(f"[{label} Queue] Error", crash(error).message, flush=True)
+            log("Error", crash(error).message)
             self._keep(task, for_good=False)
         finally:
             with self._claiming:
@@ -125,9 +142,13 @@ class TrainingQueue:
 
     def _make_vectors(self, task: Document) -> None:
         service = self._service
-        model = service.config.vector(task["model"])
         data = service.mongo.get("dataset_datas", task["dataId"]) if task.get("dataId") else None
-        texts = index_texts(task["q"], task.get("a", ""), task.get("indexes"))
+        if data is None:
+            texts = index_texts(task["q"], task.get("a", ""), task.get("indexes"))
+        else:
+            texts = [index["text"] for index in data["indexes"]]
+            self.rebuild(task["datasetId"], task["model"], 1)
+        model = service.config.vector(task["model"])
         vectors = [service.upstream.embedding(model, text, storing=True) for text in texts]
         if not self._still_wanted(task):
             return
@@ -155,12 +176,10 @@ class TrainingQueue:
         if not self._still_wanted(task):
             return
         dataset = service.mongo.get("datasets", task["datasetId"])
-        for number, (question, answered) in enumerate(pairs):
-            piece = {"q": question, "a": answered, "mode": "chunk", "lockTime": 0}
-            piece |= {"chunkIndex": number, "model": dataset["vectorModel"], "_id": object_id()}
-            insert(service.mongo, "trainings", {**task, **piece})
+        collection = service.mongo.get("dataset_collections", task["collectionId"])
+        data = [{"q": q, "a": a, "chunkIndex": task["chunkIndex"]} for q, a in pairs]
+        queue(service, dataset, {**collection, "trainingType": "chunk"}, data)
         service.mongo.delete("trainings", task["_id"])
-        self.wake()
 
     def _still_wanted(self, task: Document) -> bool:
         """Whether the collection was not deleted meanwhile."""

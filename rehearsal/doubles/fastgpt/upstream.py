@@ -16,13 +16,26 @@ RERANK_SECONDS = 30.0
 
 
 class UpstreamError(Exception):
-    """An answer that is an error; the text is what the OpenAI client makes of it."""
+    """An answer that is an error.
 
-    def __init__(self, message: str, type_: str = "", code: Json = None) -> None:
+    Attributes:
+        message: what the OpenAI client makes of it; the log has it.
+        told: the upstream's own words, if there were any; callers get them.
+        type, code: those of the upstream's error.
+    """
+
+    def __init__(
+        self, message: str, *, told: str | None = None, type_: str = "", code: Json = None
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.told = message if told is None else told
         self.type = type_
         self.code = code
+
+    def streamed(self) -> str:
+        """What a stream tells of it: JavaScript writes a missing code out."""
+        return self.told if self.told == self.message else f"{self.code or 'undefined'} {self.told}"
 
 
 class Upstream:
@@ -37,8 +50,15 @@ class Upstream:
         """The vector of one text, padded with zeros or cut to 1536 numbers.
 
         Raises:
-            UpstreamError: refused, unreachable, or no embedding in the answer.
+            UpstreamError: refused, unreachable, or no embedding in the answer; the log tells it.
         """
+        try:
+            return self._embedding(model, text, storing)
+        except UpstreamError as error:
+            print("Embedding Error", error.message, flush=True)
+            raise
+
+    def _embedding(self, model: dict[str, Any], text: str, storing: bool) -> list[float]:
         extra = model.get("dbConfig" if storing else "queryConfig") or {}
         body = {**(model.get("defaultConfig") or {}), **extra}
         body |= {"model": model.get("model"), "input": [text]}
@@ -123,7 +143,10 @@ def _refused(answer: httpx.Response) -> UpstreamError:
     try:
         error = answer.json()["error"]
         return UpstreamError(
-            f"{answer.status_code} {error.get('message')}", error.get("type", ""), error.get("code")
+            f"{answer.status_code} {error.get('message')}",
+            told=error.get("message"),
+            type_=error.get("type", ""),
+            code=error.get("code"),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return UpstreamError(f"{answer.status_code} status code (no body)")

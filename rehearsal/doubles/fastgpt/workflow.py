@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 QUOTE_TEMPLATE = "{{q}}\n{{a}}"
 QUOTE_PROMPT = (
     "使用 <Data></Data> 标记中的内容作为你的知识:\n\n<Data>\n{{quote}}\n</Data>\n\n"
-    "回答要求：\n- 不清楚答案时，请说明。\n- 不要提到 <Data></Data>。\n"
-    "- 与 <Data></Data> 中的内容保持一致。\n- 使用与问题相同的语言。\n\n"
-    '问题:"""{{question}}"""'
+    "回答要求：\n- 如果你不清楚答案，你需要澄清。\n- 避免提及你是从 <Data></Data> 获取的知识。\n"
+    "- 保持答案与 <Data></Data> 中描述的一致。\n- 使用 Markdown 语法优化回答格式。\n"
+    '- 使用与问题相同的语言回答。\n\n问题:"""{{question}}"""'
 )
+PREVIEWED = 20
 BETWEEN_QUOTES = "\n------\n"
 BETWEEN_SYSTEM_PROMPTS = "\n\n===---===---===\n\n"
 ENTRIES = ("workflowStart", "userGuide")
@@ -137,7 +138,7 @@ def _filled(run: Run, value: Json) -> Json:
 
 def _start(run: Run, node: Document, inputs: Document) -> Steps:
     run.outputs[node["nodeId"], "userChatInput"] = run.question
-    return {"totalPoints": 0}
+    return None
     yield  # a generator, as its like
 
 
@@ -149,39 +150,32 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Steps:
         raise Problem("core.chat.error.Select dataset empty")
     if not asked:
         raise Problem("core.chat.error.User input empty")
-    # Which way fix2 has is not settled (§5); this one goes wrong without `vectorModel`.
-    vector_model = (datasets[0].get("vectorModel") or {}).get("model")
-    result = search(
-        run.service,
-        Query(
-            text=str(asked),
-            dataset_ids=tuple(str(item.get("datasetId")) for item in datasets),
-            vector_model=vector_model,
-            similarity=as_number(inputs.get("similarity"), 0.4),
-            limit=as_number(inputs.get("limit"), 1500),
-            mode=inputs.get("searchMode") or EMBEDDING,
-            rerank=bool(inputs.get("usingReRank")),
-            extension=bool(inputs.get("datasetSearchUsingExtensionQuery")),
-            extension_model=inputs.get("datasetSearchExtensionModel"),
-            extension_background=inputs.get("datasetSearchExtensionBg") or "",
-            history="\n".join(f"{item['role']}: {item['content']}" for item in run.histories),
-        ),
+    query = Query(
+        text=str(asked),
+        dataset_ids=tuple(str(item.get("datasetId")) for item in datasets),
+        similarity=as_number(inputs.get("similarity"), 0),
+        limit=as_number(inputs.get("limit"), 1500),
+        mode=inputs.get("searchMode") or EMBEDDING,
+        rerank=bool(inputs.get("usingReRank")),
+        extension=bool(inputs.get("datasetSearchUsingExtensionQuery")),
+        extension_model=inputs.get("datasetSearchExtensionModel"),
+        extension_background=inputs.get("datasetSearchExtensionBg") or "",
+        history="\n".join(f"{_OBJ[item['role']]}: {item['content']}" for item in run.histories),
     )
+    result = search(run.service, query)
     run.outputs[node["nodeId"], "quoteQA"] = result.items
-    response = {
+    return {
         "totalPoints": 0,
         "query": "\n".join([str(asked), *result.extended]),
-        "model": run.service.config.vector(vector_model).get("name"),
+        "model": result.model.get("name"),
         "tokens": count_tokens(str(asked)),
-        "similarity": result.similarity,
-        "limit": result.limit,
+        **({"similarity": query.similarity} if result.filtered else {}),
+        "limit": query.limit,
         "searchMode": result.mode,
         "searchUsingReRank": result.reranked,
-        "quoteList": result.items,
+        **({"quoteList": result.items} if result.items else {}),
+        **({"extensionResult": "\n".join(result.extended)} if result.extended else {}),
     }
-    if result.extended:
-        response["extensionResult"] = "\n".join(result.extended)
-    return response
     yield  # a generator, as its like
 
 
@@ -222,12 +216,23 @@ def _chat(run: Run, node: Document, inputs: Document) -> Steps:
         "tokens": tokens + count_tokens(answer),
         "query": str(asked),
         "maxToken": body["max_tokens"],
-        "quoteList": quotes,
-        "historyPreview": [
-            {"obj": _OBJ[item["role"]], "value": item["content"]} for item in preview
-        ],
-        "contextTotalLen": len(preview),
+        "historyPreview": _previewed([*messages, _said(answer)]),
+        "contextTotalLen": len(messages) + 1,
     }
+
+
+def _previewed(messages: list[Document]) -> list[Document]:
+    """The conversation as it is shown: what came before the last round is cut short."""
+    earlier = messages[:-2]
+    return [
+        {
+            "obj": _OBJ[item["role"]],
+            "value": item["content"]
+            if item["role"] == "system" or item not in earlier or len(item["content"]) <= PREVIEWED
+            else item["content"][:PREVIEWED] + "...",
+        }
+        for item in messages
+    ]
 
 
 _OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
@@ -272,16 +277,17 @@ def _history(value: Json, histories: list[Document]) -> list[Document]:
 
 def _quoted(inputs: Document, asked: str, quotes: list[Document]) -> str:
     template = inputs.get("quoteTemplate") or QUOTE_TEMPLATE
-    text = BETWEEN_QUOTES.join(_quote_text(template, quote) for quote in quotes).strip()
+    texts = [_quote_text(template, quote, place) for place, quote in enumerate(quotes, start=1)]
+    text = BETWEEN_QUOTES.join(texts).strip()
     if not text:
         return asked
     prompt = str(inputs.get("quotePrompt") or QUOTE_PROMPT)
     return prompt.replace("{{question}}", asked).replace("{{quote}}", text)
 
 
-def _quote_text(template: str, quote: Document) -> str:
+def _quote_text(template: str, quote: Document, place: int) -> str:
     names = {"q": quote["q"], "a": quote["a"], "source": quote["sourceName"]}
-    names |= {"sourceId": quote["sourceId"], "index": str(quote["chunkIndex"] + 1)}
+    names |= {"sourceId": quote.get("sourceId") or "UnKnow", "index": str(place)}
     for name, value in names.items():
         template = template.replace("{{" + name + "}}", value)
     return template.strip()

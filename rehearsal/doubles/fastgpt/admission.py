@@ -1,0 +1,97 @@
+"""Which passages the training queue takes (measured.md §1 F1)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rehearsal.doubles.fastgpt.chunks import length
+from rehearsal.doubles.fastgpt.store import Document, insert
+
+if TYPE_CHECKING:
+    from rehearsal.doubles.fastgpt.boot import Service
+
+OVER_MAX_TOKEN = 1.3
+"""Characters of a passage for each token that config.json allows the embedding model (F1)."""
+OVER_MAX_CONTEXT = 0.8
+"""Characters of a passage for each token of the chat model's context, where it asks about it."""
+
+
+def queue(
+    service: Service,
+    dataset: Document,
+    collection: Document,
+    data: list[Document],
+    *,
+    filtered: bool = True,
+) -> Document:
+    """Put into the training queue what can be; what cannot is told by kind of reason.
+
+    Args:
+        collection: the stored one; its `trainingType` and `qaPrompt` say what is done.
+        data: `q`, and at will `a`, `indexes` and `chunkIndex`.
+        filtered: whether passages are tidied, measured and compared at all.
+    """
+    most = _most_characters(service, dataset, collection["trainingType"])
+    results: Document = {"insertLen": 0, "overToken": [], "repeat": [], "error": []}
+    seen: set[str] = set()
+    for given in data:
+        item = {"a": "", **given}
+        if filtered:
+            item |= {"q": tidied(item.get("q") or ""), "a": tidied(item["a"] or "")}
+        refused = _refused(item, most, seen) if filtered else None
+        if refused:
+            results[refused].append(item)
+            continue
+        seen.add(item["q"] + item["a"])
+        results["insertLen"] += 1
+        insert(service.mongo, "trainings", _task(dataset, collection, item))
+    service.queue.wake()
+    return results
+
+
+def _most_characters(service: Service, dataset: Document, mode: str) -> float | None:
+    """No limit where config.json gives none: nothing is more than NaN."""
+    if mode == "qa":
+        most, each = service.config.llm(dataset["agentModel"]).get("maxContext"), OVER_MAX_CONTEXT
+    else:
+        most, each = service.config.vector(dataset["vectorModel"]).get("maxToken"), OVER_MAX_TOKEN
+    return most * each if isinstance(most, int | float) else None
+
+
+def _refused(item: Document, most: float | None, seen: set[str]) -> str | None:
+    if not item["q"]:
+        return "error"
+    if most is not None and length(item["q"]) > most:
+        return "overToken"
+    return "repeat" if item["q"] + item["a"] in seen else None
+
+
+def tidied(text: str) -> str:
+    """A passage as it is kept.
+
+    The real one means to join Chinese characters and to shrink spaces, but its classes of
+    characters end at the first bracket: what they find is brackets that close.
+    """
+    text = re.sub(r"([\u4e00-\u9fa5])[\s&\[^]\]+([\u4e00-\u9fa5])", r"\1\2", text.strip())
+    text = re.sub(r"\r\n?", "\n", text)
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    return re.sub(r"[\x00-\x08]", " ", re.sub(r"[\s&\[^]\]{2,}", " ", text))
+
+
+def _task(dataset: Document, collection: Document, item: Document) -> Document:
+    mode = collection["trainingType"]
+    return {
+        "teamId": collection["teamId"],
+        "tmbId": collection["tmbId"],
+        "datasetId": dataset["_id"],
+        "collectionId": collection["_id"],
+        "mode": mode,
+        "model": dataset["agentModel"] if mode == "qa" else dataset["vectorModel"],
+        "prompt": collection.get("qaPrompt"),
+        "q": item["q"],
+        "a": item["a"],
+        "indexes": item.get("indexes"),
+        "chunkIndex": item.get("chunkIndex") or 0,
+        "lockTime": 0,
+    }
