@@ -77,19 +77,13 @@ NOT_YET_DOCUMENTS: frozenset[str] = frozenset(
     }
 )
 
-NOT_YET_FASTGPT: frozenset[str] = frozenset(
-    {
-        "D10",
-    }
-)
-
 NOT_YET_XINFERENCE: frozenset[str] = frozenset(
     {
         "S7",
     }
 )
 
-NOT_YET = NOT_YET_CATALOGUE | NOT_YET_DOCUMENTS | NOT_YET_FASTGPT | NOT_YET_XINFERENCE
+NOT_YET = NOT_YET_CATALOGUE | NOT_YET_DOCUMENTS | NOT_YET_XINFERENCE
 """Inputs whose mending is under way."""
 
 
