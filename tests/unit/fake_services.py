@@ -360,7 +360,7 @@ class FakeFastGpt(FakeService):
         self.version = "4.8.8-fix2"
         self.models: dict[str, list[dict[str, Any]]] = {
             "llmModels": [{"model": "qwen"}],
-            "vectorModels": [{"model": "m3e", "maxToken": 512}],
+            "vectorModels": [{"model": "m3e"}],
             "reRankModels": [],
         }
         self.not_ready = 0
@@ -373,9 +373,8 @@ class FakeFastGpt(FakeService):
         self.inserted = 3
         self.left_out = 0
         self.hits_nothing = False
-        self.clock: FakeClock | None = None
-        self.searched_at: list[float] = []
-        self.searches_refused = 0
+        self.searched: list[str] = []
+        self.postgres_error = ""
         self.quotes: list[dict[str, Any]] = [
             {"id": "q1", "q": "The lab ends by its lease.", "sourceName": "manual.pdf"}
         ]
@@ -445,7 +444,8 @@ class FakeFastGpt(FakeService):
         self.datasets[dataset_id] = {
             "_id": dataset_id,
             "name": body["name"],
-            "intro": body["intro"],
+            # One that is given here is ignored.
+            "intro": "",
             "vectorModel": {"model": body["vectorModel"]},
             "agentModel": {"model": body["agentModel"]},
         }
@@ -467,7 +467,9 @@ class FakeFastGpt(FakeService):
         return _ok({"total": len(rows), "data": rows[start : start + body["pageSize"]]})
 
     def _dataset_collection_detail(self, request: httpx.Request) -> httpx.Response:
-        return _found(self.collections, request.url.params["id"], 501000)
+        if request.url.params["id"] in self.collections:
+            return _ok(self.collections[request.url.params["id"]])
+        return httpx.Response(500, json=_envelope(None, 500, "Collection is not exist"))
 
     def _dataset_collection_delete(self, request: httpx.Request) -> httpx.Response:
         return _removed(self.collections, request.url.params["id"])
@@ -478,9 +480,10 @@ class FakeFastGpt(FakeService):
         text = request.content.decode("utf-8", "replace")
         file_name = text.split('filename="')[1].split('"')[0]
         if re.search(r"%(?![0-9A-Fa-f]{2})", file_name) or not file_name.isascii():
-            # What decodeURIComponent throws at a stray %; other letters come out mangled.
-            return httpx.Response(500, json=_envelope(None, 500, "URI malformed"))
-        return self._collected(unquote(file_name), fields)
+            # A stray % is never answered; other letters come out mangled.
+            raise httpx.ReadTimeout("timed out", request=request)
+        metadata = {**fields.get("collectionMetadata", {}), "relatedImgId": "x"}
+        return self._collected(unquote(file_name), {**fields, "metadata": metadata})
 
     def _dataset_collection_create_text(self, request: httpx.Request) -> httpx.Response:
         body = _body(request)
@@ -492,7 +495,8 @@ class FakeFastGpt(FakeService):
         length = 900 if self.inserted else 0
         fields = {**body, "rawLink": body["link"], "rawTextLength": length}
         made = json.loads(self._collected("A page's title", fields).content)["data"]
-        return _ok({"collectionId": made["collectionId"]})
+        made["results"] = {"insertLen": self.inserted}
+        return _ok(made)
 
     def _collected(self, name: str, fields: dict[str, Any]) -> httpx.Response:
         kept = {
@@ -520,12 +524,9 @@ class FakeFastGpt(FakeService):
         return _ok({"rebuildingCount": 0, "trainingCount": 0})
 
     def _dataset_searchTest(self, request: httpx.Request) -> httpx.Response:
-        if self.clock and any(self.clock.passed - at < 0.5 for at in self.searched_at):
-            self.searches_refused += 1
-            return httpx.Response(200, json=_envelope(None, 429, "too frequent"))
-        self.searched_at.append(self.clock.passed if self.clock else 0)
-        body = _body(request)
-        collection_id = "other" if self.hits_nothing else body["text"].removeprefix("text of ")
+        text = _body(request)["text"]
+        self.searched.append(text)
+        collection_id = "other" if self.hits_nothing else text.removeprefix("text of ")
         return _ok({"list": [{"collectionId": collection_id, "q": "x", "sourceName": "n"}]})
 
     # apps
@@ -539,7 +540,7 @@ class FakeFastGpt(FakeService):
         body, app_id = _body(request), self.new_id()
         # chatConfig and intro are not taken here.
         kept = {key: body[key] for key in ("name", "type", "modules", "edges")}
-        self.apps[app_id] = {"_id": app_id, "intro": "", "chatConfig": {}, **kept}
+        self.apps[app_id] = {"_id": app_id, "intro": "", **kept}
         return _ok(app_id)
 
     def _app_update(self, request: httpx.Request) -> httpx.Response:
@@ -578,13 +579,22 @@ class FakeFastGpt(FakeService):
     def _support_outLink_delete(self, request: httpx.Request) -> httpx.Response:
         return _removed(self.links, request.url.params["id"])
 
+    def _support_user_team_plan_getTeamPlanStatus(self, request: httpx.Request) -> httpx.Response:
+        if self.postgres_error:
+            return httpx.Response(500, json=_envelope(None, 500, self.postgres_error))
+        return _ok({"standard": None, "totalPoints": None, "usedDatasetSize": 12})
+
     def _support_openapi_list(self, request: httpx.Request) -> httpx.Response:
         app_id = request.url.params["appId"]
+        if app_id not in self.apps:
+            return _found(self.apps, app_id, 502000)
         rows = [key for key in self.keys.values() if key["appId"] == app_id]
         return _ok([{**key, "apiKey": "******" + key["apiKey"][-4:]} for key in rows])
 
     def _support_openapi_create(self, request: httpx.Request) -> httpx.Response:
         key_id, body = self.new_id(), _body(request)
+        if sum(key["appId"] == body["appId"] for key in self.keys.values()) >= 10:
+            return httpx.Response(200, json=_envelope(None, 506002, "最多 10 组 API 密钥"))
         key = f"fastgpt-{key_id}"
         self.keys[key_id] = {"_id": key_id, "apiKey": key, **body}
         return _ok(key)
@@ -598,8 +608,9 @@ class FakeFastGpt(FakeService):
             return httpx.Response(500, json=_envelope(None, 500, "a visitor has no session"))
         if self.chat_error:
             return httpx.Response(500, json=_envelope(None, 500, self.chat_error))
+        quoted = {"quoteList": self.quotes} if self.quotes else {}
         answer = {
-            "responseData": [{"moduleType": "datasetSearchNode", "quoteList": self.quotes}],
+            "responseData": [{"moduleType": "datasetSearchNode", **quoted}],
             "choices": [{"message": {"role": "assistant", "content": "By its lease."}}],
         }
         return httpx.Response(200, json=answer)
