@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 
 from provisioning.catalogue import Model
-from provisioning.chunks import GROWN, chunk_size, chunk_size_problems, usual_chunk_size
-from provisioning.knowledge import Document, Knowledge
+from provisioning.chunks import (
+    GROWN,
+    chunk_size,
+    chunk_size_problems,
+    longest_chunk_size,
+    usual_chunk_size,
+)
+from provisioning.fastgpt_config import config_json
+from provisioning.knowledge import SMALLEST_CHUNK, Document, Knowledge
+from rehearsal.doubles.fastgpt.chunks import split
+
+PROJECT = Path(__file__).parents[2]
 
 
 def model(name: str, kind: str = "embedding", **more: Any) -> Model:
@@ -89,3 +102,46 @@ def test_the_usual_size_follows_the_model(embedding: Model, size: int) -> None:
 def test_a_provider_is_never_sent_more_than_it_reads() -> None:
     for read in (512, 2048, 3072, 8192):
         assert usual_chunk_size(remote("x", read)) * GROWN <= read
+
+
+SENTENCE = "馆里的每台机器都有编号，借用前请在前台登记姓名和时间。"
+PROSE = {
+    "Chinese in paragraphs": "".join(
+        SENTENCE[: 5 + 7 * n % 20] + "。" + "\n" * (n % 3 == 0) for n in range(900)
+    ),
+    "lines without punctuation": "\n".join("书" * (300 + 131 * n % 1200) for n in range(200)),
+    "no line break and no punctuation": "馆" * 20_000,
+    "several languages": "The lab ends by its lease. 实验室到期自动释放。ラボは終了します。 " * 400,
+    "clauses": ("书" * 400 + "，") * 60,
+}
+LONG_ROWS = "| name | text |\n| --- | --- |\n" + "| a | " + "字" * 5000 + " |\n"
+DOCUMENTS = {
+    **PROSE,
+    "one long table": "| a | b |\n| --- | --- |\n" + "| 书架 | 三号楼二层左手第一间 |\n" * 800,
+    "a table with long rows": LONG_ROWS * 3,
+    "one long block of code": "# Use\n\n```\n" + "run(lab, hours=24)\n" * 900 + "```\n",
+    "README.md": (PROJECT / "README.md").read_text(),
+    "README.zh-CN.md": (PROJECT / "README.zh-CN.md").read_text(),
+    "architecture.md": (PROJECT / "docs" / "architecture.md").read_text(),
+    "lab-manual.pdf": "".join(
+        page.extract_text().replace("\n", "")
+        for page in PdfReader(PROJECT / "documents" / "lab-manual.pdf").pages
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("embedding", [M3E, model("bge-m3", maxInput=8192), OUTSIDE])
+def test_no_chunk_of_a_sound_document_is_left_out(embedding: Model, name: str) -> None:
+    kept = json.loads(config_json([CHAT, embedding]))["vectorModels"][0]["maxToken"] * 1.3
+    longest = min(3000, longest_chunk_size(embedding))
+    for size in (SMALLEST_CHUNK, usual_chunk_size(embedding), longest):
+        assert max(map(len, split(DOCUMENTS[name], size))) <= kept
+
+
+@pytest.mark.parametrize("name", PROSE)
+@pytest.mark.parametrize("read", [512, 2048, 8192])
+def test_prose_comes_to_no_more_than_a_provider_reads(read: int, name: str) -> None:
+    longest = longest_chunk_size(remote("x", read))
+    for size in {SMALLEST_CHUNK, longest}:
+        assert max(map(len, split(PROSE[name], size))) <= read
