@@ -1,4 +1,4 @@
-"""How long the chunks of a document may be, from what its models read at once.
+"""How FastGPT cuts documents up: chunks that its models read whole, and no section lost.
 
 FastGPT counts characters, models count tokens. A Chinese character is about one token, a token of
 English about four characters; what is allowed here holds for the worse of the two.
@@ -9,6 +9,7 @@ blocks and rows of tables at any length (`measured.md §1 F1`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from provisioning.catalogue import Model, input_tokens, of_kind
@@ -25,6 +26,19 @@ need more than one for a rare character."""
 
 # Of the file model's context; FastGPT leaves out a longer chunk, counted in characters.
 _QA_SHARE = 0.8
+
+
+# A block of code, in which FastGPT sees no headings, or a heading with text in the next line.
+_HEADING = re.compile(r"(```.*?```|~~~.*?~~~)|^#{1,4}\s[^\n]+\n(?!\r?\n)", re.DOTALL | re.MULTILINE)
+
+
+def with_spaced_headings(text: str) -> str:
+    """`text` (Markdown or plain) with an empty line behind each heading.
+
+    FastGPT's splitter loses the line break behind a heading and takes the next line for a part of
+    it; a section of that one line is then thrown away without a word, as a heading with no text.
+    """
+    return _HEADING.sub(lambda found: found[0] if found[1] else f"{found[0]}\n", text)
 
 
 def longest_chunk_size(embedding: Model) -> int:

@@ -86,13 +86,12 @@ class Collection:
 
 @dataclass(frozen=True)
 class CollectionDetail:
-    """How a collection was made. `text_hash` is sha256 of the extracted text; "" if not told."""
+    """How a collection was made; `text_length` is the extracted text's, None if not told."""
 
     id: str
     name: str
     training: str
     chunk_size: int
-    text_hash: str
     text_length: int | None
     metadata: Mapping[str, Json]
 
@@ -356,7 +355,6 @@ class FastGptClient(ServiceClient):
             name=str(row.get("name") or ""),
             training=str(row.get("trainingType") or ""),
             chunk_size=int(row.get("chunkSize") or 0),
-            text_hash=str(row.get("hashRawText") or ""),
             text_length=None if length is None else int(length),
             metadata=row.get("metadata") or {},
         )

@@ -15,6 +15,7 @@ import pulumi
 from pulumi.dynamic import Resource
 from typing_extensions import override
 
+from provisioning.chunks import with_spaced_headings
 from provisioning.clients.fastgpt import (
     Answer,
     ApiKey,
@@ -479,10 +480,8 @@ class FastGptDocumentProvider(_FastGptProvider):
         found = client.collection(collection_id, dataset_id=str(props["dataset_id"]))
         if found.text_length == 0:
             return False
-        marked = found.metadata.get(_MARK) == props["content_hash"]
-        told = props.get("text") is not None and found.text_hash == props["content_hash"]
-        how = (found.training, found.chunk_size)
-        return (marked or told) and how == (props["training"], int(props["chunk_size"]))
+        what = (found.metadata.get(_MARK), found.training, found.chunk_size)
+        return what == (props["content_hash"], props["training"], int(props["chunk_size"]))
 
     def _uploaded(self, client: FastGptClient, props: Props) -> str:
         made = _upload(client, props)
@@ -534,9 +533,19 @@ def _upload(client: FastGptClient, props: Props) -> Uploaded:
     if props.get("link") is not None:
         return client.add_link(dataset_id, str(props["link"]), fields)
     if props.get("text") is not None:
-        return client.add_text(dataset_id, name, str(props["text"]), fields)
+        text = with_spaced_headings(str(props["text"]))
+        return client.add_text(dataset_id, name, text, fields)
     content = _read(str(props["file"]), str(props["content_hash"]))
-    return client.upload_file(dataset_id, name, content, fields)
+    return client.upload_file(dataset_id, name, _as_sent(name, content), fields)
+
+
+def _as_sent(name: str, content: bytes) -> bytes:
+    if not name.lower().endswith((".md", ".txt")):
+        return content
+    try:
+        return with_spaced_headings(content.decode()).encode()
+    except UnicodeDecodeError:
+        return content
 
 
 def _read(file: str, expected_hash: str) -> bytes:

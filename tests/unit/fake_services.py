@@ -375,6 +375,7 @@ class FakeFastGpt(FakeService):
         self.hits_nothing = False
         self.searched: list[str] = []
         self.postgres_error = ""
+        self.uploads: list[bytes] = []
         self.quotes: list[dict[str, Any]] = [
             {"id": "q1", "q": "The lab ends by its lease.", "sourceName": "manual.pdf"}
         ]
@@ -401,6 +402,8 @@ class FakeFastGpt(FakeService):
         handler = getattr(self, f"_{name}", None)
         if handler is None:
             return httpx.Response(404, text="<html>404</html>")
+        if "_collection_create_" in name:
+            self.uploads.append(request.content)
         answered: httpx.Response = handler(request)
         return answered
 
@@ -487,8 +490,7 @@ class FakeFastGpt(FakeService):
 
     def _dataset_collection_create_text(self, request: httpx.Request) -> httpx.Response:
         body = _body(request)
-        digest = hashlib.sha256(body["text"].encode()).hexdigest()
-        return self._collected(body["name"], {**body, "hashRawText": digest})
+        return self._collected(body["name"], body)
 
     def _dataset_collection_create_link(self, request: httpx.Request) -> httpx.Response:
         body = _body(request)
@@ -499,18 +501,8 @@ class FakeFastGpt(FakeService):
         return _ok(made)
 
     def _collected(self, name: str, fields: dict[str, Any]) -> httpx.Response:
-        kept = {
-            k: fields[k]
-            for k in (
-                "trainingType",
-                "chunkSize",
-                "metadata",
-                "rawLink",
-                "hashRawText",
-                "rawTextLength",
-            )
-            if k in fields
-        }
+        names = ("trainingType", "chunkSize", "metadata", "rawLink", "rawTextLength")
+        kept = {name: fields[name] for name in names if name in fields}
         collection_id = self.add_collection(fields["datasetId"], name, **kept)
         left_out = [{"q": "a long chunk"}] * self.left_out
         results = {"insertLen": self.inserted, "overToken": left_out, "repeat": [], "error": []}

@@ -335,6 +335,30 @@ def test_a_file_is_uploaded_under_its_name(
     assert not provider.diff("id", seen_by(provider, outs), wanted).changes
 
 
+@pytest.mark.parametrize("kind", ["file", "text"])
+def test_a_section_of_one_line_is_sent_so_that_it_is_kept(
+    bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "notes.md"
+    file.write_text("# Opening\nAt nine.\n")
+    given = {"file": {"file": str(file)}, "text": {"text": file.read_text(), "name": "notes"}}
+
+    create(bench(FastGptDocumentProvider), document(bench, base_id, **given[kind]))
+
+    sent = service.uploads[-1].decode()
+    assert "# Opening\n\nAt nine." in sent.replace("\\n", "\n")
+
+
+def test_what_is_no_text_is_sent_as_it_is(
+    bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path
+) -> None:
+    for name, content in (("a.csv", b"# a\n1,2\n"), ("b.md", "# 甲\n乙\n".encode("utf-16"))):
+        file = tmp_path / name
+        file.write_bytes(content)
+        create(bench(FastGptDocumentProvider), document(bench, base_id, file=str(file)))
+        assert content in service.uploads[-1]
+
+
 def test_an_unchanged_file_elsewhere_is_not_uploaded_again(
     bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path
 ) -> None:
