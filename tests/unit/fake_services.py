@@ -460,7 +460,7 @@ class FakeFastGpt(FakeService):
         return _ok(None)
 
     def _dataset_delete(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.datasets, request.url.params["id"])
+        return _removed(self.datasets, request.url.params["id"], 501000)
 
     # collections
     def _dataset_collection_list(self, request: httpx.Request) -> httpx.Response:
@@ -470,12 +470,10 @@ class FakeFastGpt(FakeService):
         return _ok({"total": len(rows), "data": rows[start : start + body["pageSize"]]})
 
     def _dataset_collection_detail(self, request: httpx.Request) -> httpx.Response:
-        if request.url.params["id"] in self.collections:
-            return _ok(self.collections[request.url.params["id"]])
-        return httpx.Response(500, json=_envelope(None, 500, "Collection is not exist"))
+        return _found(self.collections, request.url.params["id"], 500)
 
     def _dataset_collection_delete(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.collections, request.url.params["id"])
+        return _removed(self.collections, request.url.params["id"], 500)
 
     def _dataset_collection_create_localFile(self, request: httpx.Request) -> httpx.Response:
         _, _, rest = request.content.partition(b'name="data"')
@@ -548,7 +546,7 @@ class FakeFastGpt(FakeService):
         return _ok(None)
 
     def _app_del(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.apps, request.url.params["appId"])
+        return _removed(self.apps, request.url.params["appId"], 502000)
 
     # links and keys
     def _support_outLink_list(self, request: httpx.Request) -> httpx.Response:
@@ -569,7 +567,7 @@ class FakeFastGpt(FakeService):
         return _ok(None)
 
     def _support_outLink_delete(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.links, request.url.params["id"])
+        return _removed(self.links, request.url.params["id"], 501)
 
     def _support_user_team_plan_getTeamPlanStatus(self, request: httpx.Request) -> httpx.Response:
         if self.postgres_error:
@@ -592,7 +590,7 @@ class FakeFastGpt(FakeService):
         return _ok(key)
 
     def _support_openapi_delete(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.keys, request.url.params["id"])
+        return _removed(self.keys, request.url.params["id"], 506000)
 
     def _chat(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
@@ -637,14 +635,25 @@ def _ok(data: Any) -> httpx.Response:
     return httpx.Response(200, json=_envelope(data))
 
 
+# What the real one says of a thing that is not there (measured.md §1), by code.
+_NOT_THERE = {
+    500: "Collection is not exist",
+    501: "linkUnInvalid",
+    501000: "core.dataset.error.unExistDataset",
+    502000: "appUnExist",
+    506000: "openapiUnExist",
+}
+
+
 def _found(rows: dict[str, dict[str, Any]], row_id: str, code: int) -> httpx.Response:
     if row_id in rows:
         return _ok(rows[row_id])
     # Known business errors come with HTTP 200.
-    return httpx.Response(200, json=_envelope(None, code, "not exist"))
+    status = 500 if code == 500 else 200
+    return httpx.Response(status, json=_envelope(None, code, _NOT_THERE[code]))
 
 
-def _removed(rows: dict[str, dict[str, Any]], row_id: str) -> httpx.Response:
-    if rows.pop(row_id, None) is None:
-        return httpx.Response(200, json=_envelope(None, 501000, "not exist"))
-    return _ok(None)
+def _removed(rows: dict[str, dict[str, Any]], row_id: str, code: int) -> httpx.Response:
+    answered = _found(rows, row_id, code)
+    rows.pop(row_id, None)
+    return _ok(None) if answered.json()["code"] == 200 else answered
