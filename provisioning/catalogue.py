@@ -195,3 +195,8 @@ def of_kind(models: Iterable[Model], kind: Kind) -> tuple[Model, ...]:
 def in_xinference(models: Iterable[Model]) -> tuple[Model, ...]:
     """The models that the lab's own Xinference serves."""
     return tuple(model for model in models if model.xinference is not None)
+
+
+def input_tokens(model: Model) -> int:
+    """Tokens that an embedding model reads at once."""
+    return model.max_input

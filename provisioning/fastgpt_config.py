@@ -13,6 +13,7 @@ from typing import Any
 
 from provisioning.catalogue import Model, of_kind
 from provisioning.channels import XINFERENCE_KEY
+from provisioning.chunks import usual_chunk_size
 from provisioning.problems import Problem
 
 RERANK_URL = "http://xinference:9997/v1/rerank"
@@ -21,6 +22,12 @@ RERANK_URL = "http://xinference:9997/v1/rerank"
 API_KEY_PREFIX = "fastgpt"
 """Prefix of FastGPT's own keys. It must hold no dash: the parser splits keys at dashes."""
 
+# `maxToken`. FastGPT throws away every chunk of more *characters* than 1.3 times this, after it has
+# itself made chunks of several times the size it was asked for, and left code blocks and rows of
+# tables as long as they are (`measured.md §1 F1`). So it is no place to say what a model reads:
+# that is looked after where the size is chosen (`provisioning.chunks`), and nothing may be lost
+# here. Four times a spreadsheet's longest cell fits. Else it only limits what people type by hand.
+_LONGEST_CHUNK = 100_000
 # Left for the question, the system prompt and the history beside quotes and answer, in tokens.
 _REST_OF_CONTEXT = 1024
 # Providers whose temperature ends at 1; sent is maxTemperature x t / 10.
@@ -65,32 +72,12 @@ def config_problems(models: Sequence[Model]) -> list[Problem]:
         for article, kind in (("a", "chat"), ("an", "embedding"))
         if not any(model.kind == kind for model in models)
     ]
-    return problems + _title_problems(models) + _size_problems(models)
+    return problems + _size_problems(models)
 
 
 def quote_max_token(model: Model) -> int:
     """Tokens of quoted knowledge that a chat model takes; it also caps an app's `limit`."""
     return max(model.context // 4, model.context - model.answer_tokens - _REST_OF_CONTEXT)
-
-
-def _title_problems(models: Sequence[Model]) -> list[Problem]:
-    # FastGPT looks models up by name or title: one string must mean one model.
-    problems: list[Problem] = []
-    for index, model in enumerate(models):
-        title = _title(model)
-        twin = next(
-            (
-                other.name
-                for place, other in enumerate(models)
-                if place != index
-                and (title == other.name or (place < index and title == _title(other)))
-            ),
-            None,
-        )
-        if twin is not None and model.title is not None:
-            wrong = f"the title {title!r} also means {twin}"
-            problems.append(Problem(f"models[{index}].title", wrong, "choose another title"))
-    return problems
 
 
 def _size_problems(models: Sequence[Model]) -> list[Problem]:
@@ -143,8 +130,9 @@ def _vector(model: Model) -> dict[str, Any]:
     return {
         **_named(model),
         "avatar": _avatar(model),
-        "defaultToken": min(512, model.max_input),
-        "maxToken": model.max_input,
+        # What its own page proposes for an upload by hand.
+        "defaultToken": usual_chunk_size(model),
+        "maxToken": _LONGEST_CHUNK,
         "weight": 100,
         "hidden": False,
         "defaultConfig": {"dimensions": model.dimensions} if model.dimensions else {},

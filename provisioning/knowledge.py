@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from provisioning.catalogue import Shape
 from provisioning.problems import Wrong
@@ -28,6 +28,11 @@ KeyName = Annotated[
 """Name of a token or key; it becomes a part of an output's name."""
 
 Training = Literal["chunk", "qa"]
+SMALLEST_CHUNK = 100
+_LARGEST_CHUNK: dict[Training, int] = {"chunk": 3000, "qa": 100_000}
+# FastGPT refuses an app the next (`measured.md §1`).
+_MOST_API_KEYS = 10
+
 SearchMode = Literal["embedding", "fullTextRecall", "mixedRecall"]
 
 
@@ -35,7 +40,9 @@ class Document(Shape):
     """One source of a base: exactly one of `file`, `folder`, `text` or `link`."""
 
     file: str | None = None
-    folder: str | None = Field(default=None, description="Every readable file below it, none hidden.")
+    folder: str | None = Field(
+        default=None, description="Every readable file below it, none hidden."
+    )
     text: str | None = Field(default=None, description="The text itself; needs a `name`.")
     link: str | None = Field(default=None, description="A web page; the server fetches it.")
     name: str | None = Field(default=None, description="Only for a text: what visitors see cited.")
@@ -45,7 +52,9 @@ class Document(Shape):
         "which costs its tokens.",
     )
     chunk_size: int | None = Field(
-        default=None, description="100 to 3000 for chunk (512), 4000 and more for qa (8000)."
+        default=None,
+        description="Characters, 100 to 3000 for chunk, 100 to 100000 for qa, and no more than "
+        "the base's models read at once; as much as suits them if absent.",
     )
 
     @model_validator(mode="after")
@@ -59,16 +68,11 @@ class Document(Shape):
             raise Wrong("the text has no name", right)
         if self.text is None and self.name is not None:
             raise Wrong("only a text has a name", "leave it out: a file is called by its file name")
-        low, high = (100, 3000) if self.training == "chunk" else (4000, 100_000)
+        low, high = SMALLEST_CHUNK, _LARGEST_CHUNK[self.training]
         if self.chunk_size is not None and not low <= self.chunk_size <= high:
             wrong = f"chunkSize {self.chunk_size} is out of range for {self.training}"
             raise Wrong(wrong, f"set it to {low} to {high}")
         return self
-
-    @property
-    def size(self) -> int:
-        """The chunk size in force, in characters (`facts/fastgpt.md §4`)."""
-        return self.chunk_size or (512 if self.training == "chunk" else 8000)
 
 
 class Base(Shape):
@@ -105,8 +109,15 @@ class App(Shape):
     welcome: str = ""
     links: tuple[ShareLink, ...] = ()
     api_keys: tuple[KeyName, ...] = Field(
-        default=(), description="Names of keys; each is a secret output."
+        default=(), description="Names of keys, ten at the most; each is a secret output."
     )
+
+    @field_validator("api_keys")
+    @classmethod
+    def _as_many_as_fastgpt_gives(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(names) > _MOST_API_KEYS:
+            raise Wrong(f"these are {len(names)} keys", f"name {_MOST_API_KEYS} at the most")
+        return names
 
 
 class Question(Shape):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from provisioning.catalogue import Model, of_kind
+from provisioning.chunks import chunk_size_problems
 from provisioning.documents import source_problems, sources
 from provisioning.fastgpt_config import quote_max_token
 from provisioning.knowledge import App, Knowledge
@@ -24,6 +25,7 @@ def knowledge_problems(
     """
     yield from _name_problems(knowledge)
     yield from _base_problems(knowledge, models, project)
+    yield from chunk_size_problems(knowledge, models)
     yield from _app_problems(knowledge, models)
     yield from _question_problems(knowledge, project)
 

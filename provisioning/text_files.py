@@ -12,6 +12,7 @@ import re
 import unicodedata
 
 KINDS = (".md", ".txt", ".csv", ".html")
+_PROSE = (".md", ".txt")
 # UTF-32's mark begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -21,6 +22,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DECLARED = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
+# A block of code, in which FastGPT sees no headings, or a heading with text in the next line.
+_HEADING = re.compile(r"(```.*?```|~~~.*?~~~)|^#{1,4}\s[^\n]+\n(?!\r?\n)", re.DOTALL | re.MULTILINE)
 _WHITE = "\t\n\v\f\r\x1a\x1b"
 # A language's second alphabet, switched on by an escape, looks like ASCII (ISO-2022-JP).
 _SWITCH = "\x1b$"
@@ -37,7 +40,18 @@ def as_sent(name: str, content: bytes) -> bytes:
     text = decoded(content)
     if text is None:
         raise UnicodeError(f"the encoding of {name} cannot be told for certain")
+    if name.lower().endswith(_PROSE):
+        text = with_spaced_headings(text)
     return codecs.BOM_UTF8 + text.encode()
+
+
+def with_spaced_headings(text: str) -> str:
+    """`text` (Markdown or plain) with an empty line behind each heading.
+
+    FastGPT's splitter loses the line break behind a heading and takes the next line for a part of
+    it; a section of that one line is then thrown away without a word, as a heading with no text.
+    """
+    return _HEADING.sub(lambda found: found[0] if found[1] else f"{found[0]}\n", text)
 
 
 def decoded(content: bytes) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 import pulumi
 
 from provisioning.app_graph import Dataset, Graph, simple_app
-from provisioning.catalogue import Kind, of_kind
+from provisioning.catalogue import Kind, Model, of_kind
+from provisioning.chunks import chunk_size
 from provisioning.documents import Source, sources
 from provisioning.knowledge import App, Base
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
@@ -193,10 +194,11 @@ class _Seed:
         source: Source,
     ) -> FastGptDocument:
         document = source.document
-        embedding = base.embedding or self._embeddings[0]
-        needs = [self._gateway.by_model[embedding]]
+        embedding = self._model(base.embedding or self._embeddings[0])
+        file_model = self._model(base.file_model or self._chat[0])
+        needs = [self._gateway.by_model[embedding.name]]
         if document.training == "qa":
-            needs.append(self._gateway.by_model[base.file_model or self._chat[0]])
+            needs.append(self._gateway.by_model[file_model.name])
         return FastGptDocument(
             # By its name, not by where it lies: a file that moved is the same document.
             f"document-{base.name}/{source.name}",
@@ -207,14 +209,13 @@ class _Seed:
             link=document.link,
             name=source.name,
             training=document.training,
-            chunk_size=document.size,
+            chunk_size=chunk_size(document, embedding, file_model),
             opts=self._after([*needs, dataset]),
         )
 
     def app(self, app: App, bases: dict[str, _Indexed]) -> _Published:
         """An app, published. It answers once its chat model routes."""
-        name = app.model or self._chat[0]
-        model = next(model for model in self._settings.models if model.name == name)
+        model = self._model(app.model or self._chat[0])
         used = [bases[name] for name in app.bases]
         graph = pulumi.Output.all(*[base.dataset.id for base in used]).apply(
             lambda ids: simple_app(
@@ -289,6 +290,9 @@ class _Seed:
             ],
             opts=self._after([*needs, apps[app.name].app]),
         )
+
+    def _model(self, name: str) -> Model:
+        return next(model for model in self._settings.models if model.name == name)
 
     def _after(self, needs: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs))

@@ -40,6 +40,7 @@ MOST_PAGES = 1000
 UPLOAD_SECONDS = 900.0
 CHAT_SECONDS = 300.0
 LOGIN_SECONDS = 60.0
+VECTORS_SECONDS = 25.0
 _NOT_REGISTERED = "用户未注册"
 _BAD_CREDENTIAL = frozenset({403, 514})
 _UNLIMITED = {"QPM": 100, "maxUsagePoints": -1}
@@ -53,7 +54,6 @@ class InitData:
     llm: tuple[str, ...]
     vector: tuple[str, ...]
     rerank: tuple[str, ...]
-    vector_max_tokens: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,12 @@ class Collection:
 
 @dataclass(frozen=True)
 class CollectionDetail:
-    """How a collection was made. `text_hash` is sha256 of the extracted text; "" if not told."""
+    """How a collection was made; `text_length` is the extracted text's, None if not told."""
 
     id: str
     name: str
     training: str
     chunk_size: int
-    text_hash: str
     text_length: int | None
     metadata: Mapping[str, Json]
 
@@ -102,12 +101,12 @@ class Uploaded:
     """A new collection.
 
     Attributes:
-        inserted: chunks to index; None where FastGPT does not say (a link).
-        too_long: chunks that FastGPT left out, because the model does not read so much at once.
+        inserted: chunks to index; none where no text was found.
+        too_long: chunks that FastGPT left out for their length; a link's are never judged.
     """
 
     collection_id: str
-    inserted: int | None
+    inserted: int
     too_long: int = 0
 
 
@@ -204,14 +203,26 @@ class FastGptClient(ServiceClient):
         data = self._open("GET", "/api/common/system/getInitData")
         if not isinstance(data, dict) or not data.get("systemVersion"):
             raise Unexpected(self.service, "GET /api/common/system/getInitData", "no version yet")
-        vectors = data.get("vectorModels") or []
         return InitData(
             version=str(data["systemVersion"]),
             llm=_names(data.get("llmModels")),
-            vector=_names(vectors),
+            vector=_names(data.get("vectorModels")),
             rerank=_names(data.get("reRankModels")),
-            vector_max_tokens={str(m["model"]): int(m.get("maxToken") or 0) for m in vectors},
         )
+
+    def count_vectors(self) -> int:
+        """Vectors stored for root's team: the cheapest call that needs PostgreSQL (and MongoDB).
+
+        With PostgreSQL away FastGPT lives on: `init_data` and `login` answer as ever (`measured.md
+        §1 F3`), and this call is refused, or hangs while FastGPT goes on dialling.
+
+        Raises:
+            Refused: PostgreSQL cannot be reached, or has no table for vectors.
+            Unreachable: nothing came within 25 seconds; one connection attempt takes 20.
+        """
+        path = "/api/support/user/team/plan/getTeamPlanStatus"
+        answer = self._call("GET", path, seconds=VECTORS_SECONDS)
+        return int(answer["usedDatasetSize"])
 
     def login(self) -> str:
         """Open a session; returns its token. "Not registered" is waited out: root is made lazily.
@@ -278,15 +289,15 @@ class FastGptClient(ServiceClient):
             )
         )
 
-    def create_dataset(
-        self, name: str, *, vector_model: str, agent_model: str, intro: str = ""
-    ) -> str:
-        """Make a dataset; returns its id. Unknown models silently become FastGPT's first ones."""
+    def create_dataset(self, name: str, *, vector_model: str, agent_model: str) -> str:
+        """Make a dataset; returns its id. Unknown models silently become FastGPT's first ones.
+
+        An intro is not taken here: update it.
+        """
         body = {
             "name": name,
             "parentId": None,
             "type": "dataset",
-            "intro": intro,
             "vectorModel": vector_model,
             "agentModel": agent_model,
         }
@@ -344,7 +355,6 @@ class FastGptClient(ServiceClient):
             name=str(row.get("name") or ""),
             training=str(row.get("trainingType") or ""),
             chunk_size=int(row.get("chunkSize") or 0),
-            text_hash=str(row.get("hashRawText") or ""),
             text_length=None if length is None else int(length),
             metadata=row.get("metadata") or {},
         )
@@ -353,13 +363,16 @@ class FastGptClient(ServiceClient):
         self, dataset_id: str, name: str, content: bytes, fields: Mapping[str, Json]
     ) -> Uploaded:
         """Upload a file; its `name` is what visitors see. `fields`: trainingType, chunkSize, ..."""
-        # The server decodes the name; a bare % would make it throw.
+        # The server decodes the name; a bare % would never be answered.
         file_name = quote(name, safe="")
+        # Here, and not for texts and links, `metadata` is overwritten (`measured.md §1 F2`).
+        form = {"datasetId": dataset_id, **fields}
+        form["collectionMetadata"] = form.pop("metadata", {})
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         answer = self._call(
             "POST",
             "/api/core/dataset/collection/create/localFile",
-            data={"data": json.dumps({"datasetId": dataset_id, **fields}, ensure_ascii=False)},
+            data={"data": json.dumps(form, ensure_ascii=False)},
             files={"file": (file_name, content, kind)},
             seconds=UPLOAD_SECONDS,
         )
@@ -374,7 +387,7 @@ class FastGptClient(ServiceClient):
         return _uploaded(self._call("POST", path, json=body, seconds=UPLOAD_SECONDS))
 
     def add_link(self, dataset_id: str, link: str, fields: Mapping[str, Json]) -> Uploaded:
-        """Add a web page; FastGPT fetches it."""
+        """Add a web page; FastGPT fetches it before it answers, and a dead one inserts nothing."""
         body = {"datasetId": dataset_id, "link": link, **fields}
         path = "/api/core/dataset/collection/create/link"
         return _uploaded(self._call("POST", path, json=body, seconds=UPLOAD_SECONDS))
@@ -418,7 +431,7 @@ class FastGptClient(ServiceClient):
         mode: str = "embedding",
         rerank: bool = False,
     ) -> list[Hit]:
-        """A search test. FastGPT allows about two a second."""
+        """A search test."""
         body = {
             "datasetId": dataset_id,
             "text": text,
@@ -743,11 +756,10 @@ def _collection(row: Mapping[str, Json]) -> Collection:
 
 
 def _uploaded(answer: Mapping[str, Json]) -> Uploaded:
-    results = answer.get("results") or {}
-    inserted = results.get("insertLen")
+    results = answer["results"]
     return Uploaded(
         collection_id=str(answer["collectionId"]),
-        inserted=None if inserted is None else int(inserted),
+        inserted=int(results["insertLen"]),
         too_long=len(results.get("overToken") or []),
     )
 

@@ -29,11 +29,13 @@ from provisioning.clients.http import (
     Conflict,
     NotFound,
     Refused,
+    Unauthorized,
     Unexpected,
+    Unreachable,
     Waiting,
     wait_until,
 )
-from provisioning.text_files import as_sent
+from provisioning.text_files import as_sent, with_spaced_headings
 from stack.resources.base import Endpoint, LabProvider, Props, say, secret_outputs
 from stack.resources.indexing import Indexing, indexed
 from stack.resources.published import as_wanted
@@ -110,16 +112,17 @@ class Chain(TypedDict, total=False):
 
 
 class FastGptReadyProvider(_FastGptProvider):
-    """Waits until FastGPT serves the catalogue's models and root can log in."""
+    """Waits until FastGPT serves the catalogue's models, root can log in, and it has vectors."""
 
     ignored = frozenset({"deadline_minutes"})
 
     @override
     def make(self, props: Props) -> tuple[str, Props]:
         with self.client(props) as client:
-            seconds = 60 * float(props["deadline_minutes"])
-            found = self._await(client, props["models"], seconds)
+            give_up_at = self.clock.monotonic() + 60 * float(props["deadline_minutes"])
+            found = self._await(client, props["models"], give_up_at)
             client.login()
+            self._await_vectors(client, give_up_at)
         return "fastgpt", {**props, "version": found.version}
 
     @override
@@ -134,6 +137,11 @@ class FastGptReadyProvider(_FastGptProvider):
                 clock=self.clock,
                 tolerate=(),
             )
+            silent = _vector_problem(client)
+        if silent:
+            # Not an error: what makes PostgreSQL anew comes after this look.
+            pulumi.log.warn(f"FastGPT: {silent}")
+            return {**props, "models": {**_models_of(found), "vector": []}}
         same = not _model_problem(props["models"], found)
         return {**props, "models": props["models"] if same else _models_of(found)}
 
@@ -145,7 +153,9 @@ class FastGptReadyProvider(_FastGptProvider):
     def remove(self, props: Props) -> None:
         """Nothing: the container is Docker's."""
 
-    def _await(self, client: FastGptClient, models: Mapping[str, Any], seconds: float) -> InitData:
+    def _await(
+        self, client: FastGptClient, models: Mapping[str, Any], give_up_at: float
+    ) -> InitData:
         def look() -> InitData | Waiting:
             found = _init_data(client)
             if isinstance(found, Waiting):
@@ -157,13 +167,39 @@ class FastGptReadyProvider(_FastGptProvider):
             "FastGPT to run with this catalogue's models",
             look,
             service=SERVICE,
-            deadline=seconds,
+            deadline=give_up_at - self.clock.monotonic(),
             advice="read `docker logs fastgpt` on the server; it reads config.json at its start "
-            "only, so a changed one needs a new container",
+            "only, so a changed one needs a new container, and it answers nothing at all while it "
+            "cannot reach MongoDB (`docker ps -a` shows mongo)",
             every=POLL_SECONDS,
             clock=self.clock,
             progress=say("FastGPT"),
         )
+
+    def _await_vectors(self, client: FastGptClient, give_up_at: float) -> None:
+        wait_until(
+            "FastGPT's vector database",
+            lambda: Waiting(problem) if (problem := _vector_problem(client)) else True,
+            service=SERVICE,
+            deadline=give_up_at - self.clock.monotonic(),
+            advice="see whether PostgreSQL is up: `docker ps -a` and `docker logs pg` on the "
+            "server; FastGPT goes on dialling, and logs `pg connect error` for each attempt "
+            "(`docker logs fastgpt`)",
+            every=POLL_SECONDS,
+            clock=self.clock,
+            progress=say("FastGPT"),
+        )
+
+
+def _vector_problem(client: FastGptClient) -> str:
+    """Why FastGPT cannot get at its vectors; "" where it can."""
+    try:
+        client.count_vectors()
+    except Unauthorized:
+        raise
+    except (Refused, Unreachable) as error:
+        return f"PostgreSQL does not answer it ({error.answer})"
+    return ""
 
 
 def _init_data(client: FastGptClient) -> InitData | Waiting:
@@ -190,7 +226,7 @@ def _model_problem(wanted: Mapping[str, Any], found: InitData) -> str:
 
 
 class FastGptReady(Resource, module="lab", name="FastGptReady"):
-    """FastGPT, up with exactly these models.
+    """FastGPT, up with exactly these models and with the database of its vectors.
 
     Args:
         models: `{"llm": [...], "vector": [...], "rerank": [...]}`, names as in config.json.
@@ -242,10 +278,7 @@ class FastGptDatasetProvider(_FastGptProvider):
             named = [found for found in client.datasets() if found.name == name]
             if not named:
                 dataset_id = client.create_dataset(
-                    name,
-                    vector_model=model,
-                    agent_model=str(props["agent_model"]),
-                    intro=str(props.get("intro") or ""),
+                    name, vector_model=model, agent_model=str(props["agent_model"])
                 )
             else:
                 found = client.dataset(_only([item.id for item in named], f"dataset {name}"))
@@ -257,7 +290,7 @@ class FastGptDatasetProvider(_FastGptProvider):
                         f"{model}; delete or rename it in the web page",
                     )
                 dataset_id = found.id
-                self._update(client, dataset_id, props)
+            self._update(client, dataset_id, props)
         return dataset_id, {**props, "dataset_id": dataset_id}
 
     @override
@@ -269,7 +302,8 @@ class FastGptDatasetProvider(_FastGptProvider):
                 return None
             known = client.init_data()
             doubles = _other_datasets(client, props)
-        shown = {**props, "name": found.name, "intro": found.intro or props.get("intro")}
+        intro = as_wanted(props.get("intro"), found.intro)
+        shown = {**props, "name": found.name, "intro": intro}
         # A model that config.json has lost is shown as another one: not the dataset's drift.
         if props["vector_model"] in known.vector:
             shown["vector_model"] = found.vector_model
@@ -446,41 +480,34 @@ class FastGptDocumentProvider(_FastGptProvider):
         found = client.collection(collection_id, dataset_id=str(props["dataset_id"]))
         if found.text_length == 0:
             return False
-        marked = found.metadata.get(_MARK) == props["content_hash"]
-        told = props.get("text") is not None and found.text_hash == props["content_hash"]
-        how = (found.training, found.chunk_size)
-        return (marked or told) and how == (props["training"], int(props["chunk_size"]))
+        what = (found.metadata.get(_MARK), found.training, found.chunk_size)
+        return what == (props["content_hash"], props["training"], int(props["chunk_size"]))
 
     def _uploaded(self, client: FastGptClient, props: Props) -> str:
         made = _upload(client, props)
-        problem = _upload_problem(client, made, props)
+        problem = _upload_problem(made, props)
         if problem:
             client.delete_collection(made.collection_id, dataset_id=str(props["dataset_id"]))
             raise Refused(SERVICE, f"index {props['name']}", problem)
         return made.collection_id
 
 
-def _upload_problem(client: FastGptClient, made: Uploaded, props: Props) -> str:
+def _upload_problem(made: Uploaded, props: Props) -> str:
     """What keeps all of a new collection from being found; "" if nothing does."""
     if made.too_long:
         return (
-            f"{made.too_long} of its chunks are longer than its model reads at once, and FastGPT "
-            f"left them out; lower the document's chunkSize (now {props['chunk_size']}), or raise "
-            "the model's maxInput if it reads more"
+            f"FastGPT left out {made.too_long} of its chunks for their length; lower the "
+            f"document's chunkSize (now {props['chunk_size']}), and break up tables and blocks of "
+            "code that are one piece"
         )
-    if made.inserted == 0:
+    if made.inserted:
+        return ""
+    if props.get("link") is not None:
         return (
-            "no text was found in it; a scanned document has to go through text recognition first"
+            "no text was found there; FastGPT must reach the page from the server, and reads "
+            "what the page itself holds, not what scripts add to it"
         )
-    if made.inserted is None:
-        dataset_id = str(props["dataset_id"])
-        found = client.collection(made.collection_id, dataset_id=dataset_id)
-        if found.text_length == 0:
-            return (
-                "no text was found there; FastGPT must reach the page from the server, and reads "
-                "what the page itself holds, not what scripts add to it"
-            )
-    return ""
+    return "no text was found in it; a scanned document has to go through text recognition first"
 
 
 def _same_source(found: Collection, props: Props) -> bool:
@@ -506,7 +533,8 @@ def _upload(client: FastGptClient, props: Props) -> Uploaded:
     if props.get("link") is not None:
         return client.add_link(dataset_id, str(props["link"]), fields)
     if props.get("text") is not None:
-        return client.add_text(dataset_id, name, str(props["text"]), fields)
+        text = with_spaced_headings(str(props["text"]))
+        return client.add_text(dataset_id, name, text, fields)
     content = _read(str(props["file"]), str(props["content_hash"]))
     return client.upload_file(dataset_id, name, as_sent(name, content), fields)
 
@@ -556,7 +584,7 @@ class FastGptDocument(Resource, module="lab", name="FastGptDocument"):
         link: str | None = None,
         name: str | None = None,
         training: pulumi.Input[str] = "chunk",
-        chunk_size: pulumi.Input[int] = 512,
+        chunk_size: pulumi.Input[int],
         qa_prompt: pulumi.Input[str] = "",
         selector: pulumi.Input[str] = "",
         opts: pulumi.ResourceOptions | None = None,

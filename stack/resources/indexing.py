@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
 
-from provisioning.clients.fastgpt import Collection, FastGptClient, InitData
+from provisioning.chunks import GROWN
+from provisioning.clients.fastgpt import Collection, FastGptClient
 from provisioning.clients.http import (
     DeadlineExceeded,
     NotFound,
@@ -27,8 +29,6 @@ POLL_SECONDS = 2.0
 STUCK_SECONDS = 120.0
 """Indexing without a new chunk for so long is looked into."""
 SEARCH_SECONDS = 60.0
-SEARCH_PAUSE = 0.6
-"""FastGPT refuses more than about two search tests a second."""
 SEARCH_LENGTH = 200
 
 
@@ -55,14 +55,15 @@ class Indexing:
                 self._look,
                 service=SERVICE,
                 deadline=60 * float(self._props["deadline_minutes"]),
-                advice="read `docker logs fastgpt` on the server ([Vector Queue] Error), or run "
-                "`pulumi up` again to go on waiting",
+                advice="read `docker logs fastgpt` on the server: a model that fails is logged as "
+                "`Embedding Error`, and as `[Error]` with what it answered; or run `pulumi up` "
+                "again to go on waiting",
                 every=POLL_SECONDS,
                 clock=self._client.clock,
                 progress=say("documents"),
             )
         except DeadlineExceeded as error:
-            reason = self._reason(self._rows(), certain=False)
+            reason = self._reason(self._rows())
             raise DeadlineExceeded(
                 SERVICE, error.waited_for, error.last_seen, reason or error.advice
             ) from None
@@ -71,7 +72,6 @@ class Indexing:
         """Have every document found by its own beginning."""
         for document in self._documents:
             text = self._beginning(document)
-            self._client.clock.sleep(SEARCH_PAUSE)
             wait_until(
                 f"a search to find {document['name']}",
                 self._search_of(document, text),
@@ -114,7 +114,7 @@ class Indexing:
             self._moved = (done, now)
         elif now - self._moved[1] >= STUCK_SECONDS:
             self._moved = (done, now)
-            reason = self._reason(rows, certain=True)
+            reason = self._reason(rows)
             if reason:
                 raise Refused(SERVICE, "index documents", reason)
         unfinished = [row.name for row in rows.values() if not indexed(row)]
@@ -136,8 +136,8 @@ class Indexing:
                 raise NotFound(SERVICE, f"index {document['name']}", said)
         return {d["collection_id"]: rows[d["collection_id"]] for d in self._documents}
 
-    def _reason(self, rows: Mapping[str, Collection], *, certain: bool) -> str:
-        """Which link of the chain failed; "" where none is found. Guesses only if not `certain`."""
+    def _reason(self, rows: Mapping[str, Collection]) -> str:
+        """Which link of the chain failed; "" where none is found."""
         known = self._client.init_data()
         for document in self._documents:
             if indexed(rows[document["collection_id"]]):
@@ -145,20 +145,17 @@ class Indexing:
             model = self._client.dataset(document["dataset_id"]).vector_model
             if model not in known.vector:
                 return f"embedding model {model} is not in FastGPT's config.json"
-            reason = self._reason_in_text(document) or self._reason_in_chain(model)
-            if not reason and not certain:
-                reason = self._guess(document, model, known)
-            if reason:
+            found = self._client.collection(
+                document["collection_id"], dataset_id=document["dataset_id"]
+            )
+            if found.text_length == 0:
+                return f"{document['name']}: no text was found in it (a scanned document?)"
+            longest = GROWN * found.chunk_size if found.training == "chunk" else 0
+            if reason := self._reason_in_chain(model, longest):
                 return f"{document['name']}: {reason}"
         return ""
 
-    def _reason_in_text(self, document: Mapping[str, str]) -> str:
-        found = self._client.collection(
-            document["collection_id"], dataset_id=document["dataset_id"]
-        )
-        return "no text was found in it (a scanned document?)" if found.text_length == 0 else ""
-
-    def _reason_in_chain(self, model: str) -> str:
+    def _reason_in_chain(self, model: str, longest: int) -> str:
         chain = self._props.get("chain") or {}
         if not chain.get("oneapi") or not chain.get("relay_key"):
             return self._reason_in_xinference(chain, model, listed_only=True)
@@ -171,6 +168,7 @@ class Indexing:
         try:
             with relay:
                 relay.probe("embedding", model)
+                return _refusal_of_length(relay, model, longest) if longest else ""
         except NoChannel as error:
             return f"OneAPI has no channel for embedding model {model} ({error.answer})"
         except Unauthorized as error:
@@ -180,7 +178,6 @@ class Indexing:
             return told or f"what serves {model} fails ({error.answer})"
         except ServiceError as error:
             return f"OneAPI: {error.answer}"
-        return ""
 
     def _reason_in_xinference(
         self, chain: Mapping[str, Any], model: str, *, listed_only: bool
@@ -198,15 +195,15 @@ class Indexing:
             return ""
         return f"Xinference does not serve {model} ({state})"
 
-    def _guess(self, document: Mapping[str, str], model: str, known: InitData) -> str:
-        found = self._client.collection(
-            document["collection_id"], dataset_id=document["dataset_id"]
-        )
-        most = known.vector_max_tokens.get(model, 0)
-        # FastGPT counts tokens its own way: a chunk it took may still be too long for the model.
-        if most and 2 * found.chunk_size > most:
+
+def _refusal_of_length(relay: OneApiRelay, model: str, longest: int) -> str:
+    """How a model that embeds a short text refuses one of `longest` characters; "" if not."""
+    try:
+        relay.embed(model, "字" * longest)
+    except UpstreamFailed as error:
+        if error.status != HTTPStatus.TOO_MANY_REQUESTS:
             return (
-                f"chunks of {found.chunk_size} characters may be longer than the {most} tokens "
-                f"that {model} reads; FastGPT repeats such a chunk for ever. Lower chunkSize"
+                f"{model} embeds a short text, but none of {longest} characters, which a chunk may "
+                f"come to ({error.answer}); FastGPT tries such a chunk for ever. Lower chunkSize"
             )
-        return ""
+    return ""

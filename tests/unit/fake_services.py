@@ -363,7 +363,7 @@ class FakeFastGpt(FakeService):
         self.version = "4.8.8-fix2"
         self.models: dict[str, list[dict[str, Any]]] = {
             "llmModels": [{"model": "qwen"}],
-            "vectorModels": [{"model": "m3e", "maxToken": 512}],
+            "vectorModels": [{"model": "m3e"}],
             "reRankModels": [],
         }
         self.not_ready = 0
@@ -376,9 +376,9 @@ class FakeFastGpt(FakeService):
         self.inserted = 3
         self.left_out = 0
         self.hits_nothing = False
-        self.clock: FakeClock | None = None
-        self.searched_at: list[float] = []
-        self.searches_refused = 0
+        self.searched: list[str] = []
+        self.postgres_error = ""
+        self.uploads: list[bytes] = []
         self.quotes: list[dict[str, Any]] = [
             {"id": "q1", "q": "The lab ends by its lease.", "sourceName": "manual.pdf"}
         ]
@@ -405,6 +405,8 @@ class FakeFastGpt(FakeService):
         handler = getattr(self, f"_{name}", None)
         if handler is None:
             return httpx.Response(404, text="<html>404</html>")
+        if "_collection_create_" in name:
+            self.uploads.append(request.content)
         answered: httpx.Response = handler(request)
         return answered
 
@@ -448,7 +450,8 @@ class FakeFastGpt(FakeService):
         self.datasets[dataset_id] = {
             "_id": dataset_id,
             "name": body["name"],
-            "intro": body["intro"],
+            # One that is given here is ignored.
+            "intro": "",
             "vectorModel": {"model": body["vectorModel"]},
             "agentModel": {"model": body["agentModel"]},
         }
@@ -460,7 +463,7 @@ class FakeFastGpt(FakeService):
         return _ok(None)
 
     def _dataset_delete(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.datasets, request.url.params["id"])
+        return _removed(self.datasets, request.url.params["id"], 501000)
 
     # collections
     def _dataset_collection_list(self, request: httpx.Request) -> httpx.Response:
@@ -470,10 +473,10 @@ class FakeFastGpt(FakeService):
         return _ok({"total": len(rows), "data": rows[start : start + body["pageSize"]]})
 
     def _dataset_collection_detail(self, request: httpx.Request) -> httpx.Response:
-        return _found(self.collections, request.url.params["id"], 501000)
+        return _found(self.collections, request.url.params["id"], 500)
 
     def _dataset_collection_delete(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.collections, request.url.params["id"])
+        return _removed(self.collections, request.url.params["id"], 500)
 
     def _dataset_collection_create_localFile(self, request: httpx.Request) -> httpx.Response:
         _, _, rest = request.content.partition(b'name="data"')
@@ -481,35 +484,26 @@ class FakeFastGpt(FakeService):
         text = request.content.decode("utf-8", "replace")
         file_name = text.split('filename="')[1].split('"')[0]
         if re.search(r"%(?![0-9A-Fa-f]{2})", file_name) or not file_name.isascii():
-            # What decodeURIComponent throws at a stray %; other letters come out mangled.
-            return httpx.Response(500, json=_envelope(None, 500, "URI malformed"))
-        return self._collected(unquote(file_name), fields)
+            # A stray % is never answered; other letters come out mangled.
+            raise httpx.ReadTimeout("timed out", request=request)
+        metadata = {**fields.get("collectionMetadata", {}), "relatedImgId": "x"}
+        return self._collected(unquote(file_name), {**fields, "metadata": metadata})
 
     def _dataset_collection_create_text(self, request: httpx.Request) -> httpx.Response:
         body = _body(request)
-        digest = hashlib.sha256(body["text"].encode()).hexdigest()
-        return self._collected(body["name"], {**body, "hashRawText": digest})
+        return self._collected(body["name"], body)
 
     def _dataset_collection_create_link(self, request: httpx.Request) -> httpx.Response:
         body = _body(request)
         length = 900 if self.inserted else 0
         fields = {**body, "rawLink": body["link"], "rawTextLength": length}
         made = json.loads(self._collected("A page's title", fields).content)["data"]
-        return _ok({"collectionId": made["collectionId"]})
+        made["results"] = {"insertLen": self.inserted}
+        return _ok(made)
 
     def _collected(self, name: str, fields: dict[str, Any]) -> httpx.Response:
-        kept = {
-            k: fields[k]
-            for k in (
-                "trainingType",
-                "chunkSize",
-                "metadata",
-                "rawLink",
-                "hashRawText",
-                "rawTextLength",
-            )
-            if k in fields
-        }
+        names = ("trainingType", "chunkSize", "metadata", "rawLink", "rawTextLength")
+        kept = {name: fields[name] for name in names if name in fields}
         collection_id = self.add_collection(fields["datasetId"], name, **kept)
         left_out = [{"q": "a long chunk"}] * self.left_out
         results = {"insertLen": self.inserted, "overToken": left_out, "repeat": [], "error": []}
@@ -523,12 +517,9 @@ class FakeFastGpt(FakeService):
         return _ok({"rebuildingCount": 0, "trainingCount": 0})
 
     def _dataset_searchTest(self, request: httpx.Request) -> httpx.Response:
-        if self.clock and any(self.clock.passed - at < 0.5 for at in self.searched_at):
-            self.searches_refused += 1
-            return httpx.Response(200, json=_envelope(None, 429, "too frequent"))
-        self.searched_at.append(self.clock.passed if self.clock else 0)
-        body = _body(request)
-        collection_id = "other" if self.hits_nothing else body["text"].removeprefix("text of ")
+        text = _body(request)["text"]
+        self.searched.append(text)
+        collection_id = "other" if self.hits_nothing else text.removeprefix("text of ")
         return _ok({"list": [{"collectionId": collection_id, "q": "x", "sourceName": "n"}]})
 
     # apps
@@ -542,7 +533,7 @@ class FakeFastGpt(FakeService):
         body, app_id = _body(request), self.new_id()
         # chatConfig and intro are not taken here.
         kept = {key: body[key] for key in ("name", "type", "modules", "edges")}
-        self.apps[app_id] = {"_id": app_id, "intro": "", "chatConfig": {}, **kept}
+        self.apps[app_id] = {"_id": app_id, "intro": "", **kept}
         return _ok(app_id)
 
     def _app_update(self, request: httpx.Request) -> httpx.Response:
@@ -558,7 +549,7 @@ class FakeFastGpt(FakeService):
         return _ok(None)
 
     def _app_del(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.apps, request.url.params["appId"])
+        return _removed(self.apps, request.url.params["appId"], 502000)
 
     # links and keys
     def _support_outLink_list(self, request: httpx.Request) -> httpx.Response:
@@ -579,21 +570,30 @@ class FakeFastGpt(FakeService):
         return _ok(None)
 
     def _support_outLink_delete(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.links, request.url.params["id"])
+        return _removed(self.links, request.url.params["id"], 501)
+
+    def _support_user_team_plan_getTeamPlanStatus(self, request: httpx.Request) -> httpx.Response:
+        if self.postgres_error:
+            return httpx.Response(500, json=_envelope(None, 500, self.postgres_error))
+        return _ok({"standard": None, "totalPoints": None, "usedDatasetSize": 12})
 
     def _support_openapi_list(self, request: httpx.Request) -> httpx.Response:
         app_id = request.url.params["appId"]
+        if app_id not in self.apps:
+            return _found(self.apps, app_id, 502000)
         rows = [key for key in self.keys.values() if key["appId"] == app_id]
         return _ok([{**key, "apiKey": "******" + key["apiKey"][-4:]} for key in rows])
 
     def _support_openapi_create(self, request: httpx.Request) -> httpx.Response:
         key_id, body = self.new_id(), _body(request)
+        if sum(key["appId"] == body["appId"] for key in self.keys.values()) >= 10:
+            return httpx.Response(200, json=_envelope(None, 506002, "最多 10 组 API 密钥"))
         key = f"fastgpt-{key_id}"
         self.keys[key_id] = {"_id": key_id, "apiKey": key, **body}
         return _ok(key)
 
     def _support_openapi_delete(self, request: httpx.Request) -> httpx.Response:
-        return _removed(self.keys, request.url.params["id"])
+        return _removed(self.keys, request.url.params["id"], 506000)
 
     def _chat(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
@@ -601,8 +601,9 @@ class FakeFastGpt(FakeService):
             return httpx.Response(500, json=_envelope(None, 500, "a visitor has no session"))
         if self.chat_error:
             return httpx.Response(500, json=_envelope(None, 500, self.chat_error))
+        quoted = {"quoteList": self.quotes} if self.quotes else {}
         answer = {
-            "responseData": [{"moduleType": "datasetSearchNode", "quoteList": self.quotes}],
+            "responseData": [{"moduleType": "datasetSearchNode", **quoted}],
             "choices": [{"message": {"role": "assistant", "content": "By its lease."}}],
         }
         return httpx.Response(200, json=answer)
@@ -637,14 +638,25 @@ def _ok(data: Any) -> httpx.Response:
     return httpx.Response(200, json=_envelope(data))
 
 
+# What the real one says of a thing that is not there (measured.md §1), by code.
+_NOT_THERE = {
+    500: "Collection is not exist",
+    501: "linkUnInvalid",
+    501000: "core.dataset.error.unExistDataset",
+    502000: "appUnExist",
+    506000: "openapiUnExist",
+}
+
+
 def _found(rows: dict[str, dict[str, Any]], row_id: str, code: int) -> httpx.Response:
     if row_id in rows:
         return _ok(rows[row_id])
     # Known business errors come with HTTP 200.
-    return httpx.Response(200, json=_envelope(None, code, "not exist"))
+    status = 500 if code == 500 else 200
+    return httpx.Response(status, json=_envelope(None, code, _NOT_THERE[code]))
 
 
-def _removed(rows: dict[str, dict[str, Any]], row_id: str) -> httpx.Response:
-    if rows.pop(row_id, None) is None:
-        return httpx.Response(200, json=_envelope(None, 501000, "not exist"))
-    return _ok(None)
+def _removed(rows: dict[str, dict[str, Any]], row_id: str, code: int) -> httpx.Response:
+    answered = _found(rows, row_id, code)
+    rows.pop(row_id, None)
+    return _ok(None) if answered.json()["code"] == 200 else answered

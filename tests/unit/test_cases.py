@@ -57,13 +57,7 @@ NOT_YET_CATALOGUE: frozenset[str] = frozenset(
     }
 )
 
-NOT_YET_FASTGPT: frozenset[str] = frozenset(
-    {
-        "D10",
-    }
-)
-
-NOT_YET = NOT_YET_CATALOGUE | NOT_YET_FASTGPT
+NOT_YET = NOT_YET_CATALOGUE
 """Inputs whose mending is under way."""
 
 

@@ -43,7 +43,6 @@ def test_init_data_without_a_version_is_not_ready(
         client.init_data()
     found = client.init_data()
     assert (found.version, found.llm, found.vector) == ("4.8.8-fix2", ("qwen",), ("m3e",))
-    assert found.vector_max_tokens == {"m3e": 512}
 
 
 def test_login_waits_for_root_to_exist(client: FastGptClient, service: FakeFastGpt) -> None:
@@ -111,10 +110,43 @@ def test_all_pages_of_a_base_are_read(client: FastGptClient, service: FakeFastGp
 def test_a_file_name_survives_the_servers_decoding(
     client: FastGptClient, service: FakeFastGpt, name: str
 ) -> None:
-    made = client.upload_file("d", name, b"text", {"trainingType": "chunk", "chunkSize": 512})
+    fields = {"trainingType": "chunk", "chunkSize": 512, "metadata": {"mark": "1"}}
+    made = client.upload_file("d", name, b"text", fields)
 
     row = service.collections[made.collection_id]
     assert (row["name"], row["chunkSize"], made.inserted) == (name, 512, 3)
+    assert row["metadata"]["mark"] == "1"
+
+
+def test_vectors_are_counted_in_postgresql(client: FastGptClient, service: FakeFastGpt) -> None:
+    assert client.count_vectors() == 12
+    service.postgres_error = "connect ECONNREFUSED 172.18.0.2:5432"
+    with pytest.raises(Refused, match="ECONNREFUSED"):
+        client.count_vectors()
+
+
+def test_a_database_that_hangs_is_not_waited_for_long(service: FakeFastGpt) -> None:
+    given: list[float] = []
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        given.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("timed out", request=request)
+
+    client = FastGptClient(
+        "http://x", token="t", transport=httpx.MockTransport(hang), clock=FakeClock()
+    )
+    with pytest.raises(Unreachable):
+        client.count_vectors()
+    # Longer than one attempt of FastGPT's to connect, and no longer than it must be.
+    assert set(given) == {25.0}
+
+
+def test_the_eleventh_key_is_refused(client: FastGptClient) -> None:
+    app_id = client.create_app("app", [], [])
+    for number in range(10):
+        client.create_api_key(app_id, f"{number}")
+    with pytest.raises(Refused, match="506002"):
+        client.create_api_key(app_id, "one more")
 
 
 def test_an_upload_is_never_sent_twice(client: FastGptClient, service: FakeFastGpt) -> None:

@@ -76,8 +76,19 @@ def test_an_embedding_asks_for_its_width_only_where_it_is_set() -> None:
     wide, m3e = config(CHAT, WIDE, M3E)["vectorModels"]
     assert wide["defaultConfig"] == {"dimensions": 1024}
     assert m3e["defaultConfig"] == {}
-    assert (m3e["defaultToken"], m3e["maxToken"]) == (512, 512)
-    assert (wide["defaultToken"], wide["maxToken"]) == (512, 8192)
+
+
+@pytest.mark.parametrize("read", [64, 512, 8192])
+def test_no_chunk_is_thrown_away_whatever_the_model_reads(read: int) -> None:
+    # The longest that its splitter was seen to leave whole, and a spreadsheet's longest cell.
+    longest = max(4 * 3000, 32_767)
+    entry = config(CHAT, model("e", "embedding", maxInput=read))["vectorModels"][0]
+    assert entry["maxToken"] * 1.3 > longest
+
+
+def test_an_upload_by_hand_is_proposed_a_size_that_the_model_reads() -> None:
+    m3e, wide = config(CHAT, M3E, WIDE)["vectorModels"]
+    assert (m3e["defaultToken"], wide["defaultToken"]) == (256, 512)
 
 
 def test_the_reranker_is_called_directly() -> None:
@@ -121,8 +132,6 @@ def test_the_same_catalogue_gives_the_same_file() -> None:
     [
         ([M3E], "models", "a chat model"),
         ([CHAT], "models", "an embedding model"),
-        ([CHAT, M3E, model("x", "chat", title="m3e-base")], "models[2].title", "m3e-base"),
-        ([CHAT, M3E, model("x", "chat", title="Qwen 2.5")], "models[2].title", "qwen2.5-instruct"),
         ([model("x", "chat", maxResponse=8000), M3E], "models[0].maxResponse", "4096 or less"),
     ],
 )

@@ -276,7 +276,7 @@ def test_health_checks_ask_for_what_matters(lab: Recording) -> None:
     assert "SELECT 1" in tests["pg"]
     assert "isWritablePrimary" in tests["mongo"]
     assert "/v1/models" in tests["oneapi"]  # looks the token up in the database
-    assert "getInitData" in tests["fastgpt"]
+    assert "getTeamPlanStatus" in tests["fastgpt"]  # counts the vectors in PostgreSQL
     assert "/status" in tests["xinference"]
 
 

@@ -86,7 +86,7 @@ def test_every_kind_of_source_is_handed_over_as_itself(
     knowledge["bases"][0]["documents"] = [
         {"folder": str(tmp_path)},
         {"name": "facts", "text": "It is so."},
-        {"link": "https://example.com/page", "chunkSize": 700},
+        {"link": "https://example.com/page", "chunkSize": 400},
     ]
     knowledge["question"].pop("cites")
     lab = run(knowledge)
@@ -102,4 +102,4 @@ def test_every_kind_of_source_is_handed_over_as_itself(
         "facts": ["text"],
         "https://example.com/page": ["link"],
     }
-    assert found["https://example.com/page"]["chunk_size"] == 700
+    assert found["https://example.com/page"]["chunk_size"] == 400

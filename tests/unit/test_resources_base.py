@@ -300,7 +300,11 @@ SECRETS = [
     (oneapi.OneApiToken, IN_ONEAPI, ["access_token", "key"]),
     (fastgpt.FastGptReady, {**IN_FASTGPT, "models": {}}, ["password"]),
     (fastgpt.FastGptDataset, {**IN_FASTGPT, "vector_model": "v", "agent_model": "a"}, ["password"]),
-    (fastgpt.FastGptDocument, {**IN_FASTGPT, "dataset_id": "d", "text": "t"}, ["password"]),
+    (
+        fastgpt.FastGptDocument,
+        {**IN_FASTGPT, "dataset_id": "d", "text": "t", "chunk_size": 256},
+        ["password"],
+    ),
     (
         fastgpt.FastGptDocumentsReady,
         {**IN_FASTGPT, "documents": [], "chain": {"relay_key": "hidden"}},

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
@@ -34,7 +35,7 @@ from stack.resources.fastgpt import (
     content_hash,
 )
 from stack.resources.published import as_wanted
-from tests.unit.fake_services import FakeClock, FakeFastGpt
+from tests.unit.fake_services import FakeClock, FakeFastGpt, FakeOneApi, FakeXinference
 
 ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 3000}
 LOGIN = "/api/support/user/account/loginByPassword"
@@ -137,6 +138,38 @@ def test_a_password_that_does_not_log_in_is_not_ready(bench: Bench, service: Fak
         bench(FastGptReadyProvider).create(wanted)
 
 
+def test_fastgpt_without_its_vector_database_is_not_ready(
+    bench: Bench, service: FakeFastGpt, clock: FakeClock
+) -> None:
+    # It lives on then: it tells its models, and root logs in.
+    service.postgres_error = "connect ECONNREFUSED 172.18.0.2:5432"
+    wanted = bench.props(models=MODELS, deadline_minutes=1)
+    provider = bench(FastGptReadyProvider)
+
+    with pytest.raises(DeadlineExceeded, match=r"PostgreSQL.*ECONNREFUSED.*docker logs pg"):
+        provider.create(wanted)
+    assert clock.passed < 120
+
+
+def test_a_vector_database_that_went_away_is_drift_and_waited_for(
+    bench: Bench, service: FakeFastGpt, clock: FakeClock
+) -> None:
+    wanted = bench.props(models=MODELS, deadline_minutes=1)
+    provider = bench(FastGptReadyProvider)
+    outs = create(provider, wanted)
+    service.postgres_error = 'relation "modeldata" does not exist'
+    seen = seen_by(provider, outs)
+    assert provider.diff("id", seen, wanted).changes
+
+    def comes_back() -> None:
+        service.postgres_error = ""
+
+    clock.on_sleep = comes_back
+    new = provider.update("id", seen, wanted).outs
+    assert new is not None
+    assert not provider.diff("id", seen_by(provider, new), wanted).changes
+
+
 def test_models_that_changed_under_it_are_drift(bench: Bench, service: FakeFastGpt) -> None:
     wanted = bench.props(models=MODELS, deadline_minutes=1)
     provider = bench(FastGptReadyProvider)
@@ -210,6 +243,18 @@ def test_a_renamed_dataset_is_renamed_back(bench: Bench, service: FakeFastGpt) -
     assert row["name"] == "manual"
     # An object in update, though a string in create.
     assert row["agentModel"] == {"model": "qwen"}
+
+
+def test_an_intro_is_set_and_seen_again(bench: Bench, service: FakeFastGpt) -> None:
+    provider = bench(FastGptDatasetProvider)
+    wanted = dataset(bench, intro="How the lab works")
+    outs = create(provider, wanted)
+    row = service.datasets[outs["dataset_id"]]
+    assert row["intro"] == "How the lab works"
+
+    row["intro"] = ""
+    healed(provider, outs, wanted)
+    assert row["intro"] == "How the lab works"
 
 
 def test_a_model_that_config_json_lost_is_not_the_datasets_drift(
@@ -290,6 +335,30 @@ def test_a_file_is_uploaded_under_its_name(
     assert not provider.diff("id", seen_by(provider, outs), wanted).changes
 
 
+@pytest.mark.parametrize("kind", ["file", "text"])
+def test_a_section_of_one_line_is_sent_so_that_it_is_kept(
+    bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "notes.md"
+    file.write_text("# Opening\nAt nine.\n")
+    given = {"file": {"file": str(file)}, "text": {"text": file.read_text(), "name": "notes"}}
+
+    create(bench(FastGptDocumentProvider), document(bench, base_id, **given[kind]))
+
+    sent = service.uploads[-1].decode()
+    assert "# Opening\n\nAt nine." in sent.replace("\\n", "\n")
+
+
+def test_what_is_no_text_is_sent_as_it_is(
+    bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path
+) -> None:
+    for name, content in (("a.csv", b"# a\n1,2\n"), ("b.docx", b"# a\nb\n")):
+        file = tmp_path / name
+        file.write_bytes(content)
+        create(bench(FastGptDocumentProvider), document(bench, base_id, file=str(file)))
+        assert content in service.uploads[-1]
+
+
 def test_an_unchanged_file_elsewhere_is_not_uploaded_again(
     bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path
 ) -> None:
@@ -328,11 +397,19 @@ def test_a_file_that_changes_during_the_run_is_not_taken_for_the_other(
     assert service.collections == {}
 
 
+@pytest.mark.parametrize("kind", ["file", "text", "link"])
 def test_what_an_interrupted_upload_left_is_adopted(
-    bench: Bench, service: FakeFastGpt, base_id: str
+    bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path, kind: str
 ) -> None:
+    file = tmp_path / "words.md"
+    file.write_text("Some words.")
+    given = {
+        "file": {"file": str(file)},
+        "text": {"text": "Some words.", "name": "words"},
+        "link": {"link": "https://example.org/a"},
+    }
     provider = bench(FastGptDocumentProvider)
-    wanted = document(bench, base_id, text="Some words.", name="words")
+    wanted = document(bench, base_id, **given[kind])
     first = create(provider, wanted)
 
     again = create(provider, wanted)
@@ -400,12 +477,12 @@ def test_a_document_without_text_leaves_nothing_behind(
     assert service.collections == {}
 
 
-def test_a_page_without_text_leaves_nothing_behind(
+def test_a_dead_link_is_called_a_dead_link_and_leaves_nothing_behind(
     bench: Bench, service: FakeFastGpt, base_id: str
 ) -> None:
     service.inserted = 0
 
-    with pytest.raises(Refused, match="FastGPT must reach the page"):
+    with pytest.raises(Refused, match="FastGPT must reach the page from the server"):
         bench(FastGptDocumentProvider).create(document(bench, base_id, link="https://a.example"))
     assert service.collections == {}
 
@@ -425,7 +502,7 @@ def test_a_document_of_which_chunks_were_left_out_leaves_nothing_behind(
 ) -> None:
     service.left_out = 2
 
-    with pytest.raises(Refused, match=r"2 of its chunks are longer.*chunkSize \(now 512\)"):
+    with pytest.raises(Refused, match=r"left out 2 of its chunks.*chunkSize \(now 512\)"):
         bench(FastGptDocumentProvider).create(document(bench, base_id, text="x", name="n"))
     assert service.collections == {}
 
@@ -473,8 +550,6 @@ def test_documents_are_followed_and_then_found(
     provider = bench(FastGptDocumentsReadyProvider)
     wanted = indexing(bench, (base_id, one, "a.md"), (base_id, two, "b.md"))
 
-    service.clock = clock
-
     def moves() -> None:
         row = service.collections[one]
         if row["trainingAmount"]:
@@ -484,8 +559,7 @@ def test_documents_are_followed_and_then_found(
     outs = create(provider, wanted)
 
     assert outs["chunks"] == {"a.md": 3, "b.md": 4}
-    assert len(service.searched_at) == 2
-    assert service.searches_refused == 0
+    assert service.searched == [f"text of {one}", f"text of {two}"]
     assert not provider.diff("id", seen_by(provider, outs), wanted).changes
 
 
@@ -502,9 +576,9 @@ def test_an_indexed_document_that_no_search_finds_is_not_ready(
 def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
     bench: Bench, service: FakeFastGpt, base_id: str
 ) -> None:
-    one = service.add_collection(base_id, "a.md", dataAmount=1, trainingAmount=2, chunkSize=600)
+    one = service.add_collection(base_id, "a.md", dataAmount=1, trainingAmount=2)
 
-    with pytest.raises(DeadlineExceeded, match="longer than the 512 tokens") as error:
+    with pytest.raises(DeadlineExceeded, match="`Embedding Error`") as error:
         bench(FastGptDocumentsReadyProvider).create(indexing(bench, (base_id, one, "a.md")))
     assert "1 of 3 chunks" in error.value.last_seen
 
@@ -532,10 +606,6 @@ def test_a_document_without_text_is_found_out_early(
 def test_a_missing_channel_and_a_model_that_is_not_served_are_told_apart(
     bench: Bench, service: FakeFastGpt, base_id: str
 ) -> None:
-    import httpx
-
-    from tests.unit.fake_services import FakeOneApi, FakeXinference
-
     gateway, engine = FakeOneApi(), FakeXinference()
     gateway.add_token(name="fastgpt")
     by_port = {3000: service, 3001: gateway, 9997: engine}
@@ -559,6 +629,27 @@ def test_a_missing_channel_and_a_model_that_is_not_served_are_told_apart(
     engine.put({"model_uid": "m3e"}, "ERROR", "CUDA out of memory")
     with pytest.raises(Refused, match=r"Xinference does not serve m3e.*out of memory"):
         provider.create(wanted)
+
+
+def test_a_model_that_refuses_a_long_text_is_found_out_early(
+    bench: Bench, service: FakeFastGpt, clock: FakeClock, base_id: str
+) -> None:
+    error = {"message": "input too long", "type": "upstream_error", "code": "bad_response"}
+
+    def relay(request: httpx.Request) -> httpx.Response:
+        if len(json.loads(request.content)["input"]) > 512:
+            return httpx.Response(400, json={"error": error})
+        return httpx.Response(200, json={"data": [{"embedding": [0.5]}]})
+
+    by_port = {3000: service._take, 3001: relay}
+    one = service.add_collection(base_id, "a.md", dataAmount=1, trainingAmount=2)
+    provider = bench(FastGptDocumentsReadyProvider)
+    provider.transport = httpx.MockTransport(lambda r: by_port[r.url.port or 0](r))
+    chain = {"oneapi": {**ENDPOINT, "port": 3001}, "relay_key": "z" * 48}
+
+    with pytest.raises(Refused, match=r"a\.md: m3e .* none of 2048 characters.*too long.*Lower"):
+        provider.create(indexing(bench, (base_id, one, "a.md"), chain=chain))
+    assert clock.passed < 600
 
 
 def test_a_document_that_vanishes_is_said(bench: Bench, base_id: str) -> None:

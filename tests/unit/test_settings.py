@@ -161,6 +161,12 @@ REFUSED: list[tuple[str, Callable[[Given], object], str, tuple[str, ...]]] = [
         {"text": "hello"}), "knowledge.bases[0].documents[1]", ("name",)),
     ("a chunk too small", lambda g: g["knowledge"]["bases"][0]["documents"][0].update(chunkSize=5),
      "knowledge.bases[0].documents[0]", ("100 to 3000",)),
+    ("a chunk longer than the base's model reads",
+     lambda g: g["knowledge"]["bases"][0]["documents"][0].update(chunkSize=3000),
+     "knowledge.bases[0].documents[0].chunkSize", ("m3e-base reads 512 tokens", "512 or less")),
+    ("more keys than FastGPT gives an app",
+     lambda g: g["knowledge"]["apps"][0].update(apiKeys=[f"k{n}" for n in range(11)]),
+     "knowledge.apps[0].apiKeys", ("11 keys", "10 at the most")),
 ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ CHANNELS = (
     Channel("xinference-chat", 1, "", ("qwen",)),
     Channel("xinference-embedding", 1, "", ("m3e",)),
 )
-KNOWN = InitData("4.8.8", ("qwen", "qwen-max"), ("m3e",), ("bge",), {})
+KNOWN = InitData("4.8.8", ("qwen", "qwen-max"), ("m3e",), ("bge",))
 GOOD = Facts(
     LAB,
     NOW,

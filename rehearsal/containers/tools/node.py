@@ -1,7 +1,8 @@
-"""`node -e SCRIPT`: `fetch`, `process.exit`, `process.env` and `console`, nothing else."""
+"""`node -e SCRIPT`: `fetch`, hashes of `crypto`, `process` and `console`, nothing else."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -38,7 +39,8 @@ def main(name: str, arguments: list[str]) -> int:
     """Run the script of `-e` or `-p`; the exit code."""
     if len(arguments) < 2 or arguments[0] not in ("-e", "-p", "--eval", "--print"):
         raise NotUnderstood("node " + " ".join(arguments[:1]))
-    script = Script({"fetch": fetch, "console": console(), "process": process()})
+    outside = {"fetch": fetch, "console": console(), "process": process(), "require": require}
+    script = Script(outside)
     try:
         last = script.run(parse(arguments[1]))
     except Exit as exit_:
@@ -77,6 +79,29 @@ def console() -> Host:
     return Host(
         "console", {"log": printer(say), "error": printer(complain), "warn": printer(complain)}
     )
+
+
+def require(module: str) -> Host:
+    """`require('crypto')`."""
+    if module != "crypto":
+        raise NotUnderstood(f"require('{module}')")
+    return Host("crypto", {"createHash": _hash})
+
+
+def _hash(algorithm: str) -> Host:
+    made = hashlib.new(algorithm)
+
+    def update(text: str) -> Host:
+        made.update(text.encode())
+        return found
+
+    def digest(form: str) -> str:
+        if form != "hex":
+            raise NotUnderstood(f"digest('{form}')")
+        return made.hexdigest()
+
+    found = Host("Hash", {"update": update, "digest": digest})
+    return found
 
 
 def fetch(url: str, options: dict[str, Any] | None = None) -> Promise:

@@ -1,0 +1,105 @@
+"""How FastGPT cuts documents up: chunks that its models read whole, and no section lost.
+
+FastGPT counts characters, models count tokens. A Chinese character is about one token, a token of
+English about four characters; what is allowed here holds for the worse of the two.
+
+FastGPT never keeps to the size that it is asked for: prose came out at up to three times that, code
+blocks and rows of tables at any length (`measured.md §1 F1`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from provisioning.catalogue import Model, input_tokens, of_kind
+from provisioning.knowledge import SMALLEST_CHUNK, Document, Knowledge, Training
+from provisioning.problems import Problem
+
+USUAL: dict[Training, int] = {"chunk": 512, "qa": 8000}
+"""FastGPT's own sizes, in characters; taken where the models read so much."""
+
+_PROSE = 3
+GROWN = _PROSE + 1
+"""How many tokens a chunk of prose may come to, for each character of its size: some tokenizers
+need more than one for a rare character."""
+
+# Of the file model's context; FastGPT leaves out a longer chunk, counted in characters.
+_QA_SHARE = 0.8
+
+
+def longest_chunk_size(embedding: Model) -> int:
+    """The largest chunk size, in characters, that a base with this embedding model may have.
+
+    An engine of the lab's own cuts a longer text without a word: then the size asked for fits at
+    least, and the rest of a longer chunk is kept and quoted, though its vector does not know it. A
+    provider refuses a longer text, and the base is never indexed: then whatever prose comes to has
+    to fit.
+    """
+    read = input_tokens(embedding)
+    return max(SMALLEST_CHUNK, read // GROWN if embedding.remote else read)
+
+
+def longest_qa_size(file_model: Model) -> int:
+    """The largest chunk size, in characters, of which this chat model can write questions."""
+    return max(SMALLEST_CHUNK, int(file_model.context * _QA_SHARE) // _PROSE)
+
+
+def usual_chunk_size(embedding: Model) -> int:
+    """The chunk size of a document that sets none, in characters.
+
+    Most prose comes out at less than twice the size: half of what a local model reads keeps nearly
+    all of it in the vector.
+    """
+    longest = longest_chunk_size(embedding)
+    most = longest if embedding.remote else max(SMALLEST_CHUNK, longest // 2)
+    return min(USUAL["chunk"], most)
+
+
+def chunk_size(document: Document, embedding: Model, file_model: Model) -> int:
+    """The chunk size in force, in characters."""
+    if document.chunk_size is not None:
+        return document.chunk_size
+    if document.training == "chunk":
+        return usual_chunk_size(embedding)
+    return min(USUAL["qa"], longest_qa_size(file_model))
+
+
+def chunk_size_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Problem]:
+    """Chunk sizes that are more than the models of their base read."""
+    embeddings, chats = of_kind(models, "embedding"), of_kind(models, "chat")
+    for index, base in enumerate(knowledge.bases):
+        embedding, file_model = _named(embeddings, base.embedding), _named(chats, base.file_model)
+        if embedding is None or file_model is None:
+            continue  # said already, with the base
+        for number, document in enumerate(base.documents):
+            path = f"knowledge.bases[{index}].documents[{number}].chunkSize"
+            yield from _size_problems(path, document, embedding, file_model)
+
+
+def _named(models: Sequence[Model], name: str | None) -> Model | None:
+    return next((model for model in models if name in (None, model.name)), None)
+
+
+def _size_problems(
+    path: str, document: Document, embedding: Model, file_model: Model
+) -> Iterator[Problem]:
+    size = document.chunk_size or 0
+    grown = f"FastGPT makes chunks of up to {_PROSE} times {size} characters, and"
+    if document.training == "qa":
+        if size > (longest := longest_qa_size(file_model)):
+            yield Problem(
+                path,
+                f"{grown} leaves out those that are too long for {file_model.name}'s context of "
+                f"{file_model.context} tokens",
+                f"set {longest} or less, or give the base a file model with more context",
+            )
+    elif size > (longest := longest_chunk_size(embedding)):
+        name, read = embedding.name, input_tokens(embedding)
+        yield Problem(
+            path,
+            f"{grown} the provider of {name} refuses a text of more than {read} tokens"
+            if embedding.remote
+            else f"{name} reads {read} tokens at once, and leaves out what else a chunk of {size} "
+            "characters holds",
+            f"set {longest} or less, or give the base an embedding model that reads more",
+        )
