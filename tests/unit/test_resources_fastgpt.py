@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.fastgpt import Answer, Hit
+from provisioning.clients.fastgpt import Answer, FastGptClient, Hit, Uploaded
 from provisioning.clients.http import (
     Conflict,
     DeadlineExceeded,
@@ -288,6 +288,24 @@ def test_a_file_is_uploaded_under_its_name(
     row = service.collections[outs["collection_id"]]
     assert (row["name"], row["datasetId"], row["trainingType"]) == ("手册 1.md", base_id, "chunk")
     assert not provider.diff("id", seen_by(provider, outs), wanted).changes
+
+
+def test_a_text_is_uploaded_in_the_encoding_that_fastgpt_reads_right(
+    bench: Bench, base_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    upload = FastGptClient.upload_file
+
+    def seen(client: FastGptClient, *given: Any) -> Uploaded:
+        sent.append(given[2])
+        return upload(client, *given)
+
+    monkeypatch.setattr(FastGptClient, "upload_file", seen)
+    file = tmp_path / "手册.csv"
+    file.write_bytes("项目,电话\n阅览室,5551234\n".encode("gbk"))
+    create(bench(FastGptDocumentProvider), document(bench, base_id, file=str(file)))
+
+    assert sent == ["项目,电话\n阅览室,5551234\n".encode("utf-8-sig")]
 
 
 def test_an_unchanged_file_elsewhere_is_not_uploaded_again(
