@@ -12,7 +12,8 @@ import openpyxl
 import pytest
 
 from provisioning.text_files import as_sent
-from rehearsal.doubles.fastgpt.documents import SHEET_SIGN, file_text, html_text
+from rehearsal.doubles.fastgpt.chunks import SHEET_SIGN
+from rehearsal.doubles.fastgpt.documents import file_text, html_text
 from rehearsal.doubles.fastgpt.envelope import Problem
 from tests.contract.test_fastgpt_datasets import docx
 from tests.unit.pdfs import Page, pdf, words

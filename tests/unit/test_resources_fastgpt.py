@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.fastgpt import Answer, Hit
+from provisioning.clients.fastgpt import Answer, FastGptClient, Hit, Uploaded
 from provisioning.clients.http import (
     Conflict,
     DeadlineExceeded,
@@ -357,6 +357,24 @@ def test_what_is_no_text_is_sent_as_it_is(
         file.write_bytes(content)
         create(bench(FastGptDocumentProvider), document(bench, base_id, file=str(file)))
         assert content in service.uploads[-1]
+
+
+def test_a_text_is_uploaded_in_the_encoding_that_fastgpt_reads_right(
+    bench: Bench, base_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    upload = FastGptClient.upload_file
+
+    def seen(client: FastGptClient, *given: Any) -> Uploaded:
+        sent.append(given[2])
+        return upload(client, *given)
+
+    monkeypatch.setattr(FastGptClient, "upload_file", seen)
+    file = tmp_path / "手册.csv"
+    file.write_bytes("项目,电话\n阅览室,5551234\n".encode("gbk"))
+    create(bench(FastGptDocumentProvider), document(bench, base_id, file=str(file)))
+
+    assert sent == ["项目,电话\n阅览室,5551234\n".encode("utf-8-sig")]
 
 
 def test_an_unchanged_file_elsewhere_is_not_uploaded_again(

@@ -25,10 +25,10 @@ from pypdf.errors import FileNotDecryptedError
 from soupsieve import SelectorSyntaxError
 
 from provisioning.pdf_text import pdf_pages
+from rehearsal.doubles.fastgpt.chunks import SHEET_SIGN
 from rehearsal.doubles.fastgpt.envelope import Problem
 
 SAMPLE_BYTES = 200
-SHEET_SIGN = "-----CUSTOM_SPLIT_SIGN-----"
 _READABLE = ".txt, .md, .html, .pdf, .docx, pptx, .csv, .xlsx"
 
 
