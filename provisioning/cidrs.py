@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, collapse_addresses, ip_network
 
 from provisioning.problems import Problem, repeated
 
-_YOUR_OWN = "your own address is what `curl -4 https://ifconfig.me` shows; write it with /32"
+_YOUR_OWN = "write the address that `curl -4 https://ifconfig.me` shows, followed by /32"
 # Python's `is_private` counts the networks of benchmarks and manuals too.
 _NOBODYS = {
     "10.0.0.0/8": "a private network, which the server never sees",
@@ -40,7 +40,7 @@ def cidr_problems(path: str, cidrs: Sequence[str]) -> Iterator[Problem]:
     yield from repeated(path, cidrs)
     if sum(network.num_addresses for network in collapse_addresses(right)) > 2 ** (32 - _WIDEST):
         wrong = f"together they let in more than a /{_WIDEST}"
-        yield Problem(path, wrong, f"name fewer or narrower networks: {_YOUR_OWN}")
+        yield Problem(path, wrong, "name fewer, or narrower ones")
 
 
 def _cidr_problem(path: str, cidr: str) -> Problem | None:
@@ -49,7 +49,7 @@ def _cidr_problem(path: str, cidr: str) -> Problem | None:
     except ValueError:
         return _not_canonical(path, cidr)
     if not isinstance(network, IPv4Network):
-        right = f"give an IPv4 network, the server has no other address: {_YOUR_OWN}"
+        right = f"the server has an IPv4 address only: {_YOUR_OWN}"
         return Problem(path, f"{cidr} is IPv6", right)
     if cidr != str(network):
         wrong = f"{cidr} has no mask" if "/" not in cidr else f"{cidr} has its mask spelled out"
@@ -61,7 +61,7 @@ def _not_canonical(path: str, cidr: str) -> Problem:
     try:
         network = ip_network(cidr.strip(), strict=False)
     except ValueError:
-        right = f"write it like 198.18.0.5/32 or 198.18.0.0/24; {_YOUR_OWN}"
+        right = f"write it like 198.18.0.5/32 or 198.18.0.0/24, or {_YOUR_OWN}"
         return Problem(path, f"{cidr[:40]!r} is not a network", right)
     if cidr != cidr.strip():
         return Problem(path, f"{cidr!r} has blanks around it", f"write {cidr.strip()}")

@@ -70,7 +70,7 @@ class Settings(Shape):
     instance_type: str
     zone: str = ""
     image_id: str = ""
-    disk_size_gib: int = Field(alias="diskSizeGiB")
+    disk_size_gib: int = Field(alias="diskSizeGiB", examples=["1000"])
     disk_category: str
     disk_performance_level: str
     bandwidth_mbps: int = Field(ge=1, le=100)

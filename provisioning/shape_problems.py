@@ -24,8 +24,10 @@ def shape_problems(error: ValidationError, shape: type[BaseModel]) -> Iterator[P
     told: set[str] = set()
     for found in error.errors(include_url=False):
         path, field = _place(shape, found["loc"])
+        # A list counts as short of what is wrong in it.
+        only_follows = found["type"] == "too_short" and found["input"]
         # Each member of a union fails for itself.
-        if path not in told:
+        if path not in told and not only_follows:
             told.add(path)
             yield _problem(path, found, field)
 
@@ -128,18 +130,18 @@ def _form_of_type(field: FieldInfo) -> str:
     if kind is float:
         return f"a number{_limits(field)}, without a unit"
     if get_origin(kind) is tuple:
-        return "a list, each entry on a line of its own that begins with `- `"
+        return "a list, each entry on a line that begins with `- `"
     if choices := _choices(field):
         return f"one of {', '.join(choices)}"
     if keys := _keys(field):
         return f"a mapping with the keys {', '.join(keys)}"
     if kind is str:
         return f"a text{_lengths(field)}"
-    return "a mapping, each entry on a line of its own: `key: value`"
+    return "a mapping, each entry on a line: `key: value`"
 
 
 def _limits(field: FieldInfo) -> str:
-    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    words = {"ge": "from", "gt": "above", "le": "up to", "lt": "below"}
     said = [
         f" {word} {getattr(limit, name)}"
         for name, word in words.items()

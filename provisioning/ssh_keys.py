@@ -120,9 +120,10 @@ def _imported(private: Path, content: bytes) -> asyncssh.SSHKey:
 
 def _check_public_half(private: Path, key: asyncssh.SSHKey) -> None:
     public = private.with_name(private.name + ".pub")
-    right = f"make it: ssh-keygen -y -f {_quoted(private)} > {_quoted(public)}"
+    make = f"ssh-keygen -y -f {_quoted(private)} > {_quoted(public)}"
     if not public.is_file():
-        raise PlanError(_PATH, f"{public} is not there", right)
+        raise PlanError(_PATH, f"{public} is not there", f"make it: {make}")
+    right = f"move it away and make the right one: {make}"
     try:
         announced = asyncssh.read_public_key(public)
     except (asyncssh.KeyImportError, OSError, ValueError):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
 from provisioning.settings import STRUCTURES, Settings, SettingsError, read_settings
+
+
+# What the language host understands as "the operator has been told": any other way out of the
+# program ends in a traceback or in "an unhandled error occurred".
+_ALL_SAID = 32
 
 
 def load_settings(project: Path) -> Settings:
@@ -18,14 +24,14 @@ def load_settings(project: Path) -> Settings:
         project: folder of Pulumi.yaml; documents' paths are relative to it.
 
     Raises:
-        pulumi.RunError: with everything that is wrong.
+        SystemExit: they cannot be used; everything that is wrong was said to the operator.
     """
     given, secrets = _configured()
     try:
         settings = read_settings(given, secrets, project)
     except SettingsError as error:
-        # The one exception that the engine shows as it is, without a traceback.
-        raise pulumi.RunError(str(error)) from None
+        pulumi.log.error(str(error))
+        sys.exit(_ALL_SAID)
     for warning in settings.warnings:
         pulumi.log.warn(str(warning))
     return settings

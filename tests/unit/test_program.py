@@ -444,6 +444,11 @@ def test_rotation_renews_all_but_what_cannot_follow(key: Path) -> None:
 # --- before anything -------------------------------------------------------------------------
 
 
-def test_bad_settings_stop_the_program_before_any_resource(key: Path) -> None:
-    with pytest.raises(pulumi.RunError, match="diskSizeGiB"):
+def test_bad_settings_stop_the_program_before_any_resource(
+    key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
         run_program(configured("dev", key, {"diskSizeGiB": 3}))
+    said = capsys.readouterr().err
+    assert "diskSizeGiB" in said
+    assert "Traceback" not in said

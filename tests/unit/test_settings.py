@@ -93,7 +93,7 @@ REFUSED: list[tuple[str, Callable[[Given], object], str, tuple[str, ...]]] = [
      ("PL0, PL1, PL2, PL3",)),
     ("no such disk", lambda g: g.update(diskCategory="floppy"), "diskCategory", ("cloud_essd",)),
     ("too wide", lambda g: g.update(bandwidthMbps=200), "bandwidthMbps", ("100",)),
-    ("no number", lambda g: g.update(leaseHours="long"), "leaseHours", ("'long'", "whole number from 0")),
+    ("no number", lambda g: g.update(leaseHours="long"), "leaseHours", ("'long'", "number from 0")),
     ("negative lease", lambda g: g.update(leaseHours=-1), "leaseHours", ("0",)),
     ("zone elsewhere", lambda g: g.update(zone="cn-beijing-h"), "zone", ("cn-hangzhou",)),
     ("no region", lambda g: g.update(region=""), "alicloud:region", ("missing",)),
