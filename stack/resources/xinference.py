@@ -108,7 +108,7 @@ class XinferenceModelProvider(_XinferenceProvider):
         with self.client(props) as client:
             # The entry first: it would start the model again.
             client.delete_autostart(uid)
-            stop(client, uid)
+            stop(client, props["payload"])
 
     @override
     def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
@@ -132,53 +132,43 @@ def start(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
 
 def restart(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
     """Stop what has the payload's uid, then launch; one that starts by itself meanwhile stays."""
-    # A launch finds a stranded copy, fails, and clears it away: the next one has room.
-    with suppress(Stranded):
-        stop(client, str(payload["model_uid"]))
+    stop(client, payload)
     # Its autostart entry, if it has one, may be faster.
     with suppress(Conflict):
         client.launch(payload)
 
 
-class Stranded(Refused):
-    """A model that holds its GPU memory, and that no call of Xinference's can reach any more."""
-
-
-def stop(client: XinferenceClient, uid: str) -> None:
-    """Stop a model, whether it serves, is down or is only starting; returns when it is gone.
+def stop(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
+    """Stop the model of this uid, whatever state it is in; returns when it is gone.
 
     Raises:
-        Stranded: it became ready in the moment in which its launch was cancelled.
         DeadlineExceeded: its launch could not be ended.
     """
+    uid = str(payload["model_uid"])
     wait_until(
         f"{uid} to be gone",
-        lambda: _ended(client, uid),
+        lambda: _ended(client, uid, payload),
         service=client.service,
         deadline=STOP_SECONDS,
         advice="run it again later, or restart it on the server (`docker restart xinference`)",
         every=POLL_SECONDS,
         clock=client.clock,
         # It came up between two looks, or fell back; the next look decides.
-        tolerate=(Busy,),
+        tolerate=(Busy, Conflict),
     )
 
 
-def _ended(client: XinferenceClient, uid: str) -> bool | Waiting:
+def _ended(client: XinferenceClient, uid: str, payload: Mapping[str, Any]) -> bool | Waiting:
     state = client.state(uid)
     if state.standing in ("serving", "down"):
         client.stop(uid)
     # Before there is a first status, no worker hears a cancel: the launch would go on, unseen.
     if state.standing == "launching" and state.replicas:
         client.cancel(uid)
-    state = client.state(uid)
     if state.standing == "stranded":
-        raise Stranded(
-            client.service,
-            f"stop {uid}",
-            "it became ready while its launch was cancelled, and keeps its GPU memory: "
-            "`docker restart xinference` on the server ends it",
-        )
+        # It became ready as its launch was cancelled. A launch meets it, fails and clears it away.
+        client.launch(payload)
+    state = client.state(uid)
     return state.standing in ("absent", "failed") or Waiting(str(state))
 
 
@@ -261,7 +251,7 @@ class XinferenceRoomProvider(_XinferenceProvider):
             for uid in sorted(leaving):
                 # The entry first: it would start the model again.
                 client.delete_autostart(uid)
-                stop(client, uid)
+                stop(client, before[uid])
             for uid in sorted(returning):
                 # An operator who takes a failed change back: the engine still believes that the
                 # old model is there, and would not start it.

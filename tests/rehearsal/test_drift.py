@@ -14,7 +14,7 @@ from rehearsal.children import PROJECT
 from rehearsal.engine import EngineError
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe
-from tests.rehearsal.hands import Hands, Refused, on_server, wait_until_healthy
+from tests.rehearsal.hands import Hands, Refused, on_server, until, wait_until_healthy
 from tests.rehearsal.labs import ask, change, done_to, settings_of, up
 
 TOKEN = "team"
@@ -111,6 +111,10 @@ def test_deleted_by_hand(lab: Lab) -> None:
     with Hands(lab.outputs) as hands:
         app, base = hands.fastgpt.app(APP)["_id"], hands.fastgpt.base(BASE)["_id"]
         hands.xinference.stop(EMBEDDING)
+        # Its process ends: described as ever once another is in its place, and silent for good.
+        lab.world.call("switch_on", fault="xinference.crash", key=RERANKER, times=1)
+        until("the crash", lambda: hands.xinference.statuses(RERANKER) == [])
+        until("another process", lambda: RERANKER in hands.xinference.running())
         for channel in ("xinference-chat", "xinference-embedding"):
             hands.oneapi.delete_channel(channel)
         hands.oneapi.delete_token(TOKEN)
@@ -121,6 +125,7 @@ def test_deleted_by_hand(lab: Lab) -> None:
     gone = done_to(lab.engine.refresh())
     assert {name for name, what in gone.items() if what == {"delete"}} == {
         f"XinferenceModel {EMBEDDING}",
+        f"XinferenceModel {RERANKER}",
         "OneApiChannel xinference-chat",
         "OneApiChannel xinference-embedding",
         f"OneApiToken token-{TOKEN}",
@@ -165,7 +170,9 @@ def test_made_twice_by_hand(lab: Lab) -> None:
         _copy_a_channel(hands)
         _make_all_twice(hands, app, base)
         with pytest.raises(Refused, match="already in the model list"):
-            hands.xinference.launch({"model_name": EMBEDDING, "model_type": "embedding"})
+            hands.xinference.launch(
+                {"model_uid": EMBEDDING, "model_name": EMBEDDING, "model_type": "embedding"}
+            )
 
         seen = done_to(lab.engine.refresh())
         assert {name for name, what in seen.items() if what == {"update"}} == {

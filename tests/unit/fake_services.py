@@ -307,7 +307,8 @@ class FakeXinference(FakeService):
         if taken and not ended and not taken["stranded"]:
             return _detail(400, f"Model is already in the model list, uid: {uid}")
         self.launches.append(payload)
-        self.put(payload, self.launched_as)
+        cleared = taken is not None and taken["stranded"]
+        self.put(payload, "ERROR" if cleared else self.launched_as)
         return httpx.Response(200, json={"model_uid": uid})
 
     def _instances(self, uid: str) -> httpx.Response:

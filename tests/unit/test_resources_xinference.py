@@ -16,7 +16,6 @@ from stack.resources.xinference import (
     STALL_SECONDS,
     STOP_SECONDS,
     UNWIND_SECONDS,
-    Stranded,
     XinferenceModelProvider,
     XinferenceModelsReadyProvider,
     differences,
@@ -342,14 +341,17 @@ def test_a_model_that_serves_is_never_cancelled(
     assert "/v1/models/qwen/cancel" not in service.called("POST")
 
 
-def test_one_that_became_ready_while_it_was_cancelled_is_not_called_gone(
+def test_one_that_became_ready_while_it_was_cancelled_is_cleared_away(
     models: XinferenceModelProvider, service: FakeXinference
 ) -> None:
+    """By a launch of its uid: that meets the copy that nothing else reaches, and fails."""
     outs = create(models, model())
     service.models["qwen"]["stranded"] = True
 
-    with pytest.raises(Stranded, match="docker restart xinference"):
-        models.delete("qwen", outs)
+    models.delete("qwen", outs)
+
+    assert service.launches == [PAYLOAD, PAYLOAD]
+    assert service.models["qwen"]["status"] == "ERROR"
 
 
 def test_unreachable_is_no_reason_to_go_on_deleting(
@@ -672,7 +674,8 @@ def test_ready_but_out_of_reach_does_not_serve(
     service.models["qwen"]["stranded"] = True
 
     assert create(group, waiting())["ready"] == ["qwen"]
-    assert service.launches == [PAYLOAD]
+    # The first clears it away.
+    assert service.launches == [PAYLOAD, PAYLOAD]
 
 
 def test_a_download_without_a_new_byte_hangs_and_is_started_again(
