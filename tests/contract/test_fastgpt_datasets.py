@@ -17,14 +17,13 @@ import httpx
 import pytest
 
 from rehearsal.doubles.database_client import Database
-from rehearsal.doubles.fastgpt.chunks import length, split
+from rehearsal.doubles.fastgpt.chunks import SHEET_SIGN, length, split
 from rehearsal.doubles.fastgpt.documents import html_text
 from tests.contract.fastgpt_subject import (
     CHAT_KEY,
     EMBEDDING,
     LLM,
     LOUD,
-    MAX_TOKEN,
     SECOND_LLM,
     WIDE,
     FastGpt,
@@ -310,29 +309,6 @@ def test_a_selector_chooses_an_element(selector: str) -> None:
     assert html_text(page, selector) == ("T", "In  \nside\n\nx")
 
 
-def test_data_is_pushed_200_at_a_time(fastgpt: FastGpt) -> None:
-    dataset = fastgpt.dataset()
-    body = {"datasetId": dataset, "name": "own", "type": "virtual"}
-    collection = fastgpt.post("/api/core/dataset/collection/create", **body)
-    push = "/api/core/dataset/data/pushData"
-    rows = [{"q": "Where?", "a": "There."}, {"q": "Where?", "a": "There."}, {"q": ""}]
-    long = {"q": "w" * (int(MAX_TOKEN * 1.3) + 1)}
-    made = fastgpt.post(push, collectionId=collection, trainingMode="chunk", data=[*rows, long])
-    assert made["insertLen"] == 1
-    assert [len(made[kind]) for kind in ("repeat", "error", "overToken")] == [1, 1, 1]
-    many = {"collectionId": collection, "data": [{"q": str(i)} for i in range(201)]}
-    assert error(fastgpt.http.post(push, json=many))[1] == 500
-    fastgpt.indexed(dataset)
-    (row,) = fastgpt.post("/api/core/dataset/data/list", collectionId=collection)["data"]
-    assert (row["q"], row["a"]) == ("Where?", "There.")
-    change = {"id": row["_id"], "q": "Whence?"}
-    data(fastgpt.http.put("/api/core/dataset/data/update", json=change))
-    shown = fastgpt.get("/api/core/dataset/data/detail", id=row["_id"])
-    assert (shown["q"], shown["indexes"][0]["text"]) == ("Whence?", "Whence?\nThere.")
-    data(fastgpt.http.delete("/api/core/dataset/data/delete", params={"id": row["_id"]}))
-    assert fastgpt.collections(dataset)[0]["dataAmount"] == 0
-
-
 # Chunks
 
 
@@ -382,6 +358,13 @@ def test_a_tables_head_stands_before_each_chunk_of_its_rows() -> None:
     assert all(chunk.startswith("| no | what |\n| --- | --- |\n| ") for chunk in chunks)
 
 
+def test_a_workbook_is_cut_as_a_whole_once_for_each_sheet(fastgpt: FastGpt) -> None:
+    book = SHEET_SIGN.join(f"| a | b |\n| --- | --- |\n| {n} | {n} |" for n in (1, 2))
+    assert len(split(book, 512)) == 2
+    results = fastgpt.text(fastgpt.dataset(), book)["results"]
+    assert (results["insertLen"], len(results["repeat"])) == (1, 1)
+
+
 def test_what_has_no_separator_is_whole_up_to_three_times_the_size() -> None:
     assert split("x" * 1535, 512) == ["x" * 1535]
     chunks = split("x" * 5000, 512)
@@ -412,9 +395,11 @@ def test_characters_are_counted_where_tokens_are_meant(lab: Lab) -> None:
     fastgpt.stop()
 
 
-def test_a_chunk_splitter_cuts_first(fastgpt: FastGpt) -> None:
-    made = fastgpt.text(fastgpt.dataset(), "one;;two;;three", chunkSplitter=";;")
-    assert made["results"]["insertLen"] == 3
+def test_a_chunk_splitter_cuts_first_and_what_is_there_twice_is_taken_once(
+    fastgpt: FastGpt,
+) -> None:
+    results = fastgpt.text(fastgpt.dataset(), "one;;two;;one", chunkSplitter=";;")["results"]
+    assert (results["insertLen"], len(results["repeat"])) == (2, 1)
 
 
 # The queue

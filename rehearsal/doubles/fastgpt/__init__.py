@@ -6,8 +6,7 @@
     boot.py        the lazy, racy start-up, and what it leaves behind
     auth.py        login, sessions, API keys
     datasets.py    datasets, their queue, embedding anew
-    collections.py what their texts were taken from
-    passages.py    the pieces of those texts, called data
+    collections.py what their texts were taken from, and the pieces of those texts
     documents.py   the text of an uploaded file or a web page
     chunks.py      how that text is cut
     admission.py   which pieces the queue takes

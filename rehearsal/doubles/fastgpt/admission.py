@@ -29,7 +29,7 @@ def queue(
 
     Args:
         collection: the stored one; its `trainingType` and `qaPrompt` say what is done.
-        data: `q`, and at will `a`, `indexes` and `chunkIndex`.
+        data: `q`, `chunkIndex`, and at will `a`.
         filtered: whether passages are tidied, measured and compared at all.
     """
     most = _most_characters(service, dataset, collection["trainingType"])
@@ -38,7 +38,7 @@ def queue(
     for given in data:
         item = {"a": "", **given}
         if filtered:
-            item |= {"q": tidied(item.get("q") or ""), "a": tidied(item["a"] or "")}
+            item |= {"q": _tidied(item["q"]), "a": _tidied(item["a"])}
         refused = _refused(item, most, seen) if filtered else None
         if refused:
             results[refused].append(item)
@@ -67,7 +67,7 @@ def _refused(item: Document, most: float | None, seen: set[str]) -> str | None:
     return "repeat" if item["q"] + item["a"] in seen else None
 
 
-def tidied(text: str) -> str:
+def _tidied(text: str) -> str:
     """A passage as it is kept.
 
     The real one means to join Chinese characters and to shrink spaces, but its classes of
@@ -91,7 +91,6 @@ def _task(dataset: Document, collection: Document, item: Document) -> Document:
         "prompt": collection.get("qaPrompt"),
         "q": item["q"],
         "a": item["a"],
-        "indexes": item.get("indexes"),
-        "chunkIndex": item.get("chunkIndex") or 0,
+        "chunkIndex": item["chunkIndex"],
         "lockTime": 0,
     }

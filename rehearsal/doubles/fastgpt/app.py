@@ -23,7 +23,6 @@ from rehearsal.doubles.fastgpt import (
     chat,
     collections,
     datasets,
-    passages,
     search,
 )
 from rehearsal.doubles.fastgpt.boot import Service
@@ -51,7 +50,6 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", DATASET + "/training/getDatasetTrainingQueue", datasets.training_queue),
     ("POST", DATASET + "/training/rebuildEmbedding", datasets.rebuild_embedding),
     ("POST", DATASET + "/searchTest", search.search_test),
-    ("POST", COLLECTION + "/create", collections.create_empty),
     ("POST", COLLECTION + "/create/localFile", collections.create_from_file),
     ("POST", COLLECTION + "/create/text", collections.create_from_text),
     ("POST", COLLECTION + "/create/link", collections.create_from_link),
@@ -59,11 +57,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", COLLECTION + "/detail", collections.collection_detail),
     ("PUT", COLLECTION + "/update", collections.update_collection),
     ("DELETE", COLLECTION + "/delete", collections.delete_collection),
-    ("POST", DATASET + "/data/pushData", passages.push_data),
-    ("POST", DATASET + "/data/list", passages.list_data),
-    ("GET", DATASET + "/data/detail", passages.data_detail),
-    ("PUT", DATASET + "/data/update", passages.update_data),
-    ("DELETE", DATASET + "/data/delete", passages.delete_data),
+    ("POST", DATASET + "/data/list", collections.list_data),
     ("POST", "/api/core/app/create", apps.create_app),
     ("GET", "/api/core/app/detail", apps.app_detail),
     ("POST", "/api/core/app/list", apps.list_apps),

@@ -1,4 +1,7 @@
-"""Collections: what a dataset's texts were taken from (facts/fastgpt.md §4, measured.md §1)."""
+"""Collections, what a dataset's texts were taken from, and their passages, called data.
+
+facts/fastgpt.md §4, measured.md §1.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,14 @@ from rehearsal.doubles.fastgpt.chunks import OVERLAP, length, split
 from rehearsal.doubles.fastgpt.datasets import dataset_of
 from rehearsal.doubles.fastgpt.documents import file_text, html_text
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem
-from rehearsal.doubles.fastgpt.passages import collection_of
-from rehearsal.doubles.fastgpt.store import Document, delete_where, find, insert, object_id
+from rehearsal.doubles.fastgpt.store import (
+    Document,
+    delete_where,
+    existing,
+    find,
+    insert,
+    object_id,
+)
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
@@ -107,18 +116,6 @@ def create_from_link(service: Service, call: Call) -> Document:
     pieces = split(text, collection["chunkSize"])
     queue(service, dataset, collection, _chunks(pieces), filtered=False)
     return {"collectionId": collection["_id"], "results": {"insertLen": len(pieces)}}
-
-
-def create_empty(service: Service, call: Call) -> str:
-    """POST .../collection/create {datasetId, name, type: virtual|folder}."""
-    identity = session_or_key(service, call)
-    dataset = dataset_of(service, call.body.get("datasetId"))
-    source = {
-        "type": call.body.get("type") or "virtual",
-        "name": call.body.get("name") or "",
-        "metadata": call.body.get("metadata") or {},
-    }
-    return str(_insert(service, identity, dataset, call.body, source, "")["_id"])
 
 
 def decode_uri_component(text: str) -> str:
@@ -233,7 +230,7 @@ def _listed(service: Service, row: Document) -> Document:
 def collection_detail(service: Service, call: Call) -> Document:
     """GET .../collection/detail?id=: `datasetId` is the whole dataset, as it is stored."""
     session_or_key(service, call)
-    row = collection_of(service, call.query.get("id"))
+    row = _collection(service, call.query.get("id"))
     source = row.get("fileId") or row.get("rawLink")
     file = service.mongo.get("dataset_files", row["fileId"]) if "fileId" in row else None
     return {
@@ -249,7 +246,7 @@ def collection_detail(service: Service, call: Call) -> Document:
 def update_collection(service: Service, call: Call) -> None:
     """PUT .../collection/update {id, name, parentId}."""
     session_or_key(service, call)
-    row = collection_of(service, call.body.get("id"))
+    row = _collection(service, call.body.get("id"))
     changed = {name: call.body[name] for name in ("name", "parentId") if name in call.body}
     kept = {**row, **changed, "updateTime": now()}
     service.mongo.put("dataset_collections", row["_id"], kept)
@@ -258,8 +255,33 @@ def update_collection(service: Service, call: Call) -> None:
 def delete_collection(service: Service, call: Call) -> None:
     """DELETE .../collection/delete?id=: with its data, its vectors and what is still queued."""
     session_or_key(service, call)
-    row = collection_of(service, call.query.get("id"))
+    row = _collection(service, call.query.get("id"))
     delete_where(service.vectors, "modeldata", collection_id=row["_id"])
     service.mongo.delete("dataset_collections", row["_id"])
     for table in ("trainings", "dataset_datas"):
         delete_where(service.mongo, table, collectionId=row["_id"])
+
+
+def list_data(service: Service, call: Call) -> Document:
+    """POST /api/core/dataset/data/list {collectionId, pageNum, pageSize, searchText}."""
+    session_or_key(service, call)
+    body = call.body
+    collection = _collection(service, body.get("collectionId"))
+    page = int(body.get("pageNum") or 1)
+    size = min(int(body.get("pageSize") or 10), MOST_PER_PAGE)
+    wanted = str(body.get("searchText") or "").lower()
+    rows = [
+        row
+        for row in find(service.mongo, "dataset_datas", collectionId=collection["_id"])
+        if wanted in row["q"].lower() or wanted in row["a"].lower()
+    ]
+    rows.sort(key=lambda row: row["chunkIndex"])
+    names = ("_id", "datasetId", "collectionId", "q", "a", "chunkIndex")
+    shown = rows[(page - 1) * size : page * size]
+    data = [{name: row[name] for name in names} for row in shown]
+    return {"pageNum": page, "pageSize": size, "total": len(rows), "data": data}
+
+
+def _collection(service: Service, id_: Json) -> Document:
+    # One that is gone is an HTTP 500, unlike a dataset (measured.md §1).
+    return existing(service.mongo, "dataset_collections", id_, "Collection is not exist")

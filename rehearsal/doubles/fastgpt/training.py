@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rehearsal.doubles.database_client import Database, DatabaseError
 from rehearsal.doubles.fastgpt.admission import queue
 from rehearsal.doubles.fastgpt.chunks import split
-from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, log
+from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Problem, crash, log
 from rehearsal.doubles.fastgpt.store import Document, find, insert, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
@@ -143,17 +143,20 @@ class TrainingQueue:
     def _make_vectors(self, task: Document) -> None:
         service = self._service
         data = service.mongo.get("dataset_datas", task["dataId"]) if task.get("dataId") else None
+        if data is None and "dataId" in task:
+            service.mongo.delete("trainings", task["_id"])
+            return
         if data is None:
-            texts = index_texts(task["q"], task.get("a", ""), task.get("indexes"))
+            text = f"{task['q']}\n{task['a']}" if task["a"] else task["q"]
         else:
-            texts = [index["text"] for index in data["indexes"]]
+            text = data["indexes"][0]["text"]
             self.rebuild(task["datasetId"], task["model"], 1)
         model = service.config.vector(task["model"])
-        vectors = [service.upstream.embedding(model, text, storing=True) for text in texts]
+        vector = service.upstream.embedding(model, text, storing=True)
         if not self._still_wanted(task):
             return
         fresh = _new_data(task) if data is None else data
-        write_data(service.mongo, service.vectors, fresh, texts, vectors)
+        _write(service.mongo, service.vectors, fresh, text, vector)
         service.mongo.delete("trainings", task["_id"])
 
     def _make_questions(self, task: Document) -> None:
@@ -187,31 +190,20 @@ class TrainingQueue:
         return mongo.get("dataset_collections", task["collectionId"]) is not None
 
 
-def index_texts(q: str, a: str, indexes: Json = None) -> list[str]:
-    """The texts to embed for one piece of data: its own, then those the caller added."""
-    added = [item["text"] for item in indexes or [] if not item.get("defaultIndex")]
-    return [q if not a else f"{q}\n{a}", *added]
-
-
-def write_data(
-    mongo: Database, pg: Database, data: Document, texts: list[str], vectors: list[list[float]]
-) -> None:
-    """Keep one piece of data and its vectors; those it had before go."""
-    for index in data["indexes"]:
-        pg.delete("modeldata", index["dataId"])
-    indexes = []
-    for number, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
-        row = {"vector": vector, "team_id": data["teamId"], "dataset_id": data["datasetId"]}
-        row["collection_id"] = data["collectionId"]
-        kept = insert(pg, "modeldata", row)
-        indexes.append({"defaultIndex": number == 0, "text": text, "dataId": kept["_id"]})
-    mongo.put("dataset_datas", data["_id"], {**data, "indexes": indexes, "rebuilding": False})
+def _write(mongo: Database, pg: Database, data: Document, text: str, vector: list[float]) -> None:
+    """Keep one piece of data and its vector; the one it had before goes."""
+    row = {"vector": vector, "team_id": data["teamId"], "dataset_id": data["datasetId"]}
+    kept = insert(pg, "modeldata", {**row, "collection_id": data["collectionId"]})
+    index = {"defaultIndex": True, "text": text, "dataId": kept["_id"]}
+    mongo.put("dataset_datas", data["_id"], {**data, "indexes": [index], "rebuilding": False})
+    for old in data["indexes"]:
+        pg.delete("modeldata", old["dataId"])
 
 
 def _new_data(task: Document) -> Document:
-    names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "chunkIndex")
+    names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "a", "chunkIndex")
     kept = {name: task[name] for name in names}
-    return {"_id": object_id(), **kept, "a": task.get("a", ""), "indexes": [], "rebuilding": False}
+    return {"_id": object_id(), **kept, "indexes": [], "rebuilding": False}
 
 
 def _is_invalid(error: UpstreamError) -> bool:
