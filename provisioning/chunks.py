@@ -1,4 +1,4 @@
-"""How FastGPT cuts documents up: chunks that its models read whole, and no section lost.
+"""How long the chunks of a document may be, from what its models read at once.
 
 FastGPT counts characters, models count tokens. A Chinese character is about one token, a token of
 English about four characters; what is allowed here holds for the worse of the two.

@@ -32,6 +32,8 @@ _SWITCH = "\x1b$"
 def as_sent(name: str, content: bytes) -> bytes:
     """What is uploaded for a file: a text in UTF-8 with a mark in front, others as they are.
 
+    Headings get the empty line that FastGPT wants behind them.
+
     Raises:
         UnicodeError: a text's encoding cannot be told for certain.
     """
