@@ -6,7 +6,7 @@ PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime rehearse rehearse-stop test contract record lint up preview destroy \
-	pulumi status ask lock clean
+	pulumi status ask catalogue lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -29,6 +29,7 @@ help:
 	@echo '  make setup           virtual environment, Pulumi CLI, token vocabulary'
 	@echo '  make lock            new versions into the lock files'
 	@echo '  make record SERVICE=fastgpt URL=http://...   record a real service anew'
+	@echo '  make catalogue       the list of models anew, from the pinned Xinference (300 MB)'
 	@echo '  make clean           delete what was made in this folder (not the cache folder)'
 
 # Returns at once when everything is there: the set-up keeps stamps of its own.
@@ -77,6 +78,9 @@ status: setup-runtime
 # The question goes by the environment: a shell must not read its quotes.
 ask: setup-runtime
 	@$(PY) -m tools.ask "$$Q"
+
+catalogue: setup-runtime
+	@$(PY) -m tools.vendor_lists
 
 lock:
 	@$(PYTHON) -m tools.lock
