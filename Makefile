@@ -6,7 +6,7 @@ PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime rehearse rehearse-stop test contract record lint up preview destroy \
-	pulumi status ask catalogue lock clean
+	pulumi status ask models catalogue lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -14,6 +14,8 @@ help:
 	@echo '                       STACK=name  one of your own stacks, secrets replaced'
 	@echo '                       KEEP=1      leave it standing and print the addresses'
 	@echo '  make rehearse-stop   end a rehearsal that was left standing'
+	@echo '  make models          which chat models fit the GPU beside the others, and how'
+	@echo '                       STACK=name, CARD=T4, TYPE=ecs.gn8is.2xlarge, MODEL=qwen3'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
 	@echo '  make contract        which double keeps which contract, as a table'
 	@echo '  make lint            lint, format and types only'
@@ -78,6 +80,10 @@ status: setup-runtime
 # The question goes by the environment: a shell must not read its quotes.
 ask: setup-runtime
 	@$(PY) -m tools.ask "$$Q"
+
+# STACK, TYPE, CARD and MODEL reach it as environment variables, as make hands them on.
+models: setup-runtime
+	@$(PY) -m tools.models
 
 catalogue: setup-runtime
 	@$(PY) -m tools.vendor_lists
