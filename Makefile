@@ -6,7 +6,7 @@ PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime rehearse rehearse-stop test contract record lint up preview destroy \
-	pulumi status ask lock clean
+	pulumi status ask models catalogue lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -14,6 +14,8 @@ help:
 	@echo '                       STACK=name  one of your own stacks, secrets replaced'
 	@echo '                       KEEP=1      leave it standing and print the addresses'
 	@echo '  make rehearse-stop   end a rehearsal that was left standing'
+	@echo '  make models          which chat models fit the GPU beside the others, and how'
+	@echo '                       STACK=name, CARD=T4, TYPE=ecs.gn8is.2xlarge, MODEL=qwen3'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
 	@echo '  make contract        which double keeps which contract, as a table'
 	@echo '  make lint            lint, format and types only'
@@ -29,6 +31,7 @@ help:
 	@echo '  make setup           virtual environment, Pulumi CLI, token vocabulary'
 	@echo '  make lock            new versions into the lock files'
 	@echo '  make record SERVICE=fastgpt URL=http://...   record a real service anew'
+	@echo '  make catalogue       the list of models anew, from the pinned Xinference (300 MB)'
 	@echo '  make clean           delete what was made in this folder (not the cache folder)'
 
 # Returns at once when everything is there: the set-up keeps stamps of its own.
@@ -77,6 +80,13 @@ status: setup-runtime
 # The question goes by the environment: a shell must not read its quotes.
 ask: setup-runtime
 	@$(PY) -m tools.ask "$$Q"
+
+# STACK, TYPE, CARD and MODEL reach it as environment variables, as make hands them on.
+models: setup-runtime
+	@$(PY) -m tools.models
+
+catalogue: setup-runtime
+	@$(PY) -m tools.vendor_lists
 
 lock:
 	@$(PYTHON) -m tools.lock

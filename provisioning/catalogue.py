@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from provisioning.problems import Wrong
+from provisioning.vendor import ModelType, VendorModel, vendor_models
 
 Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
 Engine = Literal["vllm", "sglang", "transformers", "llama.cpp", "sentence_transformers", "flag"]
@@ -90,8 +91,8 @@ class XinferenceSource(Shape):
     engine: Engine | None = Field(
         default=None, description="Chat models need one; vllm is the fast one and needs a GPU."
     )
-    format: Literal["pytorch", "awq", "gptq", "fp8", "ggufv2", "mlx"] | None = None
-    size: int | str | None = Field(
+    format: Literal["pytorch", "awq", "gptq", "fp8", "fp4", "bnb", "ggufv2", "mlx"] | None = None
+    size: int | float | str | None = Field(
         default=None, description='Billions of parameters: 14, or "0_5" for a half.'
     )
     quantization: str | None = Field(default=None, description='"Int4", "none", "q4_k_m", ...')
@@ -108,8 +109,13 @@ class XinferenceSource(Shape):
     replicas: int = Field(default=1, ge=1, le=8)
     gpus: int = Field(default=1, ge=0, le=8, description="Cards per replica; 0 runs it on the CPU.")
     engine_arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Handed to the engine as they are; a typo is not noticed."
+        default_factory=dict, description="Handed to the engine as they are."
     )
+
+    @property
+    def size_text(self) -> str | None:
+        """The size as Xinference writes it: `14`, `0_5`."""
+        return None if self.size is None else str(self.size).replace(".", "_")
 
 
 class RemoteSource(Shape):
@@ -127,7 +133,7 @@ class RemoteSource(Shape):
         "The provider's name if absent.",
     )
     base_url: str | None = Field(
-        default=None, description="Only for a provider at another address; no path, no /v1."
+        default=None, description="Only for a provider at another address; without /v1 at its end."
     )
     model: str | None = Field(
         default=None, description="The provider's own name; the model's name if absent."
@@ -146,7 +152,9 @@ class Model(Shape):
     kind: Kind
     xinference: XinferenceSource | None = None
     remote: RemoteSource | None = None
-    title: str | None = Field(default=None, description="What FastGPT shows; the name if absent.")
+    title: str | None = Field(
+        default=None, min_length=1, description="What FastGPT shows; the name if absent."
+    )
     context: int = Field(default=8192, ge=512, description="Tokens a chat model reads at once.")
     max_response: int | None = Field(
         default=None, ge=64, description="Tokens of an answer; a quarter of the context if absent."
@@ -158,7 +166,11 @@ class Model(Shape):
         ge=1,
         description="Width asked of an embedding model. FastGPT keeps 1536 at the most.",
     )
-    max_input: int = Field(default=512, ge=64, description="Tokens an embedding model reads.")
+    max_input: int | None = Field(
+        default=None,
+        ge=64,
+        description="Tokens an embedding model reads; what Xinference's list says if absent.",
+    )
     voices: tuple[str, ...] = Field(default=(), description="Voices of a speech model.")
 
     @model_validator(mode="before")
@@ -182,6 +194,12 @@ class Model(Shape):
         return self.remote.provider if self.remote else "xinference"
 
     @property
+    def upstream(self) -> str:
+        """What the one who serves it calls it."""
+        source = self.xinference or self.remote
+        return (source.model if source else None) or self.name
+
+    @property
     def answer_tokens(self) -> int:
         """The longest answer, in tokens."""
         return self.max_response or max(256, self.context // 4)
@@ -192,11 +210,34 @@ def of_kind(models: Iterable[Model], kind: Kind) -> tuple[Model, ...]:
     return tuple(model for model in models if model.kind == kind)
 
 
-def in_xinference(models: Iterable[Model]) -> tuple[Model, ...]:
-    """The models that the lab's own Xinference serves."""
-    return tuple(model for model in models if model.xinference is not None)
+MODEL_TYPES: dict[Kind, ModelType] = {
+    "chat": "LLM",
+    "embedding": "embedding",
+    "rerank": "rerank",
+    "speech": "audio",
+    "transcription": "audio",
+}
+"""What Xinference calls each kind."""
+
+_USUAL_INPUT = 512  # what a model of which nothing is known can be trusted to read
+
+
+def vendor_model(model: Model) -> VendorModel | None:
+    """The model as Xinference's list has it; None where it does not, or another serves it."""
+    if model.xinference is None:
+        return None
+    return vendor_models(MODEL_TYPES[model.kind]).get(model.upstream)
 
 
 def input_tokens(model: Model) -> int:
-    """Tokens that an embedding model reads at once."""
-    return model.max_input
+    """Tokens that an embedding model reads of one text; what is longer is cut off by its engine.
+
+    The setting's, else Xinference's list's. Of a provider's model only the setting tells.
+    """
+    listed = vendor_model(model)
+    return model.max_input or (listed.context if listed else 0) or _USUAL_INPUT
+
+
+def in_xinference(models: Iterable[Model]) -> tuple[Model, ...]:
+    """The models that the lab's own Xinference serves."""
+    return tuple(model for model in models if model.xinference is not None)

@@ -6,16 +6,18 @@ model still downloads. Rules: `facts/oneapi.md §4 and §6`.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from provisioning.catalogue import PROVIDERS, Kind, Model, RemoteSource
+from provisioning.catalogue import PROVIDERS, Kind, Model, RemoteSource, vendor_model
 from provisioning.problems import PlanError, Problem, nearest
 from provisioning.regions import Region
+from provisioning.vendor import vendor_models
 
 XINFERENCE_URL = "http://xinference:9997"
 """Where the containers reach Xinference; OneAPI appends /v1/..."""
@@ -31,15 +33,23 @@ _TRANSCRIPTION_ROUTE = "whisper-1"
 _OPENAI_TYPE = 1  # no version of OneAPI has a type for Xinference
 _DASHSCOPE_EMBEDDING = "text-embedding-v1"
 
+# Widths of what is not in Xinference's list, by the beginning of the name; the longest one counts.
 _WIDTHS = {
     "text-embedding-3-large": 3072,
+    "gemini-embedding": 3072,
     "embedding-3": 2048,
-    "qwen3-embedding-4b": 2560,
-    "qwen3-embedding-8b": 4096,
-    "gte-qwen2": 3584,
+    "doubao-embedding": 2048,
+    "doubao-embedding-large": 4096,
+    "gte-qwen2-1.5b": 1536,
+    "gte-qwen2-7b": 3584,
     "bge-multilingual-gemma2": 3584,
+    "bge-en-icl": 4096,
     "e5-mistral-7b-instruct": 4096,
+    "nv-embed-v": 4096,
+    "qwen3-embedding": 1024,
 }
+# Providers whose own addresses do not answer on the mainland.
+_ABROAD_ONLY = frozenset({"openai", "anthropic", "gemini", "groq", "openrouter", "togetherai"})
 # OneAPI's adaptor rebuilds the request without `dimensions` (read in the source of v0.6.10): what
 # the provider has that is narrow enough by itself.
 _DROPS_DIMENSIONS = {"zhipu": "embedding-2, which answers 1024"}
@@ -98,14 +108,19 @@ def channel_plans(
     return [_plan(name, group, region, xinference_url) for name, group in groups.items()]
 
 
-def channel_problems(models: Sequence[Model]) -> list[Problem]:
-    """What OneAPI or FastGPT would get wrong, with what would be right."""
+def channel_problems(models: Sequence[Model], mainland: bool = False) -> list[Problem]:
+    """What OneAPI or FastGPT would get wrong, with what would be right.
+
+    Args:
+        mainland: whether the lab stands where some providers cannot be reached.
+    """
     problems = _name_problems(models)
     for index, model in enumerate(models):
         path = f"models[{index}]"
         problems += _embedding_problems(path, model)
         if model.remote is not None:
             problems += _remote_problems(f"{path}.remote", model, model.remote)
+            problems += _reach_problems(f"{path}.remote.baseUrl", model.remote, mainland)
     for kind, reason in (
         ("rerank", "FastGPT uses the first reranker only"),
         ("transcription", f"OneAPI routes every transcription as {_TRANSCRIPTION_ROUTE}"),
@@ -198,28 +213,45 @@ def _only_one(models: Sequence[Model], kind: str, reason: str) -> list[Problem]:
 def _embedding_problems(path: str, model: Model) -> list[Problem]:
     if model.kind != "embedding":
         return []
-    upstream = _upstream(model)
-    right = f"set dimensions to {WIDEST_EMBEDDING} or less"
+    narrower = f"set dimensions to {WIDEST_EMBEDDING} or less"
     if model.dimensions is not None and model.dimensions > WIDEST_EMBEDDING:
         wrong = f"FastGPT keeps {WIDEST_EMBEDDING} dimensions and cuts the rest off"
-        return [Problem(f"{path}.dimensions", wrong, right)]
-    width = next((w for name, w in _WIDTHS.items() if upstream.lower().startswith(name)), None)
-    if width is None or width <= WIDEST_EMBEDDING:
+        return [Problem(f"{path}.dimensions", wrong, narrower)]
+    width = _width(model)
+    too_wide = f"{model.upstream} answers {width} dimensions and FastGPT cuts at {WIDEST_EMBEDDING}"
+    if model.xinference is not None:
+        return _local_width_problems(path, model, width, too_wide)
+    if width <= WIDEST_EMBEDDING:
         return []
     if model.remote is not None and model.remote.provider in _DROPS_DIMENSIONS:
-        wrong = f"{upstream} answers {width} dimensions, FastGPT cuts at {WIDEST_EMBEDDING}, and "
-        wrong += f"OneAPI hands no dimensions on to {PROVIDERS[model.remote.provider].title}"
-        narrower = _DROPS_DIMENSIONS[model.remote.provider]
-        return [Problem(f"{path}.remote.model", wrong, f"use {narrower}")]
-    if model.dimensions is None:
-        wrong = f"{upstream} answers {width} dimensions and FastGPT cuts at {WIDEST_EMBEDDING}"
-        return [Problem(f"{path}.dimensions", wrong, right)]
-    return []
+        wrong = f"{too_wide}, and OneAPI hands no dimensions on to "
+        wrong += PROVIDERS[model.remote.provider].title
+        right = f"use {_DROPS_DIMENSIONS[model.remote.provider]}"
+        return [Problem(f"{path}.remote.model", wrong, right)]
+    return [] if model.dimensions else [Problem(f"{path}.dimensions", too_wide, narrower)]
 
 
-def _upstream(model: Model) -> str:
-    source = model.remote or model.xinference
-    return (source.model if source else None) or model.name
+def _local_width_problems(path: str, model: Model, width: int, too_wide: str) -> list[Problem]:
+    """Xinference's engine answers its whole width, whatever a request asks for."""
+    if width > WIDEST_EMBEDDING:
+        where = f"{path}.xinference.model" if model.upstream != model.name else f"{path}.name"
+        right = "use one that is narrow enough, such as bge-m3 or Qwen3-Embedding-0.6B"
+        return [Problem(where, f"{too_wide}, also where dimensions are asked for", right)]
+    if model.dimensions is None or model.dimensions == width or not width:
+        return []
+    wrong = f"Xinference answers {width} dimensions, whatever is asked for"
+    return [Problem(f"{path}.dimensions", wrong, "leave it out", warning=True)]
+
+
+def _width(model: Model) -> int:
+    """Width of an embedding's vectors; 0 where nothing tells it."""
+    listed = vendor_model(model)
+    if listed is not None:
+        return listed.width
+    # An owner in front (`BAAI/...`), and Ollama's tag behind, are no part of the name.
+    name = model.upstream.lower().rpartition("/")[2].replace(":", "-")
+    known = _WIDTHS | {m.name.lower(): m.width for m in vendor_models("embedding").values()}
+    return known.get(max((key for key in known if name.startswith(key)), key=len, default=""), 0)
 
 
 def _remote_problems(path: str, model: Model, remote: RemoteSource) -> list[Problem]:
@@ -238,15 +270,15 @@ def _remote_problems(path: str, model: Model, remote: RemoteSource) -> list[Prob
         problems.append(Problem(f"{path}.provider", wrong, right))
     if model.kind == "embedding" and remote.provider == "dashscope":
         problems += _dashscope_embedding(path, model)
-    if model.kind in ("speech", "transcription") and _upstream(model) != model.name:
+    if model.kind in ("speech", "transcription") and model.upstream != model.name:
         wrong = "OneAPI maps no names for audio"
-        right = f"call the model {_upstream(model)} and leave remote.model out"
+        right = f"call the model {model.upstream} and leave remote.model out"
         problems.append(Problem(f"{path}.model", wrong, right))
     return problems
 
 
 def _dashscope_embedding(path: str, model: Model) -> list[Problem]:
-    if _upstream(model) == _DASHSCOPE_EMBEDDING:
+    if model.upstream == _DASHSCOPE_EMBEDDING:
         return []
     wrong = f"OneAPI always asks DashScope for {_DASHSCOPE_EMBEDDING}, whatever the name says"
     right = f"name it {_DASHSCOPE_EMBEDDING}, or set remote.model to it"
@@ -256,17 +288,67 @@ def _dashscope_embedding(path: str, model: Model) -> list[Problem]:
 def _base_url_problems(path: str, remote: RemoteSource) -> list[Problem]:
     path = f"{path}.baseUrl"
     if remote.base_url is None:
+        return []
+    url = _split(remote.base_url)
+    if url and (url.username or url.password):
+        wrong = "it holds a user name or password"
+        return [Problem(path, wrong, f"put the key into the secret {remote.secret_name}")]
+    if url is None or url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc):
+        wrong = f"{remote.base_url!r} is no address"
+        return [Problem(path, wrong, "write it like https://api.example.com")]
+    if url.query or url.fragment:
+        wrong = "OneAPI appends /v1/... to it, and what follows ? or # would be in between"
+        return [Problem(path, wrong, f"write {_without_version(url)}")]
+    if re.search(r"/v\d+[a-z]*/?$|/chat/completions/?$", url.path):
+        wrong = f"OneAPI appends /v1/... itself, so {remote.base_url!r} would become a wrong path"
+        return [Problem(path, wrong, f"write {_without_version(url)}")]
+    return []
+
+
+_HOST = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?")
+
+
+def _without_version(url: SplitResult) -> str:
+    path = re.sub(r"(/v\d+[a-z]*)?(/chat/completions)?/?$", "", url.path)
+    return f"{url.scheme}://{url.netloc}{path}"
+
+
+def _reach_problems(path: str, remote: RemoteSource, mainland: bool) -> list[Problem]:
+    """Whether OneAPI, in a container of a server in the cloud, gets there."""
+    if remote.base_url is None:
         if remote.provider == "ollama":
             wrong = "OneAPI would look for Ollama inside its own container"
             return [Problem(path, wrong, "give its address: http://host:11434")]
+        if mainland and remote.provider in _ABROAD_ONLY:
+            title = PROVIDERS[remote.provider].title.partition(",")[0]
+            wrong = f"the address of {title} does not answer on the mainland"
+            right = "give baseUrl one that does (a gateway of yours), or choose another provider"
+            return [Problem(path, wrong, right)]
         return []
-    url = urlsplit(remote.base_url)
-    if url.scheme not in ("http", "https") or not url.netloc:
-        return [Problem(path, f"{remote.base_url!r} is no address", "start it with https://")]
-    if url.username or url.password:
-        wrong = "it holds a user name or password"
-        return [Problem(path, wrong, f"put the key into the secret {remote.secret_name}")]
-    if url.path or url.query or url.fragment:
-        wrong = f"OneAPI appends /v1/... itself, so {remote.base_url!r} would become a wrong path"
-        return [Problem(path, wrong, f"write {url.scheme}://{url.netloc}")]
+    url = _split(remote.base_url)
+    host = (url and url.hostname) or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return [_inside(path, host)]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return []  # a name, or no address at all, which is said already
+    if address.is_loopback or address.is_unspecified:
+        return [_inside(path, host)]
+    if address.is_private:
+        wrong = f"{host} is a private address, and the server is in the cloud"
+        return [Problem(path, wrong, "give one that the server reaches", warning=True)]
     return []
+
+
+def _inside(path: str, host: str) -> Problem:
+    wrong = f"inside OneAPI's container {host} is the container itself"
+    right = "give an address that the server reaches, or serve the model with xinference:"
+    return Problem(path, wrong, right)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None

@@ -13,17 +13,18 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, ValidationError
 
+from provisioning.cards import Gpus, gpus_of, type_problem
 from provisioning.catalogue import PROVIDERS, Model, Shape, in_xinference
 from provisioning.channels import channel_problems
 from provisioning.cidrs import cidr_problems
 from provisioning.fastgpt_config import config_problems
-from provisioning.gpu import Gpus, fit, gpus_of
+from provisioning.gpu import fit
 from provisioning.images import REFERENCE_FORMS, images_problems
 from provisioning.knowledge import KeyName, Knowledge
 from provisioning.knowledge_problems import knowledge_problems
-from provisioning.launch import launch_problems, release_problems
+from provisioning.launch_checks import launch_problems
 from provisioning.problems import PlanError, Problem, repeated, unknown
-from provisioning.regions import mirror_problems, region
+from provisioning.regions import MAINLAND_REGIONS, mirror_problems, region
 from provisioning.server_problems import (
     deadline_problems,
     disk_problems,
@@ -126,6 +127,11 @@ class Settings(Shape):
         return gpus_of(self.instance_type)
 
     @property
+    def wants_gpu(self) -> bool:
+        """Whether a model is to run on the server's cards."""
+        return any(model.xinference.gpus for model in self.models if model.xinference)
+
+    @property
     def uses_xinference(self) -> bool:
         """Whether any model is served by the lab itself."""
         return bool(in_xinference(self.models))
@@ -183,9 +189,8 @@ def _check(settings: Settings, secrets: set[str], project: Path) -> Iterator[Pro
 
 def _server_problems(settings: Settings) -> Iterator[Problem]:
     instance_type = settings.instance_type
-    if not instance_type.startswith("ecs."):
-        right = "write it like ecs.gn7i-c16g1.4xlarge"
-        yield Problem("instanceType", f"{instance_type!r} is no ECS type", right)
+    if wrong_type := type_problem(instance_type, settings.wants_gpu):
+        yield wrong_type
     yield from disk_problems(
         settings.disk_category,
         settings.disk_performance_level,
@@ -235,7 +240,7 @@ def _source_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]
             secret, form = model.remote.secret_name, PROVIDERS[model.remote.provider].key_form
             right = f"`pulumi config set --secret {secret}` asks for it ({form})"
             yield Problem(f"{path}.apiKey", f"{secret} is not set", right)
-    yield from channel_problems(settings.models)
+    yield from channel_problems(settings.models, settings.region in MAINLAND_REGIONS)
     yield from config_problems(settings.models)
 
 
@@ -244,10 +249,11 @@ def _xinference_problems(settings: Settings) -> Iterator[Problem]:
     if not settings.uses_xinference:
         return
     try:
+        place = region(settings.region, settings.mirrors)
         release = xinference_release(settings.xinference_version)
     except PlanError:
         return  # said already, with the images
     yield from deadline_problems(settings.model_deadline_minutes)
-    yield from launch_problems(settings.models)
-    yield from release_problems(settings.models, release)
-    yield from fit(settings.models, settings.gpus).problems
+    yield from launch_problems(settings.models, place, release)
+    if type_problem(settings.instance_type, settings.wants_gpu) is None:
+        yield from fit(settings.models, settings.gpus).problems

@@ -161,19 +161,41 @@ def test_every_provider_has_a_type_that_v0_6_6_knows() -> None:
             "write https://x.example",
         ),
         (
-            [remote("a", "chat", "openai", baseUrl="https://x.example/")],
+            # DashScope's own manual writes it so.
+            [remote("a", "chat", "openai", baseUrl="https://x.example/compatible-mode/v1/")],
+            "models[0].remote.baseUrl",
+            "write https://x.example/compatible-mode",
+        ),
+        (
+            [remote("a", "chat", "openai", baseUrl="https://x.example/v1/chat/completions")],
             "models[0].remote.baseUrl",
             "write https://x.example",
         ),
         (
-            [remote("a", "chat", "openai", baseUrl="https://x.example/api/paas")],
+            [remote("a", "chat", "openai", baseUrl="https://x.example/api/paas/v4")],
             "models[0].remote.baseUrl",
             "wrong path",
         ),
         (
-            [remote("a", "chat", "openai", baseUrl="x.example")],
+            [remote("a", "chat", "openai", baseUrl="https://x.example/?key=1")],
             "models[0].remote.baseUrl",
-            "no address",
+            "write https://x.example",
+        ),
+        *(
+            (
+                [remote("a", "chat", "openai", baseUrl=address)],
+                "models[0].remote.baseUrl",
+                "write it like https://api.example.com",
+            )
+            for address in ("x.example", "https://a b", "https://", "https://[::1", "ftp://x.org")
+        ),
+        *(
+            (
+                [remote("a", "chat", "ollama", baseUrl=address)],
+                "models[0].remote.baseUrl",
+                "is the container itself",
+            )
+            for address in ("http://localhost:11434", "http://127.0.0.1", "http://[::1]:80")
         ),
         ([remote("a", "chat", "ollama")], "models[0].remote.baseUrl", "http://host:11434"),
         (
@@ -194,6 +216,28 @@ def test_every_provider_has_a_type_that_v0_6_6_knows() -> None:
             ],
             "models[0].dimensions",
             "1536 or less",
+        ),
+        *(
+            ([remote(name, "embedding", "openai")], "models[0].dimensions", f"answers {width} ")
+            for name, width in (
+                ("BAAI/bge-multilingual-gemma2", 3584),
+                ("Pro/Qwen/Qwen3-Embedding-8B", 4096),
+                ("qwen3-embedding:8b", 4096),
+                ("jina-embeddings-v4", 2048),
+                ("gte-Qwen2-7B-instruct", 3584),
+            )
+        ),
+        ([local("Qwen3-Embedding-4B", "embedding")], "models[0].name", "answers 2560"),
+        (
+            # Its engine answers the whole width, whatever a request asks for.
+            [local("Qwen3-Embedding-4B", "embedding", dimensions=1024)],
+            "models[0].name",
+            "such as bge-m3",
+        ),
+        (
+            [local("mine", "embedding", xinference={"model": "gme-Qwen2-VL-7B-Instruct"})],
+            "models[0].xinference.model",
+            "answers 3584",
         ),
         (
             [remote("embedding-3", "embedding", "zhipu", dimensions=1024)],
@@ -227,7 +271,35 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
         remote("embedding-2", "embedding", "zhipu"),
         remote("mine", "embedding", "dashscope", model="text-embedding-v1"),
         remote("tts-1", "speech", "openai"),
+        remote("BAAI/bge-m3", "embedding", "openai"),
+        remote("gte-Qwen2-1.5B-instruct", "embedding", "openai"),
+        remote("a", "chat", "openai", baseUrl="https://x.example/api/paas"),
+        remote("a", "chat", "openai", baseUrl="https://x.example:8443/"),
+        remote("a", "chat", "ollama", baseUrl="http://ollama.example:11434"),
+        local("gme-Qwen2-VL-2B-Instruct", "embedding"),
     ],
 )
 def test_what_is_right_passes(model: Model) -> None:
     assert channel_problems([model]) == []
+
+
+def test_what_does_not_answer_on_the_mainland_needs_an_address() -> None:
+    openai = remote("gpt-4o-mini", "chat", "openai")
+    (problem,) = channel_problems([openai], mainland=True)
+    assert problem.path == "models[0].remote.baseUrl"
+    assert "gateway of yours" in problem.right
+    assert channel_problems([openai]) == []
+    given = remote("gpt-4o-mini", "chat", "openai", baseUrl="https://api.openai.com")
+    assert channel_problems([given], mainland=True) == []
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        remote("a", "chat", "ollama", baseUrl="http://192.168.1.5:11434"),
+        local("bge-m3", "embedding", dimensions=512),
+    ],
+)
+def test_what_is_unwise_is_said_and_not_refused(model: Model) -> None:
+    (problem,) = channel_problems([model])
+    assert problem.warning

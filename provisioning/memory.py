@@ -1,0 +1,192 @@
+"""GPU memory that one model needs: its weights, one full context, and what the engine takes.
+
+Sizes and formats are the vendor's list's. Parameters and the cache's bytes per token of well-known
+shapes are their published ones; `facts/xinference.md §4` measured some, and agrees. Everything else
+is an estimate, errs on the large side, and says so; a model's `memoryGiB` overrules it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from provisioning.catalogue import Model, XinferenceSource, vendor_model
+from provisioning.vendor import VendorModel
+
+SHARING = frozenset({"vllm", "sglang"})
+"""Engines that take a share of the card at start, whatever the model needs."""
+
+# Beside weights and cache: activations, CUDA context and graphs. Estimates.
+_OVERHEAD_MIB = {"vllm": 1536, "sglang": 1536, "llama.cpp": 1024, "transformers": 2048}
+_SIDE_OVERHEAD_MIB = 512
+_AUDIO_MIB = 4096
+
+# Architecture -> size -> (billions of parameters, KiB of cache per token at 16 bits: layers x KV
+# heads x head width x 2 x 2 bytes).
+_SHAPES: dict[str, dict[str, tuple[float, int]]] = {
+    "Qwen2ForCausalLM": {
+        **{"0_5": (0.49, 12), "1_5": (1.78, 28), "3": (3.09, 36), "7": (7.62, 56)},
+        **{"14": (14.77, 192), "32": (32.8, 256), "72": (72.7, 320)},
+    },
+    "Qwen2VLForConditionalGeneration": {"2": (2.2, 28), "7": (8.3, 56), "72": (73.4, 320)},
+    "Qwen2_5_VLForConditionalGeneration": {
+        **{"3": (3.8, 36), "7": (8.3, 56), "32": (33.5, 256), "72": (73.4, 320)},
+    },
+    "Qwen3ForCausalLM": {
+        **{"0_6": (0.75, 112), "1_7": (2.03, 112), "4": (4.02, 144), "8": (8.19, 144)},
+        **{"14": (14.77, 160), "30": (30.5, 96), "32": (32.8, 256), "235": (235.0, 188)},
+    },
+    "Qwen3MoeForCausalLM": {"4": (4.02, 144), "30": (30.5, 96), "235": (235.0, 188)},
+    "LlamaForCausalLM": {"8": (8.03, 128), "70": (70.6, 320), "405": (406.0, 504)},
+    "BaichuanForCausalLM": {"7": (7.51, 512), "13": (13.9, 800)},
+    "GlmForCausalLM": {"9": (9.4, 40)},
+}
+_OTHER_SHAPES = ("qwen1.5", "codeqwen1.5")  # of Qwen2's architecture, but with a cache per head
+# Where the list tells the parameters that work on a token, not all that lie in memory.
+_ALL_BILLIONS = {
+    ("moonlight-16b-a3b-instruct", "3"): 16.0,
+    ("qwen1.5-moe-chat", "2_7"): 14.3,
+    ("gemma-4", "2"): 5.1,
+    ("gemma-4", "4"): 8.0,
+}
+_KV_BY_BILLIONS = ((4, 144), (10, 160), (16, 192), (40, 256), (math.inf, 320))
+_ROUNDED = 1.1  # a listed size is rounded, mostly down: 7 is 7.62
+
+# Bytes per parameter by bits. Four-bit files keep their embeddings at 16 bits.
+_BYTES = {3: 0.6, 4: 0.72, 5: 0.8, 6: 0.9, 8: 1.15, 16: 2.0, 32: 4.0}
+_GGUF_BYTES = {1: 0.35, 2: 0.45, 3: 0.52, 4: 0.64, 5: 0.74, 6: 0.85, 8: 1.1, 16: 2.0, 32: 4.0}
+_FORMAT_BITS = {"awq": 4, "gptq": 4, "bnb": 4, "fp4": 4, "fp8": 8}
+_STORED_AT_4_BITS = frozenset({"gpt-oss"})  # though its list says pytorch and "none"
+
+# Embeddings and rerankers whose list tells no size: the vocabulary of their family, and the size.
+_BERT = ("m3e", "bge-small", "bge-base", "bge-large", "gte-", "e5-", "text2vec")
+_RERANKERS = (("gemma", 2.5), ("minicpm", 2.7), ("base", 0.28))
+_LARGE_ENCODER = 0.57
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a model takes of GPU memory, over all its cards.
+
+    Attributes:
+        weights, cache, overhead: MiB; all in `overhead` where the operator gave one number.
+        how: where the numbers come from, for messages.
+    """
+
+    weights: int
+    cache: int
+    overhead: int
+    how: str
+
+    @property
+    def total(self) -> int:
+        """MiB altogether."""
+        return self.weights + self.cache + self.overhead
+
+
+def need(model: Model) -> Need:
+    """What one replica of a model of Xinference takes."""
+    source = source_of(model)
+    if source.memory_gib is not None:
+        return Need(0, 0, math.ceil(source.memory_gib * 1024), "memoryGiB")
+    if model.kind in ("speech", "transcription"):
+        return Need(0, 0, _AUDIO_MIB, "estimate by kind")
+    weights = math.ceil(_billions(model) * 1e9 * _bytes_per_parameter(model) / 2**20)
+    if model.kind != "chat":
+        return Need(weights, 0, _SIDE_OVERHEAD_MIB, f"estimate: weights {weights}")
+    cache = math.ceil(model.context * kv_kib(model) / 1024)
+    overhead = _OVERHEAD_MIB.get(source.engine or "", _OVERHEAD_MIB["transformers"])
+    guess = "" if _shape(model) else ", its shape is not known"
+    parts = f"weights {weights}, context of {model.context} tokens {cache}, overhead {overhead}"
+    return Need(weights, cache, overhead, f"estimate: {parts}{guess}")
+
+
+def least_weights_mib(model: Model) -> int:
+    """MiB that the weights cannot be below, where the list tells their number; else 0."""
+    listed, shape = vendor_model(model), _shape(model)
+    told = _nominal(source_of(model)) if model.kind == "chat" else listed and listed.billions
+    billions = shape[0] if shape else (told or 0) / _ROUNDED  # 0.49 is listed as 0_5
+    return math.floor(billions * 1e9 * min(_bits(model), 16) / 8 / 2**20)
+
+
+def kv_kib(model: Model) -> int:
+    """KiB of keys and values per token of a chat model's context."""
+    shape = _shape(model)
+    if shape:
+        return shape[1]
+    billions = _billions(model)
+    return next(kib for limit, kib in _KV_BY_BILLIONS if billions <= limit)
+
+
+def source_of(model: Model) -> XinferenceSource:
+    """A model's own `xinference:`.
+
+    Raises:
+        ValueError: another serves it.
+    """
+    if model.xinference is None:
+        raise ValueError(f"{model.name} is not served by Xinference")
+    return model.xinference
+
+
+def _shape(model: Model) -> tuple[float, int] | None:
+    listed = vendor_model(model)
+    if listed is None or listed.name.startswith(_OTHER_SHAPES):
+        return None
+    return _SHAPES.get(listed.architecture, {}).get(source_of(model).size_text or "")
+
+
+def _billions(model: Model) -> float:
+    if model.kind != "chat":
+        listed = vendor_model(model)
+        return _side_billions(listed) if listed else _LARGE_ENCODER
+    shape, size = _shape(model), source_of(model).size_text or ""
+    if shape:
+        return shape[0]
+    # Without a size Xinference takes the first of its list; 7 is what that mostly is.
+    told = _ALL_BILLIONS.get((model.upstream, size)) or _nominal(source_of(model)) or 7.0
+    return told * _ROUNDED
+
+
+def _nominal(source: XinferenceSource) -> float:
+    try:
+        return max(float((source.size_text or "0").replace("_", ".")), 0.0)
+    except ValueError:
+        return 0.0
+
+
+def _side_billions(listed: VendorModel) -> float:
+    if listed.billions:
+        return listed.billions * _ROUNDED
+    if listed.type == "rerank":
+        sizes = (size for word, size in _RERANKERS if word in listed.name.lower())
+        return next(sizes, _LARGE_ENCODER)
+    # An encoder of 12 or 24 layers, each of twelve squares of its width, and its vocabulary.
+    vocabulary = 30_000 if listed.name.startswith(_BERT) else 250_000
+    layers = 24 if listed.width >= 1024 else 12
+    return (12 * layers * listed.width**2 + vocabulary * listed.width) / 1e9
+
+
+def _bits(model: Model) -> int:
+    source = source_of(model)
+    quantization = source.quantization or _usual_quantization(model)
+    if digits := re.search(r"\d+", quantization.removeprefix("i1-")):
+        return int(digits[0])
+    if source.format in _FORMAT_BITS:
+        return _FORMAT_BITS[source.format]
+    if model.kind == "chat":
+        return 4 if model.upstream in _STORED_AT_4_BITS else 16
+    # Encoders are stored at 32 bits, language models that embed or rank at 16.
+    return 32 if _billions(model) < 0.6 else 16
+
+
+def _usual_quantization(model: Model) -> str:
+    listed, source = vendor_model(model), source_of(model)
+    specs = listed.matching(source.format, source.size_text) if listed else ()
+    return specs[0].quantizations[0] if specs else "none"
+
+
+def _bytes_per_parameter(model: Model) -> float:
+    table = _GGUF_BYTES if source_of(model).format == "ggufv2" else _BYTES
+    return table[min(table, key=lambda bits: abs(bits - _bits(model)))]
