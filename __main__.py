@@ -18,7 +18,7 @@ settings = load_settings(project)
 
 passwords = make_passwords(settings.password_rotation)
 server = rent_server(settings)
-lab = OnServer("lab", server.life)
+lab = OnServer("lab", server.life, server.ready)
 
 host = prepare_host(settings, server, passwords, lab)
 services = run_services(settings, server, host, passwords, lab)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pulumi
 import pytest
 
 from tests.unit.program import (
