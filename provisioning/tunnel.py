@@ -213,10 +213,10 @@ class _Link:
     async def run(self, command: str, stdin: bytes, seconds: float) -> str:
         connection = await self._connected()
         call = f"run on {self._server.place}"
+        # Without a text the command reads an end of file; an empty `input` would never end.
+        text: dict[str, Any] = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
         try:
-            ran = await asyncio.wait_for(
-                connection.run(command, input=stdin, encoding=None), seconds
-            )
+            ran = await asyncio.wait_for(connection.run(command, encoding=None, **text), seconds)
         except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
             raise ServerUnreachable(
                 "SSH", call, f"{_reason(error)} (limit {seconds:.0f} s)"
@@ -227,12 +227,16 @@ class _Link:
         return _text(ran.stdout)
 
     async def _connected(self) -> asyncssh.SSHClientConnection:
-        if self._connection is None or self._connection.is_closed():
-            # Who comes while somebody dials shares that attempt, its failure too: a server that is
-            # off costs one time-out, not one for each who asks.
-            if self._attempt is None or self._attempt.done():
-                self._attempt = asyncio.ensure_future(_connect(self._server))
-            self._connection = await asyncio.shield(self._attempt)
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        # Who comes while somebody dials shares that attempt, its failure too: a server that is off
+        # costs one time-out, not one for each who asks.
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.ensure_future(self._dial())
+        return await asyncio.shield(self._attempt)
+
+    async def _dial(self) -> asyncssh.SSHClientConnection:
+        self._connection = await _connect(self._server)
         return self._connection
 
     async def _carry(
