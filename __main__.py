@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stack.gateway import seed_gateway
 from stack.host import prepare_host
+from stack.interrupts import end_quietly
 from stack.knowledge import seed_knowledge
 from stack.models import start_models
 from stack.on_server import OnServer
@@ -13,6 +14,7 @@ from stack.server import rent_server
 from stack.services import run_services
 from stack.settings import load_settings
 
+end_quietly()
 project = Path(__file__).parent
 settings = load_settings(project)
 

@@ -63,9 +63,8 @@ class ServerReadyProvider(_LookingProvider):
             partial(remote.answers, server),
             service="SSH",
             deadline=ANSWER_SECONDS,
-            advice="nothing on it was touched; run `pulumi up` again when it is there",
+            advice="nothing on it was touched",
             clock=self.clock,
-            progress=say("server"),
         )
         return "server", props
 
