@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from provisioning.host import VOCABULARY_FOLDER
 from provisioning.vocabulary import VOCABULARY_NAME, VOCABULARY_SHA256
 from tests.unit.program import (
+    PROJECT,
     Cloud,
     Recorded,
     Recording,
@@ -485,3 +488,14 @@ def test_rotation_renews_all_but_what_cannot_follow(key: Path) -> None:
 def test_bad_settings_stop_the_program_before_any_resource(key: Path) -> None:
     with pytest.raises(pulumi.RunError, match="diskSizeGiB"):
         run_program(configured("dev", key, {"diskSizeGiB": 3}))
+
+
+@pytest.mark.parametrize(("error", "stack"), [("KeyboardInterrupt", False), ("ValueError", True)])
+def test_a_program_that_the_engine_ends_shows_no_stack(error: str, stack: bool) -> None:
+    """The engine interrupts it whenever a resource failed, and has told that already."""
+    code = f"from stack.interrupts import end_quietly; end_quietly(); raise {error}"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode != 0
+    assert ("Traceback" in ran.stderr) is stack
