@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stack.gateway import seed_gateway
 from stack.host import prepare_host
+from stack.interrupts import end_quietly
 from stack.knowledge import seed_knowledge
 from stack.models import start_models
 from stack.on_server import OnServer
@@ -13,12 +14,13 @@ from stack.server import rent_server
 from stack.services import run_services
 from stack.settings import load_settings
 
+end_quietly()
 project = Path(__file__).parent
 settings = load_settings(project)
 
 passwords = make_passwords(settings.password_rotation)
 server = rent_server(settings)
-lab = OnServer("lab", server.life)
+lab = OnServer("lab", server.life, server.ready)
 
 host = prepare_host(settings, server, passwords, lab)
 services = run_services(settings, server, host, passwords, lab)

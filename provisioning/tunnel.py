@@ -7,6 +7,7 @@ Exceptions (see also `provisioning.clients.http`):
 
 * ServerUnreachable (an Unreachable): nothing answers at the address, or not as an SSH server
 * HostKeyChanged (a Refused): another machine answers than the one first met
+* CommandFailed (a Refused): a command on the server did not succeed
 * KeyRefused (an Unauthorized): the server, or this machine, refuses the operator's key
 """
 
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 20.0
 SCAN_SECONDS = 10.0
+RUN_SECONDS = 60.0
 KEEPALIVE_SECONDS = 15
 KEEPALIVE_MISSES = 4
 _PIECE = 65536
@@ -51,6 +53,10 @@ class ServerUnreachable(Unreachable):
 
 class HostKeyChanged(Refused):
     """The server shows another host key than at the first contact."""
+
+
+class CommandFailed(Refused):
+    """A command on the server ended with another code than 0."""
 
 
 class KeyRefused(Unauthorized):
@@ -88,6 +94,16 @@ def open_tunnel(server: SshServer, remote_port: int) -> str:
         ServerUnreachable, HostKeyChanged, KeyRefused
     """
     return f"http://127.0.0.1:{_switchboard().run(_link(server).port_for(remote_port))}"
+
+
+def run(server: SshServer, command: str, stdin: bytes = b"", seconds: float = RUN_SECONDS) -> str:
+    """What a command on the server prints, over the same connection.
+
+    Raises:
+        ServerUnreachable, HostKeyChanged, KeyRefused
+        CommandFailed: it ended with another code than 0; the text is what it said.
+    """
+    return _switchboard().run(_link(server).run(command, stdin, seconds))
 
 
 def close_tunnels() -> None:
@@ -171,7 +187,7 @@ class _Link:
     def __init__(self, server: SshServer) -> None:
         self._server = server
         self._connection: asyncssh.SSHClientConnection | None = None
-        self._connecting = asyncio.Lock()
+        self._attempt: asyncio.Task[asyncssh.SSHClientConnection] | None = None
         self._listening = asyncio.Lock()
         self._listeners: dict[int, asyncio.Server] = {}
 
@@ -194,11 +210,34 @@ class _Link:
             self._connection.close()
             await self._connection.wait_closed()
 
+    async def run(self, command: str, stdin: bytes, seconds: float) -> str:
+        connection = await self._connected()
+        call = f"run on {self._server.place}"
+        # Without a text the command reads an end of file; an empty `input` would never end.
+        text: dict[str, Any] = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
+        try:
+            ran = await asyncio.wait_for(connection.run(command, encoding=None, **text), seconds)
+        except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
+            raise ServerUnreachable(
+                "SSH", call, f"{_reason(error)} (limit {seconds:.0f} s)"
+            ) from None
+        if ran.exit_status != 0:
+            said = _text(ran.stderr).strip()
+            raise CommandFailed("SSH", call, said or f"ended with {ran.exit_status} in silence")
+        return _text(ran.stdout)
+
     async def _connected(self) -> asyncssh.SSHClientConnection:
-        async with self._connecting:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await _connect(self._server)
+        if self._connection is not None and not self._connection.is_closed():
             return self._connection
+        # Who comes while somebody dials shares that attempt, its failure too: a server that is off
+        # costs one time-out, not one for each who asks.
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.ensure_future(self._dial())
+        return await asyncio.shield(self._attempt)
+
+    async def _dial(self) -> asyncssh.SSHClientConnection:
+        self._connection = await _connect(self._server)
+        return self._connection
 
     async def _carry(
         self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -267,14 +306,17 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
             "SSH",
             f"connect {server.place}",
             f"{_reason(error)}. The key must be the one that the server was made with: see the "
-            "settings sshKeyFile and sshPublicKeyFile, or add it to the SSH agent",
+            "setting sshKeyFile (its public half is the .pub file beside it), or add it to the SSH "
+            "agent",
         ) from None
     except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
         raise ServerUnreachable(
             "SSH",
             f"connect {server.place}",
-            f"{_reason(error)}. Is the server running, has its lease ended, and does allowedCidrs "
-            "hold the address you come from? `pulumi up` applies a changed allowedCidrs",
+            f"{_reason(error)}. If the server is switched off, start it in the cloud's console and "
+            "run `pulumi up`; if your own address changed, `pulumi up` applies a changed "
+            "allowedCidrs; if the lease has ended, `pulumi destroy` and `pulumi up` build a new "
+            "lab",
         ) from None
 
 
@@ -304,6 +346,10 @@ def _identity(server: SshServer) -> list[asyncssh.SSHKey]:
             f"read {server.key_file}",
             f"{_reason(error)}. A key with a passphrase must be in the SSH agent (`ssh-add`)",
         ) from None
+
+
+def _text(said: str | bytes | None) -> str:
+    return said.decode(errors="replace") if isinstance(said, bytes) else said or ""
 
 
 def _reason(error: BaseException) -> str:

@@ -27,6 +27,8 @@ class Service:
         data: where its named volume is mounted.
         files: path in the container to content.
         mounts: path on the server to path in the container, read-only.
+        grace_seconds: how long it may take to end when it is replaced; without, it is killed at
+            once, and a database has to recover (`measured.md §3`).
         memory_mib: limit, swap included; only where one service could starve the rest.
     """
 
@@ -43,6 +45,7 @@ class Service:
     gpus: str | None = None
     shared_memory_mib: int | None = None
     wait_seconds: int = 300
+    grace_seconds: int | None = None
 
 
 class Containers:
@@ -91,6 +94,7 @@ class Containers:
             ),
             wait=True,
             wait_timeout=service.wait_seconds,
+            destroy_grace_seconds=service.grace_seconds,
             must_run=True,
             restart="unless-stopped",
             log_driver="json-file",

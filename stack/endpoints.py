@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stack.resources.base import Endpoint
+from stack.resources.base import Endpoint, Login
 from stack.server import Server
 
 
@@ -11,10 +11,14 @@ def endpoint(server: Server, port: int) -> Endpoint:
 
     The key that opens the tunnel is not part of it: it belongs to the operator, not to the state.
     """
+    return {**login(server), "port": port}
+
+
+def login(server: Server) -> Login:
+    """The `endpoint` input of what looks at the server itself."""
     return {
         "host": server.address,
         "ssh_port": server.ssh_port,
         "user": server.user,
         "host_key": server.host_key,
-        "port": port,
     }

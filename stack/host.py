@@ -8,11 +8,18 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_command as command
 
-from provisioning.host import MONGO_KEY, HostPlan, Step, steps
+from provisioning.host import MONGO_KEY, VOCABULARY_FOLDER, HostPlan, Step, steps
 from provisioning.settings import Settings
-from provisioning.vocabulary import vocabulary_file
+from provisioning.vocabulary import (
+    VOCABULARY_NAME,
+    VOCABULARY_SHA256,
+    VocabularyError,
+    vocabulary_file,
+)
+from stack.endpoints import login
 from stack.passwords import Passwords
 from stack.plan import images_of, region_of, release_of
+from stack.resources.host import ServerFile
 from stack.server import Server
 
 # Together about five minutes: a server that boots refuses at first, and 1.2.1 counts every dial.
@@ -36,7 +43,7 @@ class Host:
     docker_ready: command.remote.Command
     proven: command.remote.Command
     mongo_key: command.remote.Command
-    vocabulary: command.remote.Command
+    vocabulary: ServerFile
     pulled: Mapping[str, command.remote.Command]
     db_password: Mapping[str, command.remote.Command]
 
@@ -54,7 +61,6 @@ def prepare_host(
         gpu=bool(settings.gpus),
         xinference=settings.uses_xinference,
         minimum_driver=release_of(settings).minimum_driver,
-        vocabulary=vocabulary_file(),
     )
     secrets = {
         MONGO_KEY: passwords.mongo_key,
@@ -73,9 +79,24 @@ def prepare_host(
         docker_ready=done["daemon"],
         proven=done["prove"],
         mongo_key=done["mongo-keyfile"],
-        vocabulary=done["vocabulary"],
+        vocabulary=_vocabulary(server, parent, done["docker"]),
         pulled=_named(done, "pull-"),
         db_password=_named(done, "db-password-"),
+    )
+
+
+def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource) -> ServerFile:
+    try:
+        source = vocabulary_file()
+    except VocabularyError as error:
+        raise pulumi.RunError(str(error)) from error
+    return ServerFile(
+        "vocabulary",
+        endpoint=login(server),
+        path=f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}",
+        source=source,
+        sha256=VOCABULARY_SHA256,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[after]),
     )
 
 
@@ -113,8 +134,8 @@ class _Runner:
     ) -> command.remote.Command:
         """Upload the step's files and run its command."""
         sent = [
-            self._upload(f"{step.name}-{path.rsplit('/', 1)[-1]}", path, asset, files_after)
-            for path, asset in _assets(step).items()
+            self._upload(f"{step.name}-{path.rsplit('/', 1)[-1]}", path, text, files_after)
+            for path, text in step.files.items()
         ]
         return command.remote.Command(
             step.name,
@@ -138,20 +159,15 @@ class _Runner:
         self,
         name: str,
         path: str,
-        asset: pulumi.Asset,
+        text: str,
         after: Sequence[command.remote.Command],
     ) -> command.remote.CopyToRemote:
         return command.remote.CopyToRemote(
             name,
             connection=self._connection,
-            source=asset,
+            source=pulumi.StringAsset(text),
             remote_path=path,
             opts=pulumi.ResourceOptions.merge(
                 self._opts, pulumi.ResourceOptions(depends_on=list(after))
             ),
         )
-
-
-def _assets(step: Step) -> dict[str, pulumi.Asset]:
-    texts = {path: pulumi.StringAsset(text) for path, text in step.files.items()}
-    return {**texts, **{path: pulumi.FileAsset(str(file)) for path, file in step.uploads.items()}}

@@ -150,7 +150,7 @@ class _Seed:
             "fastgpt-ready",
             **self._session,
             models={"llm": self._chat, "vector": self._embeddings, "rerank": names["rerank"]},
-            generation=services.fastgpt.id,
+            generation=services.fastgpt.generation.apply(str),
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.fastgpt]),
         )
 

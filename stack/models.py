@@ -14,6 +14,7 @@ from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.plan import region_of, release_of
+from stack.resources.host import ContainersReady
 from stack.resources.xinference import XinferenceModel, XinferenceModelsReady, XinferenceRoom
 from stack.server import Server
 from stack.services import Services
@@ -73,7 +74,7 @@ class _Group:
         self,
         settings: Settings,
         server: Server,
-        container: pulumi.CustomResource,
+        container: ContainersReady,
         parent: pulumi.Resource,
     ) -> None:
         self._settings = settings
@@ -106,9 +107,9 @@ class _Group:
             endpoint=self._endpoint,
             uids=[model.name for model in models],
             payloads={model.name: self._payload(model) for model in models},
-            # A new container has to load every model again.
+            # A container that started anew has to load every model again.
             generation=pulumi.Output.all(
-                self._container.id, room.round, *[model.id for model in started]
+                self._container.generation, room.round, *[model.id for model in started]
             ).apply(lambda seen: "/".join(str(part) for part in seen)),
             deadline_minutes=self._settings.model_deadline_minutes,
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=started),

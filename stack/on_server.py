@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pulumi
 
 
-def dies_with(what: pulumi.Resource) -> pulumi.ResourceTransformation:
+def dies_with(
+    what: pulumi.Resource, after: Sequence[pulumi.Resource] = ()
+) -> pulumi.ResourceTransformation:
     """A transformation for whatever lives on the server: gone with it, made anew with a new one.
 
     `deleted_with` spares a destroy the dying server; without `replace_with` a new server would be
@@ -18,7 +22,9 @@ def dies_with(what: pulumi.Resource) -> pulumi.ResourceTransformation:
         is_custom = isinstance(resource.resource, pulumi.CustomResource)
         if not is_custom or isinstance(resource.resource, pulumi.ProviderResource):
             return None
-        fate = pulumi.ResourceOptions(deleted_with=what, replace_with=[what])
+        fate = pulumi.ResourceOptions(
+            deleted_with=what, replace_with=[what], depends_on=list(after)
+        )
         return pulumi.ResourceTransformationResult(
             resource.props, pulumi.ResourceOptions.merge(resource.opts, fate)
         )
@@ -33,11 +39,12 @@ class OnServer(pulumi.ComponentResource):
         life: what stands in the state for as long as the lab believes in this server. Not the cloud
             instance: a refresh after the lease has ended drops that one, and a destroy would then
             dial the dead server for everything on it, in vain (measured).
+        ready: all of it comes after this.
     """
 
-    def __init__(self, name: str, life: pulumi.Resource) -> None:
+    def __init__(self, name: str, life: pulumi.Resource, ready: pulumi.Resource) -> None:
         super().__init__(
             "lab:stack:OnServer",
             name,
-            opts=pulumi.ResourceOptions(transformations=[dies_with(life)]),
+            opts=pulumi.ResourceOptions(transformations=[dies_with(life, [ready])]),
         )

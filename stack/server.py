@@ -13,10 +13,12 @@ from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
 from stack.market import images_on_offer, zones_in_stock
 from stack.on_server import dies_with
+from stack.resources.host import ServerReady
 from stack.resources.server import Lease, ServerChoice, ServerHostKey
 
 _NETWORK = "172.16.0.0/16"
 _WORLD = "0.0.0.0/0"
+_USER = "root"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Server:
     Attributes:
         instance: the cloud instance.
         life: what all that lives on the server hangs on; it goes and comes with the instance.
+        ready: the server answers, in this run too.
         address: public IPv4 address.
         ssh_port: where its sshd listens.
         user: login name.
@@ -36,6 +39,7 @@ class Server:
 
     instance: alicloud.ecs.Instance
     life: pulumi.Resource
+    ready: pulumi.Resource
     address: pulumi.Output[str]
     ssh_port: int
     user: str
@@ -131,13 +135,24 @@ def rent_server(settings: Settings) -> Server:
             parent=place, depends_on=rules, transformations=[dies_with(instance)]
         ),
     )
+    ready = ServerReady(
+        "ready",
+        endpoint={
+            "host": address,
+            "ssh_port": settings.ssh_port,
+            "user": _USER,
+            "host_key": host_key.host_key,
+        },
+        opts=pulumi.ResourceOptions(parent=place, transformations=[dies_with(host_key)]),
+    )
     place.register_outputs({})
     return Server(
         instance=instance,
         life=host_key,
+        ready=ready,
         address=address,
         ssh_port=settings.ssh_port,
-        user="root",
+        user=_USER,
         host_key=host_key.host_key,
         lease_started=lease.started_at,
         lease_ends=lease.ends,

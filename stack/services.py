@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -21,13 +23,18 @@ from provisioning.launch import (
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.containers import Containers, Service
+from stack.endpoints import login
 from stack.host import Host
 from stack.passwords import Passwords
 from stack.plan import images_of, region_of, release_of
+from stack.resources.host import ContainersReady
 from stack.server import Server
 
 # What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
 _MEMORY_FOR_THE_REST_MIB = 10 * 1024
+# A database writes out what it holds before it ends; it ends at once when it is done.
+_DATABASE_GRACE_SECONDS = 120
+_LONGEST_WAIT_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,15 @@ class Services:
     """The running services.
 
     Attributes:
-        oneapi, fastgpt, xinference: the containers that others seed; Xinference only where used.
+        oneapi, fastgpt, xinference: what others seed, healthy with all it needs beside it;
+            Xinference only where used.
         oneapi_password, fastgpt_password: of user `root`, secret.
         relay_key: FastGPT's key for OneAPI, with `sk-`, secret.
     """
 
-    oneapi: docker.Container
-    fastgpt: docker.Container
-    xinference: docker.Container | None
+    oneapi: ContainersReady
+    fastgpt: ContainersReady
+    xinference: ContainersReady | None
     oneapi_password: pulumi.Output[str]
     fastgpt_password: pulumi.Output[str]
     relay_key: pulumi.Output[str]
@@ -70,14 +78,32 @@ def run_services(
     fastgpt = containers.run(
         _fastgpt(settings, chosen, passwords), after=[pg, mongo, sandbox, oneapi]
     )
+    ready = partial(_ready, server, parent)
     parent.register_outputs({})
     return Services(
-        oneapi=oneapi,
-        fastgpt=fastgpt,
-        xinference=xinference,
+        oneapi=ready("oneapi", {"mysql": mysql, "oneapi": oneapi}),
+        fastgpt=ready(
+            "fastgpt", {"pg": pg, "mongo": mongo, "sandbox": sandbox, "fastgpt": fastgpt}
+        ),
+        xinference=ready("xinference", {"xinference": xinference}) if xinference else None,
         oneapi_password=passwords.oneapi_root,
         fastgpt_password=passwords.fastgpt_root,
         relay_key=pulumi.Output.concat("sk-", passwords.relay_token),
+    )
+
+
+def _ready(
+    server: Server,
+    parent: pulumi.Resource,
+    name: str,
+    containers: Mapping[str, docker.Container],
+) -> ContainersReady:
+    return ContainersReady(
+        f"{name}-healthy",
+        endpoint=login(server),
+        containers={each: container.id for each, container in containers.items()},
+        wait_seconds=_LONGEST_WAIT_SECONDS,
+        opts=pulumi.ResourceOptions(parent=parent),
     )
 
 
@@ -126,6 +152,7 @@ def _pg(chosen: Images, password: pulumi.Output[str]) -> Service:
             "POSTGRES_DB": "fastgpt",
         },
         data="/var/lib/postgresql/data",
+        grace_seconds=_DATABASE_GRACE_SECONDS,
         health=health.PG,
     )
 
@@ -141,6 +168,7 @@ def _mongo(chosen: Images, password: pulumi.Output[str]) -> Service:
         },
         data="/data/db",
         mounts={f"/root/{MONGO_KEYFILE.rsplit('/', 1)[0]}": "/etc/lab"},
+        grace_seconds=_DATABASE_GRACE_SECONDS,
         health=health.MONGO,
     )
 
@@ -156,6 +184,7 @@ def _mysql(chosen: Images, passwords: Passwords) -> Service:
             "MYSQL_PASSWORD": passwords.mysql,
         },
         data="/var/lib/mysql",
+        grace_seconds=_DATABASE_GRACE_SECONDS,
         health=health.MYSQL,
     )
 

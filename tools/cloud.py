@@ -10,9 +10,10 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from tools.environment import ROOT, VENV, SetupError, pulumi_environment
 
 _QUESTION_SECONDS = 120.0
+_DIAL_SECONDS = 15.0
 _OPERATORS_PATH = os.environ.get("PATH", os.defpath)
 
 
@@ -102,6 +104,28 @@ def backend_problem(stack: str, code: int, stdout: str, stderr: str) -> str | No
     )
 
 
+def server_problem(outputs: Mapping[str, Any]) -> str | None:
+    """Why a refresh would fail for everything on the server, one by one; None when it answers.
+
+    Args:
+        outputs: the stack's; without a server there is nothing to ask.
+    """
+    if "serverAddress" not in outputs:
+        return None
+    address = (str(outputs["serverAddress"]), int(outputs["sshPort"]))
+    try:
+        socket.create_connection(address, _DIAL_SECONDS).close()
+    except OSError as error:
+        return (
+            f"The server {address[0]}:{address[1]} does not answer ({error}), and a refresh would "
+            "fail for each thing on it.\nIf it is switched off, start it in the cloud's console "
+            f"and run `{typed('up')}`; if your own address changed, `{typed('up')}` without "
+            "--refresh applies a changed allowedCidrs; if the lease has ended, "
+            f"`{typed('destroy')}` and `{typed('up')}` build a new lab."
+        )
+    return None
+
+
 def _stack_names(stacks: Sequence[dict[str, Any]]) -> Iterator[str]:
     for stack in stacks:
         yield str(stack.get("name", "")).rsplit("/", 1)[-1]
@@ -168,6 +192,11 @@ def _checked(action: str, rest: list[str], environment: dict[str, str]) -> list[
     parser.add_argument("--stack", default="dev")
     options, others = parser.parse_known_args(rest)
     check(options.stack, environment)
+    if action == "refresh" or not {"-r", "--refresh", "--refresh=true"}.isdisjoint(others):
+        told = _ask(environment, "stack", "output", "--json", "--stack", options.stack)
+        known = json.loads(told.stdout or "{}") if told.returncode == 0 else {}
+        if problem := server_problem(known):
+            raise SetupError(problem)
     return ["pulumi", action, "--stack", options.stack, *others]
 
 

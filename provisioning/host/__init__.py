@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from provisioning.images import Image, Images
 from provisioning.regions import Region
 from provisioning.versions import NVIDIA_DRIVER_PACKAGE
-from provisioning.vocabulary import VOCABULARY_NAME, VOCABULARY_SHA256
 
 REMOTE_FOLDER = "ai-lab"
 """Everything of ours on the server, relative to the login's home."""
@@ -49,7 +47,6 @@ class HostPlan:
         gpu: whether the server has a GPU.
         xinference: whether Xinference runs here, so that its image is pulled.
         minimum_driver: of the Xinference release (`XinferenceRelease.minimum_driver`).
-        vocabulary: local path of OneAPI's token vocabulary (`vocabulary_file()`).
     """
 
     region: Region
@@ -57,7 +54,6 @@ class HostPlan:
     gpu: bool
     xinference: bool
     minimum_driver: int
-    vocabulary: Path
 
 
 @dataclass(frozen=True)
@@ -68,12 +64,10 @@ class Step:
         name: unique; also the script's.
         command: what the login's shell runs; holds no secret.
         files: remote path, relative to the login's home, to its text.
-        uploads: remote path to a local file, for what is not text.
         stdin: name of the secret that the command reads; None for none.
         time_limit_seconds: after which the command ends itself.
-        depends_on: names of the steps that come before, this step's uploads included: the server
+        depends_on: names of the steps that come before, this step's files included: the server
             may reboot between two steps.
-        content: sha256 of what the uploads hold, part of the trigger.
     """
 
     name: str
@@ -81,32 +75,13 @@ class Step:
     files: Mapping[str, str]
     time_limit_seconds: int
     depends_on: tuple[str, ...] = ()
-    uploads: Mapping[str, Path] = field(default_factory=dict)
     stdin: str | None = None
-    content: str = ""
 
     @property
     def trigger(self) -> str:
         """Hash of all that the step does: it runs again when this changes, and only then."""
-        told = [self.command, self.content, sorted(self.files.items()), sorted(self.uploads)]
+        told = [self.command, sorted(self.files.items())]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU as nvidia-smi names it."""
-
-    name: str
-    memory_mib: int
-
-
-@dataclass(frozen=True)
-class HostFacts:
-    """What the step `prove` found: Docker's version, the driver (empty without GPU), the GPUs."""
-
-    docker: str
-    driver: str
-    gpus: tuple[Gpu, ...]
 
 
 def steps(plan: HostPlan) -> tuple[Step, ...]:
@@ -133,7 +108,7 @@ def steps(plan: HostPlan) -> tuple[Step, ...]:
         made.append(_step("toolkit", 1200, region.toolkit_repo, after=["docker"]))
         ready = "toolkit"
     made += [_daemon(plan, ready), *_pulls(plan)]
-    made += [_prove(plan), _mongo_keyfile(), _vocabulary(plan)]
+    made += [_prove(plan), _mongo_keyfile()]
     made += [_db_password(service) for service in DATABASES]
     return tuple(made)
 
@@ -153,23 +128,6 @@ def daemon_json(plan: HostPlan) -> str:
     return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 
-def facts(stdout: str) -> HostFacts:
-    """What the step `prove` printed.
-
-    Raises:
-        ValueError: the output does not name Docker's version.
-    """
-    found = dict(re.findall(r"^fact (docker|driver) (\S+)$", stdout, re.MULTILINE))
-    gpus = re.findall(r"^fact gpu (.+), (\d+)$", stdout, re.MULTILINE)
-    if "docker" not in found:
-        raise ValueError("the host's proof names no Docker version")
-    return HostFacts(
-        docker=found["docker"],
-        driver=found.get("driver", ""),
-        gpus=tuple(Gpu(name, int(memory)) for name, memory in gpus),
-    )
-
-
 def script(name: str) -> str:
     """The text of one script as the server gets it: the common part, then its own."""
     common = (_SCRIPTS / "lib.sh").read_text(encoding="utf-8")
@@ -184,9 +142,7 @@ def _step(
     script_name: str | None = None,
     after: list[str] | None = None,
     files: Mapping[str, str] | None = None,
-    uploads: Mapping[str, Path] | None = None,
     stdin: str | None = None,
-    content: str = "",
 ) -> Step:
     # A file of its own for each step: steps that run side by side must not write one file.
     path = f"{REMOTE_FOLDER}/host/{name}.sh"
@@ -195,11 +151,9 @@ def _step(
         name=name,
         command=shlex.join(run),
         files={path: script(script_name or name), **(files or {})},
-        uploads=uploads or {},
         stdin=stdin,
         time_limit_seconds=seconds,
         depends_on=tuple(after or ()),
-        content=content,
     )
 
 
@@ -236,7 +190,7 @@ def _services(plan: HostPlan) -> dict[str, Image]:
 def _prove(plan: HostPlan) -> Step:
     # pg's image is small and has the C library that nvidia-smi wants; Alpine's would not do.
     minimum = str(plan.minimum_driver) if plan.gpu else "none"
-    return _step("prove", 600, minimum, plan.images.pg.reference, after=["pull-pg"])
+    return _step("prove", 900, minimum, plan.images.pg.reference, after=["pull-pg"])
 
 
 def _mongo_keyfile() -> Step:
@@ -248,16 +202,3 @@ def _db_password(service: str) -> Step:
     # Enough for a database that has to start and recover first.
     name = f"db-password-{service}"
     return _step(name, 400, service, script_name="db-password", after=["daemon"], stdin=name)
-
-
-def _vocabulary(plan: HostPlan) -> Step:
-    path = f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}"
-    return _step(
-        "vocabulary",
-        60,
-        path,
-        VOCABULARY_SHA256,
-        after=["docker"],
-        uploads={path: plan.vocabulary},
-        content=VOCABULARY_SHA256,
-    )

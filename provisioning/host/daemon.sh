@@ -19,7 +19,7 @@ else
   fi
   write_if_different "$config" <"$wanted"
   say "restarting Docker"
-  systemctl restart docker ||
+  start_unit docker restart ||
     fail "Docker does not restart; see 'journalctl -u docker' on the server"
 fi
 wait_until 120 "Docker to answer" "see 'journalctl -u docker' on the server" docker_answers

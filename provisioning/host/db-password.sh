@@ -12,9 +12,11 @@ if grep -q '[^A-Za-z0-9]' <<<"$new$new_root"; then
 fi
 
 # pg is asked by its network name: from 127.0.0.1 its image trusts everybody, whatever the password.
-# Passwords travel on stdin: a command line can be read by everybody on the server.
+# Passwords travel on stdin: a command line can be read by everybody on the server. What stands in
+# single quotes is expanded by the container's shell.
 inside() { docker exec -i "$service" sh -c "$1"; }
 
+# shellcheck disable=SC2016
 opens_with_new() {
   case $service in
     mysql)
@@ -30,6 +32,7 @@ opens_with_new() {
   esac >/dev/null 2>&1
 }
 
+# shellcheck disable=SC2016
 opens_with_old() {
   case $service in
     mysql) inside 'MYSQL_PWD="$MYSQL_ROOT_PASSWORD" mysql -h 127.0.0.1 -u root -e "SELECT 1"' </dev/null ;;
@@ -42,6 +45,7 @@ opens_with_old() {
   esac
 }
 
+# shellcheck disable=SC2016
 change() {
   case $service in
     mysql)

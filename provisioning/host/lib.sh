@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# shellcheck disable=SC2034,SC2329 # each script uses a part of this
+# shellcheck disable=SC2034,SC2317,SC2329 # each script uses a part of this
 #
 # What every host script begins with. The builder puts this text before each of them.
 set -euo pipefail
@@ -13,6 +13,21 @@ fail() {
   printf 'error: %s\n' "$*" >&2
   exit 1
 }
+
+# No script ends without a word: neither where a command fails that nobody expected to, nor at the
+# step's time limit. BASH_COMMAND is the command as it is written here, so no value is shown.
+cleanup() { :; }
+on_exit() {
+  local code=$1 last=$2
+  cleanup
+  if ((code != 0)) && [[ $last != exit* ]]; then
+    printf 'error: "%s" ended with %s; read the lines above, then run pulumi up again\n' \
+      "$last" "$code" >&2
+  fi
+}
+trap 'on_exit "$?" "$BASH_COMMAND"' EXIT
+trap 'trap cleanup EXIT
+  fail "the step did not end within its time limit; it was busy with: $BASH_COMMAND"' TERM
 
 # wait_until SECONDS WHAT ADVICE COMMAND...: the last thing seen goes into the error.
 wait_until() {
@@ -104,3 +119,9 @@ driver_version() {
 }
 
 docker_answers() { docker version --format '{{.Server.Version}}'; }
+
+# After a few failed starts systemd refuses any more until it is told to forget them.
+start_unit() {
+  systemctl reset-failed "$1" >/dev/null 2>&1 || true
+  systemctl "${2:-start}" "$1"
+}

@@ -3,7 +3,7 @@ folder=ai-lab/mongo
 umask 077
 mkdir -p "$folder"
 new=$(mktemp "$folder/.keyfile.XXXXXX")
-trap 'rm -f "$new"' EXIT
+cleanup() { rm -f "$new"; }
 cat >"$new"
 size=$(tr -d '[:space:]' <"$new" | wc -c)
 if ((size < 6 || size > 1024)) || grep -q '[^A-Za-z0-9+/=[:space:]]' "$new"; then

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -197,32 +197,51 @@ class Engine:
         return {"Id": known.id, "Digest": known.digest}
 
     def _offered(self, parsed: images.Reference) -> images.Image:
-        self._reach_registry(parsed)
+        """Docker Hub's images come from the first mirror that has them, in the end from itself."""
         image = images.find(parsed)
+        there = image is not None and images.has_tag(image, parsed)
+        hub = parsed.registry == images.HUB
+        if image and hub and there and any(self._mirrors()):
+            return image
+        self._reach_registry("registry-1.docker.io" if hub else parsed.registry)
         if image is None:
             name = parsed.repository.removeprefix("library/")
             raise NotFound(
                 f"pull access denied for {name}, repository does not exist or may require "
                 "'docker login'"
             )
-        if not images.has_tag(image, parsed):
+        if not there:
             raise NotFound(
                 f"manifest for {parsed.familiar} not found: manifest unknown: manifest unknown"
             )
         return image
 
-    def _reach_registry(self, parsed: images.Reference) -> None:
-        """Docker Hub goes through the mirrors in their order, then direct; others go direct."""
-        region = self._around.region
-        if parsed.registry == images.HUB:
-            for mirror in self._config.get("registry-mirrors", []):
-                host = mirror.partition("://")[2].rstrip("/")
-                if reach(host, region) is Reach.OK:
-                    return
-            host = "registry-1.docker.io"
-        else:
-            host = parsed.registry
-        how = reach(host, region)
+    def _mirrors(self) -> Iterator[str]:
+        """The configured mirrors that serve Docker Hub."""
+        for mirror in self._config.get("registry-mirrors", []):
+            host = mirror.partition("://")[2].rstrip("/")
+            if reach(host, self._around.region) is Reach.OK:
+                yield host
+
+    async def api_manifest_inspect(self, reference: str) -> dict[str, Any]:
+        """`docker manifest inspect`: asks the registry that is named, a mirror as any other.
+
+        Raises:
+            EngineError: it cannot be reached; no such manifest.
+        """
+        parsed = images.parse(reference)
+        self._reach_registry(parsed.registry)
+        if reach(parsed.registry, self._around.region) is Reach.REFUSES_HUB:
+            raise EngineError("unexpected status code 403")
+        if images.find(parsed) is None:
+            parsed = replace(parsed, registry=images.HUB)
+        image = images.find(parsed)
+        if image is None or not images.has_tag(image, parsed):
+            raise NotFound(f"no such manifest: {reference}")
+        return {"schemaVersion": 2, "digest": images.digest(parsed)}
+
+    def _reach_registry(self, host: str) -> None:
+        how = reach(host, self._around.region)
         if how is Reach.NO_SUCH_HOST:
             raise EngineError(
                 f'Get "https://{host}/v2/": dial tcp: lookup {host} on 100.100.2.136:53: '

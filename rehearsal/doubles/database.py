@@ -29,6 +29,9 @@ from rehearsal.doubles.database_images import Image, StartRefused, image_for
 from rehearsal.doubles.database_kinds import Kind, Mongo, Refusal, Session
 from rehearsal.doubles.database_store import Store, Write
 
+LAST_WRITES_SECONDS = 0.2
+"""How long a server that is told to end writes out what it holds; killed meanwhile, it recovers."""
+
 FIRST_BOOT_SECONDS = 0.3
 """How long a first boot's temporary server stands; `REHEARSAL_DATABASE_FIRST_BOOT` overrides."""
 
@@ -46,11 +49,22 @@ def main(arguments: list[str]) -> int:
         print(refused, file=sys.stderr, flush=True)
         return refused.exit_code
     kind = image.kind(image.open_store(), first_boot=False)
+    recovery = image.lock()
+    if recovery:
+        print(recovery, file=sys.stderr, flush=True)
+    try:
+        _serve(image, kind)
+    finally:
+        time.sleep(LAST_WRITES_SECONDS)
+        image.unlock()
+    return 0
+
+
+def _serve(image: Image, kind: Kind) -> None:
     with Server(kind, _at_socket(kind)) as local, Server(kind, _at_port(kind)) as public:
         threading.Thread(target=local.serve_forever, daemon=True).start()
         print(f"{image.ready_text}", file=sys.stderr, flush=True)
         public.serve_forever()
-    return 0
 
 
 def _first_boot(image: Image) -> None:

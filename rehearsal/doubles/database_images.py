@@ -32,6 +32,8 @@ class Image:
     program: ClassVar[str]
     file_variables: ClassVar[tuple[str, ...]]
     ready_text: ClassVar[str]
+    lock_file: ClassVar[str]
+    recovery_text: ClassVar[str]
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self._env = env
@@ -51,6 +53,17 @@ class Image:
     def mark_initialised(self) -> None:
         """From now on the environment's users and passwords are not looked at."""
         (self.directory / self.marker).write_text("")
+
+    def lock(self) -> str:
+        """Note that the data are in use; what the server says where the last one never let go."""
+        place = self.directory / self.lock_file
+        left_over = place.exists()
+        place.write_text("")
+        return self.recovery_text if left_over else ""
+
+    def unlock(self) -> None:
+        """All is written out: the next start has nothing to recover."""
+        (self.directory / self.lock_file).unlink(missing_ok=True)
 
     def open_store(self) -> Store:
         """The data on the volume."""
@@ -94,6 +107,8 @@ class MySqlImage(Image):
     program = "mysqld"
     file_variables = ("MYSQL_ROOT_PASSWORD", "MYSQL_PASSWORD", "MYSQL_USER", "MYSQL_DATABASE")
     ready_text = "[System] [MY-010931] [Server] mysqld: ready for connections."
+    lock_file = "rehearsal-in-use"
+    recovery_text = "[System] [MY-010229] [Server] Starting XA crash recovery..."
 
     def both_text(self, name: str) -> str:
         return f"[ERROR] [Entrypoint]: Both {name} and {name}_FILE are set (but are exclusive)"
@@ -141,6 +156,10 @@ class PostgresImage(Image):
     program = "postgres"
     file_variables = ("POSTGRES_PASSWORD", "POSTGRES_USER", "POSTGRES_DB")
     ready_text = "LOG:  database system is ready to accept connections"
+    lock_file = "postmaster.pid"
+    recovery_text = (
+        "LOG:  database system was not properly shut down; automatic recovery in progress"
+    )
 
     @property
     def directory(self) -> Path:
@@ -178,6 +197,11 @@ class MongoImage(Image):
     program = "mongod"
     file_variables = ("MONGO_INITDB_ROOT_USERNAME", "MONGO_INITDB_ROOT_PASSWORD")
     ready_text = '{"s":"I","c":"NETWORK","msg":"Waiting for connections","attr":{"port":27017}}'
+    lock_file = "mongod.lock"
+    recovery_text = (
+        '{"s":"W","c":"STORAGE","id":22271,"msg":"Detected unclean shutdown - Lock file is not '
+        'empty","attr":{"lockFile":"/data/db/mongod.lock"}}'
+    )
 
     MONGO_UID = 999
     """The image's `mongodb` user, to whom the entry point steps down."""

@@ -82,10 +82,14 @@ class Change:
 class Kind(ABC):
     """One resource type: what its properties are, and what happens to it.
 
+    `name` is the resource's own, of the one call that it is made for.
+
     All property maps are plain (`values.py`): names as the engine has them (`vpcName`), `UNKNOWN`
     for what a preview does not know, assets as dicts (`values.is_asset`). Every method may raise
     `ProviderError`.
     """
+
+    name = ""
 
     computed: ClassVar[frozenset[str]] = frozenset()
     """Outputs that only a real `create` can tell; unknown in its preview."""
@@ -406,7 +410,9 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         return provider
 
     def _kind(self, urn: str, context: grpc.ServicerContext) -> Kind:
-        return self._provider(context).kind(_token(urn))
+        kind = self._provider(context).kind(_token(urn))
+        kind.name = urn.split("::")[-1]
+        return kind
 
     def _answer(
         self,

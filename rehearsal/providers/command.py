@@ -296,7 +296,7 @@ class _Command(_Remote):
 
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
         outputs = self._run(inputs, inputs.get("create"), {}, timeout)
-        return f"command{secrets.token_hex(4)}", outputs
+        return f"{self.name}{secrets.token_hex(4)}", outputs
 
     def update(
         self,

@@ -249,6 +249,11 @@ class _DockerKind(Kind):
         return bare
 
 
+def _identified(id: str, outputs: Properties) -> Properties:
+    """Outputs as the bridge keeps them: the id is one of them (measured.md §3)."""
+    return {"id": id, **outputs}
+
+
 def _maybe(call: Callable[[], Any]) -> Any:  # noqa: ANN401
     """The answer, or None where the daemon knows no such object."""
     try:
@@ -284,7 +289,8 @@ class _RemoteImage(_DockerKind):
                     f"error pulling image {name}: {error}"
                 ) from error
             found = self._local(name)
-        return f"{found['Id']}{name}", self._outputs(inputs, found)
+        id = f"{found['Id']}{name}"
+        return id, _identified(id, self._outputs(inputs, found))
 
     def _local(self, name: str) -> Any:  # noqa: ANN401
         return _maybe(lambda: self._daemon.call("image_inspect", reference=name))
@@ -310,7 +316,7 @@ class _RemoteImage(_DockerKind):
         found = self._local(outputs.get("name") or inputs["name"])
         if found is None:
             return None, {}, {}
-        return id, inputs, self._outputs({**outputs, **_bare(inputs)}, found)
+        return id, inputs, _identified(id, self._outputs({**outputs, **_bare(inputs)}, found))
 
     def update(
         self,
@@ -344,7 +350,7 @@ class _Volume(_DockerKind):
         labels = _labels(inputs)
         driver = inputs.get("driver") or "local"
         made = self._daemon.call("volume_create", name=inputs["name"], driver=driver, labels=labels)
-        return made["Name"], self._outputs(inputs, made)
+        return made["Name"], _identified(made["Name"], self._outputs(inputs, made))
 
     @staticmethod
     def _outputs(inputs: Properties, found: dict[str, Any]) -> Properties:
@@ -362,7 +368,9 @@ class _Volume(_DockerKind):
         self, id: str, inputs: Properties, outputs: Properties
     ) -> tuple[str | None, Properties, Properties]:
         found = _maybe(lambda: self._daemon.call("volume_inspect", name=id))
-        return (id, inputs, self._outputs(inputs, found)) if found else (None, {}, {})
+        if found is None:
+            return None, {}, {}
+        return id, inputs, _identified(id, {**self._outputs(inputs, found), "driverOpts": {}})
 
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
         """A volume in use is tried again for a while: its container may be leaving."""
@@ -392,7 +400,7 @@ class _Network(_DockerKind):
             labels=_labels(inputs),
             options=inputs.get("options") or {},
         )
-        return made["Id"], self._outputs(inputs, made)
+        return made["Id"], _identified(made["Id"], self._outputs(inputs, made))
 
     @staticmethod
     def _outputs(inputs: Properties, found: dict[str, Any]) -> Properties:
@@ -424,7 +432,9 @@ class _Network(_DockerKind):
         self, id: str, inputs: Properties, outputs: Properties
     ) -> tuple[str | None, Properties, Properties]:
         found = _maybe(lambda: self._daemon.call("network_inspect", name=id))
-        return (id, inputs, self._outputs(inputs, found)) if found else (None, {}, {})
+        if found is None:
+            return None, {}, {}
+        return id, inputs, _identified(id, {**self._outputs(inputs, found), "ipamOptions": {}})
 
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
         """A network in use is tried again for a while: its containers may be leaving."""
@@ -456,6 +466,7 @@ _NOT_FORCE_NEW = frozenset(
         "maxRetryCount",
         "memory",
         "memorySwap",
+        "mustRun",
         "removeVolumes",
         "restart",
         "start",
@@ -477,7 +488,6 @@ _CONTAINER_INPUTS = frozenset(
         "labels",
         "logDriver",
         "logOpts",
-        "mustRun",
         "name",
         "networkMode",
         "networksAdvanced",
@@ -507,7 +517,7 @@ _EMPTY_PARTS: dict[str, Properties] = {
     "networksAdvanced": {
         "aliases": [],
         "driverOpts": [],
-        "gwPriority": None,
+        "gwPriority": 0,
         "ipv4Address": "",
         "ipv6Address": "",
         "linkLocalIps": [],
@@ -527,11 +537,20 @@ _EMPTY_PARTS: dict[str, Properties] = {
         "containerPath": "",
         "fromContainer": "",
         "hostPath": "",
-        "readOnly": None,
+        "readOnly": False,
         "selinuxRelabel": "",
         "volumeName": "",
     },
 }
+_NULL_UNTIL_REFRESHED = {"networksAdvanced": "gwPriority", "volumes": "readOnly"}
+"""What nobody asked for is null after a create, and has its zero after a refresh."""
+
+_REFRESHED: Properties = {
+    **{name: [] for name in ("dns", "dnsOpts", "dnsSearches", "groupAdds")},
+    **{name: {} for name in ("storageOpts", "sysctls", "tmpfs")},
+}
+"""What a create leaves null (measured.md §3)."""
+
 _NEVER_SET: Properties = {
     **dict.fromkeys(
         [
@@ -647,7 +666,13 @@ class _Container(_DockerKind):
                 self._wait_until_healthy(id, wait.seconds)
         except ProviderError as error:
             raise InitFailed(str(error), id, inputs, self._outputs(id, inputs)) from error
-        return id, self._outputs(id, inputs)
+        outputs = self._outputs(id, inputs)
+        for name, part in _NULL_UNTIL_REFRESHED.items():
+            asked = [item.get(part) for item in _bare(inputs.get(name) or [])]
+            outputs[name] = [
+                {**item, part: given} for item, given in zip(outputs[name], asked, strict=True)
+            ]
+        return id, outputs
 
     def _fill_and_start(self, id: str, inputs: Properties) -> None:
         for upload in inputs.get("uploads") or []:
@@ -684,7 +709,8 @@ class _Container(_DockerKind):
                 raise ProviderError("context canceled")
 
     def _outputs(self, id: str, inputs: Properties) -> Properties:
-        return _container_outputs(self._daemon.call("container_inspect", id=id), inputs)
+        found = self._daemon.call("container_inspect", id=id)
+        return _identified(id, _container_outputs(found, inputs))
 
     def read(
         self, id: str, inputs: Properties, outputs: Properties
@@ -694,6 +720,7 @@ class _Container(_DockerKind):
         if found is None:
             return None, {}, {}
         fresh = _container_outputs(found, {**outputs, **_bare(inputs)})
+        fresh = _identified(id, {**fresh, **_REFRESHED})
         return id, _refreshed_inputs(inputs, fresh), fresh
 
     def update(
@@ -704,24 +731,35 @@ class _Container(_DockerKind):
         new_inputs: Properties,
         timeout: float,
     ) -> Properties:
-        """Restart policy and memory change in place; the rest that can, is state only."""
-        self._daemon.call(
-            "container_update",
-            id=id,
-            restart=_restart(new_inputs),
-            memory=int(new_inputs.get("memory") or 0) * _MIB,
-            memory_swap=int(new_inputs.get("memorySwap") or 0) * _MIB,
-        )
+        """Starts what was stopped; restart policy and memory change; the rest is state only.
+
+        Nothing is waited for here, `wait` or not (measured.md §3).
+        """
+        if not old_outputs.get("mustRun") and new_inputs.get("mustRun"):
+            try:
+                self._daemon.call("container_start", id=id)
+            except DaemonError as error:
+                raise ProviderError(f"Unable to start container: {error}") from error
+        limits = ("restart", "maxRetryCount", "memory", "memorySwap")
+        if any((old_outputs.get(n) or 0) != (new_inputs.get(n) or 0) for n in limits):
+            self._daemon.call(
+                "container_update",
+                id=id,
+                restart=_restart(new_inputs),
+                memory=int(new_inputs.get("memory") or 0) * _MIB,
+                memory_swap=int(new_inputs.get("memorySwap") or 0) * _MIB,
+            )
         return self._outputs(id, new_inputs)
 
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
-        """Stop within the grace time, then remove by force. One that is gone is an error here."""
-        grace = outputs.get("destroyGraceSeconds")
+        """Stop, with no time to end unless a grace was asked for, and remove by force."""
+        grace = float(outputs.get("destroyGraceSeconds") or 0)
+        volumes = bool(outputs.get("removeVolumes", True))
         try:
-            if grace:
-                self._daemon.call("container_stop", id=id, timeout=float(grace))
-            volumes = bool(outputs.get("removeVolumes", True))
-            self._daemon.call("container_remove", id=id, force=True, volumes=volumes)
+            _maybe(lambda: self._daemon.call("container_stop", id=id, timeout=grace))
+            _maybe(
+                lambda: self._daemon.call("container_remove", id=id, force=True, volumes=volumes)
+            )
         except DaemonError as error:
             raise ProviderError(f"Error deleting container {id}: {error}") from error
 
@@ -900,7 +938,7 @@ def _container_outputs(found: dict[str, Any], inputs: Properties) -> Properties:
         **{name: bare.get(name) or [] for name in ("envs", "hosts", "labels")},
         **{name: _filled(bare.get(name), empty) for name, empty in _EMPTY_PARTS.items()},
         "command": config["Cmd"] or [],
-        "entrypoints": (config["Entrypoint"] or []) if bare.get("entrypoints") else [],
+        "entrypoints": config["Entrypoint"] or [],
         "healthcheck": _health_outputs(config["Healthcheck"], bare.get("healthcheck")),
         "hostname": config["Hostname"],
         "image": config["Image"]
@@ -914,6 +952,7 @@ def _container_outputs(found: dict[str, Any], inputs: Properties) -> Properties:
         "memorySwap": host["MemorySwap"] // _MIB,
         "mustRun": running if bare.get("mustRun") is not False else False,
         "name": found["Name"].lstrip("/"),
+        "exitCode": None if running else found["State"]["ExitCode"],
         "networkDatas": _network_datas(found["NetworkSettings"]["Networks"]),
         "networkMode": host["NetworkMode"],
         "platform": found["Platform"],

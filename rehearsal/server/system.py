@@ -71,7 +71,7 @@ _ALWAYS = [
 ]
 _HINT = "\\${LAB_ROOT:-}"
 
-_SCRIPTS = {
+SCRIPTS = {
     "id": """#!/bin/sh
 case "$*" in -u|-g) echo 0 ;; -un|-gn) echo root ;;
 "") echo "uid=0(root) gid=0(root) groups=0(root)" ;; *) exec %(id)s "$@" ;; esac
@@ -252,7 +252,7 @@ class System:
         folder = self.root / "usr/bin"
         words = {"kernel": packages.KERNEL, "hint": _HINT, "id": "/usr/bin/id"}
         words["install"] = "/usr/bin/install"
-        for name, text in _SCRIPTS.items():
+        for name, text in SCRIPTS.items():
             (folder / name).unlink(missing_ok=True)
             toolbox.script(folder / name, text % words)
         toolbox.script(folder / "python3", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')

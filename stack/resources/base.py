@@ -9,14 +9,19 @@ Rules that hold for every one of them:
 
 * What only tells *how to get there* (`endpoint`, tokens, passwords) is taken in by an update that
   calls nothing remote: `read` and `delete` get the stored values, so these must never be stale.
-* Unreachable is an error. Only the service's own "not found" means gone.
+* Unreachable never means gone: only the service's own "not found" does. In a refresh it is said
+  once, and the state stays as it is.
 * The operator's SSH identity comes from the stack's config, never from an input.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, TypedDict
 
 import httpx
@@ -41,23 +46,25 @@ from provisioning.clients.http import (
     Unauthorized,
     Unreachable,
 )
-from provisioning.tunnel import SshServer, open_tunnel
+from provisioning.tunnel import ServerUnreachable, SshServer, open_tunnel
 
 SSH_KEY_SETTING = "sshKeyFile"
 
 Props = dict[str, Any]
 
 
-class Endpoint(TypedDict):
-    """Where a service is: a port of the server, reached through its SSH server.
-
-    `host_key` is the line `ssh-ed25519 AAAA...`; `port` is the port on the server itself.
-    """
+class Login(TypedDict):
+    """Where the server is; `host_key` is the line `ssh-ed25519 AAAA...`."""
 
     host: pulumi.Input[str]
     ssh_port: pulumi.Input[int]
     user: pulumi.Input[str]
     host_key: pulumi.Input[str]
+
+
+class Endpoint(Login):
+    """Where a service is: `port` of the server itself, reached through its SSH server."""
+
     port: pulumi.Input[int]
 
 
@@ -112,6 +119,7 @@ class LabProvider(ResourceProvider):
 
     def configure(self, req: ConfigureRequest) -> None:
         """Take the operator's SSH identity from the stack's config."""
+        _speak_plainly()
         given = req.config.get(SSH_KEY_SETTING)
         self.ssh_key_file = Path(str(given)).expanduser() if given else None
 
@@ -136,27 +144,12 @@ class LabProvider(ResourceProvider):
 
     def create(self, props: Props) -> CreateResult:
         """See `make`."""
-        with _Tersely():
-            made, outs = self.make(plain(props))
+        made, outs = self.make(plain(props))
         return CreateResult(made, outs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """See `look`."""
-        props = plain(props)
-        where = self._place_of(props)
-        with _Tersely():
-            if where in _silent:
-                raise _silent[where]
-            try:
-                outs = self.look(dict(props))
-            except (Unreachable, DeadlineExceeded) as error:
-                _silent[where] = error
-                raise
-            except Unauthorized as error:
-                # Neither gone nor drifted: nobody could look. The resource that hands out the
-                # credential notices by itself and gets a new one at the next `up`.
-                pulumi.log.warn(f"could not look: {error}; run `pulumi up --refresh` once more")
-                outs = props
+        outs = self._looked(plain(props))
         return ReadResult(None, {}) if outs is None else ReadResult(id_, outs)
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
@@ -165,39 +158,84 @@ class LabProvider(ResourceProvider):
         changed = self.differing(olds, news) | self.drifted(olds, news)
         if changed <= self.reach | self.ignored:
             return UpdateResult({**olds, **news})
-        with _Tersely():
-            return UpdateResult(self.change(olds, news, changed))
+        return UpdateResult(self.change(olds, news, changed))
 
     def delete(self, _id: str, _props: Props) -> None:
         """See `remove`."""
-        with _Tersely():
-            self.remove(plain(_props))
+        self.remove(plain(_props))
 
     # -- helpers --------------------------------------------------------------------------------
 
-    def _place_of(self, props: Props) -> tuple[object, ...]:
-        endpoint = props.get("endpoint")
-        if not endpoint:
-            return (self,)
-        return self.transport, endpoint.get("host"), endpoint.get("port")
+    def _looked(self, props: Props) -> Props | None:
+        """What `look` sees; `props` as they are where nobody can look."""
+        where = self._place_of(props)
+        if not _silent.isdisjoint((where, where[:1])):
+            return props
+        try:
+            return self.look(dict(props))
+        except Unauthorized as error:
+            # The resource that hands out the credential notices by itself and gets a new one.
+            warn_once(where, f"could not look: {error}; run `pulumi up --refresh` once more")
+        except (Unreachable, DeadlineExceeded) as error:
+            # One wait is enough: a lab of a hundred documents would wait for an hour otherwise.
+            silent = where[:1] if isinstance(error, ServerUnreachable) else where
+            _silent.add(silent)
+            advice = "`pulumi up` says what is down, and starts it again where it was stopped"
+            warn_once(silent, f"could not look: {error}. The state stays as it is; {advice}")
+        return props
 
-    def address(self, endpoint: Mapping[str, Any]) -> str:
-        """The local base URL of the service behind `endpoint`, through the one SSH connection."""
-        if self.transport is not None:
-            return f"http://{endpoint['host']}:{endpoint['port']}"
-        server = SshServer(
+    def _place_of(self, props: Props) -> tuple[object, ...]:
+        endpoint = props.get("endpoint") or {}
+        return endpoint.get("host", self), endpoint.get("port"), self.transport
+
+    def server(self, endpoint: Mapping[str, Any]) -> SshServer:
+        """The SSH server behind `endpoint`, with the operator's identity."""
+        return SshServer(
             host=str(endpoint["host"]),
             port=int(endpoint["ssh_port"]),
             user=str(endpoint["user"]),
             host_key=str(endpoint["host_key"]),
             key_file=self.ssh_key_file,
         )
-        return open_tunnel(server, int(endpoint["port"]))
+
+    def address(self, endpoint: Mapping[str, Any]) -> str:
+        """The local base URL of the service behind `endpoint`, through the one SSH connection."""
+        if self.transport is not None:
+            return f"http://{endpoint['host']}:{endpoint['port']}"
+        return open_tunnel(self.server(endpoint), int(endpoint["port"]))
 
 
-# What did not answer a read of this run. One wait is enough: a lab of a hundred documents would
-# wait for an hour otherwise. The process lives as long as the run.
-_silent: dict[tuple[object, ...], ServiceError] = {}
+# What did not answer a look of this run, and what was said of it: the process lives as long as the
+# run, and its calls come in several threads.
+_silent: set[tuple[object, ...]] = set()
+_told: set[tuple[object, ...]] = set()
+_telling = threading.Lock()
+
+
+def warn_once(about: tuple[object, ...], text: str) -> None:
+    """A warning of `pulumi up`, unless there was one about the same in this run."""
+    with _telling:
+        if about in _told:
+            return
+        _told.add(about)
+    pulumi.log.warn(text)
+
+
+def _speak_plainly() -> None:
+    """Let errors of a service reach the operator as their own sentence.
+
+    The SDK's server answers every error with its `traceback.format_exc()`
+    (`pulumi/dynamic/__main__.py`, 3.272), and knows no other way to fail.
+    """
+    server = sys.modules["__main__"]
+    if hasattr(server, "DynamicResourceProviderServicer"):
+        server.traceback = SimpleNamespace(format_exc=error_text)  # type: ignore[attr-defined]
+
+
+def error_text() -> str:
+    """What the operator is told of the exception being handled: a stack only of our own faults."""
+    error = sys.exc_info()[1]
+    return str(error) if isinstance(error, ServiceError) else traceback.format_exc()
 
 
 def changed_inputs(olds: Mapping[str, Any], news: Mapping[str, Any]) -> frozenset[str]:
@@ -245,19 +283,3 @@ def secret_outputs(opts: pulumi.ResourceOptions | None, *outputs: str) -> pulumi
 def say(name: str) -> Callable[[str], None]:
     """A progress callback that writes to the log of `pulumi up`, with `name` in front."""
     return lambda text: pulumi.log.info(f"{name}: {text}")
-
-
-class _Tersely:
-    """Errors of a service reach the operator without the clients' own stack.
-
-    Not a generator: `contextlib` would put the stack back on.
-    """
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, stack: object
-    ) -> None:
-        if isinstance(error, ServiceError):
-            raise error.with_traceback(None) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -229,6 +230,26 @@ def test_a_missing_password_ends_the_container(
     code, said = container.ended()
     assert code == 1
     assert text in said
+
+
+@pytest.mark.parametrize(
+    ("container", "env"),
+    [("mysql", MYSQL), ("postgres", POSTGRES), ("mongo", MONGO)],
+    indirect=["container"],
+)
+def test_one_that_was_killed_recovers_and_says_so(
+    container: Container, env: dict[str, str]
+) -> None:
+    recovers = re.compile("recovery|unclean shutdown")
+    container.up(**env)
+    assert container.stop(signal.SIGTERM) == 0
+    container.up(**env)
+    assert container.process is not None
+    container.process.kill()
+    assert not recovers.search(container.ended()[1])
+    container.up(**env)
+    container.process.terminate()
+    assert recovers.search(container.ended()[1])
 
 
 @mysql

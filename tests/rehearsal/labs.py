@@ -100,11 +100,33 @@ def refused(lab: Lab, attempt: Callable[[], Outcome]) -> str:
     try:
         attempt()
     except EngineError:
-        log = max((lab.engine.folder / "events").iterdir())
-        events = [json.loads(line).get("diagnosticEvent") for line in log.read_text().splitlines()]
-        told = [event["message"] for event in events if event and event["severity"] == "error"]
-        return "\n".join(told)
+        return "\n".join(told(lab, "error"))
     raise AssertionError("it went through, and should have been refused")
+
+
+def told(lab: Lab, severity: str) -> list[str]:
+    """The last run's `error`s or `warning`s.
+
+    A dynamic resource has no other way to warn than a line on stderr that says so.
+    """
+    said = list(_said(lab))
+    lines = [line for how, text in said if how == "info#err" for line in text.splitlines()]
+    return [text for how, text in said if how == severity] + [
+        line for line in lines if line.startswith(f"{severity}: ")
+    ]
+
+
+def everything_told(lab: Lab) -> str:
+    """All that the last run showed its operator beside its progress."""
+    return "\n".join(text for how, text in _said(lab) if how != "debug")
+
+
+def _said(lab: Lab) -> Iterator[tuple[str, str]]:
+    log = max((lab.engine.folder / "events").iterdir())
+    for line in log.read_text().splitlines():
+        event = json.loads(line).get("diagnosticEvent")
+        if event:
+            yield event["severity"], event["message"]
 
 
 def question_of(lab: Lab) -> str:

@@ -239,6 +239,15 @@ def test_docker_hub_is_reached_through_the_first_mirror_that_lives(servers: Serv
         )
         server.out("systemctl restart docker")
         assert (server.run(pull).exit_status == 0) is works
+    # What no mirror has is asked of the Hub in the end, and its silence is all that is said.
+    wrong = server.run("docker pull xprobe/xinference:v99")
+    assert "registry-1.docker.io" in str(wrong.stderr)
+    assert "Client.Timeout exceeded" in str(wrong.stderr)
+    asked = "docker manifest inspect docker.1ms.run/xprobe/xinference"
+    assert server.run(f"{asked}:v2.12.0").exit_status == 0
+    assert "no such manifest" in str(server.run(f"{asked}:v99").stderr)
+    dead = server.run("docker manifest inspect dockerproxy.com/xprobe/xinference:v99")
+    assert "no such host" in str(dead.stderr)
 
 
 def test_a_container_s_paths_are_its_own(server: Login) -> None:

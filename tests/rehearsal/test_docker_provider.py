@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerMaker]:
         env={"FROM_IMAGE": "yes"},
         volumes=("/var/state",),
     )
-    before, images.CATALOGUE = images.CATALOGUE, (*images.CATALOGUE, web)
+    entered = replace(
+        web,
+        name="entered",
+        homes=frozenset({"registry.cn-hangzhou.aliyuncs.com/test/entered"}),
+        entrypoint=("web",),
+        command=(),
+    )
+    before, images.CATALOGUE = images.CATALOGUE, (*images.CATALOGUE, web, entered)
     maker = ServerMaker(tmp_path_factory.mktemp("servers"), claim_block())
     yield maker
     maker.close()
@@ -56,7 +64,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerMaker]:
 @pytest.fixture(scope="module")
 def server(servers: ServerMaker) -> Login:
     found = servers(WITH_DOCKER)
-    found.out(f"docker pull -q {WEB}")
+    found.out(f"docker pull -q {WEB}; docker pull -q {WEB.replace('/web:', '/entered:')}")
     return found
 
 
@@ -229,25 +237,107 @@ def test_a_container_that_exits_at_once_is_no_error_without_wait(server: Login) 
     container = Resource(provider(server), CONTAINER, **inputs)
     assert server.out("docker wait brief").strip() == "3"
     container.refresh()
-    assert container.outputs["mustRun"] is False
-    assert "mustRun" in container.diff().replaces
+    assert (container.outputs["mustRun"], container.outputs["exitCode"]) == (False, 3)
+    assert container.diff().updates == ["mustRun"]
 
 
 def test_removed_by_hand(server: Login) -> None:
     container = Resource(provider(server), CONTAINER, **settings(wait=False))
     server.out("docker rm -f web")
     assert not container.diff().changes
-    with pytest.raises(ProviderError, match="No such container"):
-        container.delete()
+    container.delete()
     assert not container.refresh()
 
 
-def test_stopped_by_hand(server: Login) -> None:
-    container = Resource(provider(server), CONTAINER, **settings(wait=False))
-    server.out("docker stop web")
+def test_stopped_by_hand_is_started_in_place_and_not_waited_for(server: Login) -> None:
+    sick = {**HEALTHY, "startPeriod": "1m0s"}
+    container = Resource(provider(server), CONTAINER, **settings(healthcheck=sick))
+    server.out("docker exec web touch /sick; docker stop web")
     assert not container.diff().changes
     assert container.refresh()
-    assert "mustRun" in container.diff().replaces
+    assert (container.diff().updates, container.diff().replaces) == (["mustRun"], [])
+    container.outputs = container.kind.update(
+        container.id, container.inputs, container.outputs, container.inputs, 0
+    )
+    shown = server.out("docker inspect -f '{{.State.Running}} {{.State.Health.Status}}' web")
+    assert shown.split() == ["true", "starting"]
+    assert container.refresh()
+    assert not container.diff().changes
+
+
+def test_stopped_by_hand_is_replaced_where_a_port_is_published(server: Login) -> None:
+    ports = [{"internal": 8080, "external": 3000, "ip": "0.0.0.0", "protocol": "tcp"}]
+    container = Resource(provider(server), CONTAINER, **settings(wait=False, ports=ports))
+    server.out("docker stop web")
+    assert container.refresh()
+    assert container.outputs["ports"] == []
+    assert (container.diff().updates, container.diff().replaces) == (["mustRun"], ["ports"])
+
+
+@pytest.mark.parametrize(("grace", "in_order"), [({}, False), ({"destroyGraceSeconds": 20}, True)])
+def test_without_a_grace_it_is_killed_at_once(
+    server: Login, grace: Properties, in_order: bool
+) -> None:
+    work = "trap 'sleep 0.3; echo yes >/data/ended; exit' TERM; while :; do sleep 0.05; done"
+    docker = provider(server)
+    volume = Resource(docker, VOLUME, name="data")
+    container = Resource(
+        docker,
+        CONTAINER,
+        name="writer",
+        image=WEB,
+        command=["sh", "-c", f"rm -f /data/ended; touch /data/up; {work}"],
+        volumes=[{"volumeName": "data", "containerPath": "/data"}],
+        **grace,
+    )
+    data = server.machine.root / "var/lib/docker/volumes/data/_data"
+    until((data / "up").exists, "the writer")
+    container.delete()
+    assert (data / "ended").exists() is in_order
+    volume.delete()
+
+
+def test_what_a_create_leaves_open_a_refresh_fills_in(server: Login) -> None:
+    docker = provider(server)
+    network = Resource(docker, NETWORK, name="lab")
+    volume = Resource(docker, VOLUME, name="data")
+    container = Resource(
+        docker,
+        CONTAINER,
+        **settings(
+            wait=False,
+            networksAdvanced=[{"name": "lab"}],
+            volumes=[{"volumeName": "data", "containerPath": "/data"}],
+        ),
+    )
+    empty_lists = ("dns", "dnsOpts", "dnsSearches", "groupAdds")
+    empty_maps = ("sysctls", "tmpfs", "storageOpts")
+    created = container.outputs
+    assert {created[name] for name in (*empty_lists, *empty_maps)} == {None}
+    assert created["networksAdvanced"][0]["gwPriority"] is None
+    assert created["volumes"][0]["readOnly"] is None
+    assert (network.outputs["ipamOptions"], volume.outputs["driverOpts"]) == (None, None)
+    for resource in (container, network, volume):
+        assert resource.outputs["id"] == resource.id
+        assert resource.refresh()
+        assert resource.outputs["id"] == resource.id
+        assert not resource.diff().changes
+    refreshed = container.outputs
+    assert all(refreshed[name] == [] for name in empty_lists)
+    assert all(refreshed[name] == {} for name in empty_maps)
+    assert refreshed["networksAdvanced"][0]["gwPriority"] == 0
+    assert refreshed["volumes"][0]["readOnly"] is False
+    assert (network.outputs["ipamOptions"], volume.outputs["driverOpts"]) == ({}, {})
+    container.delete()
+    volume.delete()
+    network.delete()
+
+
+def test_the_entrypoint_is_the_image_s_where_none_is_asked_for(server: Login) -> None:
+    image = WEB.replace("/web:", "/entered:")
+    container = Resource(provider(server), CONTAINER, name="entered", image=image)
+    assert container.outputs["entrypoints"] == ["web"]
+    assert not container.diff().changes
 
 
 def test_conflicts_in_docker_s_words(server: Login) -> None:

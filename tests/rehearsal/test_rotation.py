@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -67,6 +68,9 @@ def test_every_place_follows(rehearsed_lab: Lab) -> None:
         assert not hands.fastgpt.opens_with(before["fastgptPassword"])
         assert [row["id"] for row in hands.oneapi.channels()] == channels
         assert hands.fastgpt.documents(hands.fastgpt.bases()[0]["_id"])[0]["_id"] == document["_id"]
+    for name in DOORS:
+        log = on_server(lab.outputs, f"docker logs {name} 2>&1")
+        assert not re.search("recovery|unclean", log), f"{name} was killed when it was replaced"
     assert lab.outputs["fastgptToken"] == before["fastgptToken"]
     assert lab.outputs["shareLinks"] == before["shareLinks"]
     _assert_it_answers(lab)

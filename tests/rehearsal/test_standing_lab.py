@@ -20,6 +20,18 @@ def test_a_rebooted_server_brings_everything_back_by_itself(rehearsed_lab: Lab) 
     assert rehearsed_lab.engine.up("--refresh").changes == 0
 
 
+def test_ids_are_as_the_real_providers_give_them(rehearsed_lab: Lab) -> None:
+    """Field forms of facts/provider-states.json; only the engine's state shows all of them."""
+    found = rehearsed_lab.engine.export()["deployment"]["resources"]
+    commands = [it for it in found if it["type"] == "command:remote:Command"]
+    docker = [it for it in found if it["type"].startswith("docker:index/")]
+    assert commands
+    assert docker
+    for resource in commands:
+        assert resource["id"].startswith(resource["urn"].rsplit("::", 1)[-1])
+    assert all(resource["outputs"]["id"] == resource["id"] for resource in docker)
+
+
 def test_who_is_shut_out_stays_outside(rehearsed_lab: Lab) -> None:
     server = rehearsed_lab.world.call("servers")[0]["id"]
     ports = {22: False, 2222: True, 3000: True, 3001: True, 5432: False, 9997: True}

@@ -171,6 +171,7 @@ _ANSWERS: dict[str, Any] = {
         "ends": "2026-11-23T12:01:00Z" if args.inputs["hours"] else "",
     },
     "ServerHostKey": lambda args: {"host_key": "ssh-ed25519 AAAAhostkey"},
+    "ContainersReady": lambda args: {"generation": 1},
     "OneApiRoot": lambda args: {"access_token": "plain-access-token"},
     "OneApiToken": lambda args: {"key": f"sk-plain-{args.name}"},
     "FastGptDataset": lambda args: {"dataset_id": f"dataset-{args.name}"},

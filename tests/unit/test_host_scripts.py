@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioning.host import facts, script
+from provisioning.host import script
 
 # What a server brings. Everything else is a fake of the case, or missing.
 TOOLS = [
@@ -57,10 +57,15 @@ class Server:
 
     def run(self, name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a script as the step does; what it says and its errors come back in one text."""
-        path = self.home / f"{name}.sh"
-        path.write_text(script(name))
+        (self.home / f"{name}.sh").write_text(script(name))
+        return self.start(f"{name}.sh", *arguments, stdin=stdin)
+
+    def start(
+        self, file: str, *arguments: str, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a script that lies in the login's home."""
         return subprocess.run(
-            ["bash", str(path), *arguments],
+            ["bash", file, *arguments],
             cwd=self.home,
             env={"PATH": str(self.bin), "LAB_ROOT": str(self.root), "HOME": str(self.home)},
             input=stdin,
@@ -81,6 +86,28 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
     return Server(tmp_path)
+
+
+# --- all
+
+
+@pytest.mark.parametrize(
+    ("script_text", "said"),
+    [
+        ("secret=hidden\nfalse $secret", 'error: "false $secret" ended with 1'),
+        ("found=$(exit 3)", "ended with 3"),
+        ("work() { false; }\nwork", 'error: "false" ended with 1'),
+        ("fail 'told already'", "error: told already"),
+        ("kill -TERM $$", "did not end within its time limit"),
+    ],
+)
+def test_no_script_ends_without_a_word(server: Server, script_text: str, said: str) -> None:
+    (server.home / "case.sh").write_text(script("toolkit").partition("# Installs")[0] + script_text)
+    run = server.start("case.sh")
+    assert run.returncode != 0
+    assert said in run.stdout
+    assert run.stdout.count("error:") == 1
+    assert "hidden" not in run.stdout
 
 
 # --- wait-for-boot
@@ -314,6 +341,44 @@ def test_a_docker_that_stays_old_is_refused(server: Server) -> None:
     assert "25 or later is needed" in run.stdout
 
 
+# As systemd does it: docker.service starts only with a file that Docker takes.
+SYSTEMCTL = """case "$*" in
+    *'restart docker'|'start docker') ! grep -qs broken "$LAB_ROOT/etc/docker/daemon.json" ;;
+esac"""
+
+
+def test_docker_that_does_not_start_with_its_file_is_started_without(server: Server) -> None:
+    """The lab's own file comes with the next step."""
+    server.fake("dockerd", "exit 0")
+    server.fake("docker", "echo 29.8.0")
+    server.fake("systemctl", SYSTEMCTL)
+    config = server.root / "etc/docker/daemon.json"
+    config.parent.mkdir()
+    config.write_text("broken")
+    run = server.run("docker", "http://m.example/docker", "https://m.example/gpg")
+    assert run.returncode == 0, run.stdout
+    assert "daemon.json.refused" in run.stdout
+    assert not config.exists()
+    assert config.with_name("daemon.json.refused").read_text() == "broken"
+    # Failed starts use up systemd's patience.
+    assert "systemctl reset-failed docker" in server.calls("systemctl")
+
+
+@pytest.mark.parametrize("config", [None, "fine"])
+def test_docker_that_does_not_start_at_all_is_named(server: Server, config: str | None) -> None:
+    server.fake("dockerd", "exit 0")
+    server.fake("systemctl", 'case "$*" in "start docker") exit 1 ;; esac')
+    place = server.root / "etc/docker/daemon.json"
+    if config:
+        place.parent.mkdir()
+        place.write_text(config)
+    run = server.run("docker", "http://m.example/docker", "https://m.example/gpg")
+    assert run.returncode == 1
+    assert "Docker does not start" in run.stdout
+    assert "journalctl -u docker" in run.stdout
+    assert not config or place.read_text() == config
+
+
 def test_the_toolkit_comes_from_the_mirror_alone(server: Server) -> None:
     server.fake("curl", f"echo '{KEY}'")
     server.fake("apt-get", f"cp {server.bin}/systemctl {server.bin}/nvidia-ctk")
@@ -448,7 +513,7 @@ def test_an_interrupted_pull_is_taken_up_again(
         ("manifest for a/b:1 not found: manifest unknown", 1, "name and tag in the setting images"),
         ("pull access denied for a/b", 1, "cannot be had"),
         ("lookup r.example: no such host", 1, "does not resolve"),
-        ("write /var/lib: no space left on device", 1, "larger diskGiB"),
+        ("write /var/lib: no space left on device", 1, "larger diskSizeGiB"),
         ("something nobody has seen", 1, "something nobody has seen"),
         ("unexpected EOF", 5, "did not come in 5 attempts: unexpected EOF"),
     ],
@@ -463,6 +528,67 @@ def test_what_will_not_come_is_not_tried_again(
     assert said in run.stdout
 
 
+# Seen on Docker 20.10 with a dead mirror and one that has no such tag: the Hub is asked in the end.
+FELL_THROUGH = (
+    'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host'
+)
+
+
+def _mirrors(server: Server, answers: dict[str, str]) -> None:
+    """Docker with these mirrors; what each of them says of any manifest, "" where it has it."""
+    listed = ",".join(f'"https://{host}/"' for host in answers)
+    cases = "\n".join(
+        f"'manifest inspect {host}/'*) {f'echo {said!r} >&2; exit 1' if said else 'exit 0'} ;;"
+        for host, said in answers.items()
+    )
+    server.fake(
+        "docker",
+        f"""case "$*" in
+        info*) echo '[{listed}]' ;;
+        {cases}
+        pull*) echo '{FELL_THROUGH}' >&2; exit 1 ;;
+        *) exit 1 ;;
+        esac""",
+    )
+
+
+DEAD = "failed to configure transport: connect: connection refused"
+UNKNOWN_TAG = "no such manifest: m/library/mysql:1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("image", "mirrors", "said"),
+    [
+        ("mysql:1.2.3", {"a.example": DEAD, "b.example": UNKNOWN_TAG}, "no registry mirror knows"),
+        ("a/b:1.2.3", {"b.example": "manifest unknown"}, "name and tag in the setting images"),
+        # A mirror has it, or none answered: then it is the way that is wrong.
+        ("mysql:1.2.3", {"a.example": UNKNOWN_TAG, "b.example": ""}, "name does not resolve"),
+        ("mysql:1.2.3", {"a.example": DEAD}, "name does not resolve"),
+        ("mysql:1.2.3", {}, "name does not resolve"),
+        # Mirrors stand for Docker Hub only.
+        ("r.example/a/b:1", {"a.example": UNKNOWN_TAG}, "name does not resolve"),
+    ],
+)
+def test_a_wrong_tag_is_called_that_whichever_mirror_answered(
+    puller: Server, image: str, mirrors: dict[str, str], said: str
+) -> None:
+    _mirrors(puller, mirrors)
+    run = puller.run("pull", image)
+    assert run.returncode == 1
+    assert said in run.stdout
+    assert len(puller.calls("docker pull")) == 1
+
+
+def test_a_mirror_is_asked_by_the_hub_s_full_name(puller: Server) -> None:
+    _mirrors(puller, {"m.example": UNKNOWN_TAG})
+    puller.run("pull", "mysql:1.2.3")
+    puller.run("pull", "a/b:1")
+    assert puller.calls("docker manifest") == [
+        "docker manifest inspect m.example/library/mysql:1.2.3",
+        "docker manifest inspect m.example/a/b:1",
+    ]
+
+
 def test_an_image_that_is_there_is_not_pulled(puller: Server) -> None:
     puller.fake("docker", "exit 0")
     assert puller.run("pull", "a/b:1").returncode == 0
@@ -472,15 +598,14 @@ def test_an_image_that_is_there_is_not_pulled(puller: Server) -> None:
 # --- prove
 
 
-def test_the_proof_prints_facts(server: Server) -> None:
+def test_the_proof_is_a_container_that_sees_the_gpu(server: Server) -> None:
     server.fake("nvidia-smi", SMI.format(version="580.126.09"))
-    server.fake("docker", 'case "$1" in version) echo 29.8.0 ;; run) exit 0 ;; esac')
+    server.fake("docker", 'case "$1" in version) echo 29.8.0 ;; esac')
     run = server.run("prove", "575", "pg:1")
     assert run.returncode == 0, run.stdout
-    told = facts(run.stdout)
-    assert (told.docker, told.driver) == ("29.8.0", "580.126.09")
-    assert [(gpu.name, gpu.memory_mib) for gpu in told.gpus] == [("NVIDIA A10", 22731)]
-    assert server.calls("docker run") == ["docker run --rm --gpus all pg:1 nvidia-smi"]
+    assert server.calls("docker run") == [
+        "docker run --rm --name ai-lab-proof --gpus all pg:1 nvidia-smi"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -488,6 +613,7 @@ def test_the_proof_prints_facts(server: Server) -> None:
     [
         ("550.1", "exit 0", "575 or later is needed"),
         ("580.1", "echo 'could not select device driver' >&2; exit 125", "could not select device"),
+        ("580.1", "exit 3", "nvidia-smi said nothing and ended with 3"),
     ],
 )
 def test_a_gpu_that_cannot_be_used_is_an_error(
@@ -500,14 +626,32 @@ def test_a_gpu_that_cannot_be_used_is_an_error(
     assert said in proof.stdout
 
 
+@pytest.mark.parametrize(("said", "last"), [("", "nothing"), ("echo pulling", "pulling")])
+def test_a_proof_that_takes_too_long_says_what_it_waited_for(
+    server: Server, said: str, last: str
+) -> None:
+    """At the limit `timeout` ends the command, and it is the only one that says so."""
+    server.fake("nvidia-smi", SMI.format(version="580.1"))
+    server.fake("docker", f'case "$1" in version) echo 29.8.0 ;; run) {said} ;; esac')
+    server.remove("timeout")
+    server.fake("timeout", 'shift; "$@"; exit 124')
+    proof = server.run("prove", "575", "pg:1")
+    assert proof.returncode == 1
+    limit = server.calls("timeout")[0].split()[1]
+    assert f"waited {limit} s for a container to see the GPU; last seen: {last};" in proof.stdout
+    assert "docker ps -a" in proof.stdout
+    # Nothing is left running.
+    assert server.calls("docker rm")[-1] == "docker rm -f ai-lab-proof"
+
+
 def test_a_server_without_gpu_proves_docker_only(server: Server) -> None:
     server.fake("docker", "echo 29.8.0")
     run = server.run("prove", "none", "pg:1")
     assert run.returncode == 0, run.stdout
-    assert facts(run.stdout).driver == ""
+    assert server.calls("docker run") == []
 
 
-# --- MongoDB's key and OneAPI's vocabulary
+# --- MongoDB's key
 
 
 def test_the_key_is_in_place_and_nobody_else_can_read_it(server: Server) -> None:
@@ -530,16 +674,3 @@ def test_a_key_that_mongodb_would_refuse_never_gets_in(server: Server, key: str)
     assert "base64" in run.stdout
     assert not key or key not in run.stdout
     assert list((server.home / "ai-lab/mongo").iterdir()) == []
-
-
-def test_a_damaged_vocabulary_is_removed(server: Server) -> None:
-    wanted = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    file = server.home / "words"
-    file.write_text("hello")
-    assert server.run("vocabulary", "words", wanted).returncode == 0
-    file.write_text("hell")
-    run = server.run("vocabulary", "words", wanted)
-    assert run.returncode == 1
-    assert "run pulumi up again" in run.stdout
-    assert not file.exists()
-    assert "was not uploaded" in server.run("vocabulary", "words", wanted).stdout

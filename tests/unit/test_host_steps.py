@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,18 +14,14 @@ import provisioning.host
 from provisioning.host import (
     DATABASES,
     MONGO_KEY,
-    VOCABULARY_FOLDER,
-    Gpu,
     HostPlan,
     Step,
     daemon_json,
-    facts,
     script,
     steps,
 )
 from provisioning.images import images
 from provisioning.regions import region
-from provisioning.vocabulary import VOCABULARY_NAME, VOCABULARY_SHA256
 
 
 def plan(region_id: str = "cn-hangzhou", gpu: bool = True, xinference: bool = True) -> HostPlan:
@@ -37,7 +32,6 @@ def plan(region_id: str = "cn-hangzhou", gpu: bool = True, xinference: bool = Tr
         gpu=gpu,
         xinference=xinference,
         minimum_driver=575,
-        vocabulary=Path("/cache/vocabulary"),
     )
 
 
@@ -76,12 +70,12 @@ def test_a_command_runs_an_uploaded_script_within_its_time(of: HostPlan) -> None
         assert words[3] == "bash"
         assert words[4] in step.files
         assert step.files[words[4]].startswith("#!/usr/bin/env bash")
-        assert all(path.startswith("ai-lab/") for path in [*step.files, *step.uploads])
+        assert all(path.startswith("ai-lab/") for path in step.files)
 
 
 @pytest.mark.parametrize("of", PLANS.values(), ids=PLANS)
 def test_no_two_steps_write_one_file(of: HostPlan) -> None:
-    written = [path for step in steps(of) for path in [*step.files, *step.uploads]]
+    written = [path for step in steps(of) for path in step.files]
     assert len(written) == len(set(written))
 
 
@@ -145,13 +139,6 @@ def test_secrets_come_on_stdin() -> None:
     }
 
 
-def test_the_vocabulary_is_uploaded_and_checked() -> None:
-    step = by_name(PLANS["gpu"])["vocabulary"]
-    path = f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}"
-    assert step.uploads == {path: Path("/cache/vocabulary")}
-    assert shlex.split(step.command)[-2:] == [path, VOCABULARY_SHA256]
-
-
 def test_a_trigger_follows_the_content_only() -> None:
     step = by_name(PLANS["gpu"])["daemon"]
     assert step.trigger == by_name(plan())["daemon"].trigger
@@ -159,28 +146,8 @@ def test_a_trigger_follows_the_content_only() -> None:
         dataclasses.replace(step, command=step.command + " x"),
         dataclasses.replace(step, files={**step.files, "ai-lab/x": ""}),
         dataclasses.replace(step, files={path: text + "#" for path, text in step.files.items()}),
-        dataclasses.replace(step, content="other"),
-        dataclasses.replace(step, uploads={"ai-lab/y": Path("/y")}),
     ]
     assert len({step.trigger, *(other.trigger for other in changed)}) == len(changed) + 1
-
-
-def test_where_the_operator_keeps_the_vocabulary_triggers_nothing() -> None:
-    # Another machine has another cache folder, and the same file.
-    elsewhere = dataclasses.replace(plan(), vocabulary=Path("/elsewhere"))
-    assert by_name(elsewhere)["vocabulary"].trigger == by_name(plan())["vocabulary"].trigger
-
-
-def test_the_proof_is_read_back() -> None:
-    told = facts(
-        "fact docker 29.8.0\nfact driver 580.126.09\nfact gpu NVIDIA A10, 22731\n"
-        "fact gpu NVIDIA A10, 22731\nfact container sees the GPU\n"
-    )
-    assert (told.docker, told.driver) == ("29.8.0", "580.126.09")
-    assert told.gpus == (Gpu("NVIDIA A10", 22731),) * 2
-    assert facts("fact docker 29.8.0\n").gpus == ()
-    with pytest.raises(ValueError, match="no Docker version"):
-        facts("nothing")
 
 
 FOLDER = Path(provisioning.host.__file__).parent
@@ -193,16 +160,3 @@ def test_bash_reads_the_script(name: str) -> None:
         ["bash", "-n"], input=script(name), capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-
-
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_shellcheck_finds_nothing(name: str) -> None:
-    run = subprocess.run(
-        ["shellcheck", "-s", "bash", "-"],
-        input=script(name),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout

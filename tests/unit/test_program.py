@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pulumi
 import pytest
 
+from provisioning.host import VOCABULARY_FOLDER
+from provisioning.vocabulary import VOCABULARY_NAME, VOCABULARY_SHA256
 from tests.unit.program import (
+    PROJECT,
     Cloud,
     Recorded,
     Recording,
@@ -198,6 +204,21 @@ def test_all_that_lives_on_the_server_dies_with_it_and_comes_anew(lab: Recording
     assert not [r.name for r in found if (r.deleted_with, r.replace_with) != fate]
 
 
+def test_nothing_on_the_server_is_tried_before_it_answers(lab: Recording) -> None:
+    """So a server that is off is one error, not one for each thing that changed."""
+    ready = lab.one(":ServerReady")
+    assert lab.one(":ServerHostKey").urn in lab.before(ready)
+    others = [r for r in on_server(lab) if not r.type.endswith((":ServerHostKey", ":ServerReady"))]
+    assert not [r.name for r in others if ready.urn not in lab.before(r)]
+
+
+def test_the_vocabulary_is_there_before_oneapi(lab: Recording) -> None:
+    file = lab.one(":ServerFile").inputs
+    assert file["path"] == f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}"
+    assert file["sha256"] == VOCABULARY_SHA256
+    assert lab.one(":ServerFile").urn in lab.before(containers(lab)["oneapi"])
+
+
 def test_what_is_rented_hangs_on_nothing(lab: Recording) -> None:
     rented = [r for r in lab.resources if r.type.startswith(("alicloud:", "random:"))]
     assert not [r.name for r in rented if r.deleted_with or r.replace_with]
@@ -283,6 +304,26 @@ def test_health_checks_ask_for_what_matters(lab: Recording) -> None:
 def test_no_health_check_holds_a_password(lab: Recording) -> None:
     for container in containers(lab).values():
         assert "plain-" not in json.dumps(container.inputs["healthcheck"])
+
+
+def test_databases_are_given_time_to_end(lab: Recording) -> None:
+    """The provider kills at once otherwise, and a database has to recover (measured.md §3)."""
+    grace = {n: c.inputs.get("destroyGraceSeconds") for n, c in containers(lab).items()}
+    assert {name for name, seconds in grace.items() if seconds and seconds >= 60} == {
+        "pg", "mongo", "mysql",
+    }  # fmt: skip
+
+
+def test_seeding_waits_until_its_service_is_healthy_however_it_was_started(lab: Recording) -> None:
+    for first, service, needs in (
+        (lab.one(":OneApiRoot"), "oneapi", {"mysql", "oneapi"}),
+        (lab.one(":FastGptReady"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
+        (lab.one(":XinferenceModel", "m3e-base"), "xinference", {"xinference"}),
+    ):
+        ready = lab.one(":ContainersReady", f"{service}-healthy")
+        assert ready.urn in lab.before(first)
+        assert ready.inputs["containers"] == {name: f"id-{name}" for name in needs}
+        assert {containers(lab)[name].urn for name in needs} <= lab.before(ready)
 
 
 def test_containers_come_back_and_their_logs_stay_small(lab: Recording) -> None:
@@ -452,3 +493,14 @@ def test_bad_settings_stop_the_program_before_any_resource(
     said = capsys.readouterr().err
     assert "diskSizeGiB" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("error", "stack"), [("KeyboardInterrupt", False), ("ValueError", True)])
+def test_a_program_that_the_engine_ends_shows_no_stack(error: str, stack: bool) -> None:
+    """The engine interrupts it whenever a resource failed, and has told that already."""
+    code = f"from stack.interrupts import end_quietly; end_quietly(); raise {error}"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode != 0
+    assert ("Traceback" in ran.stderr) is stack

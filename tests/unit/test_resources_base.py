@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import pickle
+import re
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import dill
 import pulumi
 import pytest
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.protobuf.struct_pb2 import Struct
 from pulumi.dynamic import ConfigureRequest, ResourceProvider
 from pulumi.dynamic.config import Config
 from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.runtime.proto.provider_pb2 import CreateRequest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import NotFound, Unauthorized, Unreachable
-from stack.resources import base, fastgpt, oneapi, server, xinference
+from provisioning.tunnel import ServerUnreachable
+from stack.resources import base, fastgpt, host, oneapi, server, xinference
 from stack.resources.base import LabProvider, Props
 
 # State format: an entry here may be added, never changed (facts/engine.md).
@@ -25,6 +33,9 @@ TOKENS = {
     server.ServerHostKey: "ServerHostKey",
     server.Lease: "Lease",
     server.ServerChoice: "ServerChoice",
+    host.ServerReady: "ServerReady",
+    host.ContainersReady: "ContainersReady",
+    host.ServerFile: "ServerFile",
     xinference.XinferenceModel: "XinferenceModel",
     xinference.XinferenceModelsReady: "XinferenceModelsReady",
     xinference.XinferenceRoom: "XinferenceRoom",
@@ -42,6 +53,11 @@ TOKENS = {
 }
 PROVIDERS = {
     "stack.resources.server": ("ServerHostKeyProvider", "LeaseProvider", "ServerChoiceProvider"),
+    "stack.resources.host": (
+        "ServerReadyProvider",
+        "ContainersReadyProvider",
+        "ServerFileProvider",
+    ),
     "stack.resources.xinference": (
         "XinferenceModelProvider",
         "XinferenceModelsReadyProvider",
@@ -129,9 +145,13 @@ class Thing(LabProvider):
 
 
 @pytest.fixture(autouse=True)
-def a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the engine starts a process for each run."""
-    monkeypatch.setattr(base, "_silent", {})
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a run of its own tells the operator: the engine starts a process for each run."""
+    told: list[str] = []
+    monkeypatch.setattr(base, "_silent", set())
+    monkeypatch.setattr(base, "_told", set())
+    monkeypatch.setattr(pulumi.log, "warn", told.append)
+    return told
 
 
 OLD: Props = {"endpoint": {"host": "1"}, "token": "a", "kind": "x", "size": 1.0, "path": "p"}
@@ -194,37 +214,55 @@ def test_gone_is_what_the_service_calls_gone() -> None:
     assert (result.id, result.outs) == (None, {})
 
 
-def test_unreachable_is_an_error_and_never_gone() -> None:
+def test_unreachable_is_never_gone(warnings: list[str]) -> None:
     thing = Thing()
     thing.error = Unreachable("S", "GET /", "refused")
 
-    for call in (lambda: thing.read("id", OLD), lambda: thing.delete("id", OLD)):
-        with pytest.raises(Unreachable):
-            call()
+    result = thing.read("id", OLD)
+
+    assert (result.id, result.outs) == ("id", base.plain(OLD))
+    (told,) = warnings
+    assert "S: GET /: refused. The state stays as it is; `pulumi up` says what is down" in told
+    with pytest.raises(Unreachable):
+        thing.delete("id", OLD)
 
 
-def test_a_service_that_did_not_answer_is_not_waited_for_again() -> None:
+def test_a_service_that_did_not_answer_is_told_once_and_not_waited_for_again(
+    warnings: list[str],
+) -> None:
     there = {"host": "lab", "port": 3000}
     thing = Thing()
     thing.error = Unreachable("S", "GET /", "refused")
-    with pytest.raises(Unreachable):
-        thing.read("id", {**OLD, "endpoint": there})
+    for name in ("first", "second", "third"):
+        assert thing.read(name, {**OLD, "endpoint": there}).id == name
 
+    assert len(warnings) == 1
     thing.error = None
-    with pytest.raises(Unreachable, match="refused"):
-        thing.read("another", {**OLD, "endpoint": there})
     assert thing.read("id", {**OLD, "endpoint": {**there, "port": 3001}}).id == "id"
     thing.update("id", {**OLD, "endpoint": there}, {**OLD, "endpoint": there, "kind": "y"})
     assert thing.asked == ["look", "look", "change"]
 
 
-def test_a_refused_credential_leaves_the_state_as_it_is() -> None:
+def test_a_server_that_is_off_is_told_once_for_all_its_services(warnings: list[str]) -> None:
+    thing = Thing()
+    thing.error = ServerUnreachable("SSH", "connect", "no route")
+    for port in (3000, 3001, 9997):
+        thing.read("id", {**OLD, "endpoint": {"host": "lab", "port": port}})
+
+    assert len(warnings) == 1
+    assert thing.asked == ["look"]
+
+
+def test_a_refused_credential_leaves_the_state_as_it_is(warnings: list[str]) -> None:
     thing = Thing()
     thing.error = Unauthorized("S", "GET /", "no")
 
-    result = thing.read("id", OLD)
-
-    assert (result.id, result.outs) == ("id", OLD)
+    for _ in range(2):
+        result = thing.read("id", OLD)
+        assert (result.id, result.outs) == ("id", base.plain(OLD))
+    # Another resource of the service may hand out a new credential: each one looks.
+    assert thing.asked == ["look", "look"]
+    assert len(warnings) == 1
 
 
 def test_other_refusals_are_errors() -> None:
@@ -235,15 +273,48 @@ def test_other_refusals_are_errors() -> None:
         thing.read("id", OLD)
 
 
-def test_errors_come_without_the_clients_own_stack() -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Unreachable("S", "GET /", "refused"), "^S: GET /: refused$"),
+        (KeyError("a fault of our own"), "^Traceback.*raise self.error.*a fault of our own"),
+    ],
+)
+def test_what_the_engine_is_told_of_an_error(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """By the SDK's own server, whose answer to every error is a stack."""
+    sdk = _sdk_server(monkeypatch)
     thing = Thing()
-    thing.error = Unreachable("S", "GET /", "refused")
+    thing.error = error
+    monkeypatch.setattr(sdk, "get_provider", lambda *_: _configured(thing))
+    told: list[str] = []
 
-    with pytest.raises(Unreachable) as error:
-        thing.create(OLD)
-    # The engine prints the whole stack in front of the one line that matters.
-    assert "_do" not in [entry.name for entry in error.traceback]
-    assert error.value.__suppress_context__
+    class Context:
+        def abort(self, code: object, text: str) -> None:
+            told.append(text)
+
+    request = CreateRequest(properties=json_format.ParseDict({}, Struct()))
+    sdk.DynamicResourceProviderServicer().Create(request, Context())
+
+    assert re.search(said, "".join(told), re.DOTALL)
+
+
+def _sdk_server(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`python -m pulumi.dynamic`, in the place where that puts it, without its endless main()."""
+    spec = importlib.util.find_spec("pulumi.dynamic.__main__")
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).read_text()
+    sdk = types.ModuleType("__main__")
+    exec(compile(source.rpartition("\nmain()")[0], spec.origin, "exec"), vars(sdk))
+    monkeypatch.setitem(sys.modules, "__main__", sdk)
+    return sdk
+
+
+def _configured(thing: Thing) -> Thing:
+    thing.configure(ConfigureRequest(Config({}, "ai-lab")))
+    return thing
 
 
 def test_bad_inputs_are_refused_and_unknown_ones_are_not_judged() -> None:

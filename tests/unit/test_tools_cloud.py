@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools import cloud
 from tools.cloud import Plugin
+from tools.environment import SetupError
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +100,41 @@ def test_backend_problems(code: int, stdout: str, stderr: str, expected: str) ->
 
 def test_standing_stack_is_no_problem() -> None:
     assert cloud.backend_problem("dev", 0, '[{"name": "org/ai-lab/dev"}]', "") is None
+
+
+def _answers(monkeypatch: pytest.MonkeyPatch, outputs: dict[str, Any]) -> None:
+    said = {
+        "stack ls": [{"name": "dev"}],
+        "plugin ls": [{"kind": "resource", "name": p.name, "version": p.version} for p in NEEDED],
+        "stack output": outputs,
+    }
+
+    def ask(_: dict[str, str], *question: str) -> subprocess.CompletedProcess[str]:
+        text = json.dumps(said[" ".join(question[:2])])
+        return subprocess.CompletedProcess(question, 0, text, "")
+
+    monkeypatch.setattr(cloud, "_ask", ask)
+
+
+@pytest.mark.parametrize(
+    ("action", "options"),
+    [("refresh", []), ("up", ["--refresh"]), ("up", ["-r"]), ("preview", ["--refresh=true"])],
+)
+def test_a_refresh_of_a_server_that_is_off_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, action: str, options: list[str]
+) -> None:
+    """The Docker provider fails for each of its twenty resources, ssh command and all."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        _answers(monkeypatch, {"serverAddress": "127.0.0.1", "sshPort": port})
+        command = ["pulumi", action, "--stack", "dev", *options]
+        assert cloud._checked(action, options, {}) == command
+    with pytest.raises(SetupError, match="start it in the cloud's console"):
+        cloud._checked(action, options, {})
+    # Without a refresh the program itself says it, and may change what lies around the server.
+    assert cloud._checked("up", [], {}) == ["pulumi", "up", "--stack", "dev"]
+
+
+def test_without_a_server_there_is_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    _answers(monkeypatch, {})
+    assert cloud._checked("refresh", [], {}) == ["pulumi", "refresh", "--stack", "dev"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.server
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,18 +18,29 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Refused, Unreachable
 from provisioning.tunnel import (
+    CommandFailed,
     HostKeyChanged,
     KeyRefused,
     ServerUnreachable,
     SshServer,
     close_tunnels,
     open_tunnel,
+    run,
     scan_host_key,
 )
 from tests.unit.fake_services import FakeClock
 
 HOST_KEYS = [asyncssh.generate_private_key(kind) for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519")]
 CLIENT_KEY = asyncssh.generate_private_key("ssh-ed25519")
+
+
+async def _run(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Runs what it is asked to with this machine's shell."""
+    shell = ["bash", "-c", process.command or ""]
+    ran = subprocess.run(shell, input=await process.stdin.read(), capture_output=True, check=False)
+    process.stdout.write(ran.stdout)
+    process.stderr.write(ran.stderr)
+    process.exit(ran.returncode)
 
 
 class Sshd:
@@ -58,6 +71,8 @@ class Sshd:
         return await asyncssh.listen(
             "127.0.0.1",
             0,
+            process_factory=_run,
+            encoding=None,
             server_factory=Server,
             server_host_keys=host_keys,
             authorized_client_keys=keys,
@@ -216,6 +231,51 @@ def test_nothing_listens(key_file: Path) -> None:
     with pytest.raises(ServerUnreachable, match="allowedCidrs") as error:
         open_tunnel(server_at(free_port(), key_file), 3000)
     assert isinstance(error.value, Unreachable)
+
+
+def test_a_command_runs_on_the_same_connection(
+    sshd: Sshd, web: int, key_file: Path, tmp_path: Path
+) -> None:
+    server = server_at(sshd.port, key_file)
+    open_tunnel(server, web)
+    place = tmp_path / "place"
+    assert run(server, f"cat >{place}; echo done", b"\0bytes\xff") == "done\n"
+    assert place.read_bytes() == b"\0bytes\xff"
+    with pytest.raises(CommandFailed, match="no such thing"):
+        run(server, "echo no such thing >&2; exit 3")
+    with pytest.raises(CommandFailed, match="ended with 3 in silence"):
+        run(server, "exit 3")
+    assert len(sshd.connections) == 1
+
+
+def test_a_command_that_does_not_end_is_given_up(sshd: Sshd, key_file: Path) -> None:
+    with pytest.raises(ServerUnreachable, match="limit 0 s"):
+        run(server_at(sshd.port, key_file), "cat", seconds=0.0)
+
+
+def test_who_asks_while_somebody_dials_shares_the_failure(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is off lets each connection run into its time-out."""
+    monkeypatch.setattr("provisioning.tunnel.CONNECT_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = server_at(silent.getsockname()[1], key_file)
+
+        def fails(_: int) -> bool:
+            with pytest.raises(ServerUnreachable):
+                run(server, "true")
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(fails, range(8)))
+        silent.settimeout(0.0)
+        dialled = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                dialled += 1
+    close_tunnels()
+    assert dialled < 8
 
 
 def test_the_first_contact_prefers_ed25519(sshd: Sshd) -> None:

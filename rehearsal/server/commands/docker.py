@@ -18,7 +18,7 @@ _NO_DAEMON = (
     "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon "
     "running?\n"
 )
-_GROUPS = ("container", "image", "volume", "network", "system")
+_GROUPS = ("container", "image", "manifest", "volume", "network", "system")
 _BY_GROUP = {"images": "image ls", "rmi": "image rm", "pull": "image pull", "info": "system info"}
 
 
@@ -143,6 +143,18 @@ def _full_name(reference: str) -> str:
 
 def _inspect_image(call: Call, arguments: list[str]) -> int:
     return _inspect_each(call, arguments, [("image_inspect", "reference")], "image")
+
+
+def _inspect_manifest(call: Call, arguments: list[str]) -> int:
+    options = _options(arguments, "--insecure -v --verbose")
+    (reference,) = options.operands
+    try:
+        found = _ask(call, "manifest_inspect", reference=reference)
+    except EngineError as error:
+        # The command asks the registry itself: it is not the daemon that answers.
+        raise Ends(1, f"{error}\n") from error
+    call.out(json.dumps(found, indent="\t") + "\n")
+    return 0
 
 
 def _inspect(call: Call, arguments: list[str]) -> int:
@@ -511,6 +523,7 @@ _VERBS: dict[str, _Handler] = {
     "system dial-stdio": _dial_stdio,
     "image pull": _pull,
     "image inspect": _inspect_image,
+    "manifest inspect": _inspect_manifest,
     "image ls": _images,
     "image rm": _remove_images,
     "inspect": _inspect,

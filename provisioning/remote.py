@@ -1,0 +1,99 @@
+"""What is asked of the server itself, by commands over the one SSH connection of a run.
+
+For what has to be looked at in every `pulumi up`: remote commands of the engine only run when
+something changed, and the Docker provider only looks in a refresh (`measured.md §3`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from provisioning.clients.http import NotFound, Refused, Unexpected
+from provisioning.tunnel import CommandFailed, SshServer, run
+
+UPLOAD_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as `docker ps` shows it.
+
+    Attributes:
+        state: Docker's word: `running`, `exited`, `created`, `restarting`, ...; "" for gone.
+        status: Docker's sentence: `Up 3 minutes (healthy)`, `Exited (0) 2 hours ago`.
+    """
+
+    name: str
+    state: str
+    status: str
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it runs and its health check passes."""
+        return self.state == "running" and "(healthy)" in self.status
+
+    @property
+    def ended(self) -> bool:
+        """Whether it stays as it is until somebody starts it."""
+        return self.state in ("exited", "created", "dead")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.status})" if self.state else f"{self.name} (gone)"
+
+
+class DockerDown(Refused):
+    """The server answers, and Docker on it does not."""
+
+
+class UploadDamaged(Unexpected):
+    """Another file came than was sent."""
+
+
+def answers(server: SshServer) -> None:
+    """Return if the server lets us in.
+
+    Raises:
+        ServerUnreachable, HostKeyChanged, KeyRefused: it does not.
+    """
+    run(server, "true")
+
+
+def containers(server: SshServer, names: Sequence[str]) -> list[Container]:
+    """The containers of these names, in that order; one that is not there has no state.
+
+    Raises:
+        DockerDown: Docker does not answer.
+    """
+    try:
+        told = run(server, "docker ps --all --format '{{.Names}} {{.State}} {{.Status}}'")
+    except CommandFailed as error:
+        advice = "`systemctl start docker` on the server, and `journalctl -u docker` for why"
+        raise DockerDown("Docker", f"on {server.place}", f"{error.answer}; {advice}") from None
+    rows = {line.split(" ", 1)[0]: line.split(" ", 2) for line in told.splitlines()}
+    return [Container(*rows.get(name, (name, "", ""))) for name in names]
+
+
+def start_container(server: SshServer, name: str) -> None:
+    """Start a container that was stopped."""
+    run(server, shlex.join(["docker", "start", name]))
+
+
+def file_sha256(server: SshServer, path: str) -> str:
+    """The hash of a file on the server.
+
+    Raises:
+        NotFound: it is not there.
+    """
+    told = run(server, f"test ! -e {shlex.quote(path)} || sha256sum {shlex.quote(path)}")
+    if not told:
+        raise NotFound("SSH", f"read {path} on {server.place}", "no such file")
+    return told.split()[0]
+
+
+def put_file(server: SshServer, path: str, content: bytes) -> None:
+    """Write a file that everybody may read, in one move: nobody ever sees half of it."""
+    folder, new = shlex.quote(path.rpartition("/")[0] or "."), shlex.quote(f"{path}.new")
+    command = f"mkdir -p {folder} && cat >{new} && chmod 0644 {new} && mv -f {new} "
+    run(server, command + shlex.quote(path), content, UPLOAD_SECONDS)
