@@ -11,7 +11,6 @@ import pulumi
 
 from provisioning.settings import STRUCTURES, Settings, SettingsError, read_settings
 
-
 # What the language host understands as "the operator has been told": any other way out of the
 # program ends in a traceback or in "an unhandled error occurred".
 _ALL_SAID = 32

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import pulumi
 import pytest
 
 from provisioning.host import VOCABULARY_FOLDER
@@ -486,13 +485,12 @@ def test_rotation_renews_all_but_what_cannot_follow(key: Path) -> None:
 
 
 def test_bad_settings_stop_the_program_before_any_resource(
-    key: Path, capsys: pytest.CaptureFixture[str]
+    key: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(SystemExit):
         run_program(configured("dev", key, {"diskSizeGiB": 3}))
-    said = capsys.readouterr().err
-    assert "diskSizeGiB" in said
-    assert "Traceback" not in said
+    assert "diskSizeGiB" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(("error", "stack"), [("KeyboardInterrupt", False), ("ValueError", True)])
