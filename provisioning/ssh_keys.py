@@ -37,8 +37,8 @@ def key_problems(written: str) -> Iterator[Problem]:
     if kind != _DOCUMENTED:
         wrong = f"Alibaba Cloud's manual names RSA keys, and whether it takes {kind} is not known"
         yield Problem(_PATH, wrong, f"if it refuses the key pair, {make}", warning=True)
-    elif key.pyca_key.key_size < _SMALLEST_RSA:
-        wrong = f"an RSA key of {key.pyca_key.key_size} bits can be broken"
+    elif (bits := int(getattr(key.pyca_key, "key_size", 0))) < _SMALLEST_RSA:
+        wrong = f"an RSA key of {bits} bits can be broken"
         yield Problem(_PATH, wrong, make, warning=True)
 
 

@@ -55,7 +55,7 @@ STAGES: dict[str, tuple[tuple[Part, ...], ...]] = {
     "all": (
         (tests_of("unit", 1200.0), LINT, FORMAT, TYPES),
         (tests_of("contract", 1200.0),),
-        (tests_of("rehearsal", 2400.0),),
+        (tests_of("rehearsal", 3000.0),),
     ),
     "lint": ((LINT, FORMAT, TYPES),),
 }
