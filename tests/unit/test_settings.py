@@ -81,7 +81,7 @@ REFUSED: list[tuple[str, Callable[[Given], object], str, tuple[str, ...]]] = [
     ("no network", lambda g: g.update(allowedCidrs=["home"]), "allowedCidrs[0]",
      ("'home'", "198.18.0.5/32")),
     ("the manual's address", lambda g: g.update(allowedCidrs=["203.0.113.5/32"]),
-     "allowedCidrs[0]", ("example", "your own")),
+     "allowedCidrs[0]", ("example", "ifconfig.me")),
     ("IPv6", lambda g: g.update(allowedCidrs=["2001:db8::/32"]), "allowedCidrs[0]", ("IPv4",)),
     ("twice the same", lambda g: g.update(allowedCidrs=["198.18.0.5/32"] * 2),
      "allowedCidrs[1]", ("twice",)),
