@@ -50,6 +50,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", DATASET + "/training/getDatasetTrainingQueue", datasets.training_queue),
     ("POST", DATASET + "/training/rebuildEmbedding", datasets.rebuild_embedding),
     ("POST", DATASET + "/searchTest", search.search_test),
+    ("POST", COLLECTION + "/create", collections.create_empty),
     ("POST", COLLECTION + "/create/localFile", collections.create_from_file),
     ("POST", COLLECTION + "/create/text", collections.create_from_text),
     ("POST", COLLECTION + "/create/link", collections.create_from_link),

@@ -118,6 +118,18 @@ def create_from_link(service: Service, call: Call) -> Document:
     return {"collectionId": collection["_id"], "results": {"insertLen": len(pieces)}}
 
 
+def create_empty(service: Service, call: Call) -> str:
+    """POST .../collection/create {datasetId, name, type: virtual|folder}: what people tidy with."""
+    identity = session_or_key(service, call)
+    dataset = dataset_of(service, call.body.get("datasetId"))
+    source = {
+        "type": call.body.get("type") or "virtual",
+        "name": call.body.get("name") or "",
+        "metadata": call.body.get("metadata") or {},
+    }
+    return str(_insert(service, identity, dataset, call.body, source, "")["_id"])
+
+
 def decode_uri_component(text: str) -> str:
     """A percent-encoded file name.
 
