@@ -54,7 +54,11 @@ UPDATED, CREATED, DELETED = {"update"}, {"create"}, {"delete"}
 REPLACED = {"create-replacement", "replace", "delete-replaced"}
 
 # FastGPT reads config.json at its start only.
-WITH_CONFIG_JSON = {"Container fastgpt": REPLACED, "FastGptReady fastgpt-ready": UPDATED}
+WITH_CONFIG_JSON = {
+    "Container fastgpt": REPLACED,
+    "ContainersReady fastgpt-healthy": UPDATED,
+    "FastGptReady fastgpt-ready": UPDATED,
+}
 # Whatever the settings are: the program's own dynamic provider takes them all.
 _PROVIDERS = ("pulumi-python default",)
 
