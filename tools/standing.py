@@ -21,6 +21,7 @@ import asyncssh
 
 from provisioning.tunnel import SshServer
 from rehearsal.control import read_world
+from tools.cloud import stack_problem
 from tools.environment import ROOT, NotSetUp, pulumi_environment
 
 OUTPUT_SECONDS = 120.0
@@ -119,7 +120,7 @@ def which_stack(environ: Mapping[str, str], root: Path) -> Stack:
     """See `find_lab`.
 
     Raises:
-        NoLab: the tools are not set up.
+        NoLab: the tools are not set up, or nobody ever wrote down such a stack.
     """
     try:
         environment = pulumi_environment(environ)
@@ -131,6 +132,8 @@ def which_stack(environ: Mapping[str, str], root: Path) -> Stack:
     fits = bool(name) and wanted in ("", name)
     if fits and read_world(Path(current["folder"]) / "world") is not None:
         return Stack(name, True, _rehearsed_environment(environment, current))
+    if wanted and (missing := stack_problem(wanted, root)):
+        raise NoLab(missing)
     return Stack(wanted or "dev", False, environment, ended=fits)
 
 

@@ -29,11 +29,6 @@ from tests.unit.program import PROJECT, given, make_key
 CASES = PROJECT / "tests" / "cases"
 Case = dict[str, Any]
 
-NOT_YET_CATALOGUE: frozenset[str] = frozenset()
-
-NOT_YET = NOT_YET_CATALOGUE
-"""Inputs whose mending is under way."""
-
 
 @dataclass
 class Came:
@@ -52,12 +47,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load() -> list[Any]:
     cases: list[Case] = json.loads((CASES / "cases.json").read_text())
     cases += [_one_value(case) for case in json.loads((CASES / "settings.json").read_text())]
-    reason = "its mending is under way"
-    late = pytest.mark.xfail(reason=reason, strict=True)
-    return [
-        pytest.param(case, id=case["id"], marks=[late] if case["id"] in NOT_YET else [])
-        for case in cases
-    ]
+    return [pytest.param(case, id=case["id"]) for case in cases]
 
 
 def _one_value(case: Case) -> Case:

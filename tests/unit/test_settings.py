@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioning.server_problems import image_problems, zone_problems
 from provisioning.settings import Settings, SettingsError, read_settings
+from provisioning.ssh_keys import key_problems
 from tests.unit.program import PROJECT, given, make_key
 
 Given = dict[str, Any]
@@ -219,19 +222,107 @@ def test_a_key_in_plain_is_refused_and_not_shown(dev: Given) -> None:
     assert "sk-very-secret" not in said
 
 
+def key_file(options: str, change: str = ":") -> str:
+    """Commands that make KEY and then do something to it."""
+    return f"ssh-keygen -q {options} -f KEY && {change}"
+
+
+RSA = "-t rsa -b 2048 -N ''"
+SPOILED = {
+    "readable by all": (key_file(RSA, "chmod 644 KEY"), "chmod 600"),
+    "no public key": (key_file(RSA, "rm KEY.pub"), "ssh-keygen -y"),
+    "no key at all": (key_file(RSA, "echo nonsense > KEY"), "not a private SSH key"),
+    "a folder": ("mkdir KEY", "not a file"),
+    "a passphrase": (key_file("-t ed25519 -N secret"), "ssh-keygen -p -f KEY"),
+    "a passphrase on a PEM": (key_file("-t rsa -m PEM -N secret"), "ssh-keygen -p -f KEY"),
+    "a passphrase on a PKCS8": (key_file("-t rsa -m PKCS8 -N secret"), "ssh-keygen -p -f KEY"),
+    "no last line end": (key_file(RSA, "truncate -s -1 KEY"), "no line end"),
+    "PuTTY's": ("printf 'PuTTY-User-Key-File-3: ssh-rsa\\n' > KEY; chmod 600 KEY", "puttygen"),
+    "no public key beside it": (key_file(RSA, "echo x > KEY.pub"), "not a public SSH key"),
+}
+
+
+@pytest.mark.parametrize(("commands", "said"), SPOILED.values(), ids=list(SPOILED))
+def test_a_key_that_ssh_would_refuse(tmp_path: Path, commands: str, said: str) -> None:
+    key = tmp_path / "ai-lab"
+    subprocess.run(commands.replace("KEY", str(key)), shell=True, check=True)
+
+    [problem] = key_problems(str(key))
+
+    assert said.replace("KEY", str(key)) in str(problem)
+    assert f"ssh-keygen -t rsa -b 4096 -N '' -f {key}\n" not in f"{problem}\n", "overwrites it"
+    assert not problem.warning
+
+
+def test_an_unknown_home_is_said(dev: Given) -> None:
+    assert "whole path" in problems({**dev, "sshKeyFile": "~nobody-here/key"})["sshKeyFile"]
+
+
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("cidrs", "said"),
     [
-        (lambda key: key.chmod(0o644), "chmod 600"),
-        (lambda key: key.with_name("ai-lab.pub").unlink(), "ssh-keygen -y"),
-        (lambda key: key.write_text("nonsense"), "not a private SSH key"),
+        (["10.1.2.3/32"], "private"),
+        (["172.31.0.0/16"], "private"),
+        (["100.64.3.4/32"], "provider"),
+        (["169.254.1.1/32"], "link-local"),
+        (["240.0.0.1/32"], "reserved"),
+        (["64.0.0.0/7"], "33,554,432"),
+        (["16.0.0.0/8", "17.0.0.0/8"], "together"),
     ],
-    ids=["readable by all", "no public key", "no key at all"],
 )
-def test_a_key_that_ssh_would_refuse(
-    tmp_path: Path, spoil: Callable[[Path], object], said: str
-) -> None:
-    key = make_key(tmp_path)
-    values = given("dev", key)
-    spoil(key)
-    assert said in problems(values)["sshKeyFile"]
+def test_networks_that_cannot_be_meant(dev: Given, cidrs: list[str], said: str) -> None:
+    assert said in " ".join(problems({**dev, "allowedCidrs": cidrs}).values())
+
+
+@pytest.mark.parametrize(("prefix", "is_warned"), [(8, True), (15, True), (16, False)])
+def test_a_wide_network_is_said_and_not_refused(dev: Given, prefix: int, is_warned: bool) -> None:
+    settings = read({**dev, "allowedCidrs": [f"16.0.0.0/{prefix}"]})
+    assert [w.path for w in settings.warnings] == ["allowedCidrs[0]"] * is_warned
+
+
+@pytest.mark.parametrize("stack", ["dev", "abroad"])
+def test_the_labs_that_we_show_warn_of_nothing(key: Path, stack: str) -> None:
+    assert not read(given(stack, key)).warnings
+
+
+@pytest.mark.parametrize(
+    ("region", "zone"),
+    [
+        ("cn-hangzhou", "cn-hangzhou-i"),
+        ("ap-southeast-1", "ap-southeast-1a"),
+        ("us-west-1", "us-west-1b"),
+    ],
+)
+def test_zones_are_named_as_their_region_names_them(region: str, zone: str) -> None:
+    assert not list(zone_problems(zone, region))
+    assert list(zone_problems(zone[:-1], region))
+
+
+@pytest.mark.parametrize(
+    ("image", "is_right"),
+    [
+        ("", True),
+        ("m-bp1234567890", True),
+        ("ubuntu_24_04_x64_20G_gpu_580.126.09_alibase_20260801.vhd", True),
+        ("ubuntu_22_04_arm64_20G_alibase_20240926.vhd", False),
+        ("ubuntu_20_04_x64_20G_alibase_20240926.vhd", False),
+        ("aliyun_3_x64_20G_alibase_20240926.vhd", False),
+    ],
+)
+def test_images_that_the_host_scripts_know(image: str, is_right: bool) -> None:
+    assert is_right == (not list(image_problems(image)))
+
+
+CELLS = ("aptMirror", "dockerApt", "dockerKey", "toolkitRepo", "registry", "registryMirrors")
+
+
+@pytest.mark.parametrize("cell", [*CELLS, "hfEndpoint", "pypiMirror", "dashscopeUrl"])
+@pytest.mark.parametrize("end", ["$(reboot)", "`id`", ";b", "\nb", "|b", "&b", "'b"])
+def test_no_cell_reaches_a_shell_with_what_it_would_run(dev: Given, cell: str, end: str) -> None:
+    assert f"mirrors.{cell}" in problems({**dev, "mirrors": {cell: f"https://a{end}"}})
+
+
+def test_a_value_that_a_secret_may_have_is_not_shown(dev: Given) -> None:
+    remote = {"provider": "dashscope", "apiKey": "SK-very-secret"}
+    dev["models"].append({"name": "m", "kind": "chat", "remote": remote})
+    assert "SK-very-secret" not in " ".join(problems(dev).values())

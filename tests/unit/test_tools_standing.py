@@ -129,6 +129,7 @@ def test_a_stack_that_is_named_must_be_the_rehearsed_one(
     root: Path, stack: str, is_rehearsed: bool
 ) -> None:
     leave_standing(root, "cpu", os.getpid())
+    (root / "Pulumi.dev.yaml").touch()
 
     found = which_stack({"STACK": stack}, root)
 
@@ -138,7 +139,14 @@ def test_a_stack_that_is_named_must_be_the_rehearsed_one(
 
 def test_without_rehearsal_it_is_the_stack_dev(root: Path) -> None:
     assert which_stack({}, root).name == "dev"
+    (root / "Pulumi.mine.yaml").touch()
     assert which_stack({"STACK": "mine"}, root).name == "mine"
+
+
+def test_a_mistyped_stack_is_called_that_before_anybody_is_asked(root: Path) -> None:
+    with pytest.raises(NoLab, match=r"There is no Pulumi\.typo\.yaml"):
+        find_lab({"STACK": "typo"}, root)
+    assert not (root / "called").exists()
 
 
 @pytest.mark.parametrize(
