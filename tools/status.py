@@ -26,6 +26,7 @@ from provisioning.clients.fastgpt import FastGptClient, InitData
 from provisioning.clients.http import ServiceError, Unreachable, shorten
 from provisioning.clients.oneapi import ENABLED, Channel, OneApiClient
 from provisioning.clients.xinference import ModelState, XinferenceClient, advice_for
+from provisioning.remote import Container
 from provisioning.tunnel import open_tunnel
 from tools.standing import (
     Lab,
@@ -63,20 +64,6 @@ class Failed:
 
     reason: str
     silent: bool = False
-
-
-@dataclass(frozen=True)
-class Container:
-    """A container: Docker's `state` (`running`), and its `status` (`Up 2 hours (healthy)`)."""
-
-    name: str
-    state: str
-    status: str
-
-    @property
-    def healthy(self) -> bool:
-        """It runs, and its health check passes."""
-        return self.state == "running" and "(healthy)" in self.status
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class ServerReadyProvider(_LookingProvider):
             partial(remote.answers, server),
             service="SSH",
             deadline=ANSWER_SECONDS,
-            advice="nothing on it was touched",
+            advice="nothing on it was touched; run `pulumi up` again when it answers",
             clock=self.clock,
         )
         return "server", props

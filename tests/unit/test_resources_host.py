@@ -215,7 +215,7 @@ def test_a_server_that_is_off_is_told_once_and_by_one_resource(
     with pytest.raises(DeadlineExceeded) as failed:
         server_ready().update("server", SERVER, SERVER)
     assert "the server root@198.18.0.1:22 to answer" in str(failed.value)
-    assert "nothing on it was touched" in str(failed.value)
+    assert "nothing on it was touched; run `pulumi up` again" in str(failed.value)
 
 
 def test_nobody_looks_at_a_server_that_will_be_another(server: Server, warnings: list[str]) -> None:
