@@ -1,4 +1,4 @@
-"""The graph of a FastGPT "simple" app (`facts/fastgpt.md §5`).
+"""The graph of a FastGPT "simple" app (`docs/facts/fastgpt.md §5`).
 
 Node ids are constants, so that the same settings give the same graph and a diff means a change.
 """

@@ -1,6 +1,7 @@
 """GPU instance types and their cards, as data.
 
-gn7i: `facts/alicloud.md §2.1`; the other types and cards are from memory, and marked as estimates.
+gn7i: `docs/facts/alicloud.md §2.1`; the other types and cards are from memory, and marked as
+estimates.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Shape(BaseModel):
 
 @dataclass(frozen=True)
 class Provider:
-    """A model provider that OneAPI can relay to (`facts/oneapi.md §4`).
+    """A model provider that OneAPI can relay to (`docs/facts/oneapi.md §4`).
 
     Attributes:
         type: OneAPI's channel type id.
@@ -83,7 +83,7 @@ PROVIDERS: dict[str, Provider] = {
 
 
 class XinferenceSource(Shape):
-    """Served by the lab's own Xinference (`facts/xinference.md §2, §4`)."""
+    """Served by the lab's own Xinference (`docs/facts/xinference.md §2, §4`)."""
 
     model: str | None = Field(
         default=None, description="Name in Xinference's catalogue; the model's own name if absent."

@@ -1,7 +1,7 @@
 """OneAPI's channels from the catalogue: one per source and kind.
 
 One per kind, because each must depend on its own models only: embeddings route while the chat
-model still downloads. Rules: `facts/oneapi.md §4 and §6`.
+model still downloads. Rules: `docs/facts/oneapi.md §4 and §6`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ XINFERENCE_KEY = "xinference"
 """OneAPI refuses an empty key; Xinference without login ignores it."""
 
 WIDEST_EMBEDDING = 1536
-"""FastGPT stores vector(1536) and cuts what is wider, silently (`facts/fastgpt.md §2`)."""
+"""FastGPT stores vector(1536) and cuts what is wider, silently (`docs/facts/fastgpt.md §2`)."""
 
 # OneAPI routes every transcription by this name and passes the form's own name on.
 _TRANSCRIPTION_ROUTE = "whisper-1"

@@ -4,7 +4,7 @@ FastGPT counts characters, models count tokens. A Chinese character is about one
 English about four characters; what is allowed here holds for the worse of the two.
 
 FastGPT never keeps to the size that it is asked for: prose came out at up to three times that, code
-blocks and rows of tables at any length (`measured.md §1 F1`).
+blocks and rows of tables at any length (`docs/facts/measured.md §1 F1`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FastGPT's config.json from the catalogue (`facts/fastgpt.md §2`).
+"""FastGPT's config.json from the catalogue (`docs/facts/fastgpt.md §2`).
 
 FastGPT validates nothing and answers an unknown name with the first model of the list, so each
 field is written out, the intended default comes first, and nothing is listed that OneAPI does not
@@ -24,9 +24,10 @@ API_KEY_PREFIX = "fastgpt"
 
 # `maxToken`. FastGPT throws away every chunk of more *characters* than 1.3 times this, after it has
 # itself made chunks of several times the size it was asked for, and left code blocks and rows of
-# tables as long as they are (`measured.md §1 F1`). So it is no place to say what a model reads:
-# that is looked after where the size is chosen (`provisioning.chunks`), and nothing may be lost
-# here. Four times a spreadsheet's longest cell fits. Else it only limits what people type by hand.
+# tables as long as they are (`docs/facts/measured.md §1 F1`). So it is no place to say what a model
+# reads: that is looked after where the size is chosen (`provisioning.chunks`), and nothing may be
+# lost here. Four times a spreadsheet's longest cell fits. Else it only limits what people type by
+# hand.
 _LONGEST_CHUNK = 100_000
 # Left for the question, the system prompt and the history beside quotes and answer, in tokens.
 _REST_OF_CONTEXT = 1024

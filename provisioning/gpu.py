@@ -2,7 +2,7 @@
 
 vLLM takes its share of the whole card whatever the model needs, so two things must hold: the share
 holds the model's weights and its context, and what is left holds the others
-(`facts/xinference.md §4`). What a model needs: `memory.py`; what a card has: `cards.py`.
+(`docs/facts/xinference.md §4`). What a model needs: `memory.py`; what a card has: `cards.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from provisioning.memory import SHARING, kv_kib, least_weights_mib, need, source
 from provisioning.problems import Problem
 
 DEFAULT_SHARE = 0.90
-"""What vLLM takes where nothing else is said (`facts/xinference.md §2`)."""
+"""What vLLM takes where nothing else is said (`docs/facts/xinference.md §2`)."""
 
 _MEASURED = "set memoryGiB where you have measured less"
 _LAUNCH_ORDER: tuple[Kind, ...] = ("embedding", "rerank", "transcription", "speech", "chat")

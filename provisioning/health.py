@@ -32,7 +32,7 @@ class Health:
 
 
 # Initiates the replica set where there is none yet, so that a new volume heals by itself.
-# FastGPT's transactions need a writable primary (facts/fastgpt.md §9).
+# FastGPT's transactions need a writable primary (docs/facts/fastgpt.md §9).
 _MONGO_HEALTH = """
 const admin = db.getSiblingDB('admin');
 admin.auth(process.env.MONGO_INITDB_ROOT_USERNAME, process.env.MONGO_INITDB_ROOT_PASSWORD);
@@ -73,9 +73,9 @@ XINFERENCE = Health(
     ),
     start_minutes=10,
 )
-# Nothing that answers without a login notices that PostgreSQL is away (measured.md §1 F3); this
-# counts the team's vectors in it. No secret on a command line: the script reads it from the
-# environment.
+# Nothing that answers without a login notices that PostgreSQL is away (docs/facts/measured.md §1
+# F3); this counts the team's vectors in it. No secret on a command line: the script reads it from
+# the environment.
 _FASTGPT_HEALTH = """
 const ask = (path, options) => fetch('http://127.0.0.1:3000/api/support/user/' + path, options)
   .then(answer => answer.json())

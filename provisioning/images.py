@@ -1,7 +1,7 @@
 """The images of the seven services, each pinned by tag, and by digest where one is set.
 
-Tags: FastGPT's compose file of that release and its mirror in Hangzhou (`facts/fastgpt.md §9`),
-`facts/oneapi.md §1`, `facts/xinference.md §1`.
+Tags: FastGPT's compose file of that release and its mirror in Hangzhou (`docs/facts/fastgpt.md
+§9`), `docs/facts/oneapi.md §1`, `docs/facts/xinference.md §1`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ KeyName = Annotated[
 Training = Literal["chunk", "qa"]
 SMALLEST_CHUNK = 100
 _LARGEST_CHUNK: dict[Training, int] = {"chunk": 3000, "qa": 100_000}
-# FastGPT refuses an app the next (`measured.md §1`).
+# FastGPT refuses an app the next (`docs/facts/measured.md §1`).
 _MOST_API_KEYS = 10
 
 SearchMode = Literal["embedding", "fullTextRecall", "mixedRecall"]

@@ -74,7 +74,7 @@ def _app_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Pro
 def _limit_problems(path: str, app: App, models: Sequence[Model]) -> Iterator[Problem]:
     """FastGPT lowers a limit beyond what the model takes, and nobody hears of it."""
     model = next((m for m in of_kind(models, "chat") if app.model in (None, m.name)), None)
-    # FastGPT grants this much to every model (facts/fastgpt.md §5).
+    # FastGPT grants this much to every model (docs/facts/fastgpt.md §5).
     most = max(3000, quote_max_token(model)) if model else app.limit
     if app.limit > most:
         wrong = f"its model has no room for {app.limit} tokens of quotes"

@@ -1,7 +1,7 @@
 """What Xinference is told: one launch per model, and its container's environment.
 
-Payloads: `facts/xinference.md §2 and §4`. A key that Xinference does not know becomes an argument
-of the engine, so only what the engine understands is sent.
+Payloads: `docs/facts/xinference.md §2 and §4`. A key that Xinference does not know becomes an
+argument of the engine, so only what the engine understands is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from provisioning.regions import Region
 from provisioning.versions import DEFAULT_XINFERENCE, XinferenceRelease, xinference_release
 
 XINFERENCE_HOME = "/root/.xinference"
-"""The one folder to keep on a volume: models, engines, autostart (`facts/xinference.md §1`)."""
+"""The one folder to keep on a volume: models, engines, autostart (`docs/facts/xinference.md
+§1`)."""
 
 _NEEDS_REMOTE_CODE = frozenset({"baichuan-2-chat", "baichuan-chat"})
 
@@ -55,13 +56,14 @@ def launch_payload(
         **_engine_arguments(model, source),
     }
     if model.upstream in _NEEDS_REMOTE_CODE:
-        # Its tokenizer breaks with later ones (facts/xinference.md §4); the remedy is untested.
+        # Its tokenizer breaks with later ones (docs/facts/xinference.md §4); the remedy is
+        # untested.
         payload |= {"enable_virtual_env": True, "virtual_env_packages": ["transformers==4.33.3"]}
     return payload | source.engine_arguments
 
 
 def xinference_command(release: XinferenceRelease) -> tuple[str, ...]:
-    """The container's command; the image has none (`facts/xinference.md §1`).
+    """The container's command; the image has none (`docs/facts/xinference.md §1`).
 
     Repairs come first, one package each and nothing it depends on. A restart finds them in place
     and asks nobody; where the package index does not answer, the container ends and tries again.
@@ -77,7 +79,7 @@ def xinference_command(release: XinferenceRelease) -> tuple[str, ...]:
 def xinference_environment(
     models: Iterable[Model], region: Region, release: XinferenceRelease
 ) -> dict[str, str]:
-    """The container's environment (`facts/xinference.md §1`).
+    """The container's environment (`docs/facts/xinference.md §1`).
 
     The API has no login here: the port is for the operator's addresses and the lab's own network.
     """
@@ -88,7 +90,7 @@ def xinference_environment(
         # Unset means a model that runs out of memory is recreated for ever.
         "XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT": "3",
         # Of looks, five seconds apart. The usual 5 end a server whose worker is slow to start, and
-        # one more start is no faster (measured.md §2 finding 7).
+        # one more start is no faster (docs/facts/measured.md §2 finding 7).
         "XINFERENCE_HEALTH_CHECK_FAILURE_THRESHOLD": "60",
         "HF_ENDPOINT": region.hf_endpoint,
     }
@@ -115,7 +117,7 @@ def _hub(model: Model, source: XinferenceSource, region: Region) -> str:
 
 def _default_engine(model: Model, release: XinferenceRelease) -> dict[str, str]:
     # An image that brings its engines at the first launch brings none that nobody named
-    # (measured.md §2 finding 4).
+    # (docs/facts/measured.md §2 finding 4).
     side = model.kind in ("embedding", "rerank")
     return {"model_engine": SIDE_ENGINE} if side and release.installs_engines else {}
 

@@ -1,8 +1,8 @@
 """GPU memory that one model needs: its weights, one full context, and what the engine takes.
 
 Sizes and formats are the vendor's list's. Parameters and the cache's bytes per token of well-known
-shapes are their published ones; `facts/xinference.md §4` measured some, and agrees. Everything else
-is an estimate, errs on the large side, and says so; a model's `memoryGiB` overrules it.
+shapes are their published ones; `docs/facts/xinference.md §4` measured some, and agrees. Everything
+else is an estimate, errs on the large side, and says so; a model's `memoryGiB` overrules it.
 """
 
 from __future__ import annotations

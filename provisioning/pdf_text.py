@@ -2,7 +2,8 @@
 
 FastGPT reads with pdf.js and gives it no tables of its own, joins lines without a space, ends one
 after a sentence only, and leaves out what stands in the outer twentieth of a page's height, above
-and below (`facts/fastgpt.md §4`; the reference lab's document is read to the byte as recorded).
+and below (`docs/facts/fastgpt.md §4`; the reference lab's document is read to the byte as
+recorded).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the lab costs per hour. Every number is an estimate from a list, never a bill.
 
-Sources: compute, `facts/alicloud.md §2.2` (mainland list prices, undated, about 2024); disks, the
-list price per GiB and month divided by 730 hours, from memory and not checked.
+Sources: compute, `docs/facts/alicloud.md §2.2` (mainland list prices, undated, about 2024); disks,
+the list price per GiB and month divided by 730 hours, from memory and not checked.
 """
 
 from __future__ import annotations

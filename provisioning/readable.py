@@ -1,6 +1,6 @@
 """Whether FastGPT finds text in a file, and all of it, said before anything is paid.
 
-What it reads of each format is in `facts/fastgpt.md §4`.
+What it reads of each format is in `docs/facts/fastgpt.md §4`.
 """
 
 from __future__ import annotations

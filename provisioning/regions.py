@@ -1,7 +1,7 @@
 """What differs between regions: registries, mirrors, the model hub, DashScope's address.
 
-Mainland regions get addresses that answer there (`facts/alicloud.md §3`, measured 2026-09). The
-VPC's own hosts come first: fast, and without traffic costs. Every cell can be set.
+Mainland regions get addresses that answer there (`docs/facts/alicloud.md §3`, measured 2026-09).
+The VPC's own hosts come first: fast, and without traffic costs. Every cell can be set.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is asked of the server itself, by commands over the one SSH connection of a run.
 
 For what has to be looked at in every `pulumi up`: remote commands of the engine only run when
-something changed, and the Docker provider only looks in a refresh (`measured.md §3`).
+something changed, and the Docker provider only looks in a refresh (`docs/facts/measured.md §3`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The rented server's settings: what the cloud would refuse, and what the lab could not use.
 
-Ranges of disks: `facts/alicloud.md §2.3`; tags: Alibaba Cloud's manual of TagResources.
+Ranges of disks: `docs/facts/alicloud.md §2.3`; tags: Alibaba Cloud's manual of TagResources.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class SettingsError(Exception):
 
 
 class TokenSetting(Shape):
-    """A further OneAPI token (`facts/oneapi.md §5`)."""
+    """A further OneAPI token (`docs/facts/oneapi.md §5`)."""
 
     name: KeyName
     models: tuple[str, ...] = Field(default=(), description="What it may use; all if empty.")

@@ -14,7 +14,7 @@ from provisioning.problems import PlanError, Problem
 _PATH = "sshKeyFile"
 _SMALLEST_RSA = 2048
 # What the cloud's manual names for keys of one's own; whether it takes others is not known
-# (facts/alicloud.md §6).
+# (docs/facts/alicloud.md §6).
 _DOCUMENTED = "ssh-rsa"
 _PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC", b"-----BEGIN PUBLIC")
 _USABLE = (_DOCUMENTED, "ssh-ed25519", "ecdsa-sha2-")

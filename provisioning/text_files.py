@@ -2,7 +2,7 @@
 
 FastGPT judges the encoding by a file's first 200 bytes and takes what is neither Unicode nor ASCII
 there for GBK. UTF-8 with a mark in front is the one form that it never mistakes
-(`facts/fastgpt.md §4`).
+(`docs/facts/fastgpt.md §4`).
 """
 
 from __future__ import annotations

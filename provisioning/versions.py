@@ -1,9 +1,9 @@
 """The two releases of Xinference that the lab knows, and the NVIDIA driver that it installs.
 
-Known means held by the contract suite (`measured.md §2`, `facts/xinference.md §0 and §1`). 2.12 is
-the last with vLLM inside its image and without a forced login. 4.1 is the successor worth having:
-it ends a cancelled launch, counts replicas right and tells a download's bytes. The 3.x between them
-install their engines at the first launch as 4.1 does, and lack that.
+Known means held by the contract suite (`docs/facts/measured.md §2`, `docs/facts/xinference.md §0
+and §1`). 2.12 is the last with vLLM inside its image and without a forced login. 4.1 is the
+successor worth having: it ends a cancelled launch, counts replicas right and tells a download's
+bytes. The 3.x between them install their engines at the first launch as 4.1 does, and lack that.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ NVIDIA_DRIVER = 580
 """Major version of the driver that host preparation installs where the image has none."""
 
 NVIDIA_DRIVER_PACKAGE = f"nvidia-driver-{NVIDIA_DRIVER}-server"
-"""Ubuntu's package of that driver (`facts/alicloud.md §2.4 B2`)."""
+"""Ubuntu's package of that driver (`docs/facts/alicloud.md §2.4 B2`)."""
 
 DEFAULT_XINFERENCE = "2.12.0"
 SUCCESSOR_XINFERENCE = "4.1.0"
 
 # These images hold transformers 5.5 beside peft 0.17, which does not import with it, and with that
-# neither does sentence_transformers (xorbitsai/inference#4955 and #5260, measured.md §2 finding 6).
+# neither does sentence_transformers (xorbitsai/inference#4955 and #5260, docs/facts/measured.md §2
+# finding 6).
 _MENDED_PEFT = "peft==0.18.1"
 
 
@@ -65,7 +66,7 @@ _USE = f"use {DEFAULT_XINFERENCE} (the default) or {SUCCESSOR_XINFERENCE}"
 
 
 def _why_not(number: tuple[int, int, int], text: str) -> str:
-    # facts/vulnerabilities.md
+    # docs/facts/vulnerabilities.md
     if (2, 6, 0) <= number <= (2, 6, 2):
         return f"{text} was never released by its makers: its packages were malicious"
     if number < (2, 7, 0):

@@ -1,8 +1,8 @@
-"""The token vocabulary that OneAPI wants at start, and dies without (`facts/oneapi.md §2`).
+"""The token vocabulary that OneAPI wants at start, and dies without (`docs/facts/oneapi.md §2`).
 
 OneAPI would download it from a host that many servers cannot reach. It ships inside the wheel of
-`llama-index-core` under the very file name that OneAPI looks for (`facts/engine.md`), so it comes
-from the package index that pip is configured with, pinned by version and hash.
+`llama-index-core` under the very file name that OneAPI looks for (`docs/facts/engine.md`), so it
+comes from the package index that pip is configured with, pinned by version and hash.
 """
 
 from __future__ import annotations

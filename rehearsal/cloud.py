@@ -1,8 +1,8 @@
 """The emulated cloud: one account that holds state, refuses, and keeps a bill.
 
 It stands for the API behind the alicloud provider, not for the provider: names are the cloud's, and
-what the cloud would refuse raises `Refusal` with the cloud's code (facts/alicloud.md 1.2, 6 and 8).
-Servers run in a `DataCentre`, which only has to switch them on and off.
+what the cloud would refuse raises `Refusal` with the cloud's code (docs/facts/alicloud.md 1.2, 6
+and 8). Servers run in a `DataCentre`, which only has to switch them on and off.
 """
 
 from __future__ import annotations

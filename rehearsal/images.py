@@ -1,7 +1,7 @@
 """The images that the emulated registries hold, and what is in them as far as a rehearsal needs it.
 
-Homes, tags and entry commands: `facts/fastgpt.md §1, §9`, `facts/oneapi.md §1`,
-`facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`; its tools are
+Homes, tags and entry commands: `docs/facts/fastgpt.md §1, §9`, `docs/facts/oneapi.md §1`,
+`docs/facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`; its tools are
 those of `rehearsal/containers/tools` that the real image has too, so that a health check written
 for a tool that is not in the image fails here as it would there.
 """

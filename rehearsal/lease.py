@@ -1,6 +1,6 @@
 """`auto_release_time`: what the cloud accepts, and what the provider does with a change.
 
-Source: facts/alicloud.md 8, "Cost controls and errors".
+Source: docs/facts/alicloud.md 8, "Cost controls and errors".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the emulated cloud sells: instance types, prices, zones, images.
 
-Figures marked (assumed) are not in facts/alicloud.md: they have the right order of magnitude and
-serve only to show a bill. Never quote them to a user.
+Figures marked (assumed) are not in docs/facts/alicloud.md: they have the right order of magnitude
+and serve only to show a bill. Never quote them to a user.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ _T4 = Gpu("Tesla T4", 15360)
 _A100 = Gpu("NVIDIA A100-SXM4-80GB", 81920)
 _L20 = Gpu("NVIDIA L20", 46068)
 
-# gn7i from facts/alicloud.md 2.1 and 2.2; prices beyond the five known ones and the other families
-# are (assumed).
+# gn7i from docs/facts/alicloud.md 2.1 and 2.2; prices beyond the five known ones and the other
+# families are (assumed).
 _GPU_TYPES: dict[str, tuple[int, int, tuple[Gpu, ...], float]] = {
     "ecs.gn7i-c8g1.2xlarge": (8, 30, (_A10,), 9.53),
     REFERENCE_TYPE: (16, 60, (_A10,), 10.09),
@@ -123,7 +123,8 @@ PLAIN_IMAGES = (
     Image("debian_12_8_x64_20G_alibase_20241203.vhd", "Debian 12.8 64bit", 20, "2024-12-04"),
     Image("aliyun_3_x64_20G_alibase_20241218.vhd", "Alibaba Cloud Linux 3", 20, "2024-12-20"),
 )
-# The exact names are not known (facts/alicloud.md 2.4): (assumed), after the console's wording.
+# The exact names are not known (docs/facts/alicloud.md 2.4): (assumed), after the console's
+# wording.
 GPU_IMAGES = (
     Image(
         "ubuntu_22_04_x64_40G_with_gpu_driver_580.126.09_alibase_20260601.vhd",
@@ -192,7 +193,7 @@ def disk_per_hour(category: str, level: str, gib: int) -> float:
 
 
 def disk_range(category: str, level: str) -> range:
-    """Sizes in GiB that a system disk of this category may have (facts/alicloud.md 2.3)."""
+    """Sizes in GiB that a system disk of this category may have (docs/facts/alicloud.md 2.3)."""
     smallest = {"PL0": 1, "PL1": 20, "PL2": 461, "PL3": 1261}
     if category == "cloud_essd":
         return range(smallest.get(level, 20), 2049)

@@ -1,7 +1,7 @@
 """Looking at a lab from outside, and meddling with it, by plain HTTP.
 
 None of this goes through the program's own clients: what they get wrong would be wrong here too.
-Contracts: facts/oneapi.md 4 and 6, facts/xinference.md 3 and 4, facts/fastgpt.md 6.
+Contracts: docs/facts/oneapi.md 4 and 6, docs/facts/xinference.md 3 and 4, docs/facts/fastgpt.md 6.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the emulated cloud says no (codes from facts/alicloud.md 8)."""
+"""How the emulated cloud says no (codes from docs/facts/alicloud.md 8)."""
 
 from __future__ import annotations
 

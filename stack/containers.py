@@ -28,7 +28,7 @@ class Service:
         files: path in the container to content.
         mounts: path on the server to path in the container, read-only.
         grace_seconds: how long it may take to end when it is replaced; without, it is killed at
-            once, and a database has to recover (`measured.md §3`).
+            once, and a database has to recover (`docs/facts/measured.md §3`).
         memory_mib: limit, swap included; only where one service could starve the rest.
     """
 

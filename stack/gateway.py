@@ -88,7 +88,7 @@ def seed_gateway(
 
 def _key(plan: ChannelPlan) -> pulumi.Output[str]:
     if plan.api_key is None:
-        # Xinference asks for none, and OneAPI refuses an empty one (facts/oneapi.md §4).
+        # Xinference asks for none, and OneAPI refuses an empty one (docs/facts/oneapi.md §4).
         return pulumi.Output.secret(XINFERENCE_KEY)
     return pulumi.Config().require_secret(plan.api_key)
 

@@ -1,7 +1,7 @@
 """What the cloud has on offer right now: zones with stock, images that fit.
 
 These are look-ups over the network, made during previews as well; each has a time limit, because
-without a network they would hang for minutes (`facts/engine.md`).
+without a network they would hang for minutes (`docs/facts/engine.md`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class MarketError(Exception):
 def zones_in_stock(settings: Settings) -> pulumi.Output[list[str]]:
     """Zones that have the instance type in stock right now; empty if it is sold out.
 
-    Not `get_zones`: that one does not look at the stock of one type (`facts/alicloud.md §1.3`).
+    Not `get_zones`: that one does not look at the stock of one type (`docs/facts/alicloud.md
+    §1.3`).
     """
 
     async def ask() -> list[str]:

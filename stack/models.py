@@ -44,8 +44,8 @@ def start_models(
     """Start every model in Xinference, small ones first, and wait for each group.
 
     vLLM claims its share of the card when it loads and fails if less is left, so the chat models
-    start once the others hold theirs (`facts/xinference.md §4`), and what is no longer wanted, in
-    either group, leaves before anything starts.
+    start once the others hold theirs (`docs/facts/xinference.md §4`), and what is no longer wanted,
+    in either group, leaves before anything starts.
     """
     parent = pulumi.ComponentResource(
         "lab:stack:Models", "models", opts=pulumi.ResourceOptions(parent=lab)

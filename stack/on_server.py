@@ -13,7 +13,7 @@ def dies_with(
     """A transformation for whatever lives on the server: gone with it, made anew with a new one.
 
     `deleted_with` spares a destroy the dying server; without `replace_with` a new server would be
-    left without what the state believes to be there (`facts/engine.md`, measured).
+    left without what the state believes to be there (`docs/facts/engine.md`, measured).
     """
 
     def transform(

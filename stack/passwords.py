@@ -17,7 +17,7 @@ class Passwords:
         mongo_key: key file of the replica set; its members know each other by it.
         oneapi_root, fastgpt_root: of user `root` in the web pages.
         relay_token: OneAPI's initial token, without `sk-`. Counts at the first start only, so it
-            never rotates (`facts/oneapi.md §2`).
+            never rotates (`docs/facts/oneapi.md §2`).
         oneapi_session, fastgpt_login, fastgpt_files, fastgpt_admin: sign cookies and links.
     """
 
@@ -35,7 +35,7 @@ class Passwords:
     fastgpt_admin: pulumi.Output[str]
 
 
-# OneAPI's root takes 8 to 20 characters, its token 48 at the most (facts/oneapi.md §2, §3).
+# OneAPI's root takes 8 to 20 characters, its token 48 at the most (docs/facts/oneapi.md §2, §3).
 _LENGTHS = {"mongo_key": 512, "relay_token": 48, "oneapi_session": 32}
 _FOR_LIFE = ("mongo_key", "relay_token")
 

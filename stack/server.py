@@ -183,7 +183,8 @@ def _rule(
         f"open-{port}-{cidr}",
         type="ingress",
         ip_protocol="tcp",
-        nic_type="intranet",  # part of the rule's id; a VPC takes no other (facts/alicloud.md §6)
+        # Part of the rule's id, and a VPC takes no other (docs/facts/alicloud.md §6).
+        nic_type="intranet",
         policy="accept",
         port_range=f"{port}/{port}",
         priority=1,
@@ -197,8 +198,8 @@ def _key_pair(
     name: str, settings: Settings, tags: dict[str, str], opts: pulumi.ResourceOptions
 ) -> alicloud.ecs.EcsKeyPair:
     public_key = settings.public_key
-    # The provider never sends a changed public key (facts/alicloud.md §1.1); another name makes it
-    # another key pair.
+    # The provider never sends a changed public key (docs/facts/alicloud.md §1.1); another name
+    # makes it another key pair.
     fingerprint = hashlib.sha256(public_key.encode()).hexdigest()[:8]
     return alicloud.ecs.EcsKeyPair(
         "key",

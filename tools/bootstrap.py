@@ -64,7 +64,7 @@ def set_up(narrator: Narrator, *, dev: bool) -> None:
 
 
 def fetch_vocabulary(narrator: Narrator) -> Path:
-    """Have the token vocabulary that OneAPI needs (facts/oneapi.md §2) fetched and kept.
+    """Have the token vocabulary that OneAPI needs (docs/facts/oneapi.md §2) fetched and kept.
 
     Raises:
         SetupError: it cannot be had.

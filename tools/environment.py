@@ -70,7 +70,7 @@ def pulumi_environment(base: Mapping[str, str] = os.environ, venv: Path = VENV) 
     """``base`` made ready for the Pulumi CLI: its folder and the virtual environment on PATH.
 
     A CLI built from Go modules comes with a language host that does not read
-    ``runtime.options.virtualenv``; it takes the first Python on PATH (facts/engine.md).
+    ``runtime.options.virtualenv``; it takes the first Python on PATH (docs/facts/engine.md).
 
     Raises:
         NotSetUp: see ``pulumi_bin_dir``.

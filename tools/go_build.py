@@ -1,8 +1,8 @@
 """Build the Pulumi CLI and its Python language host from Go modules.
 
 For machines that reach a Go module proxy but not Pulumi's download site. The versions, and why two
-modules of one's own are needed, are measured in facts/engine.md; ``tools/go`` pins them and the
-hashes of every module they use.
+modules of one's own are needed, are measured in docs/facts/engine.md; ``tools/go`` pins them and
+the hashes of every module they use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Find the Pulumi CLI with its Python language host, or get it.
 
 In this order: on PATH if recent enough, in the cache folder, from the official download site,
-built from Go modules (facts/engine.md).
+built from Go modules (docs/facts/engine.md).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Clients of the three services: synchronous, with time limits, answers judged as facts/ say."""
+"""Clients of the three services: synchronous, with time limits, judged as docs/facts/ say."""

@@ -1,8 +1,8 @@
 """Client of FastGPT v4.8.8: root's session, and the visitor's side of a share link.
 
 Every answer but a chat's is `{"code", "statusText", "message", "data"}`; `code` alone counts, the
-HTTP status does not, and a missing object is not a 404 (`facts/fastgpt.md §0, §10`). That something
-is gone is therefore concluded from FastGPT's own lists.
+HTTP status does not, and a missing object is not a 404 (`docs/facts/fastgpt.md §0, §10`). That
+something is gone is therefore concluded from FastGPT's own lists.
 """
 
 from __future__ import annotations
@@ -213,8 +213,9 @@ class FastGptClient(ServiceClient):
     def count_vectors(self) -> int:
         """Vectors stored for root's team: the cheapest call that needs PostgreSQL (and MongoDB).
 
-        With PostgreSQL away FastGPT lives on: `init_data` and `login` answer as ever (`measured.md
-        §1 F3`), and this call is refused, or hangs while FastGPT goes on dialling.
+        With PostgreSQL away FastGPT lives on: `init_data` and `login` answer as ever
+        (`docs/facts/measured.md §1 F3`), and this call is refused, or hangs while FastGPT goes on
+        dialling.
 
         Raises:
             Refused: PostgreSQL cannot be reached, or has no table for vectors.
@@ -365,7 +366,8 @@ class FastGptClient(ServiceClient):
         """Upload a file; its `name` is what visitors see. `fields`: trainingType, chunkSize, ..."""
         # The server decodes the name; a bare % would never be answered.
         file_name = quote(name, safe="")
-        # Here, and not for texts and links, `metadata` is overwritten (`measured.md §1 F2`).
+        # Here, and not for texts and links, `metadata` is overwritten (`docs/facts/measured.md §1
+        # F2`).
         form = {"datasetId": dataset_id, **fields}
         form["collectionMetadata"] = form.pop("metadata", {})
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
@@ -794,7 +796,7 @@ def _answer(body: Mapping[str, Json]) -> Answer:
 
 
 def _text_of(content: Json) -> str:
-    """A string for one part, a list where there are several (`facts/fastgpt.md §7`)."""
+    """A string for one part, a list where there are several (`docs/facts/fastgpt.md §7`)."""
     if not isinstance(content, list):
         return str(content or "")
     texts = [part.get("text") for part in content if isinstance(part, dict)]

@@ -1,7 +1,7 @@
 """Clients of OneAPI v0.6.6 (and v0.6.10): its management interface and its relay.
 
 Management answers HTTP 200 with `{"success", "message", "data"}` even when it refuses, so `success`
-alone counts (`facts/oneapi.md §3`). The relay answers like OpenAI (`§7`).
+alone counts (`docs/facts/oneapi.md §3`). The relay answers like OpenAI (`§7`).
 
 Exceptions beside those of `provisioning.clients.http`:
 
@@ -210,7 +210,7 @@ class OneApiClient(ServiceClient):
         """Tell a database that is down from wrong credentials: logins and access tokens cannot.
 
         Raises:
-            Unreachable: a relay key could not even be looked up (`facts/oneapi.md §7`).
+            Unreachable: a relay key could not even be looked up (`docs/facts/oneapi.md §7`).
         """
         headers = {"Authorization": f"Bearer sk-{_NOBODY}"}
         response = self._send("GET", "/v1/models", headers=headers)

@@ -1,12 +1,12 @@
-"""Client of Xinference's REST interface, releases 2.12 and 4.1 (`facts/xinference.md`).
+"""Client of Xinference's REST interface, releases 2.12 and 4.1 (`docs/facts/xinference.md`).
 
 Errors are `{"detail": text}`, often with a prefix `[address=..., pid=...]`; they are told apart by
 the text, because the status codes are not reliable (an absent model is a 400).
 
-No single call tells how a model stands (`measured.md §2`): its description says whether there is a
-way to it, the book of instances what became of its launch and its process. `state` puts the two
-together. A launch that is not waited for finds out nearly everything later; a DELETE does not end a
-launch; a cancel does not end a model that serves, it only loses it.
+No single call tells how a model stands (`docs/facts/measured.md §2`): its description says whether
+there is a way to it, the book of instances what became of its launch and its process. `state` puts
+the two together. A launch that is not waited for finds out nearly everything later; a DELETE does
+not end a launch; a cancel does not end a model that serves, it only loses it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _UNKNOWN = ("model not found, name", "not found, available models")
 
 @dataclass(frozen=True)
 class ModelState:
-    """How a model stands, from its description and the book of instances (`measured.md §2`).
+    """How a model stands, from its description and the book of instances (`docs/facts/measured.md
+    §2`).
 
     Attributes:
         standing: what is to be done about it follows from this alone:
@@ -87,7 +88,7 @@ class ModelState:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a launch is; never proof of success or failure (`facts/xinference.md §2`).
+    """How far a launch is; never proof of success or failure (`docs/facts/xinference.md §2`).
 
     Attributes:
         fraction: 0 to 1, the download being the first `DOWNLOADED` of it. At 2.12 it is all there
@@ -241,7 +242,7 @@ class XinferenceClient(ServiceClient):
     def autostart(self) -> dict[str, bool]:
         """The uids of the models that are started with the server, and whether its turn is to come.
 
-        After a restart they come one by one, for minutes (`measured.md §2 finding 7`).
+        After a restart they come one by one, for minutes (`docs/facts/measured.md §2 finding 7`).
         """
         entries = self._call("GET", "/v1/autostart/models")["models"]
         return {

@@ -2,7 +2,7 @@
 
 Each step uploads files and runs one command, over SSH, as root. Scripts are idempotent: a second
 run finds everything in place and changes nothing. They know no region: what differs comes as
-arguments. Secrets come on stdin. Facts: `facts/alicloud.md §3 and §4`.
+arguments. Secrets come on stdin. Facts: `docs/facts/alicloud.md §3 and §4`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Proves what the lab stands on.
 # Arguments: the driver's minimum major version, or "none" without a GPU; an image already pulled.
 minimum=${1:?minimum driver} image=${2:?image}
-limit=480 # beside six containers being made it took 99 s (measured.md §3)
+limit=480 # beside six containers being made it took 99 s (docs/facts/measured.md §3)
 
 version=$(docker_answers) || fail "Docker does not answer; see 'journalctl -u docker' on the server"
 say "Docker $version answers"

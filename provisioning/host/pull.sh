@@ -17,7 +17,7 @@ on_docker_hub() {
 }
 
 # Where no mirror has an image, Docker asks Docker Hub itself in the end, and its only message is
-# that the Hub is out of reach: so the mirrors are asked what they have (measured.md §3).
+# that the Hub is out of reach: so the mirrors are asked what they have (docs/facts/measured.md §3).
 unknown_to_mirrors() {
   local name=$image mirror said unknown=1
   on_docker_hub || return 1

@@ -93,7 +93,7 @@ def _host_config(spec: Spec) -> dict[str, Any]:
         },
         "AutoRemove": spec.auto_remove,
         "Memory": spec.memory,
-        # The daemon doubles the limit where no swap limit is given (facts/engine.md).
+        # The daemon doubles the limit where no swap limit is given (docs/facts/engine.md).
         "MemorySwap": spec.memory_swap or spec.memory * 2,
         "ShmSize": spec.shm_size,
         "LogConfig": {"Type": spec.log_driver, "Config": spec.log_options},

@@ -174,7 +174,7 @@ class Database:
     def transaction(self, writes: Sequence[dict[str, Any]]) -> None:
         """All `writes` or none: `{"op":"put","collection","key","value"}`, `{"op":"delete",...}`.
 
-        MongoDB refuses it outside a replica set (facts/fastgpt.md §9).
+        MongoDB refuses it outside a replica set (docs/facts/fastgpt.md §9).
         """
         self._ask({"op": "transaction", "writes": [*writes]})
 

@@ -1,7 +1,8 @@
 """What the official database images do before their server runs.
 
 The environment acts on an empty data directory only; a missing password ends the container with the
-image's own words (facts/fastgpt.md §9). Each image also reads `<NAME>_FILE` instead of `<NAME>`.
+image's own words (docs/facts/fastgpt.md §9). Each image also reads `<NAME>_FILE` instead of
+`<NAME>`.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class MySqlImage(Image):
             )
 
     def check_options(self) -> None:
-        # Removed in 8.4 (facts/oneapi.md §8): a server of that age refuses to start with it.
+        # Removed in 8.4 (docs/facts/oneapi.md §8): a server of that age refuses to start with it.
         plugin = self._options.get("--default-authentication-plugin")
         if plugin and _release(self._env) >= (8, 4):
             raise StartRefused(

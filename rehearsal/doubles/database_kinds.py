@@ -1,7 +1,7 @@
 """How MySQL, PostgreSQL and MongoDB each log in, refuse and change a password.
 
 The rules are those of the official images: which users exist, who is trusted without a password,
-and the servers' own words when they refuse (facts/fastgpt.md §9, facts/oneapi.md §2).
+and the servers' own words when they refuse (docs/facts/fastgpt.md §9, docs/facts/oneapi.md §2).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 `POST /sandbox/js` with `{"code": str, "variables": {}}`, where `code` has a `function main(){...}`;
 it answers `{"success": true, "data": {"codeReturn": <what main returned>, "log": str}}` with status
 201, as NestJS does for a POST. A script that fails answers 500 in Nest's envelope. Port 3000
-(facts/fastgpt.md §1, §9: a chat and a search do not need it, an app's code node does).
+(docs/facts/fastgpt.md §1, §9: a chat and a search do not need it, an app's code node does).
 
 The language is the subset of `rehearsal/containers/tools/javascript.py`; a code node that goes
 beyond it fails with words that say so. The container's `node -e SCRIPT` is run, too.

@@ -1,8 +1,9 @@
 """The `alicloud` package on the emulated cloud: the resource types and invokes that the lab needs.
 
-Semantics are those of provider 3.105 (facts/alicloud.md 1.1 to 1.3), answers look like those in
-facts/provider-states.json. As in the bridged provider, a diff compares what is wanted with what the
-state says *is*, so an attribute that the API answers differently shows a change at every preview.
+Semantics are those of provider 3.105 (docs/facts/alicloud.md 1.1 to 1.3), answers look like those
+in docs/facts/provider-states.json. As in the bridged provider, a diff compares what is wanted with
+what the state says *is*, so an attribute that the API answers differently shows a change at every
+preview.
 """
 
 from __future__ import annotations
@@ -352,7 +353,7 @@ class SecurityGroup(_CloudKind):
 
 
 class SecurityGroupRule(_CloudKind):
-    """alicloud_security_group_rule (facts/alicloud.md 6)."""
+    """alicloud_security_group_rule (docs/facts/alicloud.md 6)."""
 
     computed = frozenset({"id", "securityGroupRuleId"})
     force_new = frozenset(
@@ -487,7 +488,7 @@ class EcsKeyPair(_CloudKind):
 
 
 class EcsInstance(_CloudKind):
-    """alicloud_instance (facts/alicloud.md 1.2)."""
+    """alicloud_instance (docs/facts/alicloud.md 1.2)."""
 
     computed = frozenset(
         {

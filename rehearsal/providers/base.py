@@ -1,8 +1,8 @@
 """The gRPC side of an attached provider: everything about it that is not about a package.
 
 `PULUMI_DEBUG_PROVIDERS=alicloud:PORT,...` makes the engine use a provider that already runs
-(facts/engine.md, "Attaching providers"). `serve()` starts one for a `Package`. A package answers
-`configure` with a `Provider`; a provider knows the `Kind` of each resource token.
+(docs/facts/engine.md, "Attaching providers"). `serve()` starts one for a `Package`. A package
+answers `configure` with a `Provider`; a provider knows the `Kind` of each resource token.
 
 As with the bridged providers, secrets arrive in plain: the engine itself keeps a property secret
 whose input was. What is secret by its nature (a random password) leaves a kind as `Secret(...)`.
@@ -488,7 +488,7 @@ def _plain(struct: struct_pb2.Struct) -> Properties:
 
 
 def _decoded(value: Value) -> Value:
-    """Nested settings of a provider arrive as JSON text (facts/provider-states.json)."""
+    """Nested settings of a provider arrive as JSON text (docs/facts/provider-states.json)."""
     if not isinstance(value, str) or not value.startswith(("[", "{")):
         return value
     try:

@@ -1,6 +1,6 @@
 """The command package: `remote.Command` and `remote.CopyToRemote` over real SSH.
 
-Semantics of pulumi-command 1.2.1 (facts/alicloud.md §4): a changed trigger replaces, any other
+Semantics of pulumi-command 1.2.1 (docs/facts/alicloud.md §4): a changed trigger replaces, any other
 change updates, and an update without `update` runs `create` again. Every call dials anew, and dial
 errors of every kind, a refused key included, are retried up to `dialErrorLimit`.
 """

@@ -1,8 +1,9 @@
 """The docker package: images, volumes, networks and containers of a server reached over SSH.
 
-Semantics of pulumi-docker 5.1 as measured (facts/engine.md, "The real Docker, command and random
-providers over SSH"; facts/alicloud.md §5), answers in the form of facts/provider-states.json. It
-reaches the engine by SSH and `docker system dial-stdio` only, with the options it was given.
+Semantics of pulumi-docker 5.1 as measured (docs/facts/engine.md, "The real Docker, command and
+random providers over SSH"; docs/facts/alicloud.md §5), answers in the form of
+docs/facts/provider-states.json. It reaches the engine by SSH and `docker system dial-stdio` only,
+with the options it was given.
 """
 
 from __future__ import annotations
@@ -250,7 +251,7 @@ class _DockerKind(Kind):
 
 
 def _identified(id: str, outputs: Properties) -> Properties:
-    """Outputs as the bridge keeps them: the id is one of them (measured.md §3)."""
+    """Outputs as the bridge keeps them: the id is one of them (docs/facts/measured.md §3)."""
     return {"id": id, **outputs}
 
 
@@ -549,7 +550,7 @@ _REFRESHED: Properties = {
     **{name: [] for name in ("dns", "dnsOpts", "dnsSearches", "groupAdds")},
     **{name: {} for name in ("storageOpts", "sysctls", "tmpfs")},
 }
-"""What a create leaves null (measured.md §3)."""
+"""What a create leaves null (docs/facts/measured.md §3)."""
 
 _NEVER_SET: Properties = {
     **dict.fromkeys(
@@ -609,7 +610,8 @@ class _Container(_DockerKind):
     )
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
-        """Defaults as the bridge notes them (facts/provider-states.json), nested ones included."""
+        """Defaults as the bridge notes them (docs/facts/provider-states.json), nested ones
+        included."""
         _, failures = super().check(old, new)
         inputs = copy.deepcopy(new)
         if isinstance(inputs.get("healthcheck"), dict):
@@ -733,7 +735,7 @@ class _Container(_DockerKind):
     ) -> Properties:
         """Starts what was stopped; restart policy and memory change; the rest is state only.
 
-        Nothing is waited for here, `wait` or not (measured.md §3).
+        Nothing is waited for here, `wait` or not (docs/facts/measured.md §3).
         """
         if not old_outputs.get("mustRun") and new_inputs.get("mustRun"):
             try:

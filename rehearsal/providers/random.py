@@ -1,6 +1,6 @@
 """The `random` package, as small as the lab needs it: RandomPassword and RandomId.
 
-Answers look like those of random 4.21 (facts/provider-states.json).
+Answers look like those of random 4.21 (docs/facts/provider-states.json).
 """
 
 from __future__ import annotations

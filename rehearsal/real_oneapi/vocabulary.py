@@ -1,4 +1,5 @@
-"""A token vocabulary that is large enough to count with: one token a byte (facts/oneapi.md §9).
+"""A token vocabulary that is large enough to count with: one token a byte (docs/facts/oneapi.md
+§9).
 
 Only for where OneAPI's counts do not matter; the real file is much larger.
 """

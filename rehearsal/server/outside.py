@@ -1,7 +1,7 @@
 """The network outside of a rehearsed server: which hosts answer from where, and what they serve.
 
-Reachability from the mainland as measured in `facts/alicloud.md §3`. Times are short here: a host
-that would keep a client waiting for minutes answers "timed out" at once.
+Reachability from the mainland as measured in `docs/facts/alicloud.md §3`. Times are short here: a
+host that would keep a client waiting for minutes answers "timed out" at once.
 """
 
 from __future__ import annotations

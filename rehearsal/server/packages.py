@@ -164,7 +164,7 @@ def driver_module(installed: dict[str, str]) -> str | None:
     """Version of the kernel module that the installed packages give for the running kernel.
 
     DKMS builds it only where the running kernel's headers are there; Ubuntu's ready-made modules
-    come in a package of their own (facts/alicloud.md §2.4 B2).
+    come in a package of their own (docs/facts/alicloud.md §2.4 B2).
     """
     headers = {f"linux-headers-{KERNEL}", "linux-headers-generic"} & installed.keys()
     for name in installed:

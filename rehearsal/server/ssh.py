@@ -1,8 +1,8 @@
 """A rehearsed server's sshd: OpenSSH's defaults on an Alibaba Cloud image with a key pair.
 
 Only a key in root's `authorized_keys` logs in, no passwords; `AcceptEnv` lets LANG and LC_* in and
-refuses the rest (facts/alicloud.md §4). MaxStartups is not rehearsed: 14 containers side by side
-stay within its default (facts/engine.md).
+refuses the rest (docs/facts/alicloud.md §4). MaxStartups is not rehearsed: 14 containers side by
+side stay within its default (docs/facts/engine.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What all dynamic resources of the lab share (`facts/engine.md`, "Dynamic resources in Python").
+"""What all dynamic resources of the lab share (`docs/facts/engine.md`, "Dynamic resources in
+Python").
 
 A provider class is part of the state format: the engine stores its module path and finds the code
 by it, so neither path nor type token may ever change (pinned in tests/unit/test_resources_base.py).
@@ -246,7 +247,7 @@ def changed_inputs(olds: Mapping[str, Any], news: Mapping[str, Any]) -> frozense
 def plain(props: Mapping[str, Any]) -> Props:
     """Properties without the engine's own keys, and whole numbers as int.
 
-    The wire knows only floats; Xinference refuses a size of 14.0 (`facts/xinference.md §2`).
+    The wire knows only floats; Xinference refuses a size of 14.0 (`docs/facts/xinference.md §2`).
     """
     return {key: _plain(value) for key, value in props.items() if not key.startswith("__")}
 

@@ -1,4 +1,5 @@
-"""FastGPT's knowledge bases, documents, apps, links and keys, as resources (`facts/fastgpt.md`)."""
+"""FastGPT's knowledge bases, documents, apps, links and keys, as resources
+(`docs/facts/fastgpt.md`)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What has to be looked at in every `pulumi up`: whether the server answers, what runs, what lies.
 
 The engine's own providers look in a refresh only, so a service that somebody stopped would go
-unnoticed until something needs it (`measured.md §3`). These look when they are compared, in
-previews too, where they can only say what they see.
+unnoticed until something needs it (`docs/facts/measured.md §3`). These look when they are compared,
+in previews too, where they can only say what they see.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class ContainersReady(Resource, module="lab", name="ContainersReady"):
     """These containers are healthy, however they were started; who needs them comes after this.
 
     The Docker provider waits only where it makes a container, not where it starts one that was
-    stopped (`measured.md §3`).
+    stopped (`docs/facts/measured.md §3`).
 
     Args:
         endpoint: the server's SSH server.

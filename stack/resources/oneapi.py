@@ -1,4 +1,4 @@
-"""OneAPI's root user, channels and tokens, as resources (`facts/oneapi.md`)."""
+"""OneAPI's root user, channels and tokens, as resources (`docs/facts/oneapi.md`)."""
 
 from __future__ import annotations
 

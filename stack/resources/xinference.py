@@ -1,4 +1,4 @@
-"""Models running in Xinference, as resources (`facts/xinference.md`)."""
+"""Models running in Xinference, as resources (`docs/facts/xinference.md`)."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ MOST_LAUNCHES = 4
 STALL_SECONDS = 1200.0
 """A download that does not move for so long hangs; 2.12 tells its sixteenths only."""
 STOP_SECONDS = 300.0
-"""A cancelled download unwinds within a minute (`facts/xinference.md §2`)."""
+"""A cancelled download unwinds within a minute (`docs/facts/xinference.md §2`)."""
 UNWIND_SECONDS = 20.0
 """Between two launches where the first met what is left of a cancelled one."""
 LOG_SECONDS = 15.0
 
-# What both a launch payload and a running model's description hold (facts/xinference.md §2).
+# What both a launch payload and a running model's description hold (docs/facts/xinference.md §2).
 _COMPARED = (
     "model_name",
     "model_type",
@@ -400,7 +400,7 @@ class _Start:
             return self._compare(state) if state.standing == "serving" else self._on_its_way(state)
         if state.standing == "absent" and self.client.autostart().get(self.uid):
             return f"{self.uid}: waits for its turn, the models come back one by one"
-        # A launch fails piece by piece, its message last (measured.md §2 finding 5).
+        # A launch fails piece by piece, its message last (docs/facts/measured.md §2 finding 5).
         self.suspected = not self.suspected
         return f"{self.uid}: {state}" if self.suspected else self._not_coming(state)
 

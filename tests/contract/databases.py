@@ -33,7 +33,7 @@ class Login:
 
     @property
     def dsn(self) -> str:
-        """In go-sql-driver's form (facts/oneapi.md §1)."""
+        """In go-sql-driver's form (docs/facts/oneapi.md §1)."""
         return f"{self.user}:{self.password}@tcp({self.host}:{self.port})/{self.database}"
 
     def but(self, **changes: str | int) -> Login:

@@ -1,4 +1,4 @@
-"""The rehearsed databases against what their official images do (facts/fastgpt.md §9)."""
+"""The rehearsed databases against what their official images do (docs/facts/fastgpt.md §9)."""
 
 from __future__ import annotations
 

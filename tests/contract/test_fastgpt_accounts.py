@@ -1,4 +1,4 @@
-"""Login, sessions and API keys (facts/fastgpt.md §1, §3, §4, §10.1, §10.3, §10.6)."""
+"""Login, sessions and API keys (docs/facts/fastgpt.md §1, §3, §4, §10.1, §10.3, §10.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apps, share links, chats (facts/fastgpt.md §5, §6, §7, §10.5 to §10.8, §10.10)."""
+"""Apps, share links, chats (docs/facts/fastgpt.md §5, §6, §7, §10.5 to §10.8, §10.10)."""
 
 from __future__ import annotations
 

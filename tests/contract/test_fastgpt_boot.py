@@ -1,4 +1,5 @@
-"""FastGPT's start-up: lazy, racy, unforgiving (facts/fastgpt.md §1, §2, §10.1, §10.2, §10.4)."""
+"""FastGPT's start-up: lazy, racy, unforgiving (docs/facts/fastgpt.md §1, §2, §10.1, §10.2,
+§10.4)."""
 
 from __future__ import annotations
 

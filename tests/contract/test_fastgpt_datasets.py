@@ -1,4 +1,4 @@
-"""Datasets, documents, indexing, search (facts/fastgpt.md §2, §4, §8, §10.5, §10.9)."""
+"""Datasets, documents, indexing, search (docs/facts/fastgpt.md §2, §4, §8, §10.5, §10.9)."""
 
 from __future__ import annotations
 

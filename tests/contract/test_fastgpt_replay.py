@@ -1,4 +1,4 @@
-"""The double answers as the real FastGPT v4.8.8-fix2 was recorded (measured.md §1).
+"""The double answers as the real FastGPT v4.8.8-fix2 was recorded (docs/facts/measured.md §1).
 
 Each file of the recording is a case. The double is recorded as a real service would be, by the code
 behind `make record`, and the two recordings have to be equal file by file.

@@ -1,6 +1,6 @@
 """The rehearsed models: their language, the providers outside, and OneAPI's vendor channels.
 
-Only the doubles: the providers cannot be had here. Facts: facts/oneapi.md §4 (vendor types).
+Only the doubles: the providers cannot be had here. Facts: docs/facts/oneapi.md §4 (vendor types).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Our Xinference client and resources against the double, at both releases.
 
-Facts: facts/xinference.md §2, §6, and what the source of 2.12.0 adds (see the double's docstring).
+Facts: docs/facts/xinference.md §2, §6, and what the source of 2.12.0 adds (see the double's
+docstring).
 """
 
 from __future__ import annotations

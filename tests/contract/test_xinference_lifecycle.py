@@ -1,4 +1,5 @@
-"""The double's launches, memory, crashes, autostart and answers (facts §2-§8, measured.md §2)."""
+"""The double's launches, memory, crashes, autostart and answers (facts §2-§8,
+docs/facts/measured.md §2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Xinference as it was measured, release by release: double and real (measured.md §2, facts §2).
+"""Xinference as it was measured, release by release: double and real (docs/facts/measured.md §2,
+facts §2).
 
 The double is asked at the release that the lab pins and at its successor; `XINFERENCE_URL` names a
 real server of either. It should be started for the suite alone, without a GPU and without a way to

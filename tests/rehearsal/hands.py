@@ -1,8 +1,8 @@
 """What people do by hand in the services' own web pages and on the server, and what they see there.
 
-Plain HTTP, by the contracts in facts/oneapi.md §3 to §5, facts/xinference.md §2 and
-facts/fastgpt.md §3 to §8. Never through the program's clients: what they get wrong would be wrong
-here too.
+Plain HTTP, by the contracts in docs/facts/oneapi.md §3 to §5, docs/facts/xinference.md §2 and
+docs/facts/fastgpt.md §3 to §8. Never through the program's clients: what they get wrong would be
+wrong here too.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class OneApiPage(_Page):
     def _enter(self) -> None:
         """As a browser: with the session that is still open, if there is one.
 
-        OneAPI counts every login, twenty in twenty minutes (facts/oneapi.md §3).
+        OneAPI counts every login, twenty in twenty minutes (docs/facts/oneapi.md §3).
         """
         session = (str(self._http.base_url), self._password)
         self._http.cookies.update(_SESSIONS.get(session, {}))

@@ -1,4 +1,4 @@
-"""The command package against a rehearsed server (facts/alicloud.md §4)."""
+"""The command package against a rehearsed server (docs/facts/alicloud.md §4)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def test_a_rebooted_server_brings_everything_back_by_itself(rehearsed_lab: Lab) 
 
 
 def test_ids_are_as_the_real_providers_give_them(rehearsed_lab: Lab) -> None:
-    """Field forms of facts/provider-states.json; only the engine's state shows all of them."""
+    """Field forms of docs/facts/provider-states.json; only the engine's state shows all of them."""
     found = rehearsed_lab.engine.export()["deployment"]["resources"]
     commands = [it for it in found if it["type"] == "command:remote:Command"]
     docker = [it for it in found if it["type"].startswith("docker:index/")]

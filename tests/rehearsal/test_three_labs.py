@@ -15,8 +15,8 @@ from tests.rehearsal.labs import ask, bill, done_to, lab_of, up
 # Several runs of the engine each, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(900)
 
-# What stands in for hosts that the mainland does not reach (facts/alicloud.md §3). The mirror in
-# the cloud's own network is none of them: its images come with it.
+# What stands in for hosts that the mainland does not reach (docs/facts/alicloud.md §3). The mirror
+# in the cloud's own network is none of them: its images come with it.
 MAINLAND = (
     "mirrors.aliyun.com",
     "registry.cn-",

@@ -1,4 +1,4 @@
-"""Small in-memory services behind `httpx.MockTransport`, quirks from facts/ included; and a clock.
+"""Small in-memory services behind `httpx.MockTransport`, quirks of docs/facts/ included; a clock.
 
 The full doubles are in rehearsal/; these let a unit test set and see any state without a server.
 """
@@ -63,7 +63,7 @@ class FakeService:
 
 
 class FakeOneApi(FakeService):
-    """facts/oneapi.md §3 to §7: what a provisioning client runs into."""
+    """docs/facts/oneapi.md §3 to §7: what a provisioning client runs into."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,7 +250,8 @@ class FakeOneApi(FakeService):
 
 
 class FakeXinference(FakeService):
-    """measured.md §2. `models`: uid to what is known of it; a test may turn any of it by hand.
+    """docs/facts/measured.md §2. `models`: uid to what is known of it; a test may turn any of it by
+    hand.
 
     `cancelled`: as 2.12 leaves it, CREATING for ever. `crashed`: another process in its place.
     """
@@ -355,7 +356,8 @@ class FakeXinference(FakeService):
 
 
 class FakeFastGpt(FakeService):
-    """facts/fastgpt.md §1 to §8: envelope, ids hidden at create, no error state of indexing."""
+    """docs/facts/fastgpt.md §1 to §8: envelope, ids hidden at create, no error state of
+    indexing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -639,7 +641,7 @@ def _ok(data: Any) -> httpx.Response:
     return httpx.Response(200, json=_envelope(data))
 
 
-# What the real one says of a thing that is not there (measured.md §1), by code.
+# What the real one says of a thing that is not there (docs/facts/measured.md §1), by code.
 _NOT_THERE = {
     500: "Collection is not exist",
     501: "linkUnInvalid",

@@ -1,6 +1,6 @@
 """The whole program, run once under a recording mock; what it asked for, as plain data.
 
-Asserts belong on what is recorded here, never inside an `apply` (`facts/engine.md`, "Mocks").
+Asserts belong on what is recorded here, never inside an `apply` (`docs/facts/engine.md`, "Mocks").
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class _Monitor(MockMonitor):
 
 
 class Cloud(Mocks):
-    """Answers as the real providers do (`facts/provider-states.json`), with telling values."""
+    """Answers as the real providers do (`docs/facts/provider-states.json`), with telling values."""
 
     zones: tuple[str, ...] = ("cn-hangzhou-i", "cn-hangzhou-j")
 

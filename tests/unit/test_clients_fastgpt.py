@@ -1,4 +1,4 @@
-"""FastGPT's client: envelope codes, lazy start, hidden ids (`facts/fastgpt.md`)."""
+"""FastGPT's client: envelope codes, lazy start, hidden ids (`docs/facts/fastgpt.md`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OneAPI's client against its measured habits (`facts/oneapi.md`)."""
+"""OneAPI's client against its measured habits (`docs/facts/oneapi.md`)."""
 
 from __future__ import annotations
 

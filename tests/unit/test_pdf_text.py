@@ -1,4 +1,4 @@
-"""The text of a PDF as FastGPT reads it (facts/fastgpt.md §4, measured.md §1)."""
+"""The text of a PDF as FastGPT reads it (docs/facts/fastgpt.md §4, docs/facts/measured.md §1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunk sizes follow from what the models of a base read (`measured.md §1 F1`)."""
+"""Chunk sizes follow from what the models of a base read (`docs/facts/measured.md §1 F1`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FastGPT's config.json and the graph of an app, as facts/fastgpt.md §2 and §5 want them."""
+"""FastGPT's config.json and the graph of an app, as docs/facts/fastgpt.md §2 and §5 want them."""
 
 from __future__ import annotations
 

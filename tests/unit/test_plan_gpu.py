@@ -158,7 +158,7 @@ def test_the_advised_context_fits() -> None:
 
 
 def test_baichuan_13b_does_not_fit_one_a10() -> None:
-    # facts/xinference.md §4 measured 30 GB.
+    # docs/facts/xinference.md §4 measured 30 GB.
     model = Model.model_validate(
         {
             "name": "baichuan-2-chat",
@@ -181,7 +181,7 @@ def test_baichuan_13b_does_not_fit_one_a10() -> None:
         (small("Qwen3-Reranker-8B", "rerank"), 15600, 18500),
         (small("Qwen3-Reranker-0.6B", "rerank"), 1140, 2000),
         (small("gte-Qwen2", "embedding"), 14500, 16500),
-        # Weights of facts/xinference.md §4, with the published cache.
+        # Weights of docs/facts/xinference.md §4, with the published cache.
         (chat(size=7, context=8192), 4139 + 448, 9101),
         (chat(size=14, context=8192), 8278 + 1536, 15984),
         (chat(model="qwen3", size=8, context=8192), 4731 + 1152, 10949),

@@ -1,4 +1,4 @@
-"""What Xinference is told: payloads as facts/xinference.md §4 has them."""
+"""What Xinference is told: payloads as docs/facts/xinference.md §4 has them."""
 
 from __future__ import annotations
 

@@ -306,7 +306,8 @@ def test_no_health_check_holds_a_password(lab: Recording) -> None:
 
 
 def test_databases_are_given_time_to_end(lab: Recording) -> None:
-    """The provider kills at once otherwise, and a database has to recover (measured.md §3)."""
+    """The provider kills at once otherwise, and a database has to recover (docs/facts/measured.md
+    §3)."""
     grace = {n: c.inputs.get("destroyGraceSeconds") for n, c in containers(lab).items()}
     assert {name for name, seconds in grace.items() if seconds and seconds >= 60} == {
         "pg", "mongo", "mysql",

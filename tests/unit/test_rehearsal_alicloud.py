@@ -1,4 +1,4 @@
-"""What the attached alicloud package makes of a change (facts/alicloud.md 1.1, 1.2 and 6)."""
+"""What the attached alicloud package makes of a change (docs/facts/alicloud.md 1.1, 1.2 and 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The emulated cloud: what it keeps, refuses and bills (facts/alicloud.md 1.2, 2, 6 and 8)."""
+"""The emulated cloud: what it keeps, refuses and bills (docs/facts/alicloud.md 1.2, 2, 6 and 8)."""
 
 from __future__ import annotations
 

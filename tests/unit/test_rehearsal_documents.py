@@ -1,4 +1,5 @@
-"""What the double of FastGPT reads from files (facts/fastgpt.md §4, measured.md §1)."""
+"""What the double of FastGPT reads from files (docs/facts/fastgpt.md §4, docs/facts/measured.md
+§1)."""
 
 from __future__ import annotations
 

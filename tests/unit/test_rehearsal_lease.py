@@ -1,4 +1,4 @@
-"""auto_release_time as the cloud and its provider treat it (facts/alicloud.md 8)."""
+"""auto_release_time as the cloud and its provider treat it (docs/facts/alicloud.md 8)."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from provisioning.tunnel import ServerUnreachable
 from stack.resources import base, fastgpt, host, oneapi, server, xinference
 from stack.resources.base import LabProvider, Props
 
-# State format: an entry here may be added, never changed (facts/engine.md).
+# State format: an entry here may be added, never changed (docs/facts/engine.md).
 TOKENS = {
     server.ServerHostKey: "ServerHostKey",
     server.Lease: "Lease",

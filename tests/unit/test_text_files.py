@@ -1,4 +1,5 @@
-"""Text files are sent so that FastGPT reads them right, or are refused (facts/fastgpt.md §4)."""
+"""Text files are sent so that FastGPT reads them right, or are refused (docs/facts/fastgpt.md
+§4)."""
 
 from __future__ import annotations
 

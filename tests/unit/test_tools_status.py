@@ -318,7 +318,7 @@ class FakeLab:
 
 
 class Listing(FakeXinference):
-    """Xinference with the read that only status makes (facts/xinference.md §2)."""
+    """Xinference with the read that only status makes (docs/facts/xinference.md §2)."""
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/cluster/version":

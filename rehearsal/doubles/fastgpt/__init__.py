@@ -1,4 +1,4 @@
-"""A FastGPT v4.8.8-fix2 that runs in a rehearsed container (facts/fastgpt.md).
+"""A FastGPT v4.8.8-fix2 that runs in a rehearsed container (docs/facts/fastgpt.md).
 
 `python -m rehearsal.doubles.fastgpt` listens at once and starts up lazily, as the real one does.
 

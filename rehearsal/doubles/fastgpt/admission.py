@@ -1,4 +1,4 @@
-"""Which passages the training queue takes (measured.md §1 F1)."""
+"""Which passages the training queue takes (docs/facts/measured.md §1 F1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apps, their versions and their share links (facts/fastgpt.md §5, §6)."""
+"""Apps, their versions and their share links (docs/facts/fastgpt.md §5, §6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who calls: login, sessions, API keys (facts/fastgpt.md §1, §3, §4)."""
+"""Who calls: login, sessions, API keys (docs/facts/fastgpt.md §1, §3, §4)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def init_root_user(mongo: Database, password: str) -> None:
             if attempt == ROOT_ATTEMPTS:
                 raise
         else:
-            # The real one prints it too: facts/fastgpt.md §1.5.
+            # The real one prints it too: docs/facts/fastgpt.md §1.
             print("root user init:", {"username": "root", "password": password}, flush=True)
             return
 

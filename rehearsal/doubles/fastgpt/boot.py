@@ -1,4 +1,4 @@
-"""The lazy, racy start-up of FastGPT (facts/fastgpt.md §1)."""
+"""The lazy, racy start-up of FastGPT (docs/facts/fastgpt.md §1)."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Service:
 
 
 def _connected(name: str, database: Callable[[], Database]) -> Database:
-    """The database once it lets us in; tried again for ever (measured.md §1 F3)."""
+    """The database once it lets us in; tried again for ever (docs/facts/measured.md §1 F3)."""
     while True:
         made = database()
         try:
@@ -124,7 +124,7 @@ def _postgres(uri: str) -> Database:
 
 
 def _dump(config: Config) -> None:
-    """The real one prints all of it, the reranker's key included (facts/fastgpt.md §1.5)."""
+    """The real one prints all of it, the reranker's key included (docs/facts/fastgpt.md §1)."""
     shown = {
         "systemEnv": config.system_env,
         "llmModels": config.llm_models,

@@ -1,4 +1,4 @@
-"""How a text is cut into chunks (measured.md §1 F1).
+"""How a text is cut into chunks (docs/facts/measured.md §1 F1).
 
 The size asked for is a target. A piece is cut further only where it is longer than its rule lets it
 grow, so chunks come out at up to four times the size; a heading is repeated before all that stands

@@ -1,6 +1,6 @@
 """Collections, what a dataset's texts were taken from, and their passages, called data.
 
-facts/fastgpt.md §4, measured.md §1.
+docs/facts/fastgpt.md §4, docs/facts/measured.md §1.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def create_from_file(service: Service, call: Call) -> Document:
     """POST .../collection/create/localFile: a form with `file` and `data`, a JSON string.
 
     `metadata` in it is dropped; the collection keeps `collectionMetadata`, the file `fileMetadata`
-    (measured.md §1 F2).
+    (docs/facts/measured.md §1 F2).
     """
     if call.upload is None:
         raise Problem("file is required")
@@ -135,7 +135,7 @@ def decode_uri_component(text: str) -> str:
 
     Raises:
         Unanswered: a malformed one; the real one throws where nobody answers any more
-            (measured.md §1 F7).
+            (docs/facts/measured.md §1 F7).
     """
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise Unanswered
@@ -295,5 +295,5 @@ def list_data(service: Service, call: Call) -> Document:
 
 
 def _collection(service: Service, id_: Json) -> Document:
-    # One that is gone is an HTTP 500, unlike a dataset (measured.md §1).
+    # One that is gone is an HTTP 500, unlike a dataset (docs/facts/measured.md §1).
     return existing(service.mongo, "dataset_collections", id_, "Collection is not exist")

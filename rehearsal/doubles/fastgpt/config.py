@@ -1,4 +1,4 @@
-"""config.json: read once, tolerant in syntax, unchecked in shape (facts/fastgpt.md §2)."""
+"""config.json: read once, tolerant in syntax, unchecked in shape (docs/facts/fastgpt.md §2)."""
 
 from __future__ import annotations
 

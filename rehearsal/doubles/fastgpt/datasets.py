@@ -1,4 +1,4 @@
-"""Datasets, their queue, and embedding anew (facts/fastgpt.md §4, §8)."""
+"""Datasets, their queue, and embedding anew (docs/facts/fastgpt.md §4, §8)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def create_dataset(service: Service, call: Call) -> str:
     """POST /api/core/dataset/create: the id.
 
-    Model names are kept as given, known or not; `intro` is ignored (measured.md §1 F4).
+    Model names are kept as given, known or not; `intro` is ignored (docs/facts/measured.md §1 F4).
     """
     identity = session_or_key(service, call)
     body = call.body

@@ -1,4 +1,5 @@
-"""The text of an uploaded file or of a web page (facts/fastgpt.md §4, measured.md §1).
+"""The text of an uploaded file or of a web page (docs/facts/fastgpt.md §4, docs/facts/measured.md
+§1).
 
 As FastGPT does: text by the encoding that its first 200 bytes look like; PDFs with pdf.js; Word by
 mammoth and web pages by turndown to Markdown; tables to Markdown tables.

@@ -1,4 +1,4 @@
-"""FastGPT's answers: `{"code", "statusText", "message", "data"}` (facts/fastgpt.md, head).
+"""FastGPT's answers: `{"code", "statusText", "message", "data"}` (docs/facts/fastgpt.md, head).
 
 A known business error is an HTTP 200 with its code in the body. Any other error is an HTTP 500.
 """
@@ -91,7 +91,7 @@ def crash(error: Exception) -> Problem:
 
 
 def log(level: str, text: str) -> None:
-    """One line of the log, as FastGPT's own `addLog` writes it (measured.md §1 F9)."""
+    """One line of the log, as FastGPT's own `addLog` writes it (docs/facts/measured.md §1 F9)."""
     print(f"[{level}] {time.strftime('%Y-%m-%d %H:%M:%S')} {text} ", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The container's environment (facts/fastgpt.md §1)."""
+"""The container's environment (docs/facts/fastgpt.md §1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recall, rerank, filter (facts/fastgpt.md §4 "Search test", §2 `reRankModels`)."""
+"""Recall, rerank, filter (docs/facts/fastgpt.md §4 "Search test", §2 `reRankModels`)."""
 
 from __future__ import annotations
 

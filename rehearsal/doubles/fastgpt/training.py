@@ -1,4 +1,4 @@
-"""The queue that turns chunks into vectors (facts/fastgpt.md §4, "Is indexing finished?").
+"""The queue that turns chunks into vectors (docs/facts/fastgpt.md §4, "Is indexing finished?").
 
 It has no error state: a chunk that failed stays, locked for a minute, or for good when the upstream
 called it invalid. `REHEARSAL_RETRY_SECONDS` stands for that minute.
@@ -59,7 +59,7 @@ class TrainingQueue:
     def rebuild(self, dataset_id: str, model: str, most: int = 0) -> None:
         """Queue passages that wait for new vectors: `most`, or twice `vectorMaxProcess`.
 
-        The others follow one by one, as these are taken up (measured.md §1).
+        The others follow one by one, as these are taken up (docs/facts/measured.md §1).
         """
         mongo = self._service.mongo
         with self._claiming:

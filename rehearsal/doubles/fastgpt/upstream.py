@@ -1,4 +1,5 @@
-"""OneAPI and the reranker, over HTTP, with the container's own key (facts/fastgpt.md §1, §2)."""
+"""OneAPI and the reranker, over HTTP, with the container's own key (docs/facts/fastgpt.md §1,
+§2)."""
 
 from __future__ import annotations
 

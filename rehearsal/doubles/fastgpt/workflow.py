@@ -1,4 +1,4 @@
-"""Runs a published graph (facts/fastgpt.md §5, §7).
+"""Runs a published graph (docs/facts/fastgpt.md §5, §7).
 
 A node runs when all that lead to it have run. An input whose value is `[node id, output id]` is a
 reference; one that points nowhere is `undefined` (here None), and no error by itself.

@@ -1,4 +1,4 @@
-"""The double of OneAPI v0.6.6, built from facts/oneapi.md and held to the real one.
+"""The double of OneAPI v0.6.6, built from docs/facts/oneapi.md and held to the real one.
 
 `python -m rehearsal.doubles.oneapi` boots it with the environment that the image takes. It listens
 on `REHEARSAL_ADDRESS`, port `PORT` (3000).

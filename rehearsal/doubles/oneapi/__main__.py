@@ -1,6 +1,6 @@
 """Boot in OneAPI's order: database, root user, options, channel map, vocabulary, HTTP.
 
-facts/oneapi.md §2. Exit codes: 1 for `[FATAL]`, 2 for the nil-map panic.
+docs/facts/oneapi.md §2. Exit codes: 1 for `[FATAL]`, 2 for the nil-map panic.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may relay what: the token in front of every `/v1` call (facts/oneapi.md §2, §5, §7)."""
+"""Who may relay what: the token in front of every `/v1` call (docs/facts/oneapi.md §2, §5, §7)."""
 
 from __future__ import annotations
 

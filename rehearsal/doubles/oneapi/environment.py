@@ -1,4 +1,4 @@
-"""The environment variables of facts/oneapi.md §1, read once at boot."""
+"""The environment variables of docs/facts/oneapi.md §1, read once at boot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OneAPI's in-memory limiter: so many requests in a sliding window (facts/oneapi.md §3)."""
+"""OneAPI's in-memory limiter: so many requests in a sliding window (docs/facts/oneapi.md §3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The management API, `/api/...` (facts/oneapi.md §3, §4, §5, §6).
+"""The management API, `/api/...` (docs/facts/oneapi.md §3, §4, §5, §6).
 
 Failures are HTTP 200 with `success: false`, the text of whatever went wrong in `message`.
 """

@@ -1,4 +1,5 @@
-"""OneAPI's options: defaults, what was set over them, and prices by model (facts/oneapi.md §6)."""
+"""OneAPI's options: defaults, what was set over them, and prices by model (docs/facts/oneapi.md
+§6)."""
 
 from __future__ import annotations
 

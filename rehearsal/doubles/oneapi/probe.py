@@ -1,4 +1,5 @@
-"""What OneAPI itself asks an upstream: the channel test and the balance (facts/oneapi.md §4)."""
+"""What OneAPI itself asks an upstream: the channel test and the balance (docs/facts/oneapi.md
+§4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The relay, `/v1/...`: a call goes to the channel of its model (facts/oneapi.md §4, §6, §7)."""
+"""The relay, `/v1/...`: a call goes to the channel of its model (docs/facts/oneapi.md §4, §6,
+§7)."""
 
 from __future__ import annotations
 

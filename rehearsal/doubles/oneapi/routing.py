@@ -1,4 +1,5 @@
-"""Which channel serves a model: by database, or by a map that goes stale (facts/oneapi.md §2)."""
+"""Which channel serves a model: by database, or by a map that goes stale (docs/facts/oneapi.md
+§2)."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Channel(Row):
         return self
 
     def shown(self) -> dict[str, Any]:
-        """As GET, list and search show it: without the key (facts/oneapi.md §4)."""
+        """As GET, list and search show it: without the key (docs/facts/oneapi.md §4)."""
         return {**self.as_json(), "key": ""}
 
 

@@ -1,7 +1,7 @@
 """OneAPI's tables over a `Store`: what its queries find and what its constraints refuse.
 
 The statements are those of v0.6.6: a channel row and its abilities are written one after the other
-and not together, which is how half-made rows come about (facts/oneapi.md §4).
+and not together, which is how half-made rows come about (docs/facts/oneapi.md §4).
 """
 
 from __future__ import annotations

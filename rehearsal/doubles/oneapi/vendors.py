@@ -1,6 +1,6 @@
 """Channel types: where each relays to by default, its key's form, and its quirks with models.
 
-facts/oneapi.md §4. Vendor types relay in the OpenAI form here (see the package's docstring).
+docs/facts/oneapi.md §4. Vendor types relay in the OpenAI form here (see the package's docstring).
 """
 
 from __future__ import annotations

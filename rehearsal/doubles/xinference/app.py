@@ -1,4 +1,4 @@
-"""Xinference's routes (facts/xinference.md §2, §3). Errors are `{"detail": text}`."""
+"""Xinference's routes (docs/facts/xinference.md §2, §3). Errors are `{"detail": text}`."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Replica:
     """One copy of a model, and how its process is.
 
     `process`: "starting"; "up"; "dead", which nobody has noticed yet; "gone", which was noticed;
-    "idle", started again in its place, which never answers (measured.md §2 finding 2).
+    "idle", started again in its place, which never answers (docs/facts/measured.md §2 finding 2).
     """
 
     index: int

@@ -1,7 +1,7 @@
 """The cards' memory, and what the engines say when it does not suffice.
 
 vLLM takes `gpu_memory_utilization` of the whole card whatever the model needs; the others take
-their weights and some working memory (facts/xinference.md §4, §6).
+their weights and some working memory (docs/facts/xinference.md §4, §6).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the models answer: chat, embeddings, rerank, audio (facts/xinference.md §3)."""
+"""What the models answer: chat, embeddings, rerank, audio (docs/facts/xinference.md §3)."""
 
 from __future__ import annotations
 

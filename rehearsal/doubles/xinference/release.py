@@ -1,4 +1,5 @@
-"""What differs between the two releases (facts/xinference.md §0 and §2, measured.md §2)."""
+"""What differs between the two releases (docs/facts/xinference.md §0 and §2, docs/facts/measured.md
+§2)."""
 
 from __future__ import annotations
 

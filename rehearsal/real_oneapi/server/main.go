@@ -1,5 +1,5 @@
 // The real OneAPI as a process of this machine: the module's own packages, started in the order of
-// facts/oneapi.md section 2. Outside a rehearsed container it behaves as its image does; inside one
+// docs/facts/oneapi.md section 2. Outside a rehearsed container it behaves as its image does; inside one
 // it sees the network of that container only (see network.go).
 package main
 

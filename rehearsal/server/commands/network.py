@@ -162,7 +162,8 @@ def _fetch_local(call: Call, options: Options, url: str) -> outside.Answer:
 
 
 def _metadata(call: Call, options: Options, path: str) -> outside.Answer:
-    """The cloud's metadata service, with tokens required (facts/alicloud.md §1.2 http_tokens)."""
+    """The cloud's metadata service, with tokens required (docs/facts/alicloud.md §1.2
+    http_tokens)."""
     token = f"rehearsal-{call.system.hostname}"
     headers = " ".join(options.values.get("-H", []) + options.values.get("--header", []))
     if path == "/latest/api/token" and (options.value("-X", "--request") == "PUT"):

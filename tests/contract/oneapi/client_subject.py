@@ -41,7 +41,7 @@ class Network(httpx.HTTPTransport):
 
     Attributes:
         calls: (method, path), in order.
-        address: sent as X-Forwarded-For, which OneAPI believes (`facts/oneapi.md §3`).
+        address: sent as X-Forwarded-For, which OneAPI believes (`docs/facts/oneapi.md §3`).
         spoil: changes the body of a request, as a mistake of ours would.
     """
 

@@ -1,4 +1,4 @@
-"""The two OneAPIs: v0.6.6's double, and the real v0.6.10 (facts/oneapi.md §9)."""
+"""The two OneAPIs: v0.6.6's double, and the real v0.6.10 (docs/facts/oneapi.md §9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logins, limits, access tokens, the root password (facts/oneapi.md §3, traps 1, 5, 6)."""
+"""Logins, limits, access tokens, the root password (docs/facts/oneapi.md §3, traps 1, 5, 6)."""
 
 from __future__ import annotations
 

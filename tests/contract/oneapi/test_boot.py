@@ -1,4 +1,4 @@
-"""Boot: what ends it, what it leaves behind, what a restart keeps (facts/oneapi.md §1, §2)."""
+"""Boot: what ends it, what it leaves behind, what a restart keeps (docs/facts/oneapi.md §1, §2)."""
 
 from __future__ import annotations
 

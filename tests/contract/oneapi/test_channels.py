@@ -1,4 +1,5 @@
-"""Channels: what the management API takes, keeps, answers (facts/oneapi.md §4, traps 7, 8, 9)."""
+"""Channels: what the management API takes, keeps, answers (docs/facts/oneapi.md §4, traps 7, 8,
+9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our client and relay on both OneAPIs (facts/oneapi.md §3 to §7)."""
+"""Our client and relay on both OneAPIs (docs/facts/oneapi.md §3 to §7)."""
 
 from __future__ import annotations
 

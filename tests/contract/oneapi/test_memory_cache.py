@@ -1,4 +1,5 @@
-"""The channel map in memory: stale, deadly with one bad row (facts/oneapi.md §2, traps 2, 8)."""
+"""The channel map in memory: stale, deadly with one bad row (docs/facts/oneapi.md §2, traps 2,
+8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The relay: routing by name, what goes up and comes back (facts/oneapi.md §4, §6, §7)."""
+"""The relay: routing by name, what goes up and comes back (docs/facts/oneapi.md §4, §6, §7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relay tokens (facts/oneapi.md §5, §7, traps 9, 10)."""
+"""Relay tokens (docs/facts/oneapi.md §5, §7, traps 9, 10)."""
 
 from __future__ import annotations
 
