@@ -65,6 +65,12 @@ def test_every_declared_setting_is_read() -> None:
     assert declared == read_in
 
 
+def test_no_declared_setting_has_a_type() -> None:
+    """The engine would refuse a wrong one itself, without saying what would be right."""
+    declared = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"]
+    assert not [name for name, entry in declared.items() if "type" in entry]
+
+
 def test_every_declared_setting_says_what_it_does() -> None:
     declared = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"]
     short = [name for name, entry in declared.items() if len(entry.get("description", "")) < 30]
