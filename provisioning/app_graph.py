@@ -1,27 +1,32 @@
 """The graph of a FastGPT "simple" app (`docs/facts/fastgpt.md §5`).
 
-Node ids are constants, so that the same settings give the same graph and a diff means a change.
+`simple_app.json` is the graph as FastGPT's own page makes it; the settings fill it in. Its node ids
+are constant, so that the same settings give the same graph and a diff means a change.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from provisioning.catalogue import Model
 from provisioning.fastgpt_config import quote_max_token
 from provisioning.knowledge import App
 
-CONFIG_NODE = "userGuide"
 START_NODE = "workflowStartNodeId"
 SEARCH_NODE = "kbSearchNode01"
 CHAT_NODE = "aiChatNode0001"
 
-_NODE_VERSION = "481"
-_REFERENCE = ["reference", "textarea"]
-_HIDDEN = ["hidden"]
+# What no setting of ours changes. The web page's default for a query's extension is true: one more
+# call of a chat model for each question.
+_SHAPE = Path(__file__).with_name("simple_app.json").read_text(encoding="utf-8")
+
+Fields = dict[str, dict[str, Any]]
+"""By an input's key: what is said of it beside what `simple_app.json` says."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,19 @@ def simple_app(app: App, chat_model: Model, datasets: Sequence[Dataset]) -> Grap
     if len({dataset.embedding for dataset in datasets}) > 1:
         models = ", ".join(f"{dataset.id}: {dataset.embedding}" for dataset in datasets)
         raise ValueError(f"the bases of {app.name} must share one embedding model ({models})")
-    nodes = [_config_node(), _start_node()]
-    if datasets:
-        nodes.append(_search_node(app, chat_model, datasets))
-    nodes.append(_chat_node(app, chat_model, with_quotes=bool(datasets)))
+    told = {
+        SEARCH_NODE: _search(app, chat_model, datasets),
+        CHAT_NODE: _answer(app, chat_model, with_quotes=bool(datasets)),
+    }
+    shape: dict[str, Any] = json.loads(_SHAPE)
+    nodes = [
+        _filled(node, told.get(node["nodeId"], {}))
+        for node in shape["nodes"]
+        if datasets or node["nodeId"] != SEARCH_NODE
+    ]
     way = [START_NODE, *([SEARCH_NODE] if datasets else []), CHAT_NODE]
     edges = [_edge(source, target) for source, target in itertools.pairwise(way)]
-    return Graph(nodes, edges, _chat_config(app))
+    return Graph(nodes, edges, shape["chatConfig"] | {"welcomeText": app.welcome})
 
 
 def served_limit(app: App, chat_model: Model) -> int:
@@ -69,115 +80,40 @@ def served_limit(app: App, chat_model: Model) -> int:
     return min(app.limit, max(3000, quote_max_token(chat_model)))
 
 
-def _node(
-    node_id: str,
-    name: str,
-    kind: str,
-    place: tuple[int, int],
-    inputs: list[dict[str, Any]],
-    outputs: list[dict[str, Any]],
-) -> dict[str, Any]:
-    return {
-        "nodeId": node_id,
-        "name": name,
-        "intro": "",
-        "avatar": f"/imgs/workflow/{kind}.svg",
-        "flowNodeType": kind,
-        "showStatus": kind in ("datasetSearchNode", "chatNode"),
-        "position": {"x": place[0], "y": place[1]},
-        "version": _NODE_VERSION,
-        "inputs": inputs,
-        "outputs": outputs,
-    }
+def _filled(node: dict[str, Any], told: Fields) -> dict[str, Any]:
+    inputs = [field | told.get(field["key"], {}) for field in node["inputs"]]
+    return {**node, "inputs": inputs}
 
 
-def _input(
-    key: str, value_type: str, render: Sequence[str], value: object = None, **more: object
-) -> dict[str, Any]:
+def _values(**values: object) -> Fields:
     # An input without `value` means FastGPT's built-in one; null would mean an empty one.
-    field: dict[str, Any] = {
-        "key": key,
-        "valueType": value_type,
-        "renderTypeList": list(render),
-        "label": "",
-        **more,
-    }
-    return field if value is None else {**field, "value": value}
+    return {key: {"value": value} for key, value in values.items()}
 
 
-def _output(name: str, value_type: str) -> dict[str, Any]:
-    return {"id": name, "key": name, "label": name, "type": "static", "valueType": value_type}
-
-
-def _question() -> dict[str, Any]:
-    return _input(
-        "userChatInput", "string", _REFERENCE, [START_NODE, "userChatInput"], required=True
+def _search(app: App, chat_model: Model, datasets: Sequence[Dataset]) -> Fields:
+    return _values(
+        datasets=[
+            {"datasetId": dataset.id, "vectorModel": {"model": dataset.embedding}}
+            for dataset in datasets
+        ],
+        similarity=app.similarity,
+        limit=served_limit(app, chat_model),
+        searchMode=app.search_mode,
+        usingReRank=app.rerank,
+        datasetSearchExtensionModel=chat_model.name,
     )
 
 
-def _config_node() -> dict[str, Any]:
-    return _node(CONFIG_NODE, "System configuration", "userGuide", (530, -490), [], [])
-
-
-def _start_node() -> dict[str, Any]:
-    asked = _input("userChatInput", "string", _REFERENCE, required=True)
-    outputs = [_output("userChatInput", "string")]
-    return _node(START_NODE, "Question", "workflowStart", (560, -100), [asked], outputs)
-
-
-def _search_node(app: App, chat_model: Model, datasets: Sequence[Dataset]) -> dict[str, Any]:
-    selected = [
-        {"datasetId": dataset.id, "vectorModel": {"model": dataset.embedding}}
-        for dataset in datasets
-    ]
-    inputs = [
-        _input(
-            "datasets",
-            "selectDataset",
-            ["selectDataset", "reference"],
-            selected,
-            list=[],
-            required=True,
-        ),
-        _input("similarity", "number", ["selectDatasetParamsModal"], app.similarity),
-        _input("limit", "number", _HIDDEN, served_limit(app, chat_model)),
-        _input("searchMode", "string", _HIDDEN, app.search_mode),
-        _input("usingReRank", "boolean", _HIDDEN, app.rerank),
-        # The web page's default is true: one more call of a chat model for each question.
-        _input("datasetSearchUsingExtensionQuery", "boolean", _HIDDEN, False),
-        _input("datasetSearchExtensionModel", "string", _HIDDEN, chat_model.name),
-        _input("datasetSearchExtensionBg", "string", _HIDDEN, ""),
-        _question(),
-    ]
-    outputs = [_output("quoteQA", "datasetQuote")]
-    return _node(SEARCH_NODE, "Knowledge", "datasetSearchNode", (920, -230), inputs, outputs)
-
-
-def _chat_node(app: App, chat_model: Model, *, with_quotes: bool) -> dict[str, Any]:
-    answer = chat_model.answer_tokens
-    quotes = [SEARCH_NODE, "quoteQA"] if with_quotes else None
-    inputs = [
-        _input("model", "string", ["settingLLMModel", "reference"], chat_model.name),
-        _input("temperature", "number", _HIDDEN, app.temperature, min=0, max=10, step=1),
-        _input("maxToken", "number", _HIDDEN, answer, min=100, max=max(4000, answer), step=50),
-        _input("isResponseAnswerText", "boolean", _HIDDEN, True),
-        _input("quoteTemplate", "string", _HIDDEN),
-        _input("quotePrompt", "string", _HIDDEN),
-        _input("systemPrompt", "string", ["textarea", "reference"], app.prompt, max=3000),
-        _input(
-            "history",
-            "chatHistory",
-            ["numberInput", "reference"],
-            app.history,
-            min=0,
-            max=30,
-            required=True,
-        ),
-        _question(),
-        _input("quoteQA", "datasetQuote", ["settingDatasetQuotePrompt"], quotes),
-    ]
-    outputs = [_output("history", "chatHistory"), _output("answerText", "string")]
-    return _node(CHAT_NODE, "Answer", "chatNode", (1480, -250), inputs, outputs)
+def _answer(app: App, chat_model: Model, *, with_quotes: bool) -> Fields:
+    told = _values(
+        model=chat_model.name,
+        temperature=app.temperature,
+        maxToken=chat_model.answer_tokens,
+        systemPrompt=app.prompt,
+        history=app.history,
+    )
+    told["maxToken"]["max"] = max(4000, chat_model.answer_tokens)
+    return told | (_values(quoteQA=[SEARCH_NODE, "quoteQA"]) if with_quotes else {})
 
 
 def _edge(source: str, target: str) -> dict[str, str]:
@@ -186,16 +122,4 @@ def _edge(source: str, target: str) -> dict[str, str]:
         "target": target,
         "sourceHandle": f"{source}-source-right",
         "targetHandle": f"{target}-target-left",
-    }
-
-
-def _chat_config(app: App) -> dict[str, Any]:
-    return {
-        "welcomeText": app.welcome,
-        "variables": [],
-        "questionGuide": False,
-        "ttsConfig": {"type": "web"},
-        "whisperConfig": {"open": False, "autoSend": False, "autoTTSResponse": False},
-        "scheduledTriggerConfig": None,
-        "chatInputGuide": {"open": False, "textList": [], "customUrl": ""},
     }

@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
 
 from provisioning.problems import Problem
 
@@ -35,53 +38,23 @@ class Gpus:
     estimate: bool
 
 
-# Card -> (memory as the driver reports it, usable, estimate).
-_CARDS: dict[str, tuple[int, int, bool]] = {
-    "NVIDIA A10": (22731, 22528, False),
-    "Tesla T4": (15109, 14848, True),
-    "NVIDIA A30": (24258, 24064, True),
-    "NVIDIA A100-SXM4-80GB": (81251, 80896, True),
-    "NVIDIA L20": (46068, 45568, True),
-}
+class _Table(BaseModel):
+    """`cards.json`.
 
-# Instance type -> (card, count, vCPU, GiB).
-_GN7_SHAPES: dict[str, tuple[int, int, int]] = {
-    "c8g1.2xlarge": (1, 8, 30),
-    "c16g1.4xlarge": (1, 16, 60),
-    "c32g1.8xlarge": (1, 32, 188),
-    "c48g1.12xlarge": (1, 48, 310),
-    "c56g1.14xlarge": (1, 56, 346),
-    "c32g1.16xlarge": (2, 64, 376),
-    "c32g1.32xlarge": (4, 128, 752),
-    "2x.8xlarge": (2, 32, 128),
-    "4x.8xlarge": (4, 32, 128),
-    "4x.16xlarge": (4, 64, 256),
-    "8x.16xlarge": (8, 64, 256),
-    "8x.32xlarge": (8, 128, 512),
-}
-_TYPES: dict[str, tuple[str, int, int, int]] = {
-    **{f"ecs.gn7i-{size}": ("NVIDIA A10", *shape) for size, shape in _GN7_SHAPES.items()},
-    **{f"ecs.gn7s-{size}": ("NVIDIA A30", *shape) for size, shape in _GN7_SHAPES.items()},
-    "ecs.gn6i-c4g1.xlarge": ("Tesla T4", 1, 4, 15),
-    "ecs.gn6i-c8g1.2xlarge": ("Tesla T4", 1, 8, 31),
-    "ecs.gn6i-c16g1.4xlarge": ("Tesla T4", 1, 16, 62),
-    "ecs.gn6i-c24g1.6xlarge": ("Tesla T4", 1, 24, 93),
-    "ecs.gn6i-c24g1.12xlarge": ("Tesla T4", 2, 48, 186),
-    "ecs.gn6i-c24g1.24xlarge": ("Tesla T4", 4, 96, 372),
-    "ecs.gn7e-c16g1.4xlarge": ("NVIDIA A100-SXM4-80GB", 1, 16, 125),
-    "ecs.gn7e-c16g1.8xlarge": ("NVIDIA A100-SXM4-80GB", 2, 32, 250),
-    "ecs.gn7e-c16g1.16xlarge": ("NVIDIA A100-SXM4-80GB", 4, 64, 500),
-    "ecs.gn7e-c16g1.32xlarge": ("NVIDIA A100-SXM4-80GB", 8, 128, 1000),
-    "ecs.gn8is.2xlarge": ("NVIDIA L20", 1, 8, 64),
-    "ecs.gn8is.4xlarge": ("NVIDIA L20", 1, 16, 128),
-    "ecs.gn8is-2x.8xlarge": ("NVIDIA L20", 2, 32, 256),
-    "ecs.gn8is-4x.16xlarge": ("NVIDIA L20", 4, 64, 512),
-    "ecs.gn8is-8x.32xlarge": ("NVIDIA L20", 8, 128, 1024),
-}
+    Attributes:
+        cards: memory in MiB as the driver reports it, MiB usable, whether that is an estimate.
+        types: card, count, vCPUs, GiB of the instance.
+        too_old: family to card. CUDA 13 begins with Turing (compute capability 7.5), and the
+            releases that this program runs are built on it (`provisioning/versions.py`).
+    """
 
-# CUDA 13 begins with Turing (compute capability 7.5), and the releases that this program runs are
-# built on it (`provisioning/versions.py`).
-_TOO_OLD = {"gn4": "M40", "gn5": "P100", "gn5i": "P4", "gn6v": "V100", "gn6e": "V100"}
+    cards: dict[str, tuple[int, int, bool]]
+    types: dict[str, tuple[str, int, int, int]]
+    too_old: dict[str, str]
+
+
+_TABLE = _Table.model_validate_json(Path(__file__).with_name("cards.json").read_bytes())
+_CARDS, _TYPES, _TOO_OLD = _TABLE.cards, _TABLE.types, _TABLE.too_old
 
 _FORM = re.compile(r"ecs\.(?P<family>[a-z][a-z0-9]*)(-[a-z0-9]+)*\.(small|medium|\d*x?large)")
 _GPU_FAMILIES = ("gn", "vgn", "sgn", "ebmgn", "sccgn")

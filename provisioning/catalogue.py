@@ -6,10 +6,10 @@ The shapes here are the items of the setting `models`. YAML writes camelCase, Py
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.alias_generators import to_camel
 
 from provisioning.problems import Wrong
@@ -38,48 +38,32 @@ class Shape(BaseModel):
     )
 
 
-@dataclass(frozen=True)
-class Provider:
+class Provider(BaseModel):
     """A model provider that OneAPI can relay to (`docs/facts/oneapi.md §4`).
 
     Attributes:
         type: OneAPI's channel type id.
         key_form: what the API key looks like, for error messages.
         kinds: what this provider offers through OneAPI.
+        abroad_only: its own address does not answer on the mainland.
+        narrow: where OneAPI's adaptor rebuilds a request without `dimensions` (read in the source
+            of v0.6.10): what the provider has that is narrow enough by itself.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: int
     title: str
     key_form: str = "one API key"
     kinds: frozenset[Kind] = frozenset({"chat", "embedding"})
+    abroad_only: bool = False
+    narrow: str = ""
 
 
-_CHAT: frozenset[Kind] = frozenset({"chat"})
-_ALL: frozenset[Kind] = frozenset({"chat", "embedding", "speech", "transcription"})
-
-PROVIDERS: dict[str, Provider] = {
-    "openai": Provider(1, "OpenAI, or anything that speaks its protocol", kinds=_ALL),
-    "anthropic": Provider(14, "Anthropic", kinds=_CHAT),
-    "baidu": Provider(15, "Baidu ERNIE", key_form="APIKey|SecretKey"),
-    "zhipu": Provider(16, "Zhipu GLM"),
-    "dashscope": Provider(17, "Alibaba DashScope (Qwen)"),
-    "xunfei": Provider(18, "iFlytek Spark", key_form="APPID|APISecret|APIKey", kinds=_CHAT),
-    "ai360": Provider(19, "360"),
-    "openrouter": Provider(20, "OpenRouter", kinds=_CHAT),
-    "tencent": Provider(23, "Tencent Hunyuan", key_form="AppId|SecretId|SecretKey", kinds=_CHAT),
-    "gemini": Provider(24, "Google Gemini"),
-    "moonshot": Provider(25, "Moonshot Kimi", kinds=_CHAT),
-    "baichuan": Provider(26, "Baichuan"),
-    "minimax": Provider(27, "MiniMax"),
-    "mistral": Provider(28, "Mistral"),
-    "groq": Provider(29, "Groq", kinds=_CHAT),
-    "ollama": Provider(30, "Ollama"),
-    "lingyiwanwu": Provider(31, "01.AI", kinds=_CHAT),
-    "stepfun": Provider(32, "StepFun", kinds=_CHAT),
-    "cohere": Provider(35, "Cohere", kinds=_CHAT),
-    "deepseek": Provider(36, "DeepSeek", kinds=_CHAT),
-    "togetherai": Provider(39, "Together AI"),
-}
+PROVIDERS = TypeAdapter(dict[str, Provider]).validate_json(
+    Path(__file__).with_name("providers.json").read_bytes()
+)
+"""By the name that the settings use."""
 
 
 class XinferenceSource(Shape):

@@ -7,7 +7,6 @@ model still downloads. Rules: `docs/facts/oneapi.md §4 and §6`.
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -48,11 +47,6 @@ _WIDTHS = {
     "nv-embed-v": 4096,
     "qwen3-embedding": 1024,
 }
-# Providers whose own addresses do not answer on the mainland.
-_ABROAD_ONLY = frozenset({"openai", "anthropic", "gemini", "groq", "openrouter", "togetherai"})
-# OneAPI's adaptor rebuilds the request without `dimensions` (read in the source of v0.6.10): what
-# the provider has that is narrow enough by itself.
-_DROPS_DIMENSIONS = {"zhipu": "embedding-2, which answers 1024"}
 
 
 @dataclass(frozen=True)
@@ -81,13 +75,6 @@ class ChannelPlan:
     api_key: str | None
     served: tuple[str, ...]
     probe: str
-
-    @property
-    def mapping_json(self) -> str:
-        """`model_mapping` in OneAPI's form: a JSON string, empty for none."""
-        if not self.model_mapping:
-            return ""
-        return json.dumps(self.model_mapping, ensure_ascii=False, sort_keys=True)
 
 
 def channel_plans(
@@ -223,11 +210,10 @@ def _embedding_problems(path: str, model: Model) -> list[Problem]:
         return _local_width_problems(path, model, width, too_wide)
     if width <= WIDEST_EMBEDDING:
         return []
-    if model.remote is not None and model.remote.provider in _DROPS_DIMENSIONS:
-        wrong = f"{too_wide}, and OneAPI hands no dimensions on to "
-        wrong += PROVIDERS[model.remote.provider].title
-        right = f"use {_DROPS_DIMENSIONS[model.remote.provider]}"
-        return [Problem(f"{path}.remote.model", wrong, right)]
+    provider = PROVIDERS.get(model.remote.provider) if model.remote else None
+    if provider and provider.narrow:
+        wrong = f"{too_wide}, and OneAPI hands no dimensions on to {provider.title}"
+        return [Problem(f"{path}.remote.model", wrong, f"use {provider.narrow}")]
     return [] if model.dimensions else [Problem(f"{path}.dimensions", too_wide, narrower)]
 
 
@@ -319,8 +305,9 @@ def _reach_problems(path: str, remote: RemoteSource, mainland: bool) -> list[Pro
         if remote.provider == "ollama":
             wrong = "OneAPI would look for Ollama inside its own container"
             return [Problem(path, wrong, "give its address: http://host:11434")]
-        if mainland and remote.provider in _ABROAD_ONLY:
-            title = PROVIDERS[remote.provider].title.partition(",")[0]
+        provider = PROVIDERS.get(remote.provider)
+        if mainland and provider and provider.abroad_only:
+            title = provider.title.partition(",")[0]
             wrong = f"the address of {title} does not answer on the mainland"
             right = "give baseUrl one that does (a gateway of yours), or choose another provider"
             return [Problem(path, wrong, right)]

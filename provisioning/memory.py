@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from provisioning.catalogue import Model, XinferenceSource, vendor_model
 from provisioning.vendor import VendorModel
@@ -22,26 +25,11 @@ _OVERHEAD_MIB = {"vllm": 1536, "sglang": 1536, "llama.cpp": 1024, "transformers"
 _SIDE_OVERHEAD_MIB = 512
 _AUDIO_MIB = 4096
 
-# Architecture -> size -> (billions of parameters, KiB of cache per token at 16 bits: layers x KV
-# heads x head width x 2 x 2 bytes).
-_SHAPES: dict[str, dict[str, tuple[float, int]]] = {
-    "Qwen2ForCausalLM": {
-        **{"0_5": (0.49, 12), "1_5": (1.78, 28), "3": (3.09, 36), "7": (7.62, 56)},
-        **{"14": (14.77, 192), "32": (32.8, 256), "72": (72.7, 320)},
-    },
-    "Qwen2VLForConditionalGeneration": {"2": (2.2, 28), "7": (8.3, 56), "72": (73.4, 320)},
-    "Qwen2_5_VLForConditionalGeneration": {
-        **{"3": (3.8, 36), "7": (8.3, 56), "32": (33.5, 256), "72": (73.4, 320)},
-    },
-    "Qwen3ForCausalLM": {
-        **{"0_6": (0.75, 112), "1_7": (2.03, 112), "4": (4.02, 144), "8": (8.19, 144)},
-        **{"14": (14.77, 160), "30": (30.5, 96), "32": (32.8, 256), "235": (235.0, 188)},
-    },
-    "Qwen3MoeForCausalLM": {"4": (4.02, 144), "30": (30.5, 96), "235": (235.0, 188)},
-    "LlamaForCausalLM": {"8": (8.03, 128), "70": (70.6, 320), "405": (406.0, 504)},
-    "BaichuanForCausalLM": {"7": (7.51, 512), "13": (13.9, 800)},
-    "GlmForCausalLM": {"9": (9.4, 40)},
-}
+_SHAPES = TypeAdapter(dict[str, dict[str, tuple[float, int]]]).validate_json(
+    Path(__file__).with_name("model_shapes.json").read_bytes()
+)
+"""Architecture -> size -> (billions of parameters, KiB of cache per token at 16 bits: layers x KV
+heads x head width x 2 x 2 bytes)."""
 _OTHER_SHAPES = ("qwen1.5", "codeqwen1.5")  # of Qwen2's architecture, but with a cache per head
 # Where the list tells the parameters that work on a token, not all that lie in memory.
 _ALL_BILLIONS = {

@@ -84,12 +84,12 @@ def test_another_source_never_renames_a_channel() -> None:
 def test_the_alias_is_routed_and_mapped() -> None:
     plan = channel_plans([remote("ernie", "chat", "baidu", model="ERNIE-Speed-128K")])[0]
     assert plan.models == ("ernie",)
-    assert plan.mapping_json == '{"ernie": "ERNIE-Speed-128K"}'
+    assert plan.model_mapping == {"ernie": "ERNIE-Speed-128K"}
 
 
-def test_no_mapping_is_an_empty_string() -> None:
+def test_the_same_name_is_not_mapped() -> None:
     same = remote("a", "chat", "openai", model="a")
-    assert channel_plans([same])[0].mapping_json == ""
+    assert channel_plans([same])[0].model_mapping == {}
 
 
 def test_a_transcription_channel_lists_the_name_that_oneapi_routes_by() -> None:
