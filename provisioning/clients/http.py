@@ -37,6 +37,7 @@ Json: TypeAlias = Any
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 ANSWER_LENGTH = 600
+FIRST_PAUSE = 0.1
 SHORTEST_SECRET = 6
 
 
@@ -169,7 +170,8 @@ def wait_until(
 
     Args:
         deadline: seconds from now.
-        every: seconds between two looks.
+        every: seconds between two looks, at the most: most things come at once or take long, so
+            the first pauses are short.
         progress: told each state once, when it changes.
         tolerate: errors that count as "not yet".
 
@@ -178,6 +180,7 @@ def wait_until(
     """
     give_up_at = clock.monotonic() + deadline
     told: str | None = None
+    pause = FIRST_PAUSE
     while True:
         try:
             found = look()
@@ -191,7 +194,8 @@ def wait_until(
         left = give_up_at - clock.monotonic()
         if left <= 0:
             raise DeadlineExceeded(service, what, found.seen, advice)
-        clock.sleep(min(every, left))
+        clock.sleep(min(pause, every, left))
+        pause *= 2
 
 
 class ServiceClient:

@@ -10,8 +10,11 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
-from stack.resources.base import LabProvider, Props
-from stack.resources.oneapi import OneApiChannelProvider, OneApiRootProvider, OneApiTokenProvider
+from stack.resources.base import LabProvider
+from stack.resources.declaration import Props
+from stack.resources.oneapi.channel import Channel
+from stack.resources.oneapi.root import Root
+from stack.resources.oneapi.token import Token
 from tests.unit.fake_services import FakeClock, FakeOneApi
 
 ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 3001}
@@ -31,21 +34,21 @@ def ready(provider: LabProvider, service: FakeOneApi) -> Any:
 
 
 @pytest.fixture
-def root(service: FakeOneApi) -> OneApiRootProvider:
-    made: OneApiRootProvider = ready(OneApiRootProvider(), service)
+def root(service: FakeOneApi) -> LabProvider:
+    made: LabProvider = ready(LabProvider(Root), service)
     return made
 
 
 @pytest.fixture
-def channels(service: FakeOneApi) -> OneApiChannelProvider:
+def channels(service: FakeOneApi) -> LabProvider:
     service.add_token(name="fastgpt")
-    made: OneApiChannelProvider = ready(OneApiChannelProvider(), service)
+    made: LabProvider = ready(LabProvider(Channel), service)
     return made
 
 
 @pytest.fixture
-def tokens(service: FakeOneApi) -> OneApiTokenProvider:
-    made: OneApiTokenProvider = ready(OneApiTokenProvider(), service)
+def tokens(service: FakeOneApi) -> LabProvider:
+    made: LabProvider = ready(LabProvider(Token), service)
     return made
 
 
@@ -106,7 +109,7 @@ def healed(provider: LabProvider, outs: Props, wanted: Props) -> Props:
 # -- root ---------------------------------------------------------------------------------------
 
 
-def test_the_first_contact_sets_the_password(root: OneApiRootProvider, service: FakeOneApi) -> None:
+def test_the_first_contact_sets_the_password(root: LabProvider, service: FakeOneApi) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
 
     assert service.password == PASSWORD
@@ -115,7 +118,7 @@ def test_the_first_contact_sets_the_password(root: OneApiRootProvider, service: 
 
 
 def test_an_interrupted_first_contact_is_taken_up(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     service.password = PASSWORD
 
@@ -124,7 +127,7 @@ def test_an_interrupted_first_contact_is_taken_up(
     assert service.logins == 1
 
 
-def test_a_read_tries_the_password_once(root: OneApiRootProvider, service: FakeOneApi) -> None:
+def test_a_read_tries_the_password_once(root: LabProvider, service: FakeOneApi) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
     before = service.logins
 
@@ -133,7 +136,7 @@ def test_a_read_tries_the_password_once(root: OneApiRootProvider, service: FakeO
 
 
 def test_a_password_changed_by_hand_is_seen_and_set_again(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     wanted = {"endpoint": ENDPOINT, "password": PASSWORD}
     outs = create(root, wanted)
@@ -145,7 +148,7 @@ def test_a_password_changed_by_hand_is_seen_and_set_again(
 
 
 def test_a_password_that_cannot_be_tried_counts_as_unchanged(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
     service.too_many_logins = True
@@ -155,7 +158,7 @@ def test_a_password_that_cannot_be_tried_counts_as_unchanged(
 
 @pytest.mark.parametrize("broken", ["password", "access_token"])
 def test_a_database_that_is_down_is_no_drift(
-    root: OneApiRootProvider,
+    root: LabProvider,
     service: FakeOneApi,
     broken: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -171,7 +174,7 @@ def test_a_database_that_is_down_is_no_drift(
 
 
 def test_a_changed_password_goes_by_the_access_token(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
     before = service.logins
@@ -185,7 +188,7 @@ def test_a_changed_password_goes_by_the_access_token(
 
 
 def test_a_token_rotated_by_hand_is_seen_and_fetched_again(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     wanted = {"endpoint": ENDPOINT, "password": PASSWORD}
     outs = create(root, wanted)
@@ -196,7 +199,7 @@ def test_a_token_rotated_by_hand_is_seen_and_fetched_again(
     assert new["access_token"] == "b" * 32
 
 
-def test_neither_password_is_accepted(root: OneApiRootProvider, service: FakeOneApi) -> None:
+def test_neither_password_is_accepted(root: LabProvider, service: FakeOneApi) -> None:
     service.password = "somebody-elses"
 
     with pytest.raises(Unauthorized, match="oneapiPassword") as error:
@@ -207,14 +210,14 @@ def test_neither_password_is_accepted(root: OneApiRootProvider, service: FakeOne
 @pytest.mark.parametrize(
     ("password", "wrong"), [("short", True), ("x" * 21, True), ("x" * 20, False)]
 )
-def test_the_passwords_length(root: OneApiRootProvider, password: str, wrong: bool) -> None:
+def test_the_passwords_length(root: LabProvider, password: str, wrong: bool) -> None:
     assert bool(root.check({}, {"password": password}).failures) is wrong
 
 
 # -- channels -----------------------------------------------------------------------------------
 
 
-def test_a_channel_is_made_and_proven(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_a_channel_is_made_and_proven(channels: LabProvider, service: FakeOneApi) -> None:
     wanted = channel(service)
     outs = create(channels, wanted)
 
@@ -226,7 +229,7 @@ def test_a_channel_is_made_and_proven(channels: OneApiChannelProvider, service: 
 
 
 def test_another_channel_of_the_model_does_not_answer_for_ours(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     service.add_channel(name="by-hand", type=1, models="qwen")
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
@@ -238,7 +241,7 @@ def test_another_channel_of_the_model_does_not_answer_for_ours(
 
 
 def test_another_channel_of_the_model_does_not_fail_ours_at_once(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     service.add_channel(name="by-hand", type=1, models="qwen")
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
@@ -256,7 +259,7 @@ def test_another_channel_of_the_model_does_not_fail_ours_at_once(
 
 
 def test_another_channel_of_the_model_that_always_fails_is_named(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
     service.other_channel = httpx.Response(401, json={"error": error})
@@ -266,14 +269,14 @@ def test_another_channel_of_the_model_that_always_fails_is_named(
     assert "another channel lists qwen" in failed.value.advice
 
 
-def test_a_paid_channel_is_not_proven(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_a_paid_channel_is_not_proven(channels: LabProvider, service: FakeOneApi) -> None:
     create(channels, channel(service, probe=None))
 
     assert service.relayed == []
 
 
 def test_a_channel_that_does_not_route_is_not_made(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     probe = {"kind": "chat", "model": "nobody", "relay_key": RELAY_KEY}
 
@@ -284,7 +287,7 @@ def test_a_channel_that_does_not_route_is_not_made(
 
 
 def test_an_upstream_that_comes_up_later_is_waited_for(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     error = {"message": "refused", "type": "one_api_error", "code": "do_request_failed"}
     service.upstream = httpx.Response(500, json={"error": error})
@@ -301,7 +304,7 @@ def test_an_upstream_that_comes_up_later_is_waited_for(
 
 
 def test_a_wrong_key_upstream_is_not_waited_for(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
     service.upstream = httpx.Response(401, json={"error": error})
@@ -312,7 +315,7 @@ def test_a_wrong_key_upstream_is_not_waited_for(
 
 
 def test_a_leftover_is_adopted_and_doubles_are_removed(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     service.add_channel(name="xinference-chat", type=8, models="old")
     newest = service.add_channel(name="xinference-chat", type=1, models="older")
@@ -341,7 +344,7 @@ def test_a_leftover_is_adopted_and_doubles_are_removed(
     ids=str,
 )
 def test_an_edit_by_hand_is_seen_and_mended(
-    channels: OneApiChannelProvider, service: FakeOneApi, edit: dict[str, Any]
+    channels: LabProvider, service: FakeOneApi, edit: dict[str, Any]
 ) -> None:
     wanted = channel(service)
     outs = create(channels, wanted)
@@ -354,7 +357,7 @@ def test_an_edit_by_hand_is_seen_and_mended(
 
 
 def test_a_double_made_by_hand_is_seen_and_removed(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     wanted = channel(service)
     outs = create(channels, wanted)
@@ -365,7 +368,7 @@ def test_a_double_made_by_hand_is_seen_and_removed(
     assert list(service.channels) == [outs["channel_id"]]
 
 
-def test_a_deleted_channel_is_gone(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_a_deleted_channel_is_gone(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     service.channels.clear()
 
@@ -373,7 +376,7 @@ def test_a_deleted_channel_is_gone(channels: OneApiChannelProvider, service: Fak
 
 
 def test_one_made_again_by_hand_gets_our_key(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     wanted = channel(service, key="our-key")
     outs = create(channels, wanted)
@@ -389,7 +392,7 @@ def test_one_made_again_by_hand_gets_our_key(
 
 
 def test_a_channel_gone_between_refresh_and_update_is_made_anew(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(channels, channel(service))
     service.channels.clear()
@@ -401,7 +404,7 @@ def test_a_channel_gone_between_refresh_and_update_is_made_anew(
 
 
 def test_a_new_token_or_relay_key_calls_nothing(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(channels, channel(service))
     calls = len(service.calls)
@@ -420,7 +423,7 @@ def test_a_new_token_or_relay_key_calls_nothing(
     assert len(service.calls) == calls
 
 
-def test_another_probe_is_sent(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_another_probe_is_sent(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     probe = {"kind": "embedding", "model": "qwen", "relay_key": RELAY_KEY}
 
@@ -431,7 +434,7 @@ def test_another_probe_is_sent(channels: OneApiChannelProvider, service: FakeOne
 
 
 def test_delete_takes_doubles_along_and_may_be_repeated(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(channels, channel(service))
     service.add_channel(name="xinference-chat", type=1)
@@ -443,7 +446,7 @@ def test_delete_takes_doubles_along_and_may_be_repeated(
 
 
 def test_an_invalid_access_token_is_not_gone(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(channels, channel(service))
     service.access_token = "b" * 32
@@ -451,7 +454,7 @@ def test_an_invalid_access_token_is_not_gone(
     assert channels.read("id", outs).outs == outs
 
 
-def test_unreachable_is_not_gone(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_unreachable_is_not_gone(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     service.down = True
 
@@ -468,7 +471,7 @@ def test_unreachable_is_not_gone(channels: OneApiChannelProvider, service: FakeO
     ],
 )
 def test_bad_channels_are_refused_before_they_are_sent(
-    channels: OneApiChannelProvider, service: FakeOneApi, bad: Props, name: str
+    channels: LabProvider, service: FakeOneApi, bad: Props, name: str
 ) -> None:
     failures = channels.check({}, channel(service, **bad)).failures
 
@@ -478,7 +481,7 @@ def test_bad_channels_are_refused_before_they_are_sent(
 # -- tokens -------------------------------------------------------------------------------------
 
 
-def test_a_token_is_made_with_its_key(tokens: OneApiTokenProvider, service: FakeOneApi) -> None:
+def test_a_token_is_made_with_its_key(tokens: LabProvider, service: FakeOneApi) -> None:
     wanted = token(service)
     outs = create(tokens, wanted)
 
@@ -487,7 +490,7 @@ def test_a_token_is_made_with_its_key(tokens: OneApiTokenProvider, service: Fake
     assert not tokens.diff("id", refreshed(tokens, outs), wanted).changes
 
 
-def test_a_leftover_token_keeps_its_key(tokens: OneApiTokenProvider, service: FakeOneApi) -> None:
+def test_a_leftover_token_keeps_its_key(tokens: LabProvider, service: FakeOneApi) -> None:
     left = service.add_token(name="users", unlimited_quota=False)
 
     outs = create(tokens, token(service))
@@ -508,7 +511,7 @@ def test_a_leftover_token_keeps_its_key(tokens: OneApiTokenProvider, service: Fa
     ids=str,
 )
 def test_a_token_edited_by_hand_is_seen_and_mended(
-    tokens: OneApiTokenProvider, service: FakeOneApi, edit: dict[str, Any]
+    tokens: LabProvider, service: FakeOneApi, edit: dict[str, Any]
 ) -> None:
     wanted = token(service)
     outs = create(tokens, wanted)
@@ -519,7 +522,7 @@ def test_a_token_edited_by_hand_is_seen_and_mended(
     assert new["key"] == outs["key"]
 
 
-def test_used_quota_is_no_drift_and_stays(tokens: OneApiTokenProvider, service: FakeOneApi) -> None:
+def test_used_quota_is_no_drift_and_stays(tokens: LabProvider, service: FakeOneApi) -> None:
     wanted = token(service, unlimited=False, remain_quota=100)
     outs = create(tokens, wanted)
     service.tokens[outs["token_id"]]["remain_quota"] = 40
@@ -532,7 +535,7 @@ def test_used_quota_is_no_drift_and_stays(tokens: OneApiTokenProvider, service: 
 
 
 def test_a_token_made_twice_or_deleted_by_hand(
-    tokens: OneApiTokenProvider, service: FakeOneApi
+    tokens: LabProvider, service: FakeOneApi
 ) -> None:
     wanted = token(service)
     outs = create(tokens, wanted)
@@ -546,7 +549,7 @@ def test_a_token_made_twice_or_deleted_by_hand(
     tokens.delete("id", outs)
 
 
-def test_a_tokens_name_fits_its_column(tokens: OneApiTokenProvider, service: FakeOneApi) -> None:
+def test_a_tokens_name_fits_its_column(tokens: LabProvider, service: FakeOneApi) -> None:
     failures = tokens.check({}, token(service, name="名" * 11)).failures
 
     assert [failure.property for failure in failures] == ["name"]
