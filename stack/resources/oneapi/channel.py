@@ -89,12 +89,12 @@ class Channel(Managed[Row]):
 
     def make(self, client: OneApiClient) -> Row:
         """See `NamedThing.make`."""
-        return replace(self._wanted(), id=client.create_channel(self._wanted()))
+        return self._wanted(client.create_channel(self._wanted()))
 
     def set_right(self, client: OneApiClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002
         """See `NamedThing.set_right`."""
         client.update_channel(found.id, self._wanted())
-        return replace(self._wanted(), id=found.id)
+        return self._wanted(found.id)
 
     def put_aside(self, client: OneApiClient, other: Row) -> None:
         """See `NamedThing.put_aside`."""
@@ -123,8 +123,9 @@ class Channel(Managed[Row]):
         if "models" in news and unrouted:
             yield "model_mapping", f"{', '.join(unrouted)} must be in models too"
 
-    def _wanted(self) -> Row:
+    def _wanted(self, channel_id: int = 0) -> Row:
         return Row(
+            id=channel_id,
             name=self.name,
             type=self.type,
             base_url=self.base_url.rstrip("/"),
