@@ -1,1 +1,1 @@
-"""OneAPI's root user, channels and tokens, as resources (`facts/oneapi.md`)."""
+"""OneAPI's root user, channels and tokens, as resources (`docs/facts/oneapi.md`)."""

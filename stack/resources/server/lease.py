@@ -55,7 +55,7 @@ class Term(Thing):
 def lease_end(start: datetime, hours: float, now: datetime) -> str:
     """When a lease of `hours` from `start` ends, `yyyy-MM-ddTHH:mm:00Z`; "" for 0 hours.
 
-    At least 35 minutes after `now`: the cloud refuses less than 30 (`facts/alicloud.md §8`). Never
+    At least 35 minutes after `now`: the cloud refuses less than 30 (`docs/facts/alicloud.md §8`). Never
     at a minute ending in 0: the provider would then mistake some later times for the same and not
     send them.
     """
