@@ -56,6 +56,7 @@ from stack.resources.declaration import Props as Props
 
 SSH_KEY_SETTING = "sshKeyFile"
 
+
 class LabProvider(ResourceProvider):
     """Base of the providers. Subclasses fill in `make`, `look`, `change`, `remove`, `complaints`.
 
@@ -278,7 +279,9 @@ class LabResource(Resource):
         secrets = sorted(self.thing.marked(SECRET))
         hidden = pulumi.ResourceOptions(additional_secret_outputs=secrets)
         merged = pulumi.ResourceOptions.merge(opts, hidden)
-        super().__init__(ThingProvider(self.thing), resource_name, self.thing.inputs(inputs), merged)
+        super().__init__(
+            ThingProvider(self.thing), resource_name, self.thing.inputs(inputs), merged
+        )
         for name in self.thing.marked(SECRET) & self.thing.marked(OUTPUT):
             # The engine marks it as well; a test with mocks would see it in plain.
             setattr(self, name, pulumi.Output.secret(getattr(self, name)))

@@ -117,9 +117,7 @@ def test_the_first_contact_sets_the_password(root: LabProvider, service: FakeOne
     assert [body["password"] for body in service.login_bodies] == [PASSWORD, "123456"]
 
 
-def test_an_interrupted_first_contact_is_taken_up(
-    root: LabProvider, service: FakeOneApi
-) -> None:
+def test_an_interrupted_first_contact_is_taken_up(root: LabProvider, service: FakeOneApi) -> None:
     service.password = PASSWORD
 
     create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
@@ -303,9 +301,7 @@ def test_an_upstream_that_comes_up_later_is_waited_for(
     assert clock.passed > 20
 
 
-def test_a_wrong_key_upstream_is_not_waited_for(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
+def test_a_wrong_key_upstream_is_not_waited_for(channels: LabProvider, service: FakeOneApi) -> None:
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
     service.upstream = httpx.Response(401, json={"error": error})
 
@@ -375,9 +371,7 @@ def test_a_deleted_channel_is_gone(channels: LabProvider, service: FakeOneApi) -
     assert channels.read("id", outs).id is None
 
 
-def test_one_made_again_by_hand_gets_our_key(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
+def test_one_made_again_by_hand_gets_our_key(channels: LabProvider, service: FakeOneApi) -> None:
     wanted = channel(service, key="our-key")
     outs = create(channels, wanted)
     service.channels.clear()
@@ -403,9 +397,7 @@ def test_a_channel_gone_between_refresh_and_update_is_made_anew(
     assert service.channels[new["channel_id"]]["models"] == "qwen,glm"
 
 
-def test_a_new_token_or_relay_key_calls_nothing(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
+def test_a_new_token_or_relay_key_calls_nothing(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     calls = len(service.calls)
     probe = {"kind": "chat", "model": "qwen", "relay_key": "another"}
@@ -445,9 +437,7 @@ def test_delete_takes_doubles_along_and_may_be_repeated(
     assert service.channels == {}
 
 
-def test_an_invalid_access_token_is_not_gone(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
+def test_an_invalid_access_token_is_not_gone(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     service.access_token = "b" * 32
 
@@ -534,9 +524,7 @@ def test_used_quota_is_no_drift_and_stays(tokens: LabProvider, service: FakeOneA
     assert service.tokens[outs["token_id"]]["remain_quota"] == 500
 
 
-def test_a_token_made_twice_or_deleted_by_hand(
-    tokens: LabProvider, service: FakeOneApi
-) -> None:
+def test_a_token_made_twice_or_deleted_by_hand(tokens: LabProvider, service: FakeOneApi) -> None:
     wanted = token(service)
     outs = create(tokens, wanted)
     service.add_token(name="users")
