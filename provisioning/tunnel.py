@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import asyncssh
 
@@ -41,7 +40,8 @@ SCAN_SECONDS = 10.0
 RUN_SECONDS = 60.0
 KEEPALIVE_SECONDS = 15
 KEEPALIVE_MISSES = 4
-_PIECE = 65536
+COME_BACK_SECONDS = 600.0
+COME_BACK_PAUSE = 1.0
 
 # The protocol signs with SHA-2 what the key file calls ssh-rsa.
 _SIGNATURES = {"ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"]}
@@ -69,8 +69,7 @@ class SshServer:
 
     Attributes:
         host_key: the one key it may show, as in authorized_keys: `ssh-ed25519 AAAA...`.
-        key_file: private key without a passphrase; None, or one with a passphrase, leaves it to the
-            SSH agent.
+        key_file: private key without a passphrase (`provisioning.ssh_keys` refuses others).
     """
 
     host: str
@@ -188,24 +187,19 @@ class _Link:
         self._server = server
         self._connection: asyncssh.SSHClientConnection | None = None
         self._attempt: asyncio.Task[asyncssh.SSHClientConnection] | None = None
-        self._listening = asyncio.Lock()
-        self._listeners: dict[int, asyncio.Server] = {}
+        self._busy = asyncio.Lock()
+        # Port on the server -> local port.
+        self._ports: dict[int, int] = {}
 
     async def port_for(self, remote_port: int) -> int:
-        await self._connected()
-        async with self._listening:
-            if remote_port not in self._listeners:
-                self._listeners[remote_port] = await asyncio.start_server(
-                    lambda reader, writer: self._carry(remote_port, reader, writer),
-                    "127.0.0.1",
-                    0,
-                )
-        port: int = self._listeners[remote_port].sockets[0].getsockname()[1]
-        return port
+        async with self._busy:
+            connection = await self._connected()
+            if remote_port not in self._ports:
+                self._ports[remote_port] = await _forward(connection, 0, remote_port)
+            return self._ports[remote_port]
 
     async def close(self) -> None:
-        for listener in self._listeners.values():
-            listener.close()
+        self._ports.clear()
         if self._connection is not None:
             self._connection.close()
             await self._connection.wait_closed()
@@ -236,43 +230,29 @@ class _Link:
         return await asyncio.shield(self._attempt)
 
     async def _dial(self) -> asyncssh.SSHClientConnection:
-        self._connection = await _connect(self._server)
+        connection = await _connect(self._server)
+        for remote_port, local_port in self._ports.items():
+            await _forward(connection, local_port, remote_port)
+        self._connection = connection
+        self._watch = asyncio.create_task(self._come_back(connection))
         return self._connection
 
-    async def _carry(
-        self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        # A failure here has no caller to tell: the client sees its connection end, and asks again.
-        with contextlib.suppress(OSError, asyncssh.Error, Unreachable, Refused):
-            connection = await self._connected()
-            far_reader, far_writer = await connection.open_connection(
-                "127.0.0.1", port, encoding=None
-            )
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-        writer.close()
+    async def _come_back(self, connection: asyncssh.SSHClientConnection) -> None:
+        """Renew a connection that broke: whoever waits on a local port would wait in vain."""
+        await connection.wait_closed()
+        give_up_at = asyncio.get_running_loop().time() + COME_BACK_SECONDS
+        while self._ports and asyncio.get_running_loop().time() < give_up_at:
+            # The next call says what is wrong; here nobody would hear it.
+            with contextlib.suppress(OSError, Unreachable, Refused):
+                async with self._busy:
+                    await self._connected()
+                return
+            await asyncio.sleep(COME_BACK_PAUSE)
 
 
-class _Reader(Protocol):
-    async def read(self, n: int = -1) -> bytes: ...
-
-
-class _Writer(Protocol):
-    def write(self, data: bytes) -> None: ...
-    async def drain(self) -> None: ...
-    def can_write_eof(self) -> bool: ...
-    def write_eof(self) -> None: ...
-    def close(self) -> None: ...
-
-
-async def _pump(reader: _Reader, writer: _Writer) -> None:
-    try:
-        while piece := await reader.read(_PIECE):
-            writer.write(piece)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-    except (OSError, asyncssh.Error):
-        writer.close()
+async def _forward(connection: asyncssh.SSHClientConnection, local: int, remote: int) -> int:
+    listener = await connection.forward_local_port("127.0.0.1", local, "127.0.0.1", remote)
+    return int(listener.get_port())
 
 
 async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
@@ -287,7 +267,7 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
                 known_hosts=([trusted], [], []),
                 server_host_key_algs=_SIGNATURES.get(algorithm, [algorithm]),
                 client_keys=_identity(server),
-                agent_path=os.environ.get("SSH_AUTH_SOCK"),
+                agent_path=None,
                 config=None,
                 keepalive_interval=KEEPALIVE_SECONDS,
                 keepalive_count_max=KEEPALIVE_MISSES,
@@ -306,8 +286,7 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
             "SSH",
             f"connect {server.place}",
             f"{_reason(error)}. The key must be the one that the server was made with: see the "
-            "setting sshKeyFile (its public half is the .pub file beside it), or add it to the SSH "
-            "agent",
+            "setting sshKeyFile (its public half is the .pub file beside it)",
         ) from None
     except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
         raise ServerUnreachable(
@@ -321,31 +300,14 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
 
 
 def _identity(server: SshServer) -> list[asyncssh.SSHKey]:
-    """The operator's key; none where the agent is to show it.
-
-    Raises:
-        KeyRefused: neither file nor agent can do it.
-    """
-    agent = bool(os.environ.get("SSH_AUTH_SOCK"))
     if server.key_file is None:
-        if agent:
-            return []
-        raise KeyRefused(
-            "SSH",
-            f"connect {server.place}",
-            "no key: set sshKeyFile (`pulumi config set sshKeyFile ~/.ssh/...`) or start an agent",
-        )
+        said = "no key: set sshKeyFile (`pulumi config set sshKeyFile ~/.ssh/...`)"
+        raise KeyRefused("SSH", f"connect {server.place}", said)
     try:
         return [asyncssh.read_private_key(server.key_file)]
     except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        # A passphrase is the agent's business.
-        if agent:
-            return []
-        raise KeyRefused(
-            "SSH",
-            f"read {server.key_file}",
-            f"{_reason(error)}. A key with a passphrase must be in the SSH agent (`ssh-add`)",
-        ) from None
+        said = f"{_reason(error)}. sshKeyFile must name a private key without a passphrase"
+        raise KeyRefused("SSH", f"read {server.key_file}", said) from None
 
 
 def _text(said: str | bytes | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stack.resources.base import Endpoint, Login
+from stack.resources.declaration import Endpoint, Login
 from stack.server import Server
 
 

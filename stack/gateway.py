@@ -12,7 +12,9 @@ from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.models import Models
 from stack.plan import region_of
-from stack.resources.oneapi import OneApiChannel, OneApiRoot, OneApiToken, Probe
+from stack.resources.oneapi.channel import OneApiChannel, Probe
+from stack.resources.oneapi.root import OneApiRoot
+from stack.resources.oneapi.token import OneApiToken
 from stack.server import Server
 from stack.services import Services
 

@@ -15,18 +15,20 @@ import io
 import json
 import wave
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from typing import Annotated
 
 import httpx
+import tenacity
+from pydantic import BeforeValidator, Field
+from typing_extensions import Unpack
 
 from provisioning.clients.http import (
-    ANSWER_SECONDS,
-    SYSTEM_CLOCK,
-    Clock,
     Json,
     NotFound,
+    Options,
     RateLimited,
     Refused,
+    Row,
     ServiceClient,
     Unauthorized,
     Unexpected,
@@ -69,8 +71,26 @@ class UpstreamFailed(Refused):
         self.connected = connected
 
 
-@dataclass(frozen=True)
-class Channel:
+def _names(listed: object) -> object:
+    # As stored, blanks included: they are drift, not noise.
+    return tuple(n for n in listed.split(",") if n) if isinstance(listed, str) else listed
+
+
+def _mapping(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        found = None
+    # OneAPI itself ignores what is no mapping; shown as it is, it differs from what was asked for.
+    return found if isinstance(found, dict) else {"": text}
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class Channel(Row):
     """A channel: as wanted (with `key`), or as found (without: OneAPI never shows it).
 
     Attributes:
@@ -84,31 +104,32 @@ class Channel:
     """
 
     name: str
-    type: int
-    base_url: str
-    models: tuple[str, ...]
-    model_mapping: Mapping[str, str] = field(default_factory=dict)
+    type: int = 0
+    base_url: str = ""
+    models: Names = ()
+    model_mapping: Annotated[dict[str, str], BeforeValidator(_mapping)] = Field(
+        default_factory=dict
+    )
     priority: int = 0
-    key: str = field(default="", repr=False)
+    key: str = Field(default="", repr=False)
     status: int = ENABLED
     id: int = 0
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(Row):
     """A relay token. `key` comes without `sk-`; `remain_quota` falls by use.
 
     `status`: 1 enabled, 2 disabled by hand, 3 expired, 4 quota used up.
     """
 
     name: str
-    models: tuple[str, ...] = ()
-    unlimited: bool = True
+    models: Names = ()
+    unlimited: bool = Field(default=False, alias="unlimited_quota")
     remain_quota: int = 0
     expired_time: int = -1
     status: int = ENABLED
     id: int = 0
-    key: str = field(default="", repr=False)
+    key: str = Field(default="", repr=False)
 
 
 class OneApiClient(ServiceClient):
@@ -116,31 +137,15 @@ class OneApiClient(ServiceClient):
 
     Args:
         access_token: of an administrator; without it only `status` and `login` work.
-        rate_limit_seconds: for how long "too many requests" is waited out.
     """
 
     service = "OneAPI"
 
     def __init__(
-        self,
-        base_url: str,
-        *,
-        access_token: str = "",
-        rate_limit_seconds: float = RATE_LIMIT_SECONDS,
-        transport: httpx.BaseTransport | None = None,
-        answer_seconds: float = ANSWER_SECONDS,
-        retry_seconds: float = 30.0,
-        clock: Clock = SYSTEM_CLOCK,
+        self, base_url: str, *, access_token: str = "", **options: Unpack[Options]
     ) -> None:
-        super().__init__(
-            base_url,
-            transport=transport,
-            answer_seconds=answer_seconds,
-            retry_seconds=retry_seconds,
-            clock=clock,
-        )
+        super().__init__(base_url, **options)
         self._access_token = access_token
-        self._rate_limit_seconds = rate_limit_seconds
         self._hide(access_token)
 
     def status(self) -> dict[str, Json]:
@@ -231,7 +236,7 @@ class OneApiClient(ServiceClient):
 
     def channels(self) -> list[Channel]:
         """All channels, the newest first."""
-        return [_channel(row) for row in self._all("/api/channel/")]
+        return [self._row(Channel, row) for row in self._all("/api/channel/")]
 
     def channel(self, channel_id: int) -> Channel:
         """One channel.
@@ -239,12 +244,12 @@ class OneApiClient(ServiceClient):
         Raises:
             NotFound
         """
-        return _channel(self._call("GET", f"/api/channel/{channel_id}"))
+        return self._row(Channel, self._call("GET", f"/api/channel/{channel_id}"))
 
     def channels_named(self, name: str) -> list[Channel]:
         """All channels of exactly this name, the newest first (the search goes by prefix)."""
         rows = self._call("GET", "/api/channel/search", params={"keyword": name}) or []
-        found = [_channel(row) for row in rows if row["name"] == name]
+        found = [self._row(Channel, row) for row in rows if row["name"] == name]
         return sorted(found, key=lambda channel: -channel.id)
 
     def create_channel(self, channel: Channel) -> int:
@@ -299,10 +304,6 @@ class OneApiClient(ServiceClient):
 
     # -- tokens ---------------------------------------------------------------------------------
 
-    def tokens(self) -> list[Token]:
-        """All relay tokens of the caller, the newest first."""
-        return [self._token(row) for row in self._all("/api/token/")]
-
     def token(self, token_id: int) -> Token:
         """One token.
 
@@ -352,17 +353,8 @@ class OneApiClient(ServiceClient):
         except NotFound:
             return
 
-    def _token(self, row: Mapping[str, Json]) -> Token:
-        found = Token(
-            name=str(row["name"]),
-            models=clean_models(str(row.get("models") or "").split(",")),
-            unlimited=bool(row.get("unlimited_quota")),
-            remain_quota=int(row.get("remain_quota") or 0),
-            expired_time=int(row.get("expired_time") or 0),
-            status=int(row.get("status") or 0),
-            id=int(row["id"]),
-            key=str(row.get("key") or ""),
-        )
+    def _token(self, row: Json) -> Token:
+        found = self._row(Token, row)
         self._hide(found.key)
         return found
 
@@ -389,29 +381,36 @@ class OneApiClient(ServiceClient):
     ) -> Json:
         """One management call; returns `data`. A patient one waits out "too many requests"."""
         headers = {"Authorization": self._access_token} if self._access_token else None
-        give_up_at = self.clock.monotonic() + self._rate_limit_seconds
-        while True:
-            response = self._send(
-                method,
-                path,
-                params=params,
-                json=json,
-                headers=headers,
-                twice_is_harmless=twice_is_harmless,
-            )
-            if response.status_code != 429:
-                return self._data(response)
-            if not patient or self.clock.monotonic() >= give_up_at:
-                raise RateLimited(
-                    self.service,
-                    call_of(response),
-                    "HTTP 429: too many requests (180 in 3 minutes, 20 logins in 20 minutes, per "
-                    "address); wait, or restart the OneAPI container, which forgets the count",
+        give_up_at = self.clock.monotonic() + RATE_LIMIT_SECONDS
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(RateLimited),
+            stop=lambda _: not patient or self.clock.monotonic() >= give_up_at,
+            wait=tenacity.wait_fixed(RATE_LIMIT_PAUSE),
+            sleep=self.clock.sleep,
+            reraise=True,
+        )
+        return retrying(
+            lambda: self._data(
+                self._send(
+                    method,
+                    path,
+                    params=params,
+                    json=json,
+                    headers=headers,
+                    twice_is_harmless=twice_is_harmless,
                 )
-            self.clock.sleep(RATE_LIMIT_PAUSE)
+            )
+        )
 
     def _data(self, response: httpx.Response) -> Json:
         call = call_of(response)
+        if response.status_code == 429:
+            raise RateLimited(
+                self.service,
+                call,
+                "HTTP 429: too many requests (180 in 3 minutes, 20 logins in 20 minutes, per "
+                "address); wait, or restart the OneAPI container, which forgets the count",
+            )
         if response.status_code == 401:
             raise Unauthorized(self.service, call, self._masked(said_by(response)))
         body = self._json(response)
@@ -439,23 +438,9 @@ class OneApiRelay(ServiceClient):
     service = "OneAPI relay"
 
     def __init__(
-        self,
-        base_url: str,
-        key: str,
-        *,
-        channel_id: int | None = None,
-        transport: httpx.BaseTransport | None = None,
-        answer_seconds: float = RELAY_SECONDS,
-        retry_seconds: float = 30.0,
-        clock: Clock = SYSTEM_CLOCK,
+        self, base_url: str, key: str, *, channel_id: int | None = None, **options: Unpack[Options]
     ) -> None:
-        super().__init__(
-            base_url,
-            transport=transport,
-            answer_seconds=answer_seconds,
-            retry_seconds=retry_seconds,
-            clock=clock,
-        )
+        super().__init__(base_url, **{"answer_seconds": RELAY_SECONDS, **options})
         bare = key.removeprefix("sk-")
         chosen = "" if channel_id is None else f"-{channel_id}"
         self._headers = {"Authorization": f"Bearer sk-{bare}{chosen}"}
@@ -609,31 +594,6 @@ def silence(seconds: float = 0.5) -> bytes:
         sound.setframerate(rate)
         sound.writeframes(b"\0\0" * int(rate * seconds))
     return target.getvalue()
-
-
-def _channel(row: Mapping[str, Json]) -> Channel:
-    return Channel(
-        name=str(row["name"]),
-        type=int(row.get("type") or 0),
-        base_url=str(row.get("base_url") or ""),
-        # As stored, blanks included: they are drift, not noise.
-        models=tuple(name for name in str(row.get("models") or "").split(",") if name),
-        model_mapping=_mapping(str(row.get("model_mapping") or "")),
-        priority=int(row.get("priority") or 0),
-        status=int(row.get("status") or 0),
-        id=int(row["id"]),
-    )
-
-
-def _mapping(text: str) -> dict[str, str]:
-    try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        # OneAPI itself ignores it; shown as it is, it differs from whatever was asked for.
-        return {"": text}
-    if not isinstance(found, dict):
-        return {"": text}
-    return {str(k): str(v) for k, v in found.items()}
 
 
 def _token_body(token: Token) -> dict[str, Json]:

@@ -25,23 +25,19 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import NotFound, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
-from stack.resources import base, fastgpt, host, oneapi, server, xinference
-from stack.resources.base import LabProvider, Props
+from stack.resources import base, fastgpt, host, xinference
+from stack.resources.base import LabProvider, LabResource, Props, ThingProvider
+from stack.resources.oneapi import channel, root, token
+from stack.resources.server import choice, host_key, lease
 
 # State format: an entry here may be added, never changed (docs/facts/engine.md).
 TOKENS = {
-    server.ServerHostKey: "ServerHostKey",
-    server.Lease: "Lease",
-    server.ServerChoice: "ServerChoice",
     host.ServerReady: "ServerReady",
     host.ContainersReady: "ContainersReady",
     host.ServerFile: "ServerFile",
     xinference.XinferenceModel: "XinferenceModel",
     xinference.XinferenceModelsReady: "XinferenceModelsReady",
     xinference.XinferenceRoom: "XinferenceRoom",
-    oneapi.OneApiRoot: "OneApiRoot",
-    oneapi.OneApiChannel: "OneApiChannel",
-    oneapi.OneApiToken: "OneApiToken",
     fastgpt.FastGptReady: "FastGptReady",
     fastgpt.FastGptDataset: "FastGptDataset",
     fastgpt.FastGptDocument: "FastGptDocument",
@@ -52,7 +48,6 @@ TOKENS = {
     fastgpt.FastGptAnswer: "FastGptAnswer",
 }
 PROVIDERS = {
-    "stack.resources.server": ("ServerHostKeyProvider", "LeaseProvider", "ServerChoiceProvider"),
     "stack.resources.host": (
         "ServerReadyProvider",
         "ContainersReadyProvider",
@@ -62,11 +57,6 @@ PROVIDERS = {
         "XinferenceModelProvider",
         "XinferenceModelsReadyProvider",
         "XinferenceRoomProvider",
-    ),
-    "stack.resources.oneapi": (
-        "OneApiRootProvider",
-        "OneApiChannelProvider",
-        "OneApiTokenProvider",
     ),
     "stack.resources.fastgpt": (
         "FastGptReadyProvider",
@@ -79,12 +69,36 @@ PROVIDERS = {
         "FastGptAnswerProvider",
     ),
 }
+# A declared resource: its token, and where its thing is.
+DECLARED: dict[type[LabResource], tuple[str, str]] = {
+    host_key.ServerHostKey: ("server:HostKey", "stack.resources.server.host_key.HostKey"),
+    lease.Lease: ("server:Lease", "stack.resources.server.lease.Term"),
+    choice.ServerChoice: ("server:Choice", "stack.resources.server.choice.Choice"),
+    root.OneApiRoot: ("oneapi:Root", "stack.resources.oneapi.root.Root"),
+    channel.OneApiChannel: ("oneapi:Channel", "stack.resources.oneapi.channel.Channel"),
+    token.OneApiToken: ("oneapi:Token", "stack.resources.oneapi.token.Token"),
+}
 PLACES = [(module, name) for module, names in PROVIDERS.items() for name in names]
 
 
 @pytest.mark.parametrize(("resource", "name"), TOKENS.items(), ids=TOKENS.values())
 def test_type_tokens_stay(resource: type, name: str) -> None:
     assert resource._resource_type_name == f"dynamic/lab:{name}"
+
+
+@pytest.mark.parametrize("resource", DECLARED)
+def test_declared_resources_keep_their_token_and_their_things_place(
+    resource: type[LabResource],
+) -> None:
+    name, place = DECLARED[resource]
+
+    stored = dill.loads(pickle_of(ThingProvider(resource.thing)))
+
+    assert resource._resource_type_name == f"dynamic/ailab/{name}"
+    assert f"{stored.thing.__module__}.{stored.thing.__qualname__}" == place
+    assert stored.thing is resource.thing
+    assert len(pickle_of(stored)) < 200
+    assert vars(stored) == {"thing": resource.thing}
 
 
 @pytest.mark.parametrize(("module", "name"), PLACES)
@@ -362,13 +376,13 @@ IN_FASTGPT: dict[str, Any] = {"endpoint": ENDPOINT, "password": "hidden"}
 IN_ONEAPI: dict[str, Any] = {"endpoint": ENDPOINT, "access_token": "hidden"}
 PROBE: Any = {"kind": "chat", "model": "m", "relay_key": "hidden"}
 SECRETS = [
-    (oneapi.OneApiRoot, {"endpoint": ENDPOINT, "password": "hidden"}, ["password", "access_token"]),
+    (root.OneApiRoot, {"endpoint": ENDPOINT, "password": "hidden"}, ["password", "access_token"]),
     (
-        oneapi.OneApiChannel,
+        channel.OneApiChannel,
         {**IN_ONEAPI, "type": 1, "models": ["m"], "key": "hidden", "probe": PROBE},
         ["access_token", "key", "probe"],
     ),
-    (oneapi.OneApiToken, IN_ONEAPI, ["access_token", "key"]),
+    (token.OneApiToken, IN_ONEAPI, ["access_token", "key"]),
     (fastgpt.FastGptReady, {**IN_FASTGPT, "models": {}}, ["password"]),
     (fastgpt.FastGptDataset, {**IN_FASTGPT, "vector_model": "v", "agent_model": "a"}, ["password"]),
     (
@@ -426,7 +440,7 @@ def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
 
     @pulumi.runtime.test
     def program() -> None:
-        oneapi.OneApiToken("users", **IN_ONEAPI)
+        token.OneApiToken("users", **IN_ONEAPI)
         fastgpt.FastGptDataset(
             "base", **IN_FASTGPT, name="manual", vector_model="v", agent_model="a"
         )
@@ -439,5 +453,5 @@ def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
 
 def test_a_preview_s_unknown_values_are_no_reason_to_complain() -> None:
     # What the SDK really hands to `check` in a preview; seen as a preview that failed.
-    failures = oneapi.OneApiRootProvider().check({}, {"password": pulumi.output.Unknown()}).failures
+    failures = ThingProvider(root.Root).check({}, {"password": pulumi.output.Unknown()}).failures
     assert failures == []

@@ -10,8 +10,11 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
-from stack.resources.base import LabProvider, Props
-from stack.resources.oneapi import OneApiChannelProvider, OneApiRootProvider, OneApiTokenProvider
+from stack.resources.base import LabProvider, ThingProvider
+from stack.resources.declaration import Props
+from stack.resources.oneapi.channel import Channel
+from stack.resources.oneapi.root import Root
+from stack.resources.oneapi.token import Token
 from tests.unit.fake_services import FakeClock, FakeOneApi
 
 ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 3001}
@@ -31,21 +34,21 @@ def ready(provider: LabProvider, service: FakeOneApi) -> Any:
 
 
 @pytest.fixture
-def root(service: FakeOneApi) -> OneApiRootProvider:
-    made: OneApiRootProvider = ready(OneApiRootProvider(), service)
+def root(service: FakeOneApi) -> LabProvider:
+    made: LabProvider = ready(ThingProvider(Root), service)
     return made
 
 
 @pytest.fixture
-def channels(service: FakeOneApi) -> OneApiChannelProvider:
+def channels(service: FakeOneApi) -> LabProvider:
     service.add_token(name="fastgpt")
-    made: OneApiChannelProvider = ready(OneApiChannelProvider(), service)
+    made: LabProvider = ready(ThingProvider(Channel), service)
     return made
 
 
 @pytest.fixture
-def tokens(service: FakeOneApi) -> OneApiTokenProvider:
-    made: OneApiTokenProvider = ready(OneApiTokenProvider(), service)
+def tokens(service: FakeOneApi) -> LabProvider:
+    made: LabProvider = ready(ThingProvider(Token), service)
     return made
 
 
@@ -106,7 +109,7 @@ def healed(provider: LabProvider, outs: Props, wanted: Props) -> Props:
 # -- root ---------------------------------------------------------------------------------------
 
 
-def test_the_first_contact_sets_the_password(root: OneApiRootProvider, service: FakeOneApi) -> None:
+def test_the_first_contact_sets_the_password(root: LabProvider, service: FakeOneApi) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
 
     assert service.password == PASSWORD
@@ -114,9 +117,7 @@ def test_the_first_contact_sets_the_password(root: OneApiRootProvider, service: 
     assert [body["password"] for body in service.login_bodies] == [PASSWORD, "123456"]
 
 
-def test_an_interrupted_first_contact_is_taken_up(
-    root: OneApiRootProvider, service: FakeOneApi
-) -> None:
+def test_an_interrupted_first_contact_is_taken_up(root: LabProvider, service: FakeOneApi) -> None:
     service.password = PASSWORD
 
     create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
@@ -124,7 +125,7 @@ def test_an_interrupted_first_contact_is_taken_up(
     assert service.logins == 1
 
 
-def test_a_read_tries_the_password_once(root: OneApiRootProvider, service: FakeOneApi) -> None:
+def test_a_read_tries_the_password_once(root: LabProvider, service: FakeOneApi) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
     before = service.logins
 
@@ -133,7 +134,7 @@ def test_a_read_tries_the_password_once(root: OneApiRootProvider, service: FakeO
 
 
 def test_a_password_changed_by_hand_is_seen_and_set_again(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     wanted = {"endpoint": ENDPOINT, "password": PASSWORD}
     outs = create(root, wanted)
@@ -145,7 +146,7 @@ def test_a_password_changed_by_hand_is_seen_and_set_again(
 
 
 def test_a_password_that_cannot_be_tried_counts_as_unchanged(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
     service.too_many_logins = True
@@ -155,7 +156,7 @@ def test_a_password_that_cannot_be_tried_counts_as_unchanged(
 
 @pytest.mark.parametrize("broken", ["password", "access_token"])
 def test_a_database_that_is_down_is_no_drift(
-    root: OneApiRootProvider,
+    root: LabProvider,
     service: FakeOneApi,
     broken: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -171,7 +172,7 @@ def test_a_database_that_is_down_is_no_drift(
 
 
 def test_a_changed_password_goes_by_the_access_token(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
     before = service.logins
@@ -185,7 +186,7 @@ def test_a_changed_password_goes_by_the_access_token(
 
 
 def test_a_token_rotated_by_hand_is_seen_and_fetched_again(
-    root: OneApiRootProvider, service: FakeOneApi
+    root: LabProvider, service: FakeOneApi
 ) -> None:
     wanted = {"endpoint": ENDPOINT, "password": PASSWORD}
     outs = create(root, wanted)
@@ -196,7 +197,7 @@ def test_a_token_rotated_by_hand_is_seen_and_fetched_again(
     assert new["access_token"] == "b" * 32
 
 
-def test_neither_password_is_accepted(root: OneApiRootProvider, service: FakeOneApi) -> None:
+def test_neither_password_is_accepted(root: LabProvider, service: FakeOneApi) -> None:
     service.password = "somebody-elses"
 
     with pytest.raises(Unauthorized, match="oneapiPassword") as error:
@@ -207,14 +208,14 @@ def test_neither_password_is_accepted(root: OneApiRootProvider, service: FakeOne
 @pytest.mark.parametrize(
     ("password", "wrong"), [("short", True), ("x" * 21, True), ("x" * 20, False)]
 )
-def test_the_passwords_length(root: OneApiRootProvider, password: str, wrong: bool) -> None:
+def test_the_passwords_length(root: LabProvider, password: str, wrong: bool) -> None:
     assert bool(root.check({}, {"password": password}).failures) is wrong
 
 
 # -- channels -----------------------------------------------------------------------------------
 
 
-def test_a_channel_is_made_and_proven(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_a_channel_is_made_and_proven(channels: LabProvider, service: FakeOneApi) -> None:
     wanted = channel(service)
     outs = create(channels, wanted)
 
@@ -226,7 +227,7 @@ def test_a_channel_is_made_and_proven(channels: OneApiChannelProvider, service: 
 
 
 def test_another_channel_of_the_model_does_not_answer_for_ours(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     service.add_channel(name="by-hand", type=1, models="qwen")
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
@@ -238,7 +239,7 @@ def test_another_channel_of_the_model_does_not_answer_for_ours(
 
 
 def test_another_channel_of_the_model_does_not_fail_ours_at_once(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     service.add_channel(name="by-hand", type=1, models="qwen")
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
@@ -256,7 +257,7 @@ def test_another_channel_of_the_model_does_not_fail_ours_at_once(
 
 
 def test_another_channel_of_the_model_that_always_fails_is_named(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
     service.other_channel = httpx.Response(401, json={"error": error})
@@ -266,14 +267,14 @@ def test_another_channel_of_the_model_that_always_fails_is_named(
     assert "another channel lists qwen" in failed.value.advice
 
 
-def test_a_paid_channel_is_not_proven(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_a_paid_channel_is_not_proven(channels: LabProvider, service: FakeOneApi) -> None:
     create(channels, channel(service, probe=None))
 
     assert service.relayed == []
 
 
 def test_a_channel_that_does_not_route_is_not_made(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     probe = {"kind": "chat", "model": "nobody", "relay_key": RELAY_KEY}
 
@@ -284,7 +285,7 @@ def test_a_channel_that_does_not_route_is_not_made(
 
 
 def test_an_upstream_that_comes_up_later_is_waited_for(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     error = {"message": "refused", "type": "one_api_error", "code": "do_request_failed"}
     service.upstream = httpx.Response(500, json={"error": error})
@@ -300,9 +301,7 @@ def test_an_upstream_that_comes_up_later_is_waited_for(
     assert clock.passed > 20
 
 
-def test_a_wrong_key_upstream_is_not_waited_for(
-    channels: OneApiChannelProvider, service: FakeOneApi
-) -> None:
+def test_a_wrong_key_upstream_is_not_waited_for(channels: LabProvider, service: FakeOneApi) -> None:
     error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
     service.upstream = httpx.Response(401, json={"error": error})
 
@@ -312,7 +311,7 @@ def test_a_wrong_key_upstream_is_not_waited_for(
 
 
 def test_a_leftover_is_adopted_and_doubles_are_removed(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     service.add_channel(name="xinference-chat", type=8, models="old")
     newest = service.add_channel(name="xinference-chat", type=1, models="older")
@@ -341,7 +340,7 @@ def test_a_leftover_is_adopted_and_doubles_are_removed(
     ids=str,
 )
 def test_an_edit_by_hand_is_seen_and_mended(
-    channels: OneApiChannelProvider, service: FakeOneApi, edit: dict[str, Any]
+    channels: LabProvider, service: FakeOneApi, edit: dict[str, Any]
 ) -> None:
     wanted = channel(service)
     outs = create(channels, wanted)
@@ -354,7 +353,7 @@ def test_an_edit_by_hand_is_seen_and_mended(
 
 
 def test_a_double_made_by_hand_is_seen_and_removed(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     wanted = channel(service)
     outs = create(channels, wanted)
@@ -365,16 +364,14 @@ def test_a_double_made_by_hand_is_seen_and_removed(
     assert list(service.channels) == [outs["channel_id"]]
 
 
-def test_a_deleted_channel_is_gone(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_a_deleted_channel_is_gone(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     service.channels.clear()
 
     assert channels.read("id", outs).id is None
 
 
-def test_one_made_again_by_hand_gets_our_key(
-    channels: OneApiChannelProvider, service: FakeOneApi
-) -> None:
+def test_one_made_again_by_hand_gets_our_key(channels: LabProvider, service: FakeOneApi) -> None:
     wanted = channel(service, key="our-key")
     outs = create(channels, wanted)
     service.channels.clear()
@@ -389,7 +386,7 @@ def test_one_made_again_by_hand_gets_our_key(
 
 
 def test_a_channel_gone_between_refresh_and_update_is_made_anew(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(channels, channel(service))
     service.channels.clear()
@@ -400,9 +397,7 @@ def test_a_channel_gone_between_refresh_and_update_is_made_anew(
     assert service.channels[new["channel_id"]]["models"] == "qwen,glm"
 
 
-def test_a_new_token_or_relay_key_calls_nothing(
-    channels: OneApiChannelProvider, service: FakeOneApi
-) -> None:
+def test_a_new_token_or_relay_key_calls_nothing(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     calls = len(service.calls)
     probe = {"kind": "chat", "model": "qwen", "relay_key": "another"}
@@ -420,7 +415,7 @@ def test_a_new_token_or_relay_key_calls_nothing(
     assert len(service.calls) == calls
 
 
-def test_another_probe_is_sent(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_another_probe_is_sent(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     probe = {"kind": "embedding", "model": "qwen", "relay_key": RELAY_KEY}
 
@@ -431,7 +426,7 @@ def test_another_probe_is_sent(channels: OneApiChannelProvider, service: FakeOne
 
 
 def test_delete_takes_doubles_along_and_may_be_repeated(
-    channels: OneApiChannelProvider, service: FakeOneApi
+    channels: LabProvider, service: FakeOneApi
 ) -> None:
     outs = create(channels, channel(service))
     service.add_channel(name="xinference-chat", type=1)
@@ -442,16 +437,14 @@ def test_delete_takes_doubles_along_and_may_be_repeated(
     assert service.channels == {}
 
 
-def test_an_invalid_access_token_is_not_gone(
-    channels: OneApiChannelProvider, service: FakeOneApi
-) -> None:
+def test_an_invalid_access_token_is_not_gone(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     service.access_token = "b" * 32
 
     assert channels.read("id", outs).outs == outs
 
 
-def test_unreachable_is_not_gone(channels: OneApiChannelProvider, service: FakeOneApi) -> None:
+def test_unreachable_is_not_gone(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     service.down = True
 
@@ -468,7 +461,7 @@ def test_unreachable_is_not_gone(channels: OneApiChannelProvider, service: FakeO
     ],
 )
 def test_bad_channels_are_refused_before_they_are_sent(
-    channels: OneApiChannelProvider, service: FakeOneApi, bad: Props, name: str
+    channels: LabProvider, service: FakeOneApi, bad: Props, name: str
 ) -> None:
     failures = channels.check({}, channel(service, **bad)).failures
 
@@ -478,7 +471,7 @@ def test_bad_channels_are_refused_before_they_are_sent(
 # -- tokens -------------------------------------------------------------------------------------
 
 
-def test_a_token_is_made_with_its_key(tokens: OneApiTokenProvider, service: FakeOneApi) -> None:
+def test_a_token_is_made_with_its_key(tokens: LabProvider, service: FakeOneApi) -> None:
     wanted = token(service)
     outs = create(tokens, wanted)
 
@@ -487,7 +480,7 @@ def test_a_token_is_made_with_its_key(tokens: OneApiTokenProvider, service: Fake
     assert not tokens.diff("id", refreshed(tokens, outs), wanted).changes
 
 
-def test_a_leftover_token_keeps_its_key(tokens: OneApiTokenProvider, service: FakeOneApi) -> None:
+def test_a_leftover_token_keeps_its_key(tokens: LabProvider, service: FakeOneApi) -> None:
     left = service.add_token(name="users", unlimited_quota=False)
 
     outs = create(tokens, token(service))
@@ -508,7 +501,7 @@ def test_a_leftover_token_keeps_its_key(tokens: OneApiTokenProvider, service: Fa
     ids=str,
 )
 def test_a_token_edited_by_hand_is_seen_and_mended(
-    tokens: OneApiTokenProvider, service: FakeOneApi, edit: dict[str, Any]
+    tokens: LabProvider, service: FakeOneApi, edit: dict[str, Any]
 ) -> None:
     wanted = token(service)
     outs = create(tokens, wanted)
@@ -519,7 +512,7 @@ def test_a_token_edited_by_hand_is_seen_and_mended(
     assert new["key"] == outs["key"]
 
 
-def test_used_quota_is_no_drift_and_stays(tokens: OneApiTokenProvider, service: FakeOneApi) -> None:
+def test_used_quota_is_no_drift_and_stays(tokens: LabProvider, service: FakeOneApi) -> None:
     wanted = token(service, unlimited=False, remain_quota=100)
     outs = create(tokens, wanted)
     service.tokens[outs["token_id"]]["remain_quota"] = 40
@@ -531,9 +524,7 @@ def test_used_quota_is_no_drift_and_stays(tokens: OneApiTokenProvider, service: 
     assert service.tokens[outs["token_id"]]["remain_quota"] == 500
 
 
-def test_a_token_made_twice_or_deleted_by_hand(
-    tokens: OneApiTokenProvider, service: FakeOneApi
-) -> None:
+def test_a_token_made_twice_or_deleted_by_hand(tokens: LabProvider, service: FakeOneApi) -> None:
     wanted = token(service)
     outs = create(tokens, wanted)
     service.add_token(name="users")
@@ -546,7 +537,7 @@ def test_a_token_made_twice_or_deleted_by_hand(
     tokens.delete("id", outs)
 
 
-def test_a_tokens_name_fits_its_column(tokens: OneApiTokenProvider, service: FakeOneApi) -> None:
+def test_a_tokens_name_fits_its_column(tokens: LabProvider, service: FakeOneApi) -> None:
     failures = tokens.check({}, token(service, name="名" * 11)).failures
 
     assert [failure.property for failure in failures] == ["name"]

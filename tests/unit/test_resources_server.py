@@ -8,14 +8,12 @@ import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import DeadlineExceeded
-from stack.resources.base import Props
-from stack.resources.server import (
-    LeaseProvider,
-    ServerChoiceProvider,
-    ServerHostKeyProvider,
-    lease_end,
-    read_time,
-)
+from stack.resources.base import LabProvider, ThingProvider
+from stack.resources.declaration import Props
+from stack.resources.server import host_key
+from stack.resources.server.choice import Choice
+from stack.resources.server.host_key import HostKey
+from stack.resources.server.lease import Term, lease_end, read_time
 from tests.unit.fake_services import START, FakeClock
 
 
@@ -51,13 +49,13 @@ def test_no_lease_ever_ends_at_a_forbidden_moment() -> None:
             assert end - now >= timedelta(minutes=31)
 
 
-def lease(clock: FakeClock) -> LeaseProvider:
-    provider = LeaseProvider()
+def lease(clock: FakeClock) -> LabProvider:
+    provider = ThingProvider(Term)
     provider.clock = clock
     return provider
 
 
-def made(provider: LeaseProvider, hours: float) -> Props:
+def made(provider: LabProvider, hours: float) -> Props:
     outs = provider.create({"hours": hours}).outs
     assert outs is not None
     return outs
@@ -143,36 +141,34 @@ def test_a_lease_can_be_taken_away_and_given_later() -> None:
     assert read_time(again["ends"]) > clock.now() + timedelta(hours=8)
 
 
-class _Scan(ServerHostKeyProvider):
-    asked: list[tuple[str, int, float]] = []  # noqa: RUF012
+def test_the_host_key_is_taken_once_within_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int, float]] = []
 
-    @staticmethod
-    def scan(host: str, port: int, deadline: float, **_: object) -> str:  # type: ignore[override]
-        _Scan.asked.append((host, port, deadline))
+    def scan(host: str, port: int, deadline: float, **_: object) -> str:
+        asked.append((host, port, deadline))
         return "ssh-ed25519 AAAA"
 
-
-def test_the_host_key_is_taken_once_within_ten_minutes() -> None:
-    provider = _Scan()
+    monkeypatch.setattr(host_key, "scan_host_key", scan)
+    provider = ThingProvider(HostKey)
     props = {"host": "1.2.3.4", "port": 22.0, "instance_id": "i-1"}
 
     outs = provider.create(props).outs
 
     assert outs is not None
     assert outs["host_key"] == "ssh-ed25519 AAAA"
-    assert _Scan.asked == [("1.2.3.4", 22, 600.0)]
+    assert asked == [("1.2.3.4", 22, 600.0)]
     assert provider.read("x", outs).outs == outs
     moved = {**props, "host": "5.6.7.8"}
     assert provider.update("x", outs, moved).outs == {**outs, "host": "5.6.7.8"}
-    assert len(_Scan.asked) == 1
+    assert len(asked) == 1
 
 
 def test_another_machine_has_another_host_key() -> None:
     olds = {"host": "1.2.3.4", "port": 22, "instance_id": "i-1", "host_key": "k"}
     news = {"host": "1.2.3.4", "port": 22, "instance_id": UNKNOWN}
 
-    assert ServerHostKeyProvider().diff("x", olds, news).replaces == ["instance_id"]
-    assert not ServerHostKeyProvider().diff("x", olds, {**news, "instance_id": "i-1"}).changes
+    assert ThingProvider(HostKey).diff("x", olds, news).replaces == ["instance_id"]
+    assert not ThingProvider(HostKey).diff("x", olds, {**news, "instance_id": "i-1"}).changes
 
 
 def test_a_server_that_never_answers_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +177,7 @@ def test_a_server_that_never_answers_ends_the_waiting(monkeypatch: pytest.Monkey
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    provider = ServerHostKeyProvider()
+    provider = ThingProvider(HostKey)
     provider.clock = FakeClock()
 
     with pytest.raises(DeadlineExceeded, match="SSH server"):
@@ -192,14 +188,14 @@ OFFER = {"generation": 1, "zones": ["b", "a"], "images": ["i2", "i1"], "wanted":
 
 
 def test_the_first_on_offer_is_chosen() -> None:
-    outs = ServerChoiceProvider().create(OFFER).outs
+    outs = ThingProvider(Choice).create(OFFER).outs
 
     assert outs is not None
     assert (outs["zone"], outs["image"]) == ("b", "i2")
 
 
 def test_a_later_offer_never_moves_the_server() -> None:
-    provider = ServerChoiceProvider()
+    provider = ThingProvider(Choice)
     outs = provider.create(OFFER).outs
     sold_out = {**OFFER, "zones": [], "images": ["i3"]}
 
@@ -209,7 +205,7 @@ def test_a_later_offer_never_moves_the_server() -> None:
 
 
 def test_another_generation_chooses_anew() -> None:
-    provider = ServerChoiceProvider()
+    provider = ThingProvider(Choice)
     outs = provider.create(OFFER).outs
     new = {**OFFER, "generation": 2, "zones": ["c"]}
 
@@ -222,11 +218,11 @@ def test_another_generation_chooses_anew() -> None:
 
 @pytest.mark.parametrize("olds", [{}, {**OFFER, "generation": 0}])
 def test_nothing_on_offer_is_said_before_anything_is_made(olds: Props) -> None:
-    failures = ServerChoiceProvider().check(olds, {**OFFER, "zones": []}).failures
+    failures = ThingProvider(Choice).check(olds, {**OFFER, "zones": []}).failures
 
     assert [failure.property for failure in failures] == ["zones"]
     assert "gn7i in hz" in failures[0].reason
 
 
 def test_an_offer_that_is_not_known_yet_is_not_judged() -> None:
-    assert ServerChoiceProvider().check({}, {**OFFER, "zones": UNKNOWN}).failures == []
+    assert ThingProvider(Choice).check({}, {**OFFER, "zones": UNKNOWN}).failures == []

@@ -127,11 +127,6 @@ def web() -> Iterator[int]:
         thread.join()
 
 
-@pytest.fixture(autouse=True)
-def _no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-
-
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     file = tmp_path / "key"
@@ -212,14 +207,20 @@ def test_an_unknown_key_is_refused_with_advice(sshd: Sshd, web: int, tmp_path: P
         open_tunnel(server_at(sshd.port, file), web)
 
 
-def test_a_key_with_a_passphrase_belongs_into_the_agent(
-    sshd: Sshd, web: int, tmp_path: Path
-) -> None:
+def test_a_key_with_a_passphrase_is_refused(sshd: Sshd, web: int, tmp_path: Path) -> None:
     file = tmp_path / "locked"
     CLIENT_KEY.write_private_key(str(file), "pkcs8-pem", passphrase="secret-words")
 
-    with pytest.raises(KeyRefused, match="ssh-add"):
+    with pytest.raises(KeyRefused, match="without a passphrase"):
         open_tunnel(server_at(sshd.port, file), web)
+
+
+def test_a_url_comes_back_by_itself(sshd: Sshd, web: int, key_file: Path) -> None:
+    url = open_tunnel(server_at(sshd.port, key_file), web)
+    sshd.drop()
+
+    with httpx.Client(transport=httpx.HTTPTransport(retries=8), trust_env=False) as patient:
+        assert patient.get(url).text == "hello"
 
 
 def test_no_key_at_all(sshd: Sshd, web: int) -> None:

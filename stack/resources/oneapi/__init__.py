@@ -1,0 +1,1 @@
+"""OneAPI's root user, channels and tokens, as resources (`docs/facts/oneapi.md`)."""

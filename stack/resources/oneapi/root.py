@@ -1,0 +1,100 @@
+"""OneAPI's user `root`: the first contact, and the access token for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import pulumi
+
+from provisioning.clients.http import Unauthorized
+from provisioning.clients.oneapi import FIRST_PASSWORD, OneApiClient
+from stack.resources.base import LabResource
+from stack.resources.declaration import OUTPUT, REACH, SECRET, Endpoint, Lab, Props, Thing
+from stack.resources.oneapi.management import management
+
+ROOT = "root"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root(Thing):
+    """Sets root's password at the first contact, and hands on the access token."""
+
+    endpoint: Annotated[Endpoint, REACH]
+    password: Annotated[str, SECRET]
+    access_token: Annotated[str, OUTPUT, SECRET] = ""
+
+    @property
+    def id(self) -> str:
+        """The user's name."""
+        return ROOT
+
+    def create(self, lab: Lab) -> Root:
+        """Log in; with a fresh OneAPI's password first set to ours."""
+        with management(lab, self.endpoint, "") as client:
+            return replace(self, access_token=_log_in(client, self.password))
+
+    def read(self, lab: Lab) -> Root | None:
+        """Whether token and password are still the right ones. A login, once per refresh."""
+        with management(lab, self.endpoint, self.access_token) as client:
+            try:
+                client.me()
+            except Unauthorized:
+                client.check_database()
+                # Rotated by hand, or a fresh database. Seen here, mended by `update`.
+                return replace(self, access_token="")
+            if not client.opens_with(ROOT, self.password):
+                return replace(self, password="")
+        return self
+
+    def drift(self, lab: Lab, wanted: Root) -> frozenset[str]:  # noqa: ARG002
+        """A token that nobody accepts any more."""
+        return frozenset() if self.access_token else frozenset({"access_token"})
+
+    def update(self, lab: Lab, old: Root, changed: frozenset[str]) -> Root:
+        """Set another password by the token; without one, make contact again."""
+        if "access_token" in changed:
+            return self.create(lab)
+        with management(lab, self.endpoint, old.access_token) as client:
+            client.set_password(self.password)
+        return self
+
+    @classmethod
+    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
+        """The password's length."""
+        if "password" in news and not 8 <= len(str(news["password"])) <= 20:
+            yield "password", "OneAPI takes 8 to 20 characters"
+
+
+def _log_in(client: OneApiClient, password: str) -> str:
+    """The access token, with `password` in force. The right one first: logins are counted."""
+    try:
+        return client.login(ROOT, password)
+    except Unauthorized as error:
+        refused = error
+    try:
+        token = client.login(ROOT, FIRST_PASSWORD)
+    except Unauthorized:
+        client.check_database()
+        raise Unauthorized(
+            refused.service,
+            refused.call,
+            f"{refused.answer}. Neither the lab's password nor a fresh OneAPI's is accepted: it "
+            "was changed in the web page. Change it back there; `pulumi stack output "
+            "oneapiPassword --show-secrets` tells it",
+        ) from None
+    client.set_password(password)
+    return token
+
+
+class OneApiRoot(LabResource, thing=Root, token="oneapi:Root"):
+    """OneAPI's user `root` with the given password (8 to 20 characters).
+
+    The only resource that ever logs in (20 logins per 20 minutes, successes count): once when it
+    is made, and once in each refresh, because nothing else tells that the password was changed.
+
+    Outputs: `access_token` (secret), for all management calls.
+    """
+
+    access_token: pulumi.Output[str]

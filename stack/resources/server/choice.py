@@ -1,0 +1,72 @@
+"""Where the server stands and from which image, chosen once from what is on offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import pulumi
+
+from stack.resources.base import LabResource
+from stack.resources.declaration import IGNORED, OUTPUT, Lab, Props, Thing
+
+_FIRST = (
+    "Nothing was rented. Try again later, or another region, zone or instance type; spot and "
+    "pay-as-you-go have separate stock"
+)
+_REPLACING = (
+    "The present server stands as before: set serverGeneration back to keep it. To replace it "
+    "without a second one, run `pulumi destroy` first and then `pulumi up`; all data on it is "
+    "lost, and another customer may get the freed server before you"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Thing):
+    """Chooses zone and image, once; another generation chooses anew."""
+
+    generation: int
+    zones: Annotated[Sequence[str], IGNORED]
+    images: Annotated[Sequence[str], IGNORED]
+    wanted: Annotated[str, IGNORED] = "the server"
+    zone: Annotated[str, OUTPUT] = ""
+    image: Annotated[str, OUTPUT] = ""
+
+    @property
+    def id(self) -> str:
+        """There is one."""
+        return "choice"
+
+    def create(self, lab: Lab) -> Choice:  # noqa: ARG002
+        """Take the first of what is on offer."""
+        return replace(self, zone=self.zones[0], image=self.images[0])
+
+    @classmethod
+    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:
+        """Refuse, at preview already, to choose where nothing is on offer."""
+        before = olds.get("generation")
+        if before is not None and before == news.get("generation"):
+            return
+        advice = _FIRST if before is None else _REPLACING
+        for name, what in (("zones", "no zone has it in stock"), ("images", "no image fits it")):
+            if name in news and not news[name]:
+                yield name, f"{news.get('wanted')}: {what}. {advice}"
+
+
+class ServerChoice(LabResource, thing=Choice, token="server:Choice"):
+    """Where the server stands and from which image.
+
+    What is on offer later never changes the choice; only another `generation` chooses anew.
+
+    Args:
+        generation: any number; a change of it means another server.
+        zones: zones with stock, the preferred one first.
+        images: image ids, the preferred one first.
+        wanted: what is looked for, for the error: `ecs.gn7i-c16g1.4xlarge in cn-hangzhou`.
+
+    Outputs: `zone`, `image`.
+    """
+
+    zone: pulumi.Output[str]
+    image: pulumi.Output[str]

@@ -1,0 +1,53 @@
+"""The server's SSH host key, read at the first contact and held to from then on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import pulumi
+
+from provisioning.tunnel import scan_host_key
+from stack.resources.base import LabResource, say
+from stack.resources.declaration import IDENTITY, OUTPUT, REACH, Lab, Thing
+
+FIRST_CONTACT_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostKey(Thing):
+    """Reads the SSH host key, once."""
+
+    host: Annotated[str, REACH]
+    port: Annotated[int, REACH] = 22
+    instance_id: Annotated[str | None, IDENTITY] = None
+    host_key: Annotated[str, OUTPUT] = ""
+
+    @property
+    def id(self) -> str:
+        """Where it was read."""
+        return f"{self.host}:{self.port}"
+
+    def create(self, lab: Lab) -> HostKey:
+        """Wait for the SSH server, ten minutes at the most, and take its key down."""
+        key = scan_host_key(
+            self.host,
+            self.port,
+            FIRST_CONTACT_SECONDS,
+            clock=lab.clock,
+            progress=say(f"ssh {self.host}"),
+        )
+        return replace(self, host_key=key)
+
+
+class ServerHostKey(LabResource, thing=HostKey, token="server:HostKey"):
+    """The server's SSH host key.
+
+    Args:
+        host, port: of the SSH server; a changed address alone is only written down.
+        instance_id: the cloud's id; another machine has another key, so a change replaces this.
+
+    Outputs: `host_key`, e.g. `ssh-ed25519 AAAA...`.
+    """
+
+    host_key: pulumi.Output[str]
