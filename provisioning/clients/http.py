@@ -22,10 +22,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict, TypeVar
 
 import httpx
 import tenacity
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from typing_extensions import Unpack
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,6 +38,7 @@ Json: TypeAlias = Any
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
+RETRY_SECONDS = 30.0
 ANSWER_LENGTH = 600
 SHORTEST_SECRET = 6
 
@@ -194,37 +197,61 @@ def wait_until(
         clock.sleep(min(every, left))
 
 
+class Row(BaseModel):
+    """One thing as a service shows it: frozen; more keys are let be, a null is as good as none."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Json) -> Json:
+        if not isinstance(data, Mapping):
+            return data
+        return {key: value for key, value in data.items() if value is not None}
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+class Options(TypedDict, total=False):
+    """What every client takes beside its address.
+
+    Attributes:
+        transport: replaces the network in tests.
+        answer_seconds: how long an answer may take.
+        retry_seconds: for how long a call is repeated when the connection fails. A POST is repeated
+            only where nothing was sent, or where the caller says that twice does no harm.
+        clock: time.
+    """
+
+    transport: httpx.BaseTransport | None
+    answer_seconds: float
+    retry_seconds: float
+    clock: Clock
+
+
 class ServiceClient:
     """Base of the clients: one service at one address.
 
     Args:
         base_url: e.g. `http://127.0.0.1:41234`, without a path.
-        transport: replaces the network in tests.
-        retry_seconds: for how long a call is repeated when the connection fails. A POST is repeated
-            only where nothing was sent, or where the caller says that twice does no harm.
 
     Environment proxies are ignored (`trust_env=False`): the address is this machine's own tunnel.
     """
 
     service: ClassVar[str] = "service"
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        transport: httpx.BaseTransport | None = None,
-        answer_seconds: float = ANSWER_SECONDS,
-        retry_seconds: float = 30.0,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
+    def __init__(self, base_url: str, **options: Unpack[Options]) -> None:
         self.base_url = base_url.rstrip("/")
-        self.clock = clock
-        self._retry_seconds = retry_seconds
+        self.clock = options.get("clock", SYSTEM_CLOCK)
+        self._retry_seconds = options.get("retry_seconds", RETRY_SECONDS)
         self._secrets: set[str] = set()
         self._http = httpx.Client(
             base_url=self.base_url,
-            transport=transport,
-            timeout=httpx.Timeout(answer_seconds, connect=CONNECT_SECONDS),
+            transport=options.get("transport"),
+            timeout=httpx.Timeout(
+                options.get("answer_seconds", ANSWER_SECONDS), connect=CONNECT_SECONDS
+            ),
             trust_env=False,
             follow_redirects=False,
         )
@@ -292,6 +319,19 @@ class ServiceClient:
             said = f"{type(error).__name__} {error}".strip().rstrip(".")
             advice = "does it run? `docker ps -a` on the server shows it"
             raise Unreachable(self.service, f"{method} {path}", f"{said}; {advice}") from None
+
+    def _row(self, shape: type[AnyRow], data: Json) -> AnyRow:
+        """What a service answered, as a row.
+
+        Raises:
+            Unexpected: it is none; says which fields, never what they hold.
+        """
+        try:
+            return shape.model_validate(data)
+        except ValidationError as error:
+            wrong = [f"{e['loc']}: {e['msg']}" for e in error.errors(include_input=False)]
+            said = f"no {shape.__name__.lower()} as we know it: {'; '.join(wrong)}"
+            raise Unexpected(self.service, "answer", said) from None
 
     def _hide(self, *secrets: str) -> None:
         """Keep these out of every later error text; services do echo what they are sent."""

@@ -16,12 +16,12 @@ import pulumi
 from pulumi.dynamic import Resource
 from typing_extensions import override
 
-from provisioning.clients.fastgpt import (
+from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt.rows import (
     Answer,
     ApiKey,
     Collection,
     Dataset,
-    FastGptClient,
     InitData,
     ShareLink,
     Uploaded,
@@ -752,7 +752,7 @@ class FastGptAppProvider(_FastGptProvider):
     def make(self, props: Props) -> tuple[str, Props]:
         name = str(props["name"])
         with self.client(props) as client:
-            named = [app_id for app_id, app_name in client.apps() if app_name == name]
+            named = [found.id for found in client.apps() if found.name == name]
             if named:
                 app_id = _only(named, f"app {name}")
             else:
@@ -788,8 +788,8 @@ class FastGptAppProvider(_FastGptProvider):
             if changed & {"nodes", "edges", "chat_config"}:
                 self._publish(client, app_id, news)
             for double in _other_apps(client, {**news, "app_id": app_id}):
-                taken = {name for _, name in client.apps()}
-                client.rename_app(double, _other_name(str(news["name"]), taken))
+                taken = {found.name for found in client.apps()}
+                client.update_app(double, name=_other_name(str(news["name"]), taken))
         return {**news, "app_id": app_id}
 
     @override
@@ -798,12 +798,8 @@ class FastGptAppProvider(_FastGptProvider):
             client.delete_app(str(props["app_id"]))
 
     def _card(self, client: FastGptClient, app_id: str, props: Props) -> None:
-        client.update_app(
-            app_id,
-            name=str(props["name"]),
-            intro=str(props.get("intro") or ""),
-            avatar=str(props.get("avatar") or ""),
-        )
+        card = {key: str(props[key]) for key in ("name", "avatar") if props.get(key)}
+        client.update_app(app_id, intro=str(props.get("intro") or ""), **card)
 
     def _publish(self, client: FastGptClient, app_id: str, props: Props) -> None:
         client.publish_app(
@@ -818,7 +814,7 @@ class FastGptAppProvider(_FastGptProvider):
 def _other_apps(client: FastGptClient, props: Props) -> list[str]:
     """Of the same name, made by somebody else."""
     ours, wanted = str(props["app_id"]), str(props["name"])
-    return [app_id for app_id, name in client.apps() if name == wanted and app_id != ours]
+    return [app.id for app in client.apps() if app.name == wanted and app.id != ours]
 
 
 def _has_app(client: FastGptClient, app_id: str) -> bool:
@@ -888,14 +884,10 @@ class FastGptShareLinkProvider(_FastGptProvider):
         with self.client(props) as client:
             named = [link for link in client.share_links(app_id) if link.name == name]
             if named:
-                share_id = named[0].share_id
-                client.update_share_link(named[0].id, name, response_detail=detail)
+                link = named[0]
+                client.update_share_link(link.id, name, response_detail=detail)
             else:
-                share_id = client.create_share_link(app_id, name, response_detail=detail)
-            link = _link(client, app_id, share_id)
-        if link is None:
-            said = f"it made {name}, but does not list it"
-            raise Unexpected(SERVICE, "POST /api/support/outLink/create", said)
+                link = client.create_share_link(app_id, name, response_detail=detail)
         return link.share_id, _link_outputs(props, link)
 
     @override
@@ -944,10 +936,6 @@ def _other_links(links: Sequence[ShareLink], props: Props) -> list[ShareLink]:
     """Of the same name: doors into the app that the settings do not tell of."""
     ours, name = str(props["share_id"]), str(props["name"])
     return [link for link in links if link.name == name and link.share_id != ours]
-
-
-def _link(client: FastGptClient, app_id: str, share_id: str) -> ShareLink | None:
-    return next((link for link in client.share_links(app_id) if link.share_id == share_id), None)
 
 
 def _link_outputs(props: Props, link: ShareLink) -> Props:
@@ -1009,12 +997,8 @@ class FastGptApiKeyProvider(_FastGptProvider):
             for left in client.api_keys(app_id):
                 if left.name == name:
                     client.delete_api_key(left.id, app_id=app_id)
-            key = client.create_api_key(app_id, name)
-            listed = [k for k in client.api_keys(app_id) if (k.name, k.ending) == (name, key[-4:])]
-        if not listed:
-            said = f"it made {name}, but does not list it"
-            raise Unexpected(SERVICE, "POST /api/support/openapi/create", said)
-        return listed[0].id, {**props, "key": key, "key_id": listed[0].id}
+            made = client.create_api_key(app_id, name)
+        return made.id, {**props, "key": made.key, "key_id": made.id}
 
     @override
     def look(self, props: Props) -> Props | None:

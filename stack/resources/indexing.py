@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from provisioning.chunks import GROWN
-from provisioning.clients.fastgpt import Collection, FastGptClient
+from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt.rows import Collection
 from provisioning.clients.http import (
     DeadlineExceeded,
     NotFound,

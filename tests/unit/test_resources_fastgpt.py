@@ -11,7 +11,8 @@ import httpx
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.fastgpt import Answer, FastGptClient, Hit, Uploaded
+from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt.rows import Answer, Hit, Uploaded
 from provisioning.clients.http import (
     Conflict,
     DeadlineExceeded,
@@ -952,7 +953,7 @@ def test_it_is_asked_again_when_something_changed(bench: Bench, service: FakeFas
     assert len(service.asked) == 2
 
 
-HIT = Hit("c", "a.md", "text")
+HIT = Hit(document="a.md", q="text")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from provisioning.clients.fastgpt import InitData
+from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.oneapi import Channel
 from provisioning.tunnel import KeyRefused, ServerUnreachable
 from tests.unit.fake_services import FakeFastGpt, FakeOneApi, FakeXinference
@@ -45,7 +45,7 @@ CHANNELS = (
     Channel("xinference-chat", 1, "", ("qwen",)),
     Channel("xinference-embedding", 1, "", ("m3e",)),
 )
-KNOWN = InitData("4.8.8", ("qwen", "qwen-max"), ("m3e",), ("bge",))
+KNOWN = InitData(version="4.8.8", llm=("qwen", "qwen-max"), vector=("m3e",), rerank=("bge",))
 GOOD = Facts(
     LAB,
     NOW,
@@ -158,7 +158,7 @@ def test_a_model_without_channel_is_wrong_but_a_reranker_needs_none() -> None:
 
 
 def test_a_model_that_fastgpt_does_not_know_is_wrong() -> None:
-    (found,) = wrong(replace(GOOD, fastgpt=replace(KNOWN, llm=("qwen",))))
+    (found,) = wrong(replace(GOOD, fastgpt=KNOWN.model_copy(update={"llm": ("qwen",)})))
     assert found.name == "qwen-max (chat)"
     assert "config.json" in found.state
 
