@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import httpx
 import pulumi
@@ -34,6 +34,7 @@ from pulumi.dynamic import (
     CreateResult,
     DiffResult,
     ReadResult,
+    Resource,
     ResourceProvider,
     UpdateResult,
 )
@@ -48,25 +49,21 @@ from provisioning.clients.http import (
     Unreachable,
 )
 from provisioning.tunnel import ServerUnreachable, SshServer, open_tunnel
+from stack.resources.declaration import (
+    IDENTITY,
+    IGNORED,
+    OUTPUT,
+    REACH,
+    SECRET,
+    Endpoint,
+    Login,
+    Props,
+    Thing,
+)
+
+__all__ = ["Endpoint", "LabProvider", "LabResource", "Login", "Props", "ThingProvider"]
 
 SSH_KEY_SETTING = "sshKeyFile"
-
-Props = dict[str, Any]
-
-
-class Login(TypedDict):
-    """Where the server is; `host_key` is the line `ssh-ed25519 AAAA...`."""
-
-    host: pulumi.Input[str]
-    ssh_port: pulumi.Input[int]
-    user: pulumi.Input[str]
-    host_key: pulumi.Input[str]
-
-
-class Endpoint(Login):
-    """Where a service is: `port` of the server itself, reached through its SSH server."""
-
-    port: pulumi.Input[int]
 
 
 class LabProvider(ResourceProvider):
@@ -204,6 +201,96 @@ class LabProvider(ResourceProvider):
         if self.transport is not None:
             return f"http://{endpoint['host']}:{endpoint['port']}"
         return open_tunnel(self.server(endpoint), int(endpoint["port"]))
+
+
+class ThingProvider(LabProvider):
+    """Carries the engine's calls to a thing, and is the thing's way to its service."""
+
+    def __init__(self, thing: type[Thing]) -> None:
+        super().__init__()
+        self.thing = thing
+
+    @property
+    def reach(self) -> frozenset[str]:  # type: ignore[override]
+        """See `REACH`."""
+        return self.thing.marked(REACH)
+
+    @property
+    def identity(self) -> frozenset[str]:  # type: ignore[override]
+        """See `IDENTITY`."""
+        return self.thing.marked(IDENTITY)
+
+    @property
+    def ignored(self) -> frozenset[str]:  # type: ignore[override]
+        """See `IGNORED`."""
+        return self.thing.marked(IGNORED)
+
+    @property
+    def delete_first(self) -> bool:  # type: ignore[override]
+        """See `Thing.delete_first`."""
+        return self.thing.delete_first
+
+    def make(self, props: Props) -> tuple[str, Props]:
+        """See `Thing.create`."""
+        made = self.thing.of(props).create(self)
+        return made.id, made.props()
+
+    def look(self, props: Props) -> Props | None:
+        """See `Thing.read`."""
+        seen = self.thing.of(props).read(self)
+        return None if seen is None else seen.props()
+
+    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
+        """See `Thing.update`."""
+        outputs = {key: olds[key] for key in self.thing.marked(OUTPUT) if key in olds}
+        new = self.thing.of({**news, **outputs})
+        return new.update(self, self.thing.of(olds), changed).props()
+
+    def remove(self, props: Props) -> None:
+        """See `Thing.delete`."""
+        self.thing.of(props).delete(self)
+
+    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:
+        """See `Thing.check`."""
+        return self.thing.check({}, news)
+
+    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        """See `Thing.drift`."""
+        return self.thing.of(olds).drift(self, self.thing.of(news))
+
+    def differing(self, olds: Props, news: Props) -> frozenset[str]:
+        """See `Thing.changes`."""
+        changed = self.thing.of(news).changes(self.thing.of(olds))
+        return changed - self.thing.marked(OUTPUT)
+
+
+class LabResource(Resource):
+    """Base of the resources: `class FastGptApp(LabResource, thing=App, token="fastgpt:App")`.
+
+    Arguments of the constructor are the thing's inputs, by name.
+    """
+
+    thing: ClassVar[type[Thing]]
+
+    def __init_subclass__(cls, *, thing: type[Thing], token: str) -> None:
+        service, _, name = token.partition(":")
+        super().__init_subclass__(module=f"ailab/{service}", name=name)
+        cls.thing = thing
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        opts: pulumi.ResourceOptions | None = None,
+        **inputs: pulumi.Input[Any] | None,
+    ) -> None:
+        secrets = sorted(self.thing.marked(SECRET))
+        merged = secret_outputs(opts, *secrets)
+        props = self.thing.inputs(inputs)
+        super().__init__(ThingProvider(self.thing), resource_name, props, merged)
+        for name in self.thing.marked(SECRET) & self.thing.marked(OUTPUT):
+            # The engine marks it as well; a test with mocks would see it in plain.
+            setattr(self, name, pulumi.Output.secret(getattr(self, name)))
 
 
 # What did not answer a look of this run, and what was said of it: the process lives as long as the

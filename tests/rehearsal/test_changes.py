@@ -57,7 +57,7 @@ REPLACED = {"create-replacement", "replace", "delete-replaced"}
 WITH_CONFIG_JSON = {
     "Container fastgpt": REPLACED,
     "ContainersReady fastgpt-healthy": UPDATED,
-    "FastGptReady fastgpt-ready": UPDATED,
+    "Ready fastgpt-ready": UPDATED,
 }
 # Whatever the settings are: the program's own dynamic provider takes them all.
 _PROVIDERS = ("pulumi-python default",)
@@ -137,9 +137,9 @@ def test_another_chat_model_takes_the_place_of_the_old_one(
         f"XinferenceModel {LLAMA}": CREATED,
         "XinferenceModelsReady chat-models-ready": UPDATED,
         "OneApiChannel xinference-chat": UPDATED,
-        "FastGptDataset base-lab-manual": UPDATED,
-        "FastGptApp app-lab-assistant": UPDATED,
-        "FastGptAnswer answer": UPDATED,
+        "Dataset base-lab-manual": UPDATED,
+        "App app-lab-assistant": UPDATED,
+        "Answer answer": UPDATED,
     }
     room = order.index(("update", "XinferenceRoom chat-models-room"))
     assert room < order.index(("create", f"XinferenceModel {LLAMA}")), "the card has room for one"
@@ -180,11 +180,11 @@ def test_another_embedding_builds_its_base_anew(lab: Lab, reference: dict[str, A
         "XinferenceModel bge-m3": CREATED,
         "XinferenceModelsReady side-models-ready": UPDATED,
         "OneApiChannel xinference-embedding": UPDATED,
-        "FastGptDataset base-lab-manual": REPLACED,
-        "FastGptDocument document-lab-manual/lab-manual.pdf": REPLACED,
-        "FastGptDocumentsReady base-lab-manual-ready": UPDATED,
-        "FastGptApp app-lab-assistant": UPDATED,
-        "FastGptAnswer answer": UPDATED,
+        "Dataset base-lab-manual": REPLACED,
+        "Document document-lab-manual/lab-manual.pdf": REPLACED,
+        "DocumentsReady base-lab-manual-ready": UPDATED,
+        "App app-lab-assistant": UPDATED,
+        "Answer answer": UPDATED,
     }
     with Probe(lab.outputs) as probe:
         assert probe.embedding("bge-m3")["dimensions"] == 1024

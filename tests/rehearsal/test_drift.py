@@ -70,11 +70,11 @@ def test_changed_by_hand(lab: Lab) -> None:
         "OneApiChannel xinference-embedding",
         f"OneApiToken token-{TOKEN}",
         "OneApiRoot oneapi-root",
-        f"FastGptDataset base-{BASE}",
-        f"FastGptDocument document-{BASE}/{DOCUMENT}",
-        f"FastGptApp app-{APP}",
-        f"FastGptShareLink link-{APP}/{LINK}",
-        f"FastGptApiKey key-{APP}/{KEY}",
+        f"Dataset base-{BASE}",
+        f"Document document-{BASE}/{DOCUMENT}",
+        f"App app-{APP}",
+        f"ShareLink link-{APP}/{LINK}",
+        f"ApiKey key-{APP}/{KEY}",
     }
 
     up(lab)
@@ -99,7 +99,7 @@ def test_put_into_folders_and_a_new_access_token(lab: Lab) -> None:
 
         done = done_to(up(lab, "--refresh"))
         assert done == {
-            f"FastGptDocumentsReady base-{BASE}-ready": {"update"},
+            f"DocumentsReady base-{BASE}-ready": {"update"},
             "OneApiRoot oneapi-root": {"update"},
             "OneApiChannel xinference-chat": {"update"},
             "OneApiChannel xinference-embedding": {"update"},
@@ -137,9 +137,9 @@ def test_deleted_by_hand(lab: Lab) -> None:
         "OneApiChannel xinference-chat",
         "OneApiChannel xinference-embedding",
         f"OneApiToken token-{TOKEN}",
-        f"FastGptDocument document-{BASE}/{DOCUMENT}",
-        f"FastGptShareLink link-{APP}/{LINK}",
-        f"FastGptApiKey key-{APP}/{KEY}",
+        f"Document document-{BASE}/{DOCUMENT}",
+        f"ShareLink link-{APP}/{LINK}",
+        f"ApiKey key-{APP}/{KEY}",
     }
 
     up(lab)
@@ -161,11 +161,11 @@ def test_whole_bases_and_apps_deleted_by_hand(lab: Lab) -> None:
         "OneApiChannel xinference-chat",
         "OneApiChannel xinference-embedding",
         f"OneApiToken token-{TOKEN}",
-        f"FastGptDataset base-{BASE}",
-        f"FastGptDocument document-{BASE}/{DOCUMENT}",
-        f"FastGptApp app-{APP}",
-        f"FastGptShareLink link-{APP}/{LINK}",
-        f"FastGptApiKey key-{APP}/{KEY}",
+        f"Dataset base-{BASE}",
+        f"Document document-{BASE}/{DOCUMENT}",
+        f"App app-{APP}",
+        f"ShareLink link-{APP}/{LINK}",
+        f"ApiKey key-{APP}/{KEY}",
     }
     _assert_all_is_well(lab)
     _assert_nothing_left_to_do(lab)
@@ -186,11 +186,11 @@ def test_made_twice_by_hand(lab: Lab) -> None:
         assert {name for name, what in seen.items() if what == {"update"}} == {
             "OneApiChannel xinference-embedding",
             f"OneApiToken token-{TOKEN}",
-            f"FastGptDataset base-{BASE}",
-            f"FastGptDocumentsReady base-{BASE}-ready",
-            f"FastGptApp app-{APP}",
-            f"FastGptShareLink link-{APP}/{LINK}",
-            f"FastGptApiKey key-{APP}/{KEY}",
+            f"Dataset base-{BASE}",
+            f"DocumentsReady base-{BASE}-ready",
+            f"App app-{APP}",
+            f"ShareLink link-{APP}/{LINK}",
+            f"ApiKey key-{APP}/{KEY}",
         }
 
         up(lab)
@@ -239,7 +239,7 @@ def test_what_was_stopped_is_told_by_a_preview_and_started_by_a_plain_up(lab: La
     done = done_to(up(lab))
     assert done == {
         "ContainersReady fastgpt-healthy": {"update"},
-        "FastGptReady fastgpt-ready": {"update"},
+        "Ready fastgpt-ready": {"update"},
     }
     _assert_all_is_well(lab)
     _assert_nothing_left_to_do(lab)

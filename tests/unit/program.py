@@ -174,12 +174,12 @@ _ANSWERS: dict[str, Any] = {
     "ContainersReady": lambda args: {"generation": 1},
     "OneApiRoot": lambda args: {"access_token": "plain-access-token"},
     "OneApiToken": lambda args: {"key": f"sk-plain-{args.name}"},
-    "FastGptDataset": lambda args: {"dataset_id": f"dataset-{args.name}"},
-    "FastGptDocument": lambda args: {"collection_id": f"collection-{args.name}"},
-    "FastGptApp": lambda args: {"app_id": f"app-{args.name}"},
-    "FastGptShareLink": lambda args: {"share_id": f"share-{args.name}"},
-    "FastGptApiKey": lambda args: {"key": f"fastgpt-plain-{args.name}"},
-    "FastGptAnswer": lambda args: {"answer": "pulumi destroy", "citations": []},
+    "Dataset": lambda args: {"dataset_id": f"dataset-{args.name}"},
+    "Document": lambda args: {"collection_id": f"collection-{args.name}"},
+    "App": lambda args: {"app_id": f"app-{args.name}"},
+    "ShareLink": lambda args: {"share_id": f"share-{args.name}"},
+    "ApiKey": lambda args: {"key": f"fastgpt-plain-{args.name}"},
+    "Answer": lambda args: {"answer": "pulumi destroy", "citations": []},
 }
 
 

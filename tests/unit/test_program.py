@@ -317,7 +317,7 @@ def test_databases_are_given_time_to_end(lab: Recording) -> None:
 def test_seeding_waits_until_its_service_is_healthy_however_it_was_started(lab: Recording) -> None:
     for first, service, needs in (
         (lab.one(":OneApiRoot"), "oneapi", {"mysql", "oneapi"}),
-        (lab.one(":FastGptReady"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
+        (lab.one("fastgpt:Ready"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
         (lab.one(":XinferenceModel", "m3e-base"), "xinference", {"xinference"}),
     ):
         ready = lab.one(":ContainersReady", f"{service}-healthy")
@@ -393,8 +393,8 @@ def test_embeddings_route_without_the_chat_model(lab: Recording) -> None:
 
 def test_documents_are_indexed_without_the_chat_model(lab: Recording) -> None:
     chat = lab.one(":XinferenceModel", "qwen2.5-instruct").urn
-    assert chat not in lab.before(lab.one(":FastGptDocumentsReady"))
-    assert chat in lab.before(lab.one(":FastGptAnswer"))
+    assert chat not in lab.before(lab.one("fastgpt:DocumentsReady"))
+    assert chat in lab.before(lab.one("fastgpt:Answer"))
 
 
 def test_channels_of_the_reference_lab(lab: Recording) -> None:

@@ -25,8 +25,16 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import NotFound, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
-from stack.resources import base, fastgpt, host, oneapi, server, xinference
-from stack.resources.base import LabProvider, Props
+from stack.resources import base, host, oneapi, server, xinference
+from stack.resources.base import LabProvider, LabResource, Props, ThingProvider
+from stack.resources.fastgpt.answer import FastGptAnswer
+from stack.resources.fastgpt.api_key import FastGptApiKey
+from stack.resources.fastgpt.app import FastGptApp
+from stack.resources.fastgpt.dataset import FastGptDataset
+from stack.resources.fastgpt.document import FastGptDocument
+from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
+from stack.resources.fastgpt.ready import FastGptReady
+from stack.resources.fastgpt.share_link import FastGptShareLink
 
 # State format: an entry here may be added, never changed (docs/facts/engine.md).
 TOKENS = {
@@ -42,14 +50,6 @@ TOKENS = {
     oneapi.OneApiRoot: "OneApiRoot",
     oneapi.OneApiChannel: "OneApiChannel",
     oneapi.OneApiToken: "OneApiToken",
-    fastgpt.FastGptReady: "FastGptReady",
-    fastgpt.FastGptDataset: "FastGptDataset",
-    fastgpt.FastGptDocument: "FastGptDocument",
-    fastgpt.FastGptDocumentsReady: "FastGptDocumentsReady",
-    fastgpt.FastGptApp: "FastGptApp",
-    fastgpt.FastGptShareLink: "FastGptShareLink",
-    fastgpt.FastGptApiKey: "FastGptApiKey",
-    fastgpt.FastGptAnswer: "FastGptAnswer",
 }
 PROVIDERS = {
     "stack.resources.server": ("ServerHostKeyProvider", "LeaseProvider", "ServerChoiceProvider"),
@@ -68,16 +68,19 @@ PROVIDERS = {
         "OneApiChannelProvider",
         "OneApiTokenProvider",
     ),
-    "stack.resources.fastgpt": (
-        "FastGptReadyProvider",
-        "FastGptDatasetProvider",
-        "FastGptDocumentProvider",
-        "FastGptDocumentsReadyProvider",
-        "FastGptAppProvider",
-        "FastGptShareLinkProvider",
-        "FastGptApiKeyProvider",
-        "FastGptAnswerProvider",
+}
+THINGS: dict[type[LabResource], tuple[str, str]] = {
+    FastGptReady: ("fastgpt:Ready", "fastgpt.ready.Ready"),
+    FastGptDataset: ("fastgpt:Dataset", "fastgpt.dataset.Dataset"),
+    FastGptDocument: ("fastgpt:Document", "fastgpt.document.Document"),
+    FastGptDocumentsReady: (
+        "fastgpt:DocumentsReady",
+        "fastgpt.documents_ready.DocumentsReady",
     ),
+    FastGptApp: ("fastgpt:App", "fastgpt.app.App"),
+    FastGptShareLink: ("fastgpt:ShareLink", "fastgpt.share_link.ShareLink"),
+    FastGptApiKey: ("fastgpt:ApiKey", "fastgpt.api_key.ApiKey"),
+    FastGptAnswer: ("fastgpt:Answer", "fastgpt.answer.Answer"),
 }
 PLACES = [(module, name) for module, names in PROVIDERS.items() for name in names]
 
@@ -98,6 +101,21 @@ def test_providers_are_stored_by_reference_to_a_place_that_stays(module: str, na
     # By value it would be kilobytes, and a code change would not take effect.
     assert len(pickle_of(provider)) < 120
     assert vars(provider) == {}
+
+
+@pytest.mark.parametrize(
+    ("resource", "pinned"), THINGS.items(), ids=[t for t, _ in THINGS.values()]
+)
+def test_things_stay_where_they_are(resource: type[LabResource], pinned: tuple[str, str]) -> None:
+    token, place = pinned
+    assert resource._resource_type_name == f"dynamic/ailab/{token}"
+
+    stored = dill.loads(pickle_of(ThingProvider(resource.thing)))
+
+    assert stored.thing is resource.thing
+    assert f"{stored.thing.__module__}.{stored.thing.__qualname__}" == f"stack.resources.{place}"
+    assert len(pickle_of(stored)) < 200
+    assert set(vars(stored)) == {"thing"}
 
 
 def pickle_of(provider: ResourceProvider) -> bytes:
@@ -369,25 +387,29 @@ SECRETS = [
         ["access_token", "key", "probe"],
     ),
     (oneapi.OneApiToken, IN_ONEAPI, ["access_token", "key"]),
-    (fastgpt.FastGptReady, {**IN_FASTGPT, "models": {}}, ["password"]),
-    (fastgpt.FastGptDataset, {**IN_FASTGPT, "vector_model": "v", "agent_model": "a"}, ["password"]),
+    (FastGptReady, {**IN_FASTGPT, "models": {}}, ["password"]),
     (
-        fastgpt.FastGptDocument,
-        {**IN_FASTGPT, "dataset_id": "d", "text": "t", "chunk_size": 256},
+        FastGptDataset,
+        {**IN_FASTGPT, "name": "n", "vector_model": "v", "agent_model": "a"},
         ["password"],
     ),
     (
-        fastgpt.FastGptDocumentsReady,
+        FastGptDocument,
+        {**IN_FASTGPT, "dataset_id": "d", "name": "n", "text": "t", "chunk_size": 256},
+        ["password"],
+    ),
+    (
+        FastGptDocumentsReady,
         {**IN_FASTGPT, "documents": [], "chain": {"relay_key": "hidden"}},
         ["password", "chain"],
     ),
     (
-        fastgpt.FastGptApp,
-        {**IN_FASTGPT, "nodes": [], "edges": [], "chat_config": {}},
+        FastGptApp,
+        {**IN_FASTGPT, "name": "n", "nodes": [], "edges": [], "chat_config": {}},
         ["password"],
     ),
-    (fastgpt.FastGptShareLink, {**IN_FASTGPT, "app_id": "a"}, ["password"]),
-    (fastgpt.FastGptApiKey, {**IN_FASTGPT, "app_id": "a"}, ["password", "key"]),
+    (FastGptShareLink, {**IN_FASTGPT, "name": "n", "app_id": "a"}, ["password"]),
+    (FastGptApiKey, {**IN_FASTGPT, "name": "n", "app_id": "a"}, ["password", "key"]),
 ]
 
 
@@ -427,14 +449,11 @@ def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
     @pulumi.runtime.test
     def program() -> None:
         oneapi.OneApiToken("users", **IN_ONEAPI)
-        fastgpt.FastGptDataset(
-            "base", **IN_FASTGPT, name="manual", vector_model="v", agent_model="a"
-        )
 
     program()
 
     names = [inputs["name"] for inputs in recorder.inputs.values()]
-    assert names == ["users", "manual"]
+    assert names == ["users"]
 
 
 def test_a_preview_s_unknown_values_are_no_reason_to_complain() -> None:

@@ -1,0 +1,151 @@
+"""A dynamic resource is declared once, as a *thing*: a frozen dataclass of its properties.
+
+Each property is written down one time, with its type, its default and its marks; from that follow
+the resource's constructor, what is secret, what replaces it, and the typed object that `create`,
+`read`, `update` and `delete` work on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypedDict, get_type_hints
+
+import httpx
+import pulumi
+
+from provisioning.clients.http import Clock
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Props = dict[str, Any]
+"""Properties as the engine hands them over: decoded JSON by name."""
+
+
+class Mark(Enum):
+    """What a property is beside an input; written as `Annotated[str, IDENTITY]`."""
+
+    IDENTITY = "a change makes it another thing: replaced, not updated"
+    REACH = "tells only how to get there: a change is taken in by an update that calls nothing"
+    IGNORED = "a change means nothing"
+    OUTPUT = "comes from the service"
+    SECRET = "encrypted in the state"  # noqa: S105 - a sentence
+
+
+IDENTITY, REACH, IGNORED = Mark.IDENTITY, Mark.REACH, Mark.IGNORED
+OUTPUT, SECRET = Mark.OUTPUT, Mark.SECRET
+
+
+class Login(TypedDict):
+    """Where the server is; `host_key` is the line `ssh-ed25519 AAAA...`."""
+
+    host: pulumi.Input[str]
+    ssh_port: pulumi.Input[int]
+    user: pulumi.Input[str]
+    host_key: pulumi.Input[str]
+
+
+class Endpoint(Login):
+    """Where a service is: `port` of the server itself, reached through its SSH server."""
+
+    port: pulumi.Input[int]
+
+
+class Lab(Protocol):
+    """What a thing needs to reach its service."""
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        ...
+
+    @property
+    def transport(self) -> httpx.BaseTransport | None:
+        """What replaces the network in tests."""
+        ...
+
+    def address(self, endpoint: Mapping[str, Any]) -> str:
+        """The local base URL of the service behind `endpoint`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """Base of the declarations. A subclass is a frozen dataclass with keyword-only fields."""
+
+    delete_first: ClassVar[bool] = False
+    """Whether the old one must have left before the new one comes."""
+
+    @property
+    def id(self) -> str:
+        """What the engine knows it by, once it is made."""
+        raise NotImplementedError
+
+    def create(self, lab: Lab) -> Self:
+        """Create or adopt it; returns it with its outputs."""
+        raise NotImplementedError
+
+    def read(self, lab: Lab) -> Self | None:  # noqa: ARG002
+        """It as the service shows it now; None when the service itself says that it is gone."""
+        return self
+
+    def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:  # noqa: ARG002
+        """Bring `old` to this; `changed` is never only about the way there."""
+        return self.create(lab)
+
+    def delete(self, lab: Lab) -> None:
+        """Take it away; done already is done."""
+
+    def drift(self, lab: Lab, wanted: Self) -> frozenset[str]:  # noqa: ARG002
+        """Of the thing last seen: outputs that show that it is no longer what was asked for."""
+        return frozenset()
+
+    @classmethod
+    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
+        """What is wrong with the inputs, as (input, reason); `news` holds only known values."""
+        yield from ()
+
+    def changes(self, old: Self) -> frozenset[str]:
+        """Properties whose value differs from what the state (or the last refresh) says."""
+        before, now = old.props(), self.props()
+        return frozenset(name for name in now if now[name] != before[name])
+
+    @classmethod
+    def marked(cls, mark: Mark) -> frozenset[str]:
+        """The properties that bear a mark."""
+        hints = get_type_hints(cls, include_extras=True)
+        names = (field.name for field in fields(cls))
+        return frozenset(n for n in names if mark in getattr(hints[n], "__metadata__", ()))
+
+    @classmethod
+    def of(cls, props: Mapping[str, Any]) -> Self:
+        """The typed object of the engine's properties; what is not there is None or its default."""
+        absent = {f.name: None for f in fields(cls) if f.default is MISSING}
+        known = {f.name: props[f.name] for f in fields(cls) if f.name in props}
+        return cls(**{**absent, **known})
+
+    def props(self) -> Props:
+        """The engine's properties of it."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def inputs(cls, given: Mapping[str, Any]) -> Props:
+        """The properties to register for what the program gave: defaults in, secrets wrapped.
+
+        Raises:
+            TypeError: an input is missing or unknown.
+        """
+        outputs, secrets = cls.marked(OUTPUT), cls.marked(SECRET)
+        ours = {f.name: f for f in fields(cls) if f.name not in outputs}
+        wrong = given.keys() - ours.keys()
+        missing = {n for n, f in ours.items() if f.default is MISSING and n not in given}
+        if wrong or missing:
+            raise TypeError(f"{cls.__name__}: unknown {sorted(wrong)}, missing {sorted(missing)}")
+        props: Props = dict.fromkeys(outputs)
+        for name, field in ours.items():
+            value = given.get(name, field.default)
+            hide = name in secrets and value is not None
+            props[name] = pulumi.Output.secret(value) if hide else value
+        return props

@@ -1,0 +1,114 @@
+"""Things that have a unique name in their service: found by it, adopted, and kept the only one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+
+from stack.resources.declaration import OUTPUT, Lab, Thing
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Row(Protocol):
+    """One thing as its service lists it."""
+
+    @property
+    def id(self) -> int | str:
+        """The service's own id."""
+        ...
+
+
+Client = TypeVar("Client")
+Found = TypeVar("Found", bound=Row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedThing(Thing, Generic[Client, Found]):
+    """Base of things told by their name.
+
+    `duplicates` counts others of the same name; any of them is drift, and mended by an update.
+    """
+
+    made_again: ClassVar[Mapping[str, Any] | None] = None
+    """What cannot be told of one that somebody made again under its name; None: ours is gone."""
+
+    name: str
+    duplicates: Annotated[int, OUTPUT] = 0
+
+    def client(self, lab: Lab) -> AbstractContextManager[Client]:
+        """A client of its service."""
+        raise NotImplementedError
+
+    def named(self, client: Client) -> Sequence[Found]:
+        """All of exactly this name; the first is the one to adopt."""
+        raise NotImplementedError
+
+    def find(self, client: Client) -> Found | None:
+        """The one that the state knows, by its id; None where there is none (any more)."""
+        raise NotImplementedError
+
+    def make(self, client: Client) -> Found:
+        """Make it."""
+        raise NotImplementedError
+
+    def set_right(self, client: Client, found: Found, changed: frozenset[str] | None) -> Found:
+        """Bring one that is there to this; `changed` is None where it was adopted."""
+        raise NotImplementedError
+
+    def put_aside(self, client: Client, other: Found) -> None:
+        """Take another of the same name out of the way."""
+        raise NotImplementedError
+
+    def seen(self, found: Found) -> Self:
+        """This, as its service shows it now, outputs included."""
+        raise NotImplementedError
+
+    def create(self, lab: Lab) -> Self:
+        """Adopt the one of this name, or make it."""
+        with self.client(lab) as client:
+            return self._bring_about(client, None)
+
+    def read(self, lab: Lab) -> Self | None:
+        """By its id, else by its name."""
+        with self.client(lab) as client:
+            found, named = self.find(client), self.named(client)
+        again: Mapping[str, Any] = {}
+        if found is None and named and self.made_again is not None:
+            found, again = named[0], self.made_again
+        if found is None:
+            return None
+        return replace(self.seen(found), duplicates=len(_others(named, found)), **again)
+
+    def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:  # noqa: ARG002
+        """Set it right, and put others of the name aside."""
+        with self.client(lab) as client:
+            return self._bring_about(client, changed)
+
+    def put_all_aside(self, lab: Lab) -> None:
+        """Take it away, and what else bears its name with it."""
+        with self.client(lab) as client:
+            found, named = self.find(client), self.named(client)
+            for row in [*([found] if found else []), *(_others(named, found) if found else named)]:
+                self.put_aside(client, row)
+
+    def drift(self, lab: Lab, wanted: Self) -> frozenset[str]:  # noqa: ARG002
+        """Others of the same name."""
+        return frozenset({"duplicates"}) if self.duplicates else frozenset()
+
+    def _bring_about(self, client: Client, changed: frozenset[str] | None) -> Self:
+        named = self.named(client)
+        found = self.find(client) or next(iter(named), None)
+        if found is None:
+            return self.seen(self.make(client))
+        found = self.set_right(client, found, changed)
+        for other in _others(named, found):
+            self.put_aside(client, other)
+        return replace(self.seen(found), duplicates=0)
+
+
+def _others(named: Sequence[Found], found: Found) -> list[Found]:
+    return [other for other in named if other.id != found.id]
