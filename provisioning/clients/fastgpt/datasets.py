@@ -141,12 +141,6 @@ class Datasets(Session):
         rows = self._read(f"{DATASET}/data/list", body).get("data")
         return self._row(Hit, rows[0]).q if rows else ""
 
-    def training_queue(self, dataset_id: str) -> tuple[int, int]:
-        """(rebuilding, training): chunks of a dataset that are not indexed yet."""
-        path = f"{DATASET}/training/getDatasetTrainingQueue"
-        answer = self._call("GET", path, params={"datasetId": dataset_id})
-        return int(answer.get("rebuildingCount") or 0), int(answer.get("trainingCount") or 0)
-
     def search(self, dataset_id: str, text: str, *, mode: str = "embedding") -> list[Hit]:
         """A search test for up to 5,000 tokens of passages, however unlike they are."""
         body = {

@@ -36,17 +36,22 @@ class InitData(Row):
     rerank: ModelNames = Field(default=(), alias="reRankModels")
 
 
-class Dataset(Row):
-    """A knowledge base. Model names come through FastGPT's fallback to its first model."""
+class NamedRow(Row):
+    """What all of its things have."""
 
     id: str = Field(alias="_id")
     name: str = ""
+
+
+class Dataset(NamedRow):
+    """A knowledge base. Model names come through FastGPT's fallback to its first model."""
+
     vector_model: ModelName = Field(default="", alias="vectorModel")
     agent_model: ModelName = Field(default="", alias="agentModel")
     intro: str = ""
 
 
-class Collection(Row):
+class Collection(NamedRow):
     """A document in a dataset.
 
     Attributes:
@@ -55,8 +60,6 @@ class Collection(Row):
         link: address of a web page; "" for others.
     """
 
-    id: str = Field(alias="_id")
-    name: str = ""
     chunks: int = Field(default=0, alias="dataAmount")
     waiting: int = Field(default=0, alias="trainingAmount")
     link: str = Field(default="", alias="rawLink")
@@ -67,11 +70,9 @@ class Collection(Row):
         return self.chunks > 0 and self.waiting == 0
 
 
-class CollectionDetail(Row):
+class CollectionDetail(NamedRow):
     """How a collection was made; `text_length` is the extracted text's, None if not told."""
 
-    id: str = Field(alias="_id")
-    name: str = ""
     training: str = Field(default="", alias="trainingType")
     chunk_size: int = Field(default=0, alias="chunkSize")
     text_length: int | None = Field(default=None, alias="rawTextLength")
@@ -107,31 +108,25 @@ class Hit(Row):
         return f"{self.q}\n{self.a}".strip()
 
 
-class App(Row):
+class App(NamedRow):
     """An app as its editor shows it; from a list, without its graph (nodes and edges)."""
 
-    id: str = Field(alias="_id")
-    name: str = ""
     intro: str = ""
     nodes: list[Json] = Field(default_factory=list, alias="modules")
     edges: list[Json] = Field(default_factory=list)
     chat_config: dict[str, Json] = Field(default_factory=dict, alias="chatConfig")
 
 
-class ShareLink(Row):
+class ShareLink(NamedRow):
     """A share link. `id` is for managing it, `share_id` for its address."""
 
-    id: str = Field(alias="_id")
     share_id: str = Field(alias="shareId")
-    name: str = ""
     response_detail: bool = Field(default=False, alias="responseDetail")
 
 
-class ApiKey(Row):
+class ApiKey(NamedRow):
     """An API key. FastGPT tells `key` once, when it is made; lists end in its last four letters."""
 
-    id: str = Field(alias="_id")
-    name: str = ""
     masked: str = Field(default="", alias="apiKey")
     key: str = Field(default="", repr=False)
 

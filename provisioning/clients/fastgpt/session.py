@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 import httpx
 from typing_extensions import Unpack
 
-from provisioning.clients.fastgpt.rows import InitData
+from provisioning.clients.fastgpt.rows import InitData, NamedRow
 from provisioning.clients.http import (
     Json,
     NotFound,
@@ -46,15 +46,6 @@ class Request(TypedDict, total=False):
     twice_is_harmless: bool
 
 
-class HasId(Protocol):
-    """A row that bears FastGPT's own id."""
-
-    @property
-    def id(self) -> str:
-        """FastGPT's own id."""
-        ...
-
-
 class Session(ServiceClient):
     """FastGPT as root sees it; logs in by itself.
 
@@ -70,12 +61,10 @@ class Session(ServiceClient):
         base_url: str,
         *,
         password: str = "",
-        username: str = "root",
         token: str = "",
         **options: Unpack[Options],
     ) -> None:
         super().__init__(base_url, **options)
-        self._username = username
         self._password = password
         self.token = token
         self._hide(password, token)
@@ -116,7 +105,7 @@ class Session(ServiceClient):
         digest = hashlib.sha256(self._password.encode()).hexdigest()
         self._hide(digest)
         self.token = wait_until(
-            f"user {self._username} to exist",
+            "user root to exist",
             lambda: self._log_in(digest),
             service=self.service,
             deadline=LOGIN_SECONDS,
@@ -132,7 +121,7 @@ class Session(ServiceClient):
             data = self._open(
                 "POST",
                 "/api/support/user/account/loginByPassword",
-                json={"username": self._username, "password": digest},
+                json={"username": "root", "password": digest},
                 twice_is_harmless=True,
             )
         except Refused as error:
@@ -201,6 +190,6 @@ class Session(ServiceClient):
         return kind(self.service, call_of(response), said)
 
 
-def listed(rows: Iterable[HasId], object_id: str) -> bool:
+def listed(rows: Iterable[NamedRow], object_id: str) -> bool:
     """Whether a list shows a thing of this id."""
     return any(row.id == object_id for row in rows)

@@ -28,7 +28,7 @@ class DocumentsReady(Managed):
     deadline_minutes: Annotated[float, IGNORED] = 30
     chain: Annotated[Chain | None, SECRET] = None
     generation: str | None = None
-    chunks: Annotated[Mapping[str, int], OUTPUT] = None  # type: ignore[assignment]
+    chunks: Annotated[Mapping[str, int] | None, OUTPUT] = None
     namesakes: Annotated[int, OUTPUT] = 0
 
     @property

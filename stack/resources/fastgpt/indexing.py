@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
 from provisioning.clients.fastgpt import FastGptClient
@@ -74,7 +75,7 @@ class Indexing:
             text = self._beginning(document)
             wait_until(
                 f"a search to find {document['name']}",
-                lambda document=document, text=text: self._search(document, text, mode),  # type: ignore[misc]
+                partial(self._search, document, text, mode),
                 service=SERVICE,
                 deadline=SEARCH_SECONDS,
                 advice="the document is indexed, but its vectors are not found: is the embedding "
@@ -99,9 +100,6 @@ class Indexing:
 
     def _look(self) -> dict[str, int] | Waiting:
         rows = self._rows()
-        for dataset_id in self._bases:
-            # Wakes the indexing.
-            self._client.training_queue(dataset_id)
         unfinished = [row.name for row in rows.values() if not row.indexed]
         if not unfinished:
             return {d["name"]: rows[d["collection_id"]].chunks for d in self._documents}
