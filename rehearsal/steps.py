@@ -123,11 +123,11 @@ class Rehearsal:
             if channel is None:
                 raise StepFailed("OneAPI has no channel: nothing to edit")
             probe.edit_channel(channel)
-            wanted.append(("OneApiChannel", channel))
+            wanted.append(("oneapi:Channel", channel))
         seen = self.lab.engine.refresh()
         kinds = {type for _, type, _ in seen.changed}
         for kind, name in wanted:
-            if not any(type.endswith(f":{kind}") for type in kinds):
+            if not any(type.endswith(kind) for type in kinds):
                 raise StepFailed(f"refresh did not see that {name} ({kind}) was changed by hand")
         self._wanted = wanted
         return ", ".join(f"{name} ({kind})" for kind, name in wanted)

@@ -19,17 +19,15 @@ from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.gateway import Gateway
 from stack.models import Models
-from stack.resources.fastgpt import (
-    Chain,
-    FastGptAnswer,
-    FastGptApiKey,
-    FastGptApp,
-    FastGptDataset,
-    FastGptDocument,
-    FastGptDocumentsReady,
-    FastGptReady,
-    FastGptShareLink,
-)
+from stack.resources.fastgpt.answer import FastGptAnswer
+from stack.resources.fastgpt.api_key import FastGptApiKey
+from stack.resources.fastgpt.app import FastGptApp
+from stack.resources.fastgpt.dataset import FastGptDataset
+from stack.resources.fastgpt.diagnosis import Chain
+from stack.resources.fastgpt.document import FastGptDocument
+from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
+from stack.resources.fastgpt.ready import FastGptReady
+from stack.resources.fastgpt.share_link import FastGptShareLink
 from stack.server import Server
 from stack.services import Services
 

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from provisioning.clients.fastgpt import FastGptClient, InitData
+from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.http import ServiceError, Unreachable, shorten
 from provisioning.clients.oneapi import ENABLED, Channel, OneApiClient
 from provisioning.clients.xinference import ModelState, XinferenceClient, advice_for
@@ -212,7 +213,6 @@ def _channels(lab: Lab, way: Way, seconds: float) -> tuple[Channel, ...]:
     with OneApiClient(
         way.url(port_of(lab.oneapi_url)),
         access_token=lab.access_token,
-        rate_limit_seconds=0,
         retry_seconds=0,
         answer_seconds=seconds,
         transport=way.transport,

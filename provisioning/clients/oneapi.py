@@ -162,7 +162,7 @@ class OneApiClient(ServiceClient):
 
         Raises:
             Unauthorized: user name or password refused.
-            RateLimited: too many logins for longer than `rate_limit_seconds`.
+            RateLimited: too many logins for longer than `RATE_LIMIT_SECONDS`.
         """
         self._hide(password)
         try:
@@ -381,6 +381,8 @@ class OneApiClient(ServiceClient):
     ) -> Json:
         """One management call; returns `data`. A patient one waits out "too many requests"."""
         headers = {"Authorization": self._access_token} if self._access_token else None
+        # Who does not wait for a connection does not wait for a rate limit either.
+        patient = patient and self._retry_seconds > 0
         give_up_at = self.clock.monotonic() + RATE_LIMIT_SECONDS
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(RateLimited),
@@ -440,7 +442,8 @@ class OneApiRelay(ServiceClient):
     def __init__(
         self, base_url: str, key: str, *, channel_id: int | None = None, **options: Unpack[Options]
     ) -> None:
-        super().__init__(base_url, **{"answer_seconds": RELAY_SECONDS, **options})
+        options.setdefault("answer_seconds", RELAY_SECONDS)
+        super().__init__(base_url, **options)
         bare = key.removeprefix("sk-")
         chosen = "" if channel_id is None else f"-{channel_id}"
         self._headers = {"Authorization": f"Bearer sk-{bare}{chosen}"}

@@ -21,6 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -259,7 +260,8 @@ class ThingProvider(LabProvider):
 class LabResource(Resource):
     """Base of the resources: `class OneApiToken(LabResource, thing=Token, token="oneapi:Token")`.
 
-    Arguments of the constructor are the thing's inputs, by name.
+    Arguments of the constructor are the thing's inputs, by name; a thing that has a `name` is
+    called as the resource is, unless one is given.
     """
 
     thing: ClassVar[type[Thing]]
@@ -276,6 +278,8 @@ class LabResource(Resource):
         opts: pulumi.ResourceOptions | None = None,
         **inputs: pulumi.Input[Any] | None,
     ) -> None:
+        if "name" in {field.name for field in fields(self.thing)}:
+            inputs.setdefault("name", resource_name)
         secrets = sorted(self.thing.marked(SECRET))
         hidden = pulumi.ResourceOptions(additional_secret_outputs=secrets)
         merged = pulumi.ResourceOptions.merge(opts, hidden)

@@ -57,7 +57,7 @@ REPLACED = {"create-replacement", "replace", "delete-replaced"}
 WITH_CONFIG_JSON = {
     "Container fastgpt": REPLACED,
     "ContainersReady fastgpt-healthy": UPDATED,
-    "FastGptReady fastgpt-ready": UPDATED,
+    "Ready fastgpt-ready": UPDATED,
 }
 # Whatever the settings are: the program's own dynamic provider takes them all.
 _PROVIDERS = ("pulumi-python default",)
@@ -93,7 +93,7 @@ def test_a_remote_model_comes_moves_and_leaves(lab: Lab, reference: dict[str, An
     set_secret(lab, "key-dashscope", "rehearsal-dashscope.1")
     change(lab, models=[*reference["models"], QWEN_TURBO])
     did, _ = concerned(lab)
-    assert did == {**WITH_CONFIG_JSON, "OneApiChannel dashscope-chat": CREATED}
+    assert did == {**WITH_CONFIG_JSON, "Channel dashscope-chat": CREATED}
     with Probe(lab.outputs) as probe:
         assert probe.chat("qwen-turbo")["answer"]
 
@@ -101,27 +101,27 @@ def test_a_remote_model_comes_moves_and_leaves(lab: Lab, reference: dict[str, An
     change(lab, models=[*reference["models"], {**QWEN_TURBO, "remote": elsewhere}])
     did, _ = concerned(lab)
     assert set(did) == {
-        "OneApiChannel dashscope-chat",
-        "OneApiChannel dashscope-dashscope-intl-aliyuncs-com-chat",
+        "Channel dashscope-chat",
+        "Channel dashscope-dashscope-intl-aliyuncs-com-chat",
     }
     with Probe(lab.outputs) as probe:
         assert probe.chat("qwen-turbo")["answer"]
 
     change(lab, models=reference["models"])
     did, _ = concerned(lab)
-    gone = "OneApiChannel dashscope-dashscope-intl-aliyuncs-com-chat"
+    gone = "Channel dashscope-dashscope-intl-aliyuncs-com-chat"
     assert did == {**WITH_CONFIG_JSON, gone: DELETED}
 
 
 def test_a_token_comes_and_leaves(lab: Lab, reference: dict[str, Any]) -> None:
     change(lab, tokens=[{"name": "notebook", "models": [QWEN]}])
     did, _ = concerned(lab)
-    assert did == {"OneApiToken token-notebook": CREATED}
+    assert did == {"Token token-notebook": CREATED}
     with Probe({**lab.outputs, "fastgptToken": lab.outputs["token-notebook"]}) as probe:
         assert probe.chat(QWEN)["answer"]
     change(lab, tokens=reference["tokens"])
     did, _ = concerned(lab)
-    assert did == {"OneApiToken token-notebook": DELETED}
+    assert did == {"Token token-notebook": DELETED}
 
 
 def test_another_chat_model_takes_the_place_of_the_old_one(
@@ -136,10 +136,10 @@ def test_another_chat_model_takes_the_place_of_the_old_one(
         f"XinferenceModel {QWEN}": DELETED,
         f"XinferenceModel {LLAMA}": CREATED,
         "XinferenceModelsReady chat-models-ready": UPDATED,
-        "OneApiChannel xinference-chat": UPDATED,
-        "FastGptDataset base-lab-manual": UPDATED,
-        "FastGptApp app-lab-assistant": UPDATED,
-        "FastGptAnswer answer": UPDATED,
+        "Channel xinference-chat": UPDATED,
+        "Dataset base-lab-manual": UPDATED,
+        "App app-lab-assistant": UPDATED,
+        "Answer answer": UPDATED,
     }
     room = order.index(("update", "XinferenceRoom chat-models-room"))
     assert room < order.index(("create", f"XinferenceModel {LLAMA}")), "the card has room for one"
@@ -179,12 +179,12 @@ def test_another_embedding_builds_its_base_anew(lab: Lab, reference: dict[str, A
         "XinferenceModel m3e-base": DELETED,
         "XinferenceModel bge-m3": CREATED,
         "XinferenceModelsReady side-models-ready": UPDATED,
-        "OneApiChannel xinference-embedding": UPDATED,
-        "FastGptDataset base-lab-manual": REPLACED,
-        "FastGptDocument document-lab-manual/lab-manual.pdf": REPLACED,
-        "FastGptDocumentsReady base-lab-manual-ready": UPDATED,
-        "FastGptApp app-lab-assistant": UPDATED,
-        "FastGptAnswer answer": UPDATED,
+        "Channel xinference-embedding": UPDATED,
+        "Dataset base-lab-manual": REPLACED,
+        "Document document-lab-manual/lab-manual.pdf": REPLACED,
+        "DocumentsReady base-lab-manual-ready": UPDATED,
+        "App app-lab-assistant": UPDATED,
+        "Answer answer": UPDATED,
     }
     with Probe(lab.outputs) as probe:
         assert probe.embedding("bge-m3")["dimensions"] == 1024

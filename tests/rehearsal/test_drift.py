@@ -66,15 +66,15 @@ def test_changed_by_hand(lab: Lab) -> None:
     assert {name for name, what in seen.items() if what == {"update"}} == {
         f"XinferenceModel {RERANKER}",
         "XinferenceModelsReady side-models-ready",
-        "OneApiChannel xinference-chat",
-        "OneApiChannel xinference-embedding",
-        f"OneApiToken token-{TOKEN}",
-        "OneApiRoot oneapi-root",
-        f"FastGptDataset base-{BASE}",
-        f"FastGptDocument document-{BASE}/{DOCUMENT}",
-        f"FastGptApp app-{APP}",
-        f"FastGptShareLink link-{APP}/{LINK}",
-        f"FastGptApiKey key-{APP}/{KEY}",
+        "Channel xinference-chat",
+        "Channel xinference-embedding",
+        f"Token token-{TOKEN}",
+        "Root oneapi-root",
+        f"Dataset base-{BASE}",
+        f"Document document-{BASE}/{DOCUMENT}",
+        f"App app-{APP}",
+        f"ShareLink link-{APP}/{LINK}",
+        f"ApiKey key-{APP}/{KEY}",
     }
 
     up(lab)
@@ -99,11 +99,11 @@ def test_put_into_folders_and_a_new_access_token(lab: Lab) -> None:
 
         done = done_to(up(lab, "--refresh"))
         assert done == {
-            f"FastGptDocumentsReady base-{BASE}-ready": {"update"},
-            "OneApiRoot oneapi-root": {"update"},
-            "OneApiChannel xinference-chat": {"update"},
-            "OneApiChannel xinference-embedding": {"update"},
-            f"OneApiToken token-{TOKEN}": {"update"},
+            f"DocumentsReady base-{BASE}-ready": {"update"},
+            "Root oneapi-root": {"update"},
+            "Channel xinference-chat": {"update"},
+            "Channel xinference-embedding": {"update"},
+            f"Token token-{TOKEN}": {"update"},
         }
         assert document["_id"] in {row["_id"] for row in hands.fastgpt.documents(base)}
         assert [link["name"] for link in hands.fastgpt.links(app)] == [LINK]
@@ -134,12 +134,12 @@ def test_deleted_by_hand(lab: Lab) -> None:
     assert {name for name, what in gone.items() if what == {"delete"}} == {
         f"XinferenceModel {EMBEDDING}",
         f"XinferenceModel {RERANKER}",
-        "OneApiChannel xinference-chat",
-        "OneApiChannel xinference-embedding",
-        f"OneApiToken token-{TOKEN}",
-        f"FastGptDocument document-{BASE}/{DOCUMENT}",
-        f"FastGptShareLink link-{APP}/{LINK}",
-        f"FastGptApiKey key-{APP}/{KEY}",
+        "Channel xinference-chat",
+        "Channel xinference-embedding",
+        f"Token token-{TOKEN}",
+        f"Document document-{BASE}/{DOCUMENT}",
+        f"ShareLink link-{APP}/{LINK}",
+        f"ApiKey key-{APP}/{KEY}",
     }
 
     up(lab)
@@ -158,14 +158,14 @@ def test_whole_bases_and_apps_deleted_by_hand(lab: Lab) -> None:
 
     made = done_to(up(lab, "--refresh"))
     assert {name for name, what in made.items() if "create" in what} == {
-        "OneApiChannel xinference-chat",
-        "OneApiChannel xinference-embedding",
-        f"OneApiToken token-{TOKEN}",
-        f"FastGptDataset base-{BASE}",
-        f"FastGptDocument document-{BASE}/{DOCUMENT}",
-        f"FastGptApp app-{APP}",
-        f"FastGptShareLink link-{APP}/{LINK}",
-        f"FastGptApiKey key-{APP}/{KEY}",
+        "Channel xinference-chat",
+        "Channel xinference-embedding",
+        f"Token token-{TOKEN}",
+        f"Dataset base-{BASE}",
+        f"Document document-{BASE}/{DOCUMENT}",
+        f"App app-{APP}",
+        f"ShareLink link-{APP}/{LINK}",
+        f"ApiKey key-{APP}/{KEY}",
     }
     _assert_all_is_well(lab)
     _assert_nothing_left_to_do(lab)
@@ -184,13 +184,13 @@ def test_made_twice_by_hand(lab: Lab) -> None:
 
         seen = done_to(lab.engine.refresh())
         assert {name for name, what in seen.items() if what == {"update"}} == {
-            "OneApiChannel xinference-embedding",
-            f"OneApiToken token-{TOKEN}",
-            f"FastGptDataset base-{BASE}",
-            f"FastGptDocumentsReady base-{BASE}-ready",
-            f"FastGptApp app-{APP}",
-            f"FastGptShareLink link-{APP}/{LINK}",
-            f"FastGptApiKey key-{APP}/{KEY}",
+            "Channel xinference-embedding",
+            f"Token token-{TOKEN}",
+            f"Dataset base-{BASE}",
+            f"DocumentsReady base-{BASE}-ready",
+            f"App app-{APP}",
+            f"ShareLink link-{APP}/{LINK}",
+            f"ApiKey key-{APP}/{KEY}",
         }
 
         up(lab)
@@ -239,7 +239,7 @@ def test_what_was_stopped_is_told_by_a_preview_and_started_by_a_plain_up(lab: La
     done = done_to(up(lab))
     assert done == {
         "ContainersReady fastgpt-healthy": {"update"},
-        "FastGptReady fastgpt-ready": {"update"},
+        "Ready fastgpt-ready": {"update"},
     }
     _assert_all_is_well(lab)
     _assert_nothing_left_to_do(lab)

@@ -273,10 +273,10 @@ def test_only_qa_training_waits_for_the_chat_model(standing: Standing, as_built:
             todo += fresh
         return found
 
-    chat = urn("OneApiChannel", "xinference-chat")
-    assert chat in needs("FastGptDocument", "document-便签/parking")
-    assert chat not in needs("FastGptDocument", "document-便签/coffee.md")
-    assert chat in needs("FastGptAnswer", "answer")
+    chat = urn("Channel", "xinference-chat")
+    assert chat in needs("Document", "document-便签/parking")
+    assert chat not in needs("Document", "document-便签/coffee.md")
+    assert chat in needs("Answer", "answer")
 
 
 def test_nothing_changes_by_itself(standing: Standing, as_built: Settings) -> None:
@@ -304,10 +304,10 @@ def test_a_changed_document_changes_only_its_own_collection(
     done = standing.up(knowledge)
 
     assert set(done) == {
-        f"FastGptDocument document-manuals/{CHINESE}",
-        "FastGptDocument document-manuals/facts",
-        "FastGptDocumentsReady base-manuals-ready",
-        "FastGptAnswer answer",
+        f"Document document-manuals/{CHINESE}",
+        "Document document-manuals/facts",
+        "DocumentsReady base-manuals-ready",
+        "Answer answer",
     }
     after = standing.page.everything()
     old, new = before["documents"].pop("manuals"), after["documents"].pop("manuals")
@@ -337,9 +337,7 @@ def test_another_embedding_builds_its_base_anew_and_no_other(
     done = standing.up(knowledge)
 
     after = standing.page.everything()
-    assert {name for name in done if name.startswith("FastGptDataset")} == {
-        "FastGptDataset base-便签"
-    }
+    assert {name for name in done if name.startswith("Dataset")} == {"Dataset base-便签"}
     assert after["bases"]["manuals"] == before["bases"]["manuals"]
     assert after["documents"]["manuals"] == before["documents"]["manuals"]
     assert after["bases"]["便签"] != before["bases"]["便签"]
@@ -350,7 +348,7 @@ def test_another_embedding_builds_its_base_anew_and_no_other(
     assert rebuilt["vectorModel"]["model"] == EMBEDDINGS[0]
 
     # The app is the same, with its link; its new graph is what visitors get.
-    assert done["FastGptApp app-便签助手"] == {"update"}
+    assert done["App app-便签助手"] == {"update"}
     assert after["apps"]["便签助手"] == before["apps"]["便签助手"]
     assert after["links"]["便签助手"] == before["links"]["便签助手"]
     fields = [f for n in standing.page.app("便签助手")["modules"] for f in n["inputs"]]
@@ -371,7 +369,7 @@ def test_what_a_lost_state_made_is_adopted_and_never_made_twice(
 ) -> None:
     before = standing.page.everything()
     ours = ("Dataset", "Document", "App", "ShareLink", "ApiKey")
-    kinds = tuple(f":FastGpt{kind}" for kind in ours)
+    kinds = tuple(f"fastgpt:{kind}" for kind in ours)
     forgotten = [r["urn"] for r in standing.resources() if r["type"].endswith(kinds)]
     assert len(forgotten) == 2 + 7 + 2 + 3 + 1
     engine = standing.lab.engine

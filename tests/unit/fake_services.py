@@ -516,9 +516,6 @@ class FakeFastGpt(FakeService):
         body = _body(request)
         return _ok({"total": 1, "data": [{"_id": "d1", "q": f"text of {body['collectionId']}"}]})
 
-    def _dataset_training_getDatasetTrainingQueue(self, request: httpx.Request) -> httpx.Response:
-        return _ok({"rebuildingCount": 0, "trainingCount": 0})
-
     def _dataset_searchTest(self, request: httpx.Request) -> httpx.Response:
         text = _body(request)["text"]
         self.searched.append(text)

@@ -56,7 +56,7 @@ class Recording:
         self.raw_outputs: dict[str, Any] = {}
 
     def of_type(self, ending: str) -> list[Recorded]:
-        """All resources whose type ends so: `:Container`, `:OneApiChannel`."""
+        """All resources whose type ends so: `:Container`, `oneapi:Channel`."""
         return [resource for resource in self.resources if resource.type.endswith(ending)]
 
     def one(self, ending: str, name: str | None = None) -> Recorded:
@@ -124,7 +124,7 @@ class Cloud(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
         """An id and outputs for one resource."""
         outputs = {k: v for k, v in args.inputs.items() if v is not None}
-        answers = _ANSWERS.get(args.typ.rsplit(":", 1)[-1])
+        answers = next((_ANSWERS[end] for end in _ANSWERS if args.typ.endswith(end)), None)
         if answers is not None:
             outputs.update(answers(args))
         return f"id-{args.name}", outputs
@@ -152,34 +152,34 @@ _PLAIN_IMAGES = [
     "ubuntu_22_04_x64_20G_alibase_20260901.vhd",
 ]
 _ANSWERS: dict[str, Any] = {
-    "Instance": lambda args: {
+    ":Instance": lambda args: {
         "publicIp": "198.18.7.7",
         "privateIp": "172.16.0.9",
         "memory": 61440,
         "systemDiskId": "d-1",
     },
-    "EipAddress": lambda args: {"ipAddress": "198.18.7.8"},
-    "RandomPassword": lambda args: {"result": f"plain-{args.name}-password"},
-    "Command": lambda args: {"stdout": "", "stderr": ""},
-    "RemoteImage": lambda args: {"imageId": f"sha256:{args.name}"},
-    "ServerChoice": lambda args: {
+    ":EipAddress": lambda args: {"ipAddress": "198.18.7.8"},
+    ":RandomPassword": lambda args: {"result": f"plain-{args.name}-password"},
+    ":Command": lambda args: {"stdout": "", "stderr": ""},
+    ":RemoteImage": lambda args: {"imageId": f"sha256:{args.name}"},
+    "server:Choice": lambda args: {
         "zone": (args.inputs.get("zones") or [""])[0],
         "image": (args.inputs.get("images") or [""])[0],
     },
-    "Lease": lambda args: {
+    "server:Lease": lambda args: {
         "started_at": "2026-11-22T12:00:00Z",
         "ends": "2026-11-23T12:01:00Z" if args.inputs["hours"] else "",
     },
-    "ServerHostKey": lambda args: {"host_key": "ssh-ed25519 AAAAhostkey"},
-    "ContainersReady": lambda args: {"generation": 1},
-    "OneApiRoot": lambda args: {"access_token": "plain-access-token"},
-    "OneApiToken": lambda args: {"key": f"sk-plain-{args.name}"},
-    "FastGptDataset": lambda args: {"dataset_id": f"dataset-{args.name}"},
-    "FastGptDocument": lambda args: {"collection_id": f"collection-{args.name}"},
-    "FastGptApp": lambda args: {"app_id": f"app-{args.name}"},
-    "FastGptShareLink": lambda args: {"share_id": f"share-{args.name}"},
-    "FastGptApiKey": lambda args: {"key": f"fastgpt-plain-{args.name}"},
-    "FastGptAnswer": lambda args: {"answer": "pulumi destroy", "citations": []},
+    "server:HostKey": lambda args: {"host_key": "ssh-ed25519 AAAAhostkey"},
+    ":ContainersReady": lambda args: {"generation": 1},
+    "oneapi:Root": lambda args: {"access_token": "plain-access-token"},
+    "oneapi:Token": lambda args: {"key": f"sk-plain-{args.name}"},
+    "fastgpt:Dataset": lambda args: {"dataset_id": f"dataset-{args.name}"},
+    "fastgpt:Document": lambda args: {"collection_id": f"collection-{args.name}"},
+    "fastgpt:App": lambda args: {"app_id": f"app-{args.name}"},
+    "fastgpt:ShareLink": lambda args: {"share_id": f"share-{args.name}"},
+    "fastgpt:ApiKey": lambda args: {"key": f"fastgpt-plain-{args.name}"},
+    "fastgpt:Answer": lambda args: {"answer": "pulumi destroy", "citations": []},
 }
 
 

@@ -168,7 +168,7 @@ def test_another_key_is_another_key_pair(key: Path, tmp_path: Path) -> None:
 
 
 def test_rules_come_before_the_first_contact(lab: Recording) -> None:
-    before = lab.before(lab.one(":ServerHostKey"))
+    before = lab.before(lab.one("server:HostKey"))
     assert {rule.urn for rule in lab.of_type(":SecurityGroupRule")} <= before
 
 
@@ -178,7 +178,7 @@ def test_sold_out_is_not_the_program_s_failure(key: Path) -> None:
 
     # The choice decides: a standing server stays where it is, whatever the stock.
     lab = run_program(configured("dev", key), cloud=SoldOut())
-    assert lab.one(":ServerChoice").inputs["zones"] == []
+    assert lab.one("server:Choice").inputs["zones"] == []
 
 
 # --- what lives on the server ----------------------------------------------------------------
@@ -186,15 +186,15 @@ def test_sold_out_is_not_the_program_s_failure(key: Path) -> None:
 
 def on_server(recording: Recording) -> Iterator[Recorded]:
     for resource in recording.resources:
-        kinds = (":Command", ":CopyToRemote", "docker:index", "dynamic/lab:")
-        elsewhere = (":ServerChoice", ":Lease")
+        kinds = (":Command", ":CopyToRemote", "docker:index", "dynamic/lab:", "dynamic/ailab/")
+        elsewhere = ("server:Choice", "server:Lease")
         if any(k in resource.type for k in kinds) and not resource.type.endswith(elsewhere):
             yield resource
 
 
 def test_all_that_lives_on_the_server_dies_with_it_and_comes_anew(lab: Recording) -> None:
     # Not on the instance itself: a refresh after the lease has ended drops that from the state.
-    life = lab.one(":ServerHostKey")
+    life = lab.one("server:HostKey")
     server = lab.one(":Instance").urn
     assert (life.deleted_with, life.replace_with) == (server, (server,))
     found = [r for r in on_server(lab) if r is not life]
@@ -206,8 +206,8 @@ def test_all_that_lives_on_the_server_dies_with_it_and_comes_anew(lab: Recording
 def test_nothing_on_the_server_is_tried_before_it_answers(lab: Recording) -> None:
     """So a server that is off is one error, not one for each thing that changed."""
     ready = lab.one(":ServerReady")
-    assert lab.one(":ServerHostKey").urn in lab.before(ready)
-    others = [r for r in on_server(lab) if not r.type.endswith((":ServerHostKey", ":ServerReady"))]
+    assert lab.one("server:HostKey").urn in lab.before(ready)
+    others = [r for r in on_server(lab) if not r.type.endswith(("server:HostKey", ":ServerReady"))]
     assert not [r.name for r in others if ready.urn not in lab.before(r)]
 
 
@@ -316,8 +316,8 @@ def test_databases_are_given_time_to_end(lab: Recording) -> None:
 
 def test_seeding_waits_until_its_service_is_healthy_however_it_was_started(lab: Recording) -> None:
     for first, service, needs in (
-        (lab.one(":OneApiRoot"), "oneapi", {"mysql", "oneapi"}),
-        (lab.one(":FastGptReady"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
+        (lab.one("oneapi:Root"), "oneapi", {"mysql", "oneapi"}),
+        (lab.one("fastgpt:Ready"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
         (lab.one(":XinferenceModel", "m3e-base"), "xinference", {"xinference"}),
     ):
         ready = lab.one(":ContainersReady", f"{service}-healthy")
@@ -387,18 +387,18 @@ def test_at_most_two_resources_wait_for_models(lab: Recording) -> None:
 
 def test_embeddings_route_without_the_chat_model(lab: Recording) -> None:
     chat = lab.one(":XinferenceModel", "qwen2.5-instruct").urn
-    assert chat not in lab.before(lab.one(":OneApiChannel", "xinference-embedding"))
-    assert chat in lab.before(lab.one(":OneApiChannel", "xinference-chat"))
+    assert chat not in lab.before(lab.one("oneapi:Channel", "xinference-embedding"))
+    assert chat in lab.before(lab.one("oneapi:Channel", "xinference-chat"))
 
 
 def test_documents_are_indexed_without_the_chat_model(lab: Recording) -> None:
     chat = lab.one(":XinferenceModel", "qwen2.5-instruct").urn
-    assert chat not in lab.before(lab.one(":FastGptDocumentsReady"))
-    assert chat in lab.before(lab.one(":FastGptAnswer"))
+    assert chat not in lab.before(lab.one("fastgpt:DocumentsReady"))
+    assert chat in lab.before(lab.one("fastgpt:Answer"))
 
 
 def test_channels_of_the_reference_lab(lab: Recording) -> None:
-    channels = {r.name: r.inputs for r in lab.of_type(":OneApiChannel")}
+    channels = {r.name: r.inputs for r in lab.of_type("oneapi:Channel")}
     assert {name: (c["type"], c["models"]) for name, c in channels.items()} == {
         "xinference-chat": (1, ["qwen2.5-instruct"]),
         "xinference-embedding": (1, ["m3e-base"]),
@@ -409,8 +409,8 @@ def test_channels_of_the_reference_lab(lab: Recording) -> None:
 def test_a_paid_channel_can_be_left_unasked(key: Path, cpu: Recording) -> None:
     secrets = {"ai-lab:key-dashscope": "sk-plain-dashscope"}
     silent = run_program(configured("cpu", key, {"checkPaidChannels": False}), secrets)
-    assert all(r.inputs["probe"] for r in cpu.of_type(":OneApiChannel"))
-    assert not any(r.inputs.get("probe") for r in silent.of_type(":OneApiChannel"))
+    assert all(r.inputs["probe"] for r in cpu.of_type("oneapi:Channel"))
+    assert not any(r.inputs.get("probe") for r in silent.of_type("oneapi:Channel"))
 
 
 # --- the lab without a GPU ---------------------------------------------------------------------
@@ -425,7 +425,7 @@ def test_the_cpu_lab_has_no_xinference_and_no_driver(cpu: Recording) -> None:
 
 
 def test_the_cpu_lab_s_channels(cpu: Recording) -> None:
-    channels = {r.name: r.inputs for r in cpu.of_type(":OneApiChannel")}
+    channels = {r.name: r.inputs for r in cpu.of_type("oneapi:Channel")}
     assert {name: (c["type"], c["models"]) for name, c in channels.items()} == {
         "dashscope-chat": (17, ["qwen-turbo", "qwen-plus"]),
         "dashscope-embedding": (17, ["text-embedding-v1"]),

@@ -36,23 +36,23 @@ def test_without_a_question_nothing_is_asked(run: Run, knowledge: Knowledge) -> 
     assert {"answer", "citations"} <= set(run(knowledge).outputs)
     del knowledge["question"]
     lab = run(knowledge)
-    assert not lab.of_type(":FastGptAnswer")
+    assert not lab.of_type("fastgpt:Answer")
     assert not {"answer", "citations"} & set(lab.outputs)
 
 
 def test_an_app_without_a_base_is_asked_for_no_citation(run: Run, knowledge: Knowledge) -> None:
-    assert run(knowledge).one(":FastGptAnswer").inputs["cites"] == "lab-manual.pdf"
+    assert run(knowledge).one("fastgpt:Answer").inputs["cites"] == "lab-manual.pdf"
     del knowledge["question"]["cites"]
-    assert run(knowledge).one(":FastGptAnswer").inputs["cites"] == ""
+    assert run(knowledge).one("fastgpt:Answer").inputs["cites"] == ""
     knowledge["apps"][0].update(bases=[], rerank=False)
-    assert run(knowledge).one(":FastGptAnswer").inputs.get("cites") is None
+    assert run(knowledge).one("fastgpt:Answer").inputs.get("cites") is None
 
 
 def test_a_moved_file_is_the_same_document(run: Run, knowledge: Knowledge, tmp_path: Path) -> None:
-    before = run(knowledge).one(":FastGptDocument")
+    before = run(knowledge).one("fastgpt:Document")
     moved = shutil.copy(PROJECT / "documents" / "lab-manual.pdf", tmp_path)
     knowledge["bases"][0]["documents"][0]["file"] = str(moved)
-    after = run(knowledge).one(":FastGptDocument")
+    after = run(knowledge).one("fastgpt:Document")
     assert after.urn == before.urn
     assert after.inputs["content_hash"] == before.inputs["content_hash"]
     assert after.inputs["file"] == str(moved)
@@ -65,7 +65,7 @@ def test_names_that_run_into_each_other_stay_apart(run: Run, knowledge: Knowledg
     other = {"name": f"{base['name']}-b", "documents": [{"name": "c", "text": "Two."}]}
     knowledge["bases"].append(other)
     lab = run(knowledge)
-    urns = [document.urn for document in lab.of_type(":FastGptDocument")]
+    urns = [document.urn for document in lab.of_type("fastgpt:Document")]
     assert len(urns) == len(set(urns)) == 3
 
 
@@ -73,10 +73,10 @@ def test_only_qa_training_waits_for_the_chat_channel(run: Run, knowledge: Knowle
     document = {"name": "asked", "text": "It is so.", "training": "qa"}
     knowledge["bases"][0]["documents"].append(document)
     lab = run(knowledge)
-    chat = lab.one(":OneApiChannel", "xinference-chat").urn
+    chat = lab.one("oneapi:Channel", "xinference-chat").urn
     base = knowledge["bases"][0]["name"]
-    assert chat in lab.before(lab.one(":FastGptDocument", f"document-{base}/asked"))
-    assert chat not in lab.before(lab.one(":FastGptDocument", f"document-{base}/lab-manual.pdf"))
+    assert chat in lab.before(lab.one("fastgpt:Document", f"document-{base}/asked"))
+    assert chat not in lab.before(lab.one("fastgpt:Document", f"document-{base}/lab-manual.pdf"))
 
 
 def test_every_kind_of_source_is_handed_over_as_itself(
@@ -91,7 +91,7 @@ def test_every_kind_of_source_is_handed_over_as_itself(
     knowledge["question"].pop("cites")
     lab = run(knowledge)
     found = {
-        document.inputs["name"]: document.inputs for document in lab.of_type(":FastGptDocument")
+        document.inputs["name"]: document.inputs for document in lab.of_type("fastgpt:Document")
     }
     kinds = {
         name: [kind for kind in ("file", "text", "link") if inputs.get(kind) is not None]

@@ -25,8 +25,16 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import NotFound, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
-from stack.resources import base, fastgpt, host, xinference
+from stack.resources import base, host, xinference
 from stack.resources.base import LabProvider, LabResource, Props, ThingProvider
+from stack.resources.fastgpt.answer import FastGptAnswer
+from stack.resources.fastgpt.api_key import FastGptApiKey
+from stack.resources.fastgpt.app import FastGptApp
+from stack.resources.fastgpt.dataset import FastGptDataset
+from stack.resources.fastgpt.document import FastGptDocument
+from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
+from stack.resources.fastgpt.ready import FastGptReady
+from stack.resources.fastgpt.share_link import FastGptShareLink
 from stack.resources.oneapi import channel, root, token
 from stack.resources.server import choice, host_key, lease
 
@@ -38,14 +46,6 @@ TOKENS = {
     xinference.XinferenceModel: "XinferenceModel",
     xinference.XinferenceModelsReady: "XinferenceModelsReady",
     xinference.XinferenceRoom: "XinferenceRoom",
-    fastgpt.FastGptReady: "FastGptReady",
-    fastgpt.FastGptDataset: "FastGptDataset",
-    fastgpt.FastGptDocument: "FastGptDocument",
-    fastgpt.FastGptDocumentsReady: "FastGptDocumentsReady",
-    fastgpt.FastGptApp: "FastGptApp",
-    fastgpt.FastGptShareLink: "FastGptShareLink",
-    fastgpt.FastGptApiKey: "FastGptApiKey",
-    fastgpt.FastGptAnswer: "FastGptAnswer",
 }
 PROVIDERS = {
     "stack.resources.host": (
@@ -58,16 +58,6 @@ PROVIDERS = {
         "XinferenceModelsReadyProvider",
         "XinferenceRoomProvider",
     ),
-    "stack.resources.fastgpt": (
-        "FastGptReadyProvider",
-        "FastGptDatasetProvider",
-        "FastGptDocumentProvider",
-        "FastGptDocumentsReadyProvider",
-        "FastGptAppProvider",
-        "FastGptShareLinkProvider",
-        "FastGptApiKeyProvider",
-        "FastGptAnswerProvider",
-    ),
 }
 # A declared resource: its token, and where its thing is.
 DECLARED: dict[type[LabResource], tuple[str, str]] = {
@@ -77,6 +67,17 @@ DECLARED: dict[type[LabResource], tuple[str, str]] = {
     root.OneApiRoot: ("oneapi:Root", "stack.resources.oneapi.root.Root"),
     channel.OneApiChannel: ("oneapi:Channel", "stack.resources.oneapi.channel.Channel"),
     token.OneApiToken: ("oneapi:Token", "stack.resources.oneapi.token.Token"),
+    FastGptReady: ("fastgpt:Ready", "stack.resources.fastgpt.ready.Ready"),
+    FastGptDataset: ("fastgpt:Dataset", "stack.resources.fastgpt.dataset.Dataset"),
+    FastGptDocument: ("fastgpt:Document", "stack.resources.fastgpt.document.Document"),
+    FastGptDocumentsReady: (
+        "fastgpt:DocumentsReady",
+        "stack.resources.fastgpt.documents_ready.DocumentsReady",
+    ),
+    FastGptApp: ("fastgpt:App", "stack.resources.fastgpt.app.App"),
+    FastGptShareLink: ("fastgpt:ShareLink", "stack.resources.fastgpt.share_link.ShareLink"),
+    FastGptApiKey: ("fastgpt:ApiKey", "stack.resources.fastgpt.api_key.ApiKey"),
+    FastGptAnswer: ("fastgpt:Answer", "stack.resources.fastgpt.answer.Answer"),
 }
 PLACES = [(module, name) for module, names in PROVIDERS.items() for name in names]
 
@@ -383,25 +384,29 @@ SECRETS = [
         ["access_token", "key", "probe"],
     ),
     (token.OneApiToken, IN_ONEAPI, ["access_token", "key"]),
-    (fastgpt.FastGptReady, {**IN_FASTGPT, "models": {}}, ["password"]),
-    (fastgpt.FastGptDataset, {**IN_FASTGPT, "vector_model": "v", "agent_model": "a"}, ["password"]),
+    (FastGptReady, {**IN_FASTGPT, "models": {}}, ["password"]),
     (
-        fastgpt.FastGptDocument,
-        {**IN_FASTGPT, "dataset_id": "d", "text": "t", "chunk_size": 256},
+        FastGptDataset,
+        {**IN_FASTGPT, "name": "n", "vector_model": "v", "agent_model": "a"},
         ["password"],
     ),
     (
-        fastgpt.FastGptDocumentsReady,
+        FastGptDocument,
+        {**IN_FASTGPT, "dataset_id": "d", "name": "n", "text": "t", "chunk_size": 256},
+        ["password"],
+    ),
+    (
+        FastGptDocumentsReady,
         {**IN_FASTGPT, "documents": [], "chain": {"relay_key": "hidden"}},
         ["password", "chain"],
     ),
     (
-        fastgpt.FastGptApp,
-        {**IN_FASTGPT, "nodes": [], "edges": [], "chat_config": {}},
+        FastGptApp,
+        {**IN_FASTGPT, "name": "n", "nodes": [], "edges": [], "chat_config": {}},
         ["password"],
     ),
-    (fastgpt.FastGptShareLink, {**IN_FASTGPT, "app_id": "a"}, ["password"]),
-    (fastgpt.FastGptApiKey, {**IN_FASTGPT, "app_id": "a"}, ["password", "key"]),
+    (FastGptShareLink, {**IN_FASTGPT, "name": "n", "app_id": "a"}, ["password"]),
+    (FastGptApiKey, {**IN_FASTGPT, "name": "n", "app_id": "a"}, ["password", "key"]),
 ]
 
 
@@ -441,9 +446,7 @@ def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
     @pulumi.runtime.test
     def program() -> None:
         token.OneApiToken("users", **IN_ONEAPI)
-        fastgpt.FastGptDataset(
-            "base", **IN_FASTGPT, name="manual", vector_model="v", agent_model="a"
-        )
+        FastGptDataset("base", **IN_FASTGPT, name="manual", vector_model="v", agent_model="a")
 
     program()
 

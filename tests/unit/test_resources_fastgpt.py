@@ -11,7 +11,9 @@ import httpx
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.fastgpt import Answer, FastGptClient, Hit, Uploaded
+from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt.rows import Answer as Given
+from provisioning.clients.fastgpt.rows import Hit, Uploaded
 from provisioning.clients.http import (
     Conflict,
     DeadlineExceeded,
@@ -19,21 +21,18 @@ from provisioning.clients.http import (
     Refused,
     Unauthorized,
 )
-from stack.resources import fastgpt
-from stack.resources.base import LabProvider, Props
-from stack.resources.fastgpt import (
-    FastGptAnswerProvider,
-    FastGptApiKeyProvider,
-    FastGptAppProvider,
-    FastGptDatasetProvider,
-    FastGptDocumentProvider,
-    FastGptDocumentsReadyProvider,
-    FastGptReadyProvider,
-    FastGptShareLinkProvider,
-    answer_problem,
-    content_hash,
-)
-from stack.resources.published import as_wanted
+from stack.resources.base import LabProvider, ThingProvider
+from stack.resources.declaration import Props, Thing
+from stack.resources.fastgpt import session
+from stack.resources.fastgpt.answer import Answer, answer_problem
+from stack.resources.fastgpt.api_key import ApiKey
+from stack.resources.fastgpt.app import App
+from stack.resources.fastgpt.dataset import Dataset
+from stack.resources.fastgpt.document import Document, content_hash
+from stack.resources.fastgpt.documents_ready import DocumentsReady
+from stack.resources.fastgpt.published import as_wanted
+from stack.resources.fastgpt.ready import Ready
+from stack.resources.fastgpt.share_link import ShareLink
 from tests.unit.fake_services import FakeClock, FakeFastGpt, FakeOneApi, FakeXinference
 
 ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 3000}
@@ -53,7 +52,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture(autouse=True)
 def _no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastgpt, "_sessions", {})
+    monkeypatch.setattr(session, "_sessions", {})
 
 
 class Bench:
@@ -63,8 +62,8 @@ class Bench:
         self.service = service
         self.clock = clock
 
-    def __call__(self, cls: type[LabProvider]) -> Any:
-        provider = cls()
+    def __call__(self, thing: type[Thing]) -> ThingProvider:
+        provider = ThingProvider(thing)
         provider.transport = self.service.transport
         provider.clock = self.clock
         return provider
@@ -106,7 +105,7 @@ def healed(provider: LabProvider, outs: Props, wanted: Props) -> Props:
 def test_fastgpt_is_ready_with_the_catalogues_models(bench: Bench, service: FakeFastGpt) -> None:
     service.not_ready = 3
     wanted = bench.props(models=MODELS, deadline_minutes=10)
-    provider = bench(FastGptReadyProvider)
+    provider = bench(Ready)
 
     outs = create(provider, wanted)
 
@@ -126,7 +125,7 @@ def test_other_models_than_the_catalogues_are_not_ready(
     bench: Bench, models: Props, said: str
 ) -> None:
     with pytest.raises(DeadlineExceeded, match=said):
-        bench(FastGptReadyProvider).create(bench.props(models=models, deadline_minutes=1))
+        bench(Ready).create(bench.props(models=models, deadline_minutes=1))
 
 
 def test_a_password_that_does_not_log_in_is_not_ready(bench: Bench, service: FakeFastGpt) -> None:
@@ -134,7 +133,7 @@ def test_a_password_that_does_not_log_in_is_not_ready(bench: Bench, service: Fak
     service.password = "another"
 
     with pytest.raises(Unauthorized):
-        bench(FastGptReadyProvider).create(wanted)
+        bench(Ready).create(wanted)
 
 
 def test_fastgpt_without_its_vector_database_is_not_ready(
@@ -143,7 +142,7 @@ def test_fastgpt_without_its_vector_database_is_not_ready(
     # It lives on then: it tells its models, and root logs in.
     service.postgres_error = "connect ECONNREFUSED 172.18.0.2:5432"
     wanted = bench.props(models=MODELS, deadline_minutes=1)
-    provider = bench(FastGptReadyProvider)
+    provider = bench(Ready)
 
     with pytest.raises(DeadlineExceeded, match=r"PostgreSQL.*ECONNREFUSED.*docker logs pg"):
         provider.create(wanted)
@@ -154,7 +153,7 @@ def test_a_vector_database_that_went_away_is_drift_and_waited_for(
     bench: Bench, service: FakeFastGpt, clock: FakeClock
 ) -> None:
     wanted = bench.props(models=MODELS, deadline_minutes=1)
-    provider = bench(FastGptReadyProvider)
+    provider = bench(Ready)
     outs = create(provider, wanted)
     service.postgres_error = 'relation "modeldata" does not exist'
     seen = seen_by(provider, outs)
@@ -171,7 +170,7 @@ def test_a_vector_database_that_went_away_is_drift_and_waited_for(
 
 def test_models_that_changed_under_it_are_drift(bench: Bench, service: FakeFastGpt) -> None:
     wanted = bench.props(models=MODELS, deadline_minutes=1)
-    provider = bench(FastGptReadyProvider)
+    provider = bench(Ready)
     outs = create(provider, wanted)
     service.models["llmModels"] = [{"model": "other"}]
 
@@ -180,7 +179,7 @@ def test_models_that_changed_under_it_are_drift(bench: Bench, service: FakeFastG
 
 def test_one_session_serves_all_resources(bench: Bench, service: FakeFastGpt) -> None:
     for name in ("a", "b"):
-        create(bench(FastGptDatasetProvider), dataset(bench, name=name))
+        create(bench(Dataset), dataset(bench, name=name))
 
     assert service.called("POST").count(LOGIN) == 1
 
@@ -194,7 +193,7 @@ def dataset(bench: Bench, **more: Any) -> Props:
 
 
 def test_a_dataset_is_made_once(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     first = create(provider, dataset(bench))
 
     # As after an interrupted run: made, but not in the state.
@@ -204,7 +203,7 @@ def test_a_dataset_is_made_once(bench: Bench, service: FakeFastGpt) -> None:
 
 
 def test_a_dataset_of_that_name_with_another_embedding_is_not_taken(bench: Bench) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     create(provider, dataset(bench, vector_model="bge"))
 
     with pytest.raises(Conflict, match="bge"):
@@ -214,7 +213,7 @@ def test_a_dataset_of_that_name_with_another_embedding_is_not_taken(bench: Bench
 def test_two_datasets_of_that_name_are_not_guessed_between(
     bench: Bench, service: FakeFastGpt
 ) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     outs = create(provider, dataset(bench))
     service.datasets["x"] = {**service.datasets[outs["dataset_id"]], "_id": "x"}
 
@@ -223,7 +222,7 @@ def test_two_datasets_of_that_name_are_not_guessed_between(
 
 
 def test_another_embedding_makes_another_dataset_the_old_one_first(bench: Bench) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     outs = create(provider, dataset(bench))
 
     result = provider.diff("id", outs, dataset(bench, vector_model="bge"))
@@ -232,7 +231,7 @@ def test_another_embedding_makes_another_dataset_the_old_one_first(bench: Bench)
 
 
 def test_a_renamed_dataset_is_renamed_back(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     outs = create(provider, dataset(bench))
     row = service.datasets[outs["dataset_id"]]
     row["name"], row["agentModel"] = "renamed", {"model": "qwen"}
@@ -245,7 +244,7 @@ def test_a_renamed_dataset_is_renamed_back(bench: Bench, service: FakeFastGpt) -
 
 
 def test_an_intro_is_set_and_seen_again(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     wanted = dataset(bench, intro="How the lab works")
     outs = create(provider, wanted)
     row = service.datasets[outs["dataset_id"]]
@@ -259,7 +258,7 @@ def test_an_intro_is_set_and_seen_again(bench: Bench, service: FakeFastGpt) -> N
 def test_a_model_that_config_json_lost_is_not_the_datasets_drift(
     bench: Bench, service: FakeFastGpt
 ) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     outs = create(provider, dataset(bench))
     # FastGPT falls back to its first model, silently.
     service.models["vectorModels"] = [{"model": "bge"}]
@@ -269,7 +268,7 @@ def test_a_model_that_config_json_lost_is_not_the_datasets_drift(
 
 
 def test_a_rebuilt_embedding_is_drift(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     outs = create(provider, dataset(bench))
     service.datasets[outs["dataset_id"]]["vectorModel"] = {"model": "bge"}
 
@@ -279,7 +278,7 @@ def test_a_rebuilt_embedding_is_drift(bench: Bench, service: FakeFastGpt) -> Non
 
 
 def test_a_deleted_dataset_is_gone_and_deletes_quietly(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     outs = create(provider, dataset(bench))
     provider.delete("id", outs)
 
@@ -288,8 +287,21 @@ def test_a_deleted_dataset_is_gone_and_deletes_quietly(bench: Bench, service: Fa
     provider.delete("id", outs)
 
 
+def test_a_namesake_does_not_take_the_place_of_one_that_is_gone(
+    bench: Bench, service: FakeFastGpt
+) -> None:
+    provider = bench(Dataset)
+    outs = create(provider, dataset(bench))
+    service.datasets["x"] = {**service.datasets.pop(outs["dataset_id"]), "_id": "x"}
+
+    # Its documents know it by its id, which no update can change.
+    with pytest.raises(NotFound, match=r"gone; `pulumi up --refresh`"):
+        provider.update("id", outs, dataset(bench, intro="New"))
+    assert service.datasets["x"]["intro"] == ""
+
+
 def test_unreachable_is_not_gone(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptDatasetProvider)
+    provider = bench(Dataset)
     outs = create(provider, dataset(bench))
     service.down = True
 
@@ -315,7 +327,7 @@ def document(bench: Bench, dataset_id: str, **more: Any) -> Props:
 
 @pytest.fixture
 def base_id(bench: Bench) -> str:
-    return str(create(bench(FastGptDatasetProvider), dataset(bench))["dataset_id"])
+    return str(create(bench(Dataset), dataset(bench))["dataset_id"])
 
 
 def test_a_file_is_uploaded_under_its_name(
@@ -323,7 +335,7 @@ def test_a_file_is_uploaded_under_its_name(
 ) -> None:
     file = tmp_path / "手册 1.md"
     file.write_text("The lab ends by its lease.")
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
     wanted = document(bench, base_id, file=str(file))
 
     outs = create(provider, wanted)
@@ -341,7 +353,7 @@ def test_a_section_of_one_line_is_sent_so_that_it_is_kept(
     file.write_text("# Opening\nAt nine.\n")
     given = {"file": {"file": str(file)}, "text": {"text": file.read_text(), "name": "notes"}}
 
-    create(bench(FastGptDocumentProvider), document(bench, base_id, **given[kind]))
+    create(bench(Document), document(bench, base_id, **given[kind]))
 
     sent = service.uploads[-1].decode()
     assert "# Opening\n\nAt nine." in sent.replace("\\n", "\n")
@@ -353,7 +365,7 @@ def test_what_is_no_text_is_sent_as_it_is(
     for name, content in (("a.csv", b"# a\n1,2\n"), ("b.docx", b"# a\nb\n")):
         file = tmp_path / name
         file.write_bytes(content)
-        create(bench(FastGptDocumentProvider), document(bench, base_id, file=str(file)))
+        create(bench(Document), document(bench, base_id, file=str(file)))
         assert content in service.uploads[-1]
 
 
@@ -370,7 +382,7 @@ def test_a_text_is_uploaded_in_the_encoding_that_fastgpt_reads_right(
     monkeypatch.setattr(FastGptClient, "upload_file", seen)
     file = tmp_path / "手册.csv"
     file.write_bytes("项目,电话\n阅览室,5551234\n".encode("gbk"))
-    create(bench(FastGptDocumentProvider), document(bench, base_id, file=str(file)))
+    create(bench(Document), document(bench, base_id, file=str(file)))
 
     assert sent == ["项目,电话\n阅览室,5551234\n".encode("utf-8-sig")]
 
@@ -382,7 +394,7 @@ def test_an_unchanged_file_elsewhere_is_not_uploaded_again(
     file.write_text("text")
     moved.parent.mkdir()
     moved.write_text("text")
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
     outs = create(provider, document(bench, base_id, file=str(file)))
 
     assert not provider.diff("id", outs, document(bench, base_id, file=str(moved))).changes
@@ -391,7 +403,7 @@ def test_an_unchanged_file_elsewhere_is_not_uploaded_again(
 def test_a_changed_file_replaces_its_collection(bench: Bench, base_id: str, tmp_path: Path) -> None:
     file = tmp_path / "a.md"
     file.write_text("one")
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
     outs = create(provider, document(bench, base_id, file=str(file)))
     file.write_text("two")
 
@@ -409,7 +421,7 @@ def test_a_file_that_changes_during_the_run_is_not_taken_for_the_other(
     file.write_text("two")
 
     with pytest.raises(Conflict, match="changed while"):
-        bench(FastGptDocumentProvider).create(wanted)
+        bench(Document).create(wanted)
     assert service.collections == {}
 
 
@@ -424,7 +436,7 @@ def test_what_an_interrupted_upload_left_is_adopted(
         "text": {"text": "Some words.", "name": "words"},
         "link": {"link": "https://example.org/a"},
     }
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
     wanted = document(bench, base_id, **given[kind])
     first = create(provider, wanted)
 
@@ -440,7 +452,7 @@ def test_a_leftover_that_is_not_the_same_is_replaced(
 ) -> None:
     file = tmp_path / "a.md"
     file.write_text("text")
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
     wanted = document(bench, base_id, file=str(file))
     first = create(provider, wanted)
     service.collections[first["collection_id"]].update(old)
@@ -456,7 +468,7 @@ def test_documents_of_other_names_are_left_alone(
 ) -> None:
     other = service.add_collection(base_id, "by hand")
 
-    create(bench(FastGptDocumentProvider), document(bench, base_id, text="x y", name="ours"))
+    create(bench(Document), document(bench, base_id, text="x y", name="ours"))
 
     assert other in service.collections
 
@@ -465,12 +477,12 @@ def test_a_page_that_is_titled_like_a_document_is_left_alone(
     bench: Bench, service: FakeFastGpt, base_id: str
 ) -> None:
     page = service.add_collection(base_id, "facts", rawLink="https://example.org/a")
-    create(bench(FastGptDocumentProvider), document(bench, base_id, text="x", name="facts"))
+    create(bench(Document), document(bench, base_id, text="x", name="facts"))
     assert page in service.collections
 
 
 def test_a_link_is_told_by_its_address(bench: Bench, service: FakeFastGpt, base_id: str) -> None:
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
     wanted = document(bench, base_id, link="https://example.org/a", selector="main")
     first = create(provider, wanted)
 
@@ -489,7 +501,7 @@ def test_a_document_without_text_leaves_nothing_behind(
     service.inserted = 0
 
     with pytest.raises(Refused, match="no text was found"):
-        bench(FastGptDocumentProvider).create(document(bench, base_id, file=str(file)))
+        bench(Document).create(document(bench, base_id, file=str(file)))
     assert service.collections == {}
 
 
@@ -499,12 +511,12 @@ def test_a_dead_link_is_called_a_dead_link_and_leaves_nothing_behind(
     service.inserted = 0
 
     with pytest.raises(Refused, match="FastGPT must reach the page from the server"):
-        bench(FastGptDocumentProvider).create(document(bench, base_id, link="https://a.example"))
+        bench(Document).create(document(bench, base_id, link="https://a.example"))
     assert service.collections == {}
 
 
 def test_an_empty_leftover_is_not_adopted(bench: Bench, service: FakeFastGpt, base_id: str) -> None:
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
     wanted = document(bench, base_id, link="https://a.example")
     left = create(provider, wanted)["collection_id"]
     service.collections[left]["rawTextLength"] = 0
@@ -519,14 +531,14 @@ def test_a_document_of_which_chunks_were_left_out_leaves_nothing_behind(
     service.left_out = 2
 
     with pytest.raises(Refused, match=r"left out 2 of its chunks.*chunkSize \(now 512\)"):
-        bench(FastGptDocumentProvider).create(document(bench, base_id, text="x", name="n"))
+        bench(Document).create(document(bench, base_id, text="x", name="n"))
     assert service.collections == {}
 
 
 def test_a_document_that_is_gone_or_whose_base_is(
     bench: Bench, service: FakeFastGpt, base_id: str
 ) -> None:
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
     outs = create(provider, document(bench, base_id, text="x y", name="n"))
     service.collections.clear()
     assert provider.read("id", outs).id is None
@@ -537,7 +549,7 @@ def test_a_document_that_is_gone_or_whose_base_is(
 
 
 def test_bad_documents_are_refused_at_preview(bench: Bench, tmp_path: Path) -> None:
-    provider = bench(FastGptDocumentProvider)
+    provider = bench(Document)
 
     def wrong(**given: Any) -> list[str]:
         return [f.property for f in provider.check({}, document(bench, UNKNOWN, **given)).failures]
@@ -563,7 +575,7 @@ def test_documents_are_followed_and_then_found(
 ) -> None:
     one = service.add_collection(base_id, "a.md", dataAmount=1, trainingAmount=2)
     two = service.add_collection(base_id, "b.md", dataAmount=4)
-    provider = bench(FastGptDocumentsReadyProvider)
+    provider = bench(DocumentsReady)
     wanted = indexing(bench, (base_id, one, "a.md"), (base_id, two, "b.md"))
 
     def moves() -> None:
@@ -586,7 +598,7 @@ def test_an_indexed_document_that_no_search_finds_is_not_ready(
     service.hits_nothing = True
 
     with pytest.raises(DeadlineExceeded, match=r"a search to find a\.md"):
-        bench(FastGptDocumentsReadyProvider).create(indexing(bench, (base_id, one, "a.md")))
+        bench(DocumentsReady).create(indexing(bench, (base_id, one, "a.md")))
 
 
 def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
@@ -595,7 +607,7 @@ def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
     one = service.add_collection(base_id, "a.md", dataAmount=1, trainingAmount=2)
 
     with pytest.raises(DeadlineExceeded, match="`Embedding Error`") as error:
-        bench(FastGptDocumentsReadyProvider).create(indexing(bench, (base_id, one, "a.md")))
+        bench(DocumentsReady).create(indexing(bench, (base_id, one, "a.md")))
     assert "1 of 3 chunks" in error.value.last_seen
 
 
@@ -606,7 +618,7 @@ def test_a_model_missing_in_config_json_is_found_out_early(
     service.models["vectorModels"] = []
 
     with pytest.raises(Refused, match=r"m3e is not in FastGPT's config\.json"):
-        bench(FastGptDocumentsReadyProvider).create(indexing(bench, (base_id, one, "a.md")))
+        bench(DocumentsReady).create(indexing(bench, (base_id, one, "a.md")))
     assert clock.passed < 600
 
 
@@ -616,7 +628,7 @@ def test_a_document_without_text_is_found_out_early(
     one = service.add_collection(base_id, "a.pdf", dataAmount=0, rawTextLength=0)
 
     with pytest.raises(Refused, match=r"a\.pdf: no text"):
-        bench(FastGptDocumentsReadyProvider).create(indexing(bench, (base_id, one, "a.pdf")))
+        bench(DocumentsReady).create(indexing(bench, (base_id, one, "a.pdf")))
 
 
 def test_a_missing_channel_and_a_model_that_is_not_served_are_told_apart(
@@ -632,7 +644,7 @@ def test_a_missing_channel_and_a_model_that_is_not_served_are_told_apart(
         "relay_key": "z" * 48,
         "xinference": {**ENDPOINT, "port": 9997},
     }
-    provider = bench(FastGptDocumentsReadyProvider)
+    provider = bench(DocumentsReady)
     provider.transport = transport
     wanted = indexing(bench, (base_id, one, "a.md"), chain=chain)
 
@@ -659,7 +671,7 @@ def test_a_model_that_refuses_a_long_text_is_found_out_early(
 
     by_port = {3000: service._take, 3001: relay}
     one = service.add_collection(base_id, "a.md", dataAmount=1, trainingAmount=2)
-    provider = bench(FastGptDocumentsReadyProvider)
+    provider = bench(DocumentsReady)
     provider.transport = httpx.MockTransport(lambda r: by_port[r.url.port or 0](r))
     chain = {"oneapi": {**ENDPOINT, "port": 3001}, "relay_key": "z" * 48}
 
@@ -670,14 +682,14 @@ def test_a_model_that_refuses_a_long_text_is_found_out_early(
 
 def test_a_document_that_vanishes_is_said(bench: Bench, base_id: str) -> None:
     with pytest.raises(NotFound, match="not in its base any more"):
-        bench(FastGptDocumentsReadyProvider).create(indexing(bench, (base_id, "nix", "a.md")))
+        bench(DocumentsReady).create(indexing(bench, (base_id, "nix", "a.md")))
 
 
 def test_a_document_that_is_no_longer_indexed_is_drift(
     bench: Bench, service: FakeFastGpt, base_id: str
 ) -> None:
     one = service.add_collection(base_id, "a.md")
-    provider = bench(FastGptDocumentsReadyProvider)
+    provider = bench(DocumentsReady)
     wanted = indexing(bench, (base_id, one, "a.md"))
     outs = create(provider, wanted)
     service.collections[one]["trainingAmount"] = 1
@@ -712,7 +724,7 @@ def app(bench: Bench, **more: Any) -> Props:
 
 
 def test_an_app_is_made_updated_and_published(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptAppProvider)
+    provider = bench(App)
     outs = create(provider, app(bench))
 
     assert [version["nodes"] for version in service.published] == [NODES]
@@ -723,7 +735,7 @@ def test_an_app_is_made_updated_and_published(bench: Bench, service: FakeFastGpt
 def test_an_app_that_was_made_but_not_published_is_taken_up(
     bench: Bench, service: FakeFastGpt
 ) -> None:
-    provider = bench(FastGptAppProvider)
+    provider = bench(App)
     first = create(provider, app(bench))
 
     assert create(provider, app(bench))["app_id"] == first["app_id"]
@@ -732,7 +744,7 @@ def test_an_app_that_was_made_but_not_published_is_taken_up(
 
 
 def test_what_fastgpt_changes_on_save_is_no_drift(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptAppProvider)
+    provider = bench(App)
     outs = create(provider, app(bench))
     row = service.apps[outs["app_id"]]
     row["modules"] = [
@@ -754,7 +766,7 @@ def test_what_fastgpt_changes_on_save_is_no_drift(bench: Bench, service: FakeFas
 def test_an_app_edited_in_the_web_page_is_seen_and_published_anew(
     bench: Bench, service: FakeFastGpt, hand: str
 ) -> None:
-    provider = bench(FastGptAppProvider)
+    provider = bench(App)
     outs = create(provider, app(bench))
     row = service.apps[outs["app_id"]]
     edits: dict[str, Any] = {
@@ -774,7 +786,7 @@ def test_an_app_edited_in_the_web_page_is_seen_and_published_anew(
 
 
 def test_a_new_intro_publishes_nothing(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptAppProvider)
+    provider = bench(App)
     outs = create(provider, app(bench))
 
     provider.update("id", outs, app(bench, intro="New"))
@@ -784,7 +796,7 @@ def test_a_new_intro_publishes_nothing(bench: Bench, service: FakeFastGpt) -> No
 
 
 def test_a_deleted_app_is_gone(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptAppProvider)
+    provider = bench(App)
     outs = create(provider, app(bench))
     provider.delete("id", outs)
 
@@ -793,7 +805,7 @@ def test_a_deleted_app_is_gone(bench: Bench, service: FakeFastGpt) -> None:
 
 
 def test_two_apps_of_that_name_are_not_guessed_between(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptAppProvider)
+    provider = bench(App)
     outs = create(provider, app(bench))
     service.apps["x"] = {**service.apps[outs["app_id"]], "_id": "x"}
 
@@ -824,7 +836,7 @@ def test_what_counts_as_the_same(wanted: Any, found: Any, same: bool) -> None:
 
 @pytest.fixture
 def app_id(bench: Bench) -> str:
-    return str(create(bench(FastGptAppProvider), app(bench))["app_id"])
+    return str(create(bench(App), app(bench))["app_id"])
 
 
 def link(bench: Bench, app_id: str, **more: Any) -> Props:
@@ -834,7 +846,7 @@ def link(bench: Bench, app_id: str, **more: Any) -> Props:
 def test_a_link_is_made_once_and_has_an_address(
     bench: Bench, service: FakeFastGpt, app_id: str
 ) -> None:
-    provider = bench(FastGptShareLinkProvider)
+    provider = bench(ShareLink)
     outs = create(provider, link(bench, app_id))
 
     assert outs["path"] == f"/chat/share?shareId={outs['share_id']}"
@@ -845,7 +857,7 @@ def test_a_link_is_made_once_and_has_an_address(
 
 
 def test_a_link_edited_or_deleted_by_hand(bench: Bench, service: FakeFastGpt, app_id: str) -> None:
-    provider = bench(FastGptShareLinkProvider)
+    provider = bench(ShareLink)
     outs = create(provider, link(bench, app_id))
     service.links[outs["link_id"]]["responseDetail"] = False
 
@@ -858,7 +870,7 @@ def test_a_link_edited_or_deleted_by_hand(bench: Bench, service: FakeFastGpt, ap
 
 
 def test_another_app_is_another_link(bench: Bench, app_id: str) -> None:
-    provider = bench(FastGptShareLinkProvider)
+    provider = bench(ShareLink)
     outs = create(provider, link(bench, app_id))
 
     assert provider.diff("id", outs, link(bench, UNKNOWN)).replaces == ["app_id"]
@@ -870,7 +882,7 @@ def test_another_app_is_another_link(bench: Bench, app_id: str) -> None:
 def test_a_key_is_kept_and_a_leftover_is_replaced(
     bench: Bench, service: FakeFastGpt, app_id: str
 ) -> None:
-    provider = bench(FastGptApiKeyProvider)
+    provider = bench(ApiKey)
     wanted = bench.props(app_id=app_id, name="site")
     first = create(provider, wanted)
     second = create(provider, wanted)
@@ -899,7 +911,7 @@ def question(bench: Bench, **more: Any) -> Props:
 
 
 def test_the_answer_and_its_citations_are_outputs(bench: Bench, service: FakeFastGpt) -> None:
-    outs = create(bench(FastGptAnswerProvider), question(bench))
+    outs = create(bench(Answer), question(bench))
 
     assert outs["answer"] == "By its lease."
     assert outs["citations"] == [
@@ -918,7 +930,7 @@ def test_a_channel_that_is_not_there_yet_is_put_up_with(
             service.chat_error = ""
 
     clock.on_sleep = routes
-    create(bench(FastGptAnswerProvider), question(bench))
+    create(bench(Answer), question(bench))
     assert clock.passed > 30
 
 
@@ -926,14 +938,14 @@ def test_an_error_that_stays_is_shown(bench: Bench, service: FakeFastGpt) -> Non
     service.chat_error = "对于模型 qwen 无可用渠道"
 
     with pytest.raises(DeadlineExceeded, match="无可用渠道"):
-        bench(FastGptAnswerProvider).create(question(bench))
+        bench(Answer).create(question(bench))
 
 
 def test_the_wrong_citation_is_asked_for_three_times_only(
     bench: Bench, service: FakeFastGpt
 ) -> None:
     with pytest.raises(Refused, match=r"cites manual\.pdf, not docs/other\.pdf"):
-        bench(FastGptAnswerProvider).create(question(bench, cites="docs/other.pdf"))
+        bench(Answer).create(question(bench, cites="docs/other.pdf"))
     assert len(service.asked) == 3
     chats = {json.loads(request.content)["chatId"] for request in service.asked}
     # A chat of its own each, or the history would answer.
@@ -941,7 +953,7 @@ def test_the_wrong_citation_is_asked_for_three_times_only(
 
 
 def test_it_is_asked_again_when_something_changed(bench: Bench, service: FakeFastGpt) -> None:
-    provider = bench(FastGptAnswerProvider)
+    provider = bench(Answer)
     outs = create(provider, question(bench))
 
     assert not provider.diff("id", outs, question(bench, deadline_minutes=9)).changes
@@ -952,20 +964,20 @@ def test_it_is_asked_again_when_something_changed(bench: Bench, service: FakeFas
     assert len(service.asked) == 2
 
 
-HIT = Hit("c", "a.md", "text")
+HIT = Hit(document="a.md", q="text")
 
 
 @pytest.mark.parametrize(
     ("answer", "cites", "wrong"),
     [
-        (Answer("yes", (HIT,)), "a.md", False),
-        (Answer("yes", (HIT,)), "docs/a.md", False),
-        (Answer("yes", (HIT,)), "", False),
-        (Answer("yes", ()), "", True),
-        (Answer("yes", ()), None, False),
-        (Answer("yes", (HIT,)), "b.md", True),
-        (Answer(" ", (HIT,)), None, True),
+        (Given("yes", (HIT,)), "a.md", False),
+        (Given("yes", (HIT,)), "docs/a.md", False),
+        (Given("yes", (HIT,)), "", False),
+        (Given("yes", ()), "", True),
+        (Given("yes", ()), None, False),
+        (Given("yes", (HIT,)), "b.md", True),
+        (Given(" ", (HIT,)), None, True),
     ],
 )
-def test_what_a_good_answer_is(answer: Answer, cites: str | None, wrong: bool) -> None:
+def test_what_a_good_answer_is(answer: Given, cites: str | None, wrong: bool) -> None:
     assert bool(answer_problem(answer, cites)) is wrong

@@ -622,7 +622,7 @@ def test_no_memory_says_what_to_do_at_once(
     clock.on_sleep = fails
     with pytest.raises(Refused, match="memoryShare"):
         group.create(waiting())
-    assert clock.passed == 2 * POLL_SECONDS
+    assert clock.passed < POLL_SECONDS  # seen at the second look, and the third confirms it
     assert service.launches == []
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from provisioning.clients.fastgpt import Answer, Hit
+from provisioning.clients.fastgpt.rows import Answer, Hit
 from tests.unit.fake_services import FakeFastGpt
 from tests.unit.test_tools_standing import OUTPUTS, REAL
 from tools import ask as tool
@@ -137,7 +137,7 @@ def test_the_app_comes_from_the_environment_as_make_hands_it_on(
 
 def test_citations_are_shown_with_document_and_the_passage_on_one_line() -> None:
     out = io.StringIO()
-    hits = (Hit("c1", "手册.pdf", "实验室" * 200), Hit("c2", "a [b].md", "one\n  two"))
+    hits = (Hit(document="手册.pdf", q="实验室" * 200), Hit(document="a [b].md", q="one\n  two"))
 
     show(Console(file=out, soft_wrap=True), Answer("It ends.", hits))
 

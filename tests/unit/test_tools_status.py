@@ -13,7 +13,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from provisioning.clients.fastgpt import InitData
+from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.oneapi import Channel
 from provisioning.tunnel import KeyRefused, ServerUnreachable
 from tests.unit.fake_services import FakeFastGpt, FakeOneApi, FakeXinference
@@ -41,11 +41,11 @@ LAB = read_lab(REAL, OUTPUTS)
 NAMES = ("pg", "mongo", "mysql", "sandbox", "oneapi", "xinference", "fastgpt")
 CONTAINERS = tuple(Container(name, "running", "Up 2 hours (healthy)") for name in NAMES)
 CHANNELS = (
-    Channel("dashscope-chat", 17, "", ("qwen-max",)),
-    Channel("xinference-chat", 1, "", ("qwen",)),
-    Channel("xinference-embedding", 1, "", ("m3e",)),
+    Channel(name="dashscope-chat", type=17, models=("qwen-max",)),
+    Channel(name="xinference-chat", type=1, models=("qwen",)),
+    Channel(name="xinference-embedding", type=1, models=("m3e",)),
 )
-KNOWN = InitData("4.8.8", ("qwen", "qwen-max"), ("m3e",), ("bge",))
+KNOWN = InitData(version="4.8.8", llm=("qwen", "qwen-max"), vector=("m3e",), rerank=("bge",))
 GOOD = Facts(
     LAB,
     NOW,
@@ -134,7 +134,7 @@ def test_a_model_that_was_never_started_is_told_as_such() -> None:
 
 @pytest.mark.parametrize(("number", "said"), [(2, "by hand"), (3, "by OneAPI")])
 def test_a_disabled_channel_comes_before_the_model_that_it_stops(number: int, said: str) -> None:
-    off = replace(CHANNELS[1], status=number)
+    off = CHANNELS[1].model_copy(update={"status": number})
 
     first, second = wrong(replace(GOOD, channels=(CHANNELS[0], off, CHANNELS[2])))
 
@@ -145,7 +145,7 @@ def test_a_disabled_channel_comes_before_the_model_that_it_stops(number: int, sa
 
 
 def test_a_disabled_channel_for_others_models_is_shown_and_not_wrong() -> None:
-    mine = Channel("mine", 1, "", ("gpt-4o",), status=2)
+    mine = Channel(name="mine", type=1, models=("gpt-4o",), status=2)
     facts = replace(GOOD, channels=(*CHANNELS, mine))
 
     assert wrong(facts) == []
@@ -158,7 +158,7 @@ def test_a_model_without_channel_is_wrong_but_a_reranker_needs_none() -> None:
 
 
 def test_a_model_that_fastgpt_does_not_know_is_wrong() -> None:
-    (found,) = wrong(replace(GOOD, fastgpt=replace(KNOWN, llm=("qwen",))))
+    (found,) = wrong(replace(GOOD, fastgpt=KNOWN.model_copy(update={"llm": ("qwen",)})))
     assert found.name == "qwen-max (chat)"
     assert "config.json" in found.state
 

@@ -81,7 +81,7 @@ class Token(Managed[Row]):
         return Row(
             name=self.name,
             models=clean_models(self.models),
-            unlimited=self.unlimited,
+            unlimited_quota=self.unlimited,
             remain_quota=self.remain_quota,
             expired_time=self.expired_time,
         )

@@ -55,9 +55,9 @@ class Term(Thing):
 def lease_end(start: datetime, hours: float, now: datetime) -> str:
     """When a lease of `hours` from `start` ends, `yyyy-MM-ddTHH:mm:00Z`; "" for 0 hours.
 
-    At least 35 minutes after `now`: the cloud refuses less than 30 (`docs/facts/alicloud.md §8`). Never
-    at a minute ending in 0: the provider would then mistake some later times for the same and not
-    send them.
+    At least 35 minutes after `now`: the cloud refuses less than 30 (`docs/facts/alicloud.md §8`).
+    Never at a minute ending in 0: the provider would then mistake some later times for the same
+    and not send them.
     """
     if hours <= 0:
         return ""
@@ -86,4 +86,5 @@ class Lease(LabResource, thing=Term, token="server:Lease"):
     Outputs: `started_at`, `ends` (`yyyy-MM-ddTHH:mm:00Z`, or "" without a lease).
     """
 
+    started_at: pulumi.Output[str]
     ends: pulumi.Output[str]

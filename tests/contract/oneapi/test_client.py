@@ -12,6 +12,7 @@ import pytest
 from provisioning.clients.http import NotFound, RateLimited, Refused, Unauthorized
 from provisioning.clients.oneapi import (
     FIRST_PASSWORD,
+    RATE_LIMIT_SECONDS,
     Channel,
     NoChannel,
     OneApiClient,
@@ -115,12 +116,12 @@ def test_a_limit_that_does_not_end_is_an_error(start: Start) -> None:
     oneapi = start(GLOBAL_API_RATE_LIMIT="2")
     ours = OurSide(oneapi)
     ours.network.address = "10.1.0.3"
-    with ours.client("", rate_limit_seconds=50) as client:
+    with ours.client("") as client:
         client.status()
         client.status()
         with pytest.raises(RateLimited, match="restart the OneAPI container"):
             client.status()
-    assert ours.clock.passed == 50
+    assert ours.clock.passed == RATE_LIMIT_SECONDS
 
 
 def test_too_many_logins_are_not_a_wrong_password(start: Start) -> None:
@@ -130,7 +131,7 @@ def test_too_many_logins_are_not_a_wrong_password(start: Start) -> None:
     ours.network.address = "10.1.0.4"
     for _ in range(20):
         oneapi.login(client=ours.network.address)
-    with ours.client("", rate_limit_seconds=20) as client, pytest.raises(RateLimited):
+    with ours.client("") as client, pytest.raises(RateLimited):
         client.login("root", FIRST_PASSWORD)
 
 

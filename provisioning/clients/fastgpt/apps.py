@@ -1,0 +1,156 @@
+"""FastGPT's apps, and the ways into them: share links and API keys.
+
+`docs/facts/fastgpt.md §5, §6, §8`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from provisioning.clients.fastgpt.rows import ApiKey, App, ShareLink
+from provisioning.clients.fastgpt.session import Session, listed
+from provisioning.clients.http import AnyRow, Json, NotFound, Refused, Unexpected
+
+APP = "/api/core/app"
+LINK = "/api/support/outLink"
+KEY = "/api/support/openapi"
+_UNLIMITED_LINK = {"QPM": 100, "maxUsagePoints": -1}
+_UNLIMITED_KEY = {"maxUsagePoints": -1}
+
+
+class Apps(Session):
+    """The calls about apps, share links and API keys."""
+
+    def apps(self) -> list[App]:
+        """All apps at the top level, without their graphs."""
+        rows = self._read(f"{APP}/list", {"parentId": None})
+        return [self._row(App, row) for row in rows or []]
+
+    def app(self, app_id: str) -> App:
+        """One app, in whatever folder.
+
+        Raises:
+            NotFound: it is not among FastGPT's apps.
+        """
+        row = self._found(f"{APP}/detail", {"appId": app_id}, lambda: listed(self.apps(), app_id))
+        return self._row(App, row)
+
+    def create_app(self, name: str, nodes: Sequence[Json], edges: Sequence[Json]) -> str:
+        """Make a simple app; returns its id. Nothing else is taken here: update and publish it."""
+        body = {
+            "name": name,
+            "type": "simple",
+            # Called nodes everywhere else.
+            "modules": list(nodes),
+            "edges": list(edges),
+            "avatar": "/icon/logo.svg",
+        }
+        return str(self._call("POST", f"{APP}/create", json=body))
+
+    def update_app(self, app_id: str, **card: str) -> None:
+        """Change name, intro or avatar. The graph is `publish_app`'s: visitors get the newest."""
+        self._call("PUT", f"{APP}/update", params={"appId": app_id}, json=card)
+
+    def publish_app(
+        self,
+        app_id: str,
+        *,
+        nodes: Sequence[Json],
+        edges: Sequence[Json],
+        chat_config: Mapping[str, Json],
+        version_name: str,
+    ) -> None:
+        """Make this graph the newest version, which is the one that answers."""
+        body = {
+            "nodes": list(nodes),
+            "edges": list(edges),
+            "chatConfig": dict(chat_config),
+            "type": "simple",
+            "isPublish": True,
+            "versionName": version_name,
+        }
+        self._read(f"{APP}/version/publish", body, params={"appId": app_id})
+
+    def delete_app(self, app_id: str) -> None:
+        """Delete it with its links and keys; one that is not there counts as deleted."""
+        try:
+            self.app(app_id)
+        except NotFound:
+            return
+        for key in self.api_keys(app_id):
+            self.delete_api_key(key.id, app_id=app_id)
+        self._call("DELETE", f"{APP}/del", params={"appId": app_id})
+
+    def share_links(self, app_id: str) -> list[ShareLink]:
+        """All share links of an app; none of an app that is gone."""
+        rows = self._of_app(f"{LINK}/list", app_id, type="share")
+        return [self._row(ShareLink, row) for row in rows]
+
+    def create_share_link(self, app_id: str, name: str, *, response_detail: bool) -> ShareLink:
+        """Make a share link."""
+        body = {
+            "appId": app_id,
+            "type": "share",
+            "name": name,
+            "responseDetail": response_detail,
+            "limit": _UNLIMITED_LINK,
+        }
+        # All that is told is its shareId.
+        share_id = self._call("POST", f"{LINK}/create", json=body)
+        made = [link for link in self.share_links(app_id) if link.share_id == share_id]
+        return self._made(made, name, f"{LINK}/create")
+
+    def update_share_link(self, link_id: str, name: str, *, response_detail: bool) -> None:
+        """Change a share link."""
+        body = {
+            "_id": link_id,
+            "name": name,
+            "responseDetail": response_detail,
+            "limit": _UNLIMITED_LINK,
+        }
+        self._read(f"{LINK}/update", body)
+
+    def delete_share_link(self, link_id: str, *, app_id: str) -> None:
+        """Delete a share link; one that is not there counts as deleted."""
+        self._delete(f"{LINK}/delete", link_id, lambda: listed(self.share_links(app_id), link_id))
+
+    def api_keys(self, app_id: str) -> list[ApiKey]:
+        """All API keys of an app, masked; none of an app that is gone."""
+        return [self._row(ApiKey, row) for row in self._of_app(f"{KEY}/list", app_id)]
+
+    def create_api_key(self, app_id: str, name: str) -> ApiKey:
+        """Make an API key of an app (ten at the most), with the key: FastGPT shows it only now."""
+        body = {"appId": app_id, "name": name, "limit": _UNLIMITED_KEY}
+        key = str(self._call("POST", f"{KEY}/create", json=body))
+        self._hide(key)
+        made = [
+            found.model_copy(update={"key": key})
+            for found in self.api_keys(app_id)
+            if (found.name, found.masked[-4:]) == (name, key[-4:])
+        ]
+        return self._made(made, name, f"{KEY}/create")
+
+    def rename_api_key(self, key_id: str, name: str) -> None:
+        """Another name; the key stays."""
+        body = {"_id": key_id, "name": name, "limit": _UNLIMITED_KEY}
+        self._call("PUT", f"{KEY}/update", json=body)
+
+    def delete_api_key(self, key_id: str, *, app_id: str) -> None:
+        """Delete an API key; one that is not there counts as deleted."""
+        self._delete(f"{KEY}/delete", key_id, lambda: listed(self.api_keys(app_id), key_id))
+
+    def _of_app(self, path: str, app_id: str, **more: str) -> Sequence[Json]:
+        try:
+            return self._call("GET", path, params={"appId": app_id, **more}) or []
+        except Refused:
+            try:
+                self.app(app_id)
+            except NotFound:
+                return []
+            raise
+
+    def _made(self, found: Sequence[AnyRow], name: str, path: str) -> AnyRow:
+        if not found:
+            said = f"it made {name}, but does not list it"
+            raise Unexpected(self.service, f"POST {path}", said)
+        return found[0]

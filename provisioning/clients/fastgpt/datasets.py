@@ -1,0 +1,169 @@
+"""FastGPT's knowledge bases and their documents (`docs/facts/fastgpt.md §3, §4`)."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from provisioning.clients.fastgpt.rows import (
+    Collection,
+    CollectionDetail,
+    Dataset,
+    Hit,
+    Uploaded,
+)
+from provisioning.clients.fastgpt.session import Session, listed
+from provisioning.clients.http import Json
+
+PAGE_SIZE = 30
+MOST_PAGES = 1000
+UPLOAD_SECONDS = 900.0
+DATASET = "/api/core/dataset"
+COLLECTION = f"{DATASET}/collection"
+
+
+class Datasets(Session):
+    """The calls about datasets and collections."""
+
+    def datasets(self) -> list[Dataset]:
+        """All datasets at the top level."""
+        rows = self._read(f"{DATASET}/list", {"parentId": None})
+        return [self._row(Dataset, row) for row in rows or []]
+
+    def dataset(self, dataset_id: str) -> Dataset:
+        """One dataset.
+
+        Raises:
+            NotFound: it is not among FastGPT's datasets.
+        """
+        row = self._found(
+            f"{DATASET}/detail", {"id": dataset_id}, lambda: self._has_dataset(dataset_id)
+        )
+        return self._row(Dataset, row)
+
+    def create_dataset(self, name: str, *, vector_model: str, agent_model: str) -> str:
+        """Make a dataset; returns its id. Unknown models silently become FastGPT's first ones.
+
+        An intro is not taken here: update it.
+        """
+        body = {
+            "name": name,
+            "parentId": None,
+            "type": "dataset",
+            "vectorModel": vector_model,
+            "agentModel": agent_model,
+        }
+        return str(self._call("POST", f"{DATASET}/create", json=body))
+
+    def update_dataset(self, dataset_id: str, *, name: str, agent_model: str, intro: str) -> None:
+        """Change what can be changed; the embedding model cannot."""
+        # An object here, though create takes a string.
+        model = {"model": agent_model}
+        body = {"id": dataset_id, "name": name, "intro": intro, "agentModel": model}
+        self._call("PUT", f"{DATASET}/update", json=body)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete it with its documents; one that is not there counts as deleted."""
+        self._delete(f"{DATASET}/delete", dataset_id, lambda: self._has_dataset(dataset_id))
+
+    def collections(self, dataset_id: str) -> list[Collection]:
+        """All documents of a dataset; asking also wakes the indexing."""
+        found: dict[str, Collection] = {}
+        body = {"datasetId": dataset_id, "pageSize": PAGE_SIZE, "parentId": None, "searchText": ""}
+        for page in range(1, MOST_PAGES):
+            answer = self._read(f"{COLLECTION}/list", {**body, "pageNum": page})
+            rows = [self._row(Collection, row) for row in answer.get("data") or []]
+            found.update({row.id: row for row in rows})
+            if not rows or len(found) >= int(answer.get("total") or 0):
+                break
+        return list(found.values())
+
+    def collection(self, collection_id: str, *, dataset_id: str) -> CollectionDetail:
+        """One document.
+
+        Raises:
+            NotFound: it is not in its dataset, or that is gone.
+        """
+        row = self._found(
+            f"{COLLECTION}/detail",
+            {"id": collection_id},
+            lambda: self._has_collection(dataset_id, collection_id),
+        )
+        return self._row(CollectionDetail, row)
+
+    def upload_file(
+        self, dataset_id: str, name: str, content: bytes, fields: Mapping[str, Json]
+    ) -> Uploaded:
+        """Upload a file; its `name` is what visitors see. `fields`: trainingType, chunkSize, ..."""
+        # The server decodes the name; a bare % would never be answered.
+        file_name = quote(name, safe="")
+        # Here, and not for texts and links, `metadata` is overwritten (`docs/facts/measured.md §1
+        # F2`).
+        form = {"datasetId": dataset_id, **fields}
+        form["collectionMetadata"] = form.pop("metadata", {})
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        answer = self._call(
+            "POST",
+            f"{COLLECTION}/create/localFile",
+            data={"data": json.dumps(form, ensure_ascii=False)},
+            files={"file": (file_name, content, kind)},
+            seconds=UPLOAD_SECONDS,
+        )
+        return self._row(Uploaded, answer)
+
+    def add_text(
+        self, dataset_id: str, name: str, text: str, fields: Mapping[str, Json]
+    ) -> Uploaded:
+        """Add a text under a name."""
+        return self._add("text", {"datasetId": dataset_id, "name": name, "text": text, **fields})
+
+    def add_link(self, dataset_id: str, link: str, fields: Mapping[str, Json]) -> Uploaded:
+        """Add a web page; FastGPT fetches it before it answers, and a dead one inserts nothing."""
+        return self._add("link", {"datasetId": dataset_id, "link": link, **fields})
+
+    def delete_collection(self, collection_id: str, *, dataset_id: str) -> None:
+        """Delete a document; one that is not there counts as deleted."""
+        self._delete(
+            f"{COLLECTION}/delete",
+            collection_id,
+            lambda: self._has_collection(dataset_id, collection_id),
+        )
+
+    def take_out_of_folder(self, collection_id: str) -> None:
+        """Move a document to the top of its base; only there the list of documents shows it."""
+        self._call("PUT", f"{COLLECTION}/update", json={"id": collection_id, "parentId": None})
+
+    def first_passage(self, collection_id: str) -> str:
+        """The beginning of a document as it was indexed; "" where there is nothing."""
+        body = {"collectionId": collection_id, "pageNum": 1, "pageSize": 1, "searchText": ""}
+        rows = self._read(f"{DATASET}/data/list", body).get("data")
+        return self._row(Hit, rows[0]).q if rows else ""
+
+    def search(self, dataset_id: str, text: str, *, mode: str = "embedding") -> list[Hit]:
+        """A search test for up to 5,000 tokens of passages, however unlike they are."""
+        body = {
+            "datasetId": dataset_id,
+            "text": text,
+            "limit": 5000,
+            "similarity": 0,
+            "searchMode": mode,
+            "usingReRank": False,
+            "datasetSearchUsingExtensionQuery": False,
+        }
+        answer = self._read(f"{DATASET}/searchTest", body)
+        # The docs show a list, the code answers an object.
+        rows = answer.get("list") if isinstance(answer, dict) else answer
+        return [self._row(Hit, row) for row in rows or []]
+
+    def _add(self, kind: str, body: Json) -> Uploaded:
+        path = f"{COLLECTION}/create/{kind}"
+        return self._row(Uploaded, self._call("POST", path, json=body, seconds=UPLOAD_SECONDS))
+
+    def _has_dataset(self, dataset_id: str) -> bool:
+        return listed(self.datasets(), dataset_id)
+
+    def _has_collection(self, dataset_id: str, collection_id: str) -> bool:
+        there = self._has_dataset(dataset_id)
+        return there and listed(self.collections(dataset_id), collection_id)

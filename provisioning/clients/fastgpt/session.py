@@ -1,0 +1,195 @@
+"""Root's session with FastGPT, and how its answers are judged.
+
+Every answer but a chat's is `{"code", "statusText", "message", "data"}`; `code` alone counts, the
+HTTP status does not, and a missing object is not a 404 (`docs/facts/fastgpt.md §0, §10`). That
+something is gone is therefore concluded from FastGPT's own lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypedDict
+
+import httpx
+from typing_extensions import Unpack
+
+from provisioning.clients.fastgpt.rows import InitData, NamedRow
+from provisioning.clients.http import (
+    Json,
+    NotFound,
+    Options,
+    Refused,
+    ServiceClient,
+    Unauthorized,
+    Unexpected,
+    Waiting,
+    call_of,
+    said_by,
+    wait_until,
+)
+
+LOGIN_SECONDS = 60.0
+VECTORS_SECONDS = 25.0
+_NOT_REGISTERED = "用户未注册"
+_BAD_CREDENTIAL = frozenset({403, 514})
+
+
+class Request(TypedDict, total=False):
+    """What goes with a call, as `ServiceClient._send` takes it."""
+
+    params: Mapping[str, str] | None
+    json: Json
+    data: Mapping[str, str]
+    files: Mapping[str, tuple[str, bytes, str]]
+    seconds: float
+    twice_is_harmless: bool
+
+
+class Session(ServiceClient):
+    """FastGPT as root sees it; logs in by itself.
+
+    Args:
+        password: root's.
+        token: of an earlier session (7 days), kept by the caller in `token`.
+    """
+
+    service = "FastGPT"
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        password: str = "",
+        token: str = "",
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(base_url, **options)
+        self._password = password
+        self.token = token
+        self._hide(password, token)
+
+    def init_data(self) -> InitData:
+        """What it runs with; this call also starts FastGPT's lazy set-up, so never two at a time.
+
+        Raises:
+            Unexpected: the set-up is not done yet.
+        """
+        path = "/api/common/system/getInitData"
+        data = self._open("GET", path)
+        if not isinstance(data, dict) or not data.get("systemVersion"):
+            raise Unexpected(self.service, f"GET {path}", "no version yet")
+        return self._row(InitData, data)
+
+    def count_vectors(self) -> int:
+        """Vectors stored for root's team: the cheapest call that needs PostgreSQL (and MongoDB).
+
+        With PostgreSQL away FastGPT lives on: `init_data` and `login` answer as ever
+        (`docs/facts/measured.md §1 F3`), and this call is refused, or hangs while FastGPT goes on
+        dialling.
+
+        Raises:
+            Refused: PostgreSQL cannot be reached, or has no table for vectors.
+            Unreachable: nothing came within 25 seconds; one connection attempt takes 20.
+        """
+        path = "/api/support/user/team/plan/getTeamPlanStatus"
+        return int(self._call("GET", path, seconds=VECTORS_SECONDS)["usedDatasetSize"])
+
+    def login(self) -> str:
+        """Open a session; returns its token. "Not registered" is waited out: root is made lazily.
+
+        Raises:
+            Unauthorized: wrong password.
+            DeadlineExceeded: root never came to be.
+        """
+        digest = hashlib.sha256(self._password.encode()).hexdigest()
+        self._hide(digest)
+        self.token = wait_until(
+            "user root to exist",
+            lambda: self._log_in(digest),
+            service=self.service,
+            deadline=LOGIN_SECONDS,
+            advice="see the log of the fastgpt container; MongoDB must run as a replica set",
+            clock=self.clock,
+        )
+        self._http.cookies.clear()
+        self._hide(self.token)
+        return self.token
+
+    def _log_in(self, digest: str) -> str | Waiting:
+        try:
+            data = self._open(
+                "POST",
+                "/api/support/user/account/loginByPassword",
+                json={"username": "root", "password": digest},
+                twice_is_harmless=True,
+            )
+        except Refused as error:
+            if _NOT_REGISTERED in error.answer:
+                return Waiting(error.answer)
+            raise Unauthorized(
+                self.service,
+                error.call,
+                f"{error.answer}. If root's password was changed in the web page: FastGPT sets "
+                "the lab's again at its start, so `docker restart fastgpt` on the server helps",
+            ) from None
+        return str(data["token"])
+
+    def _call(self, method: str, path: str, **request: Unpack[Request]) -> Json:
+        """One call in root's session; a session that has expired is opened again, once."""
+        fresh = not self.token
+        if fresh:
+            self.login()
+        try:
+            return self._open(method, path, self.token, **request)
+        except Unauthorized:
+            if fresh:
+                raise
+        self.login()
+        return self._open(method, path, self.token, **request)
+
+    def _read(self, path: str, body: Json, params: Mapping[str, str] | None = None) -> Json:
+        """A POST that may be repeated: it only reads, or does the same when done twice."""
+        return self._call("POST", path, json=body, params=params, twice_is_harmless=True)
+
+    def _found(self, path: str, params: Mapping[str, str], is_there: Callable[[], bool]) -> Json:
+        """One thing.
+
+        Raises:
+            NotFound: the call was refused, and FastGPT's own list does not show the thing.
+        """
+        try:
+            return self._call("GET", path, params=params)
+        except Refused as error:
+            if is_there():
+                raise
+            raise NotFound(self.service, error.call, error.answer) from None
+
+    def _delete(self, path: str, object_id: str, is_there: Callable[[], bool]) -> None:
+        """Delete one thing; refused where FastGPT's own list does not show it is as good."""
+        try:
+            self._call("DELETE", path, params={"id": object_id})
+        except Refused:
+            if is_there():
+                raise
+
+    def _open(self, method: str, path: str, token: str = "", **request: Unpack[Request]) -> Json:
+        headers = {"token": token} if token else None
+        response = self._send(method, path, headers=headers, **request)
+        body = self._json(response)
+        if isinstance(body, dict) and body.get("code") == 200:
+            return body.get("data")
+        raise self._refusal(response, body)
+
+    def _refusal(self, response: httpx.Response, body: Json) -> Refused | Unexpected:
+        if not isinstance(body, dict) or "code" not in body:
+            return Unexpected(self.service, call_of(response), self._masked(said_by(response)))
+        parts = (body["code"], body.get("statusText"), body.get("message"))
+        said = self._masked(" ".join(str(part) for part in parts if part))
+        kind = Unauthorized if body["code"] in _BAD_CREDENTIAL else Refused
+        return kind(self.service, call_of(response), said)
+
+
+def listed(rows: Iterable[NamedRow], object_id: str) -> bool:
+    """Whether a list shows a thing of this id."""
+    return any(row.id == object_id for row in rows)

@@ -1,0 +1,1 @@
+"""FastGPT's bases, documents, apps, links and keys, as resources (`docs/facts/fastgpt.md`)."""

@@ -1,0 +1,121 @@
+"""A knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+import pulumi
+
+from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt.rows import Dataset as Row
+from provisioning.clients.http import Conflict, NotFound
+from stack.resources.base import LabResource
+from stack.resources.declaration import IDENTITY, OUTPUT, Lab
+from stack.resources.fastgpt.session import SERVICE, Named, other_name, refuse_several
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Named[Row]):
+    """Upserts one dataset by its exact name."""
+
+    # The new one would otherwise find the old one by its name.
+    delete_first: ClassVar[bool] = True
+
+    vector_model: Annotated[str, IDENTITY]
+    agent_model: str
+    intro: str = ""
+    dataset_id: Annotated[str, OUTPUT] = ""
+
+    @property
+    def id(self) -> str:
+        """FastGPT's own."""
+        return self.dataset_id
+
+    def named(self, client: FastGptClient) -> Sequence[Row]:
+        """See `NamedThing.named`."""
+        return [found for found in client.datasets() if found.name == self.name]
+
+    def find(self, client: FastGptClient) -> Row | None:
+        """As FastGPT shows it; a model that config.json has lost shows as another, no drift."""
+        if not self.dataset_id:
+            return None
+        try:
+            found = client.dataset(self.dataset_id)
+        except NotFound:
+            return None
+        known, ours = client.init_data(), {}
+        if self.vector_model not in known.vector:
+            ours["vector_model"] = self.vector_model
+        if self.agent_model not in known.llm:
+            ours["agent_model"] = self.agent_model
+        return found.model_copy(update=ours)
+
+    def make(self, client: FastGptClient) -> Row:
+        """Make it; its intro is set by an update only."""
+        models = {"vector_model": self.vector_model, "agent_model": self.agent_model}
+        return self._set(client, client.create_dataset(self.name, **models))
+
+    def set_right(self, client: FastGptClient, found: Row, changed: frozenset[str] | None) -> Row:
+        """Adopt only what has our embedding model, which stays for good."""
+        if changed is None:
+            refuse_several(self.named(client), f"dataset {self.name}")
+            model = client.dataset(found.id).vector_model
+            if model != self.vector_model:
+                raise Conflict(
+                    SERVICE,
+                    f"adopt dataset {self.name}",
+                    f"one of that name exists with embedding model {model}, not "
+                    f"{self.vector_model}; delete or rename it in the web page",
+                )
+        return self._set(client, found.id)
+
+    def put_aside(self, client: FastGptClient, other: Row) -> None:
+        """Give a namesake another name."""
+        found = client.dataset(other.id)
+        client.update_dataset(
+            other.id,
+            name=other_name(found.name, (there.name for there in client.datasets())),
+            agent_model=found.agent_model,
+            intro=found.intro,
+        )
+
+    def seen(self, found: Row) -> Dataset:
+        """See `NamedThing.seen`."""
+        return replace(
+            self,
+            name=found.name,
+            vector_model=found.vector_model,
+            agent_model=found.agent_model,
+            intro=found.intro,
+            dataset_id=found.id,
+        )
+
+    def delete(self, lab: Lab) -> None:
+        """With its documents."""
+        with self.client(lab) as client:
+            client.delete_dataset(self.dataset_id)
+
+    def _set(self, client: FastGptClient, dataset_id: str) -> Row:
+        kept = {"name": self.name, "agent_model": self.agent_model, "intro": self.intro}
+        client.update_dataset(dataset_id, **kept)
+        ours = {"id": dataset_id, "vector_model": self.vector_model, **kept}
+        return Row.model_validate(ours)
+
+
+class FastGptDataset(LabResource, thing=Dataset, token="fastgpt:Dataset"):
+    """A knowledge base. Another embedding model makes it another base: the old one leaves first.
+
+    Args:
+        name: exact, unique.
+        vector_model: embedding model.
+        agent_model: chat model that processes files.
+        intro: what its card says.
+
+    Outputs: `dataset_id`.
+    """
+
+    name: pulumi.Output[str]
+    vector_model: pulumi.Output[str]
+    dataset_id: pulumi.Output[str]

@@ -1,0 +1,202 @@
+"""A document in a dataset: known by what it says, uploaded as a collection."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pulumi
+
+from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt.rows import Collection, Uploaded
+from provisioning.clients.http import Conflict, NotFound, Refused
+from provisioning.text_files import as_sent, with_spaced_headings
+from stack.resources.base import LabResource
+from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, Lab, Props
+from stack.resources.fastgpt.session import SERVICE, Managed
+
+SOURCES = ("file", "text", "link")
+_MARK = "aiLab"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document(Managed):
+    """Uploads one document as a collection."""
+
+    delete_first: ClassVar[bool] = True
+
+    dataset_id: Annotated[str, IDENTITY]
+    name: Annotated[str, IDENTITY]
+    content_hash: Annotated[str, IDENTITY]
+    chunk_size: Annotated[int, IDENTITY]
+    training: Annotated[str, IDENTITY] = "chunk"
+    qa_prompt: Annotated[str, IDENTITY] = ""
+    selector: Annotated[str, IDENTITY] = ""
+    # Where it lies and how it is handed over; what it says is in `content_hash`.
+    file: Annotated[str | None, IGNORED] = None
+    text: Annotated[str | None, IGNORED] = None
+    link: Annotated[str | None, IGNORED] = None
+    collection_id: Annotated[str, OUTPUT] = ""
+
+    @property
+    def id(self) -> str:
+        """FastGPT's own."""
+        return self.collection_id
+
+    def create(self, lab: Lab) -> Document:
+        """Adopt what an interrupted run left, or upload it; indexing is started, not awaited."""
+        with self.client(lab) as client:
+            return replace(self, collection_id=self._adopt(client) or self._upload(client))
+
+    def read(self, lab: Lab) -> Document | None:
+        """How it was cut; a link's name is its page's title, which is not ours."""
+        with self.client(lab) as client:
+            try:
+                found = client.collection(self.collection_id, dataset_id=self.dataset_id)
+            except NotFound:
+                return None
+        return replace(
+            self,
+            name=self.name if self.link else found.name or self.name,
+            training=found.training or self.training,
+            chunk_size=found.chunk_size or self.chunk_size,
+        )
+
+    def delete(self, lab: Lab) -> None:
+        """Delete its collection."""
+        with self.client(lab) as client:
+            client.delete_collection(self.collection_id, dataset_id=self.dataset_id)
+
+    @classmethod
+    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
+        """What cannot be uploaded."""
+        given = [kind for kind in SOURCES if news.get(kind) is not None]
+        if len(given) != 1:
+            yield "file", "a document needs exactly one of file, text and link"
+        if given == ["file"] and not news.get("content_hash"):
+            yield "file", f"there is no file {news['file']}"
+        if given == ["text"] and not str(news["text"]).strip():
+            yield "text", "it is empty"
+        if given == ["text"] and not news.get("name"):
+            yield "name", "a text needs a name: it is what visitors see cited"
+
+    @classmethod
+    def inputs(cls, given: Mapping[str, Any]) -> Props:
+        """What the document says is hashed here; a file or link has a name without being given."""
+        source = {kind: given.get(kind) for kind in SOURCES}
+        file = source["file"]
+        name = given.get("name") or (Path(file).name if file else source["link"])
+        return super().inputs({**given, "name": name, "content_hash": content_hash(**source)})
+
+    def _adopt(self, client: FastGptClient) -> str | None:
+        """What is the same; others of the same source are removed."""
+        adopted = None
+        for found in client.collections(self.dataset_id):
+            if not self._comes_from(found):
+                continue
+            if adopted is None and self._is_same(client, found.id):
+                adopted = found.id
+            else:
+                client.delete_collection(found.id, dataset_id=self.dataset_id)
+        return adopted
+
+    def _comes_from(self, found: Collection) -> bool:
+        if self.link is not None:
+            return found.link == self.link
+        # A web page may happen to have a document's name as its title.
+        return not found.link and found.name == self.name
+
+    def _is_same(self, client: FastGptClient, collection_id: str) -> bool:
+        found = client.collection(collection_id, dataset_id=self.dataset_id)
+        if found.text_length == 0:
+            return False
+        what = (found.metadata.get(_MARK), found.training, found.chunk_size)
+        return what == (self.content_hash, self.training, self.chunk_size)
+
+    def _upload(self, client: FastGptClient) -> str:
+        made = self._sent(client)
+        problem = self._upload_problem(made)
+        if problem:
+            client.delete_collection(made.collection_id, dataset_id=self.dataset_id)
+            raise Refused(SERVICE, f"index {self.name}", problem)
+        return made.collection_id
+
+    def _sent(self, client: FastGptClient) -> Uploaded:
+        selector = {"webPageSelector": self.selector} if self.selector else {}
+        fields: dict[str, Any] = {
+            "parentId": None,
+            "trainingType": self.training,
+            "chunkSize": self.chunk_size,
+            "metadata": {_MARK: self.content_hash, **selector},
+            **({"qaPrompt": self.qa_prompt} if self.qa_prompt else {}),
+        }
+        if self.link is not None:
+            return client.add_link(self.dataset_id, self.link, fields)
+        if self.text is not None:
+            text = with_spaced_headings(self.text)
+            return client.add_text(self.dataset_id, self.name, text, fields)
+        content = _read(str(self.file), self.content_hash)
+        return client.upload_file(self.dataset_id, self.name, as_sent(self.name, content), fields)
+
+    def _upload_problem(self, made: Uploaded) -> str:
+        """What keeps all of a new collection from being found; "" if nothing does."""
+        if made.too_long:
+            return (
+                f"FastGPT left out {made.too_long} of its chunks for their length; lower the "
+                f"document's chunkSize (now {self.chunk_size}), and break up tables and blocks of "
+                "code that are one piece"
+            )
+        if made.inserted:
+            return ""
+        if self.link is not None:
+            return (
+                "no text was found there; FastGPT must reach the page from the server, and reads "
+                "what the page itself holds, not what scripts add to it"
+            )
+        return "no text was found in it; a scanned document has to go through text recognition"
+
+
+def _read(file: str, expected_hash: str) -> bytes:
+    try:
+        content = Path(file).expanduser().read_bytes()
+    except OSError as error:
+        raise NotFound("documents", f"read {file}", str(error)) from None
+    if hashlib.sha256(content).hexdigest() != expected_hash:
+        said = "it changed while `pulumi up` ran; run it again"
+        raise Conflict("documents", f"read {file}", said)
+    return content
+
+
+def content_hash(*, file: str | None, text: str | None, link: str | None) -> str:
+    """sha256 of what the document says; "" for a file that is not there (`check` complains)."""
+    if file is not None:
+        path = Path(file).expanduser()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return hashlib.sha256((text if text is not None else link or "").encode()).hexdigest()
+
+
+class FastGptDocument(LabResource, thing=Document, token="fastgpt:Document"):
+    """One document in a dataset: exactly one of `file`, `text`, `link`. Started, not awaited.
+
+    Its identity is its content: an unchanged file is not uploaded again, wherever it lies; a
+    changed one replaces its collection.
+
+    Args:
+        dataset_id: of the dataset.
+        file: path on the operator's machine; its hash is taken when the program runs.
+        name: what is cited; a file's own name where absent, the address for a link.
+        training: `chunk` or `qa`.
+        chunk_size: characters.
+        qa_prompt: for `qa`; FastGPT's own where empty.
+        selector: CSS selector of the part of a web page to read.
+
+    Outputs: `collection_id`, `name`, `content_hash`.
+    """
+
+    name: pulumi.Output[str]
+    dataset_id: pulumi.Output[str]
+    collection_id: pulumi.Output[str]
+    content_hash: pulumi.Output[str]

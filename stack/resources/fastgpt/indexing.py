@@ -1,0 +1,135 @@
+"""Following FastGPT's indexing, which has no error state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import PurePosixPath
+
+from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt.rows import Collection
+from provisioning.clients.http import (
+    DeadlineExceeded,
+    NotFound,
+    Refused,
+    Unexpected,
+    Unreachable,
+    Waiting,
+    wait_until,
+)
+from stack.resources.base import say
+from stack.resources.declaration import Lab
+from stack.resources.fastgpt.diagnosis import Chain, Diagnosis
+from stack.resources.fastgpt.session import POLL_SECONDS, SERVICE
+
+STUCK_SECONDS = 120.0
+"""Indexing without a new chunk for so long is looked into."""
+SEARCH_SECONDS = 60.0
+SEARCH_LENGTH = 200
+Followed = Mapping[str, str]
+"""A document to follow: `dataset_id`, `collection_id`, `name`."""
+
+
+class Indexing:
+    """Follows some documents until they are indexed, and finds out why they are not."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        client: FastGptClient,
+        documents: Sequence[Followed],
+        chain: Chain | None,
+    ) -> None:
+        self._client = client
+        self._documents = documents
+        self._bases = sorted({document["dataset_id"] for document in documents})
+        self._diagnosis = Diagnosis(lab, client, chain)
+        self._moved = (-1, client.clock.monotonic())
+
+    def follow(self, deadline_minutes: float) -> dict[str, int]:
+        """Chunks by document, once all are indexed.
+
+        Raises:
+            DeadlineExceeded, Refused: with the link of the chain that failed, where one is found.
+        """
+        try:
+            return wait_until(
+                f"{len(self._documents)} documents to be indexed",
+                self._look,
+                service=SERVICE,
+                deadline=60 * deadline_minutes,
+                advice="read `docker logs fastgpt` on the server: a model that fails is logged as "
+                "`Embedding Error`, and as `[Error]` with what it answered; or run `pulumi up` "
+                "again to go on waiting",
+                every=POLL_SECONDS,
+                clock=self._client.clock,
+                progress=say("documents"),
+            )
+        except DeadlineExceeded as error:
+            advice = self._reason(self._rows()) or error.advice
+            raise DeadlineExceeded(SERVICE, error.waited_for, error.last_seen, advice) from None
+
+    def search(self, mode: str) -> None:
+        """Have every document found by its own beginning."""
+        for document in self._documents:
+            text = self._beginning(document)
+            wait_until(
+                f"a search to find {document['name']}",
+                partial(self._search, document, text, mode),
+                service=SERVICE,
+                deadline=SEARCH_SECONDS,
+                advice="the document is indexed, but its vectors are not found: is the embedding "
+                "model of the base still the one that OneAPI serves under its name?",
+                every=POLL_SECONDS,
+                clock=self._client.clock,
+                tolerate=(Unreachable, Refused),
+            )
+
+    def _search(self, document: Followed, text: str, mode: str) -> bool | Waiting:
+        hits = self._client.search(document["dataset_id"], text, mode=mode)
+        if any(hit.collection_id == document["collection_id"] for hit in hits):
+            return True
+        return Waiting(f"{len(hits)} other passages for {text[:60]!r}")
+
+    def _beginning(self, document: Followed) -> str:
+        try:
+            text = self._client.first_passage(document["collection_id"])
+        except (Refused, Unexpected):
+            text = ""
+        return (text or PurePosixPath(document["name"]).stem)[:SEARCH_LENGTH]
+
+    def _look(self) -> dict[str, int] | Waiting:
+        rows = self._rows()
+        unfinished = [row.name for row in rows.values() if not row.indexed]
+        if not unfinished:
+            return {d["name"]: rows[d["collection_id"]].chunks for d in self._documents}
+        done = sum(row.chunks for row in rows.values())
+        left = sum(row.waiting for row in rows.values())
+        if self._stands_still(done) and (reason := self._reason(rows)):
+            raise Refused(SERVICE, "index documents", reason)
+        return Waiting(f"{done} of {done + left} chunks; still at {', '.join(unfinished[:3])}")
+
+    def _stands_still(self, done: int) -> bool:
+        """Whether no chunk came for long; said once, then after as long again."""
+        now, (before, since) = self._client.clock.monotonic(), self._moved
+        still = done == before and now - since >= STUCK_SECONDS
+        if still or done != before:
+            self._moved = (done, now)
+        return still
+
+    def _rows(self) -> dict[str, Collection]:
+        """The documents' rows, by id.
+
+        Raises:
+            NotFound: one is not in its base.
+        """
+        rows = {row.id: row for base in self._bases for row in self._client.collections(base)}
+        for document in self._documents:
+            if document["collection_id"] not in rows:
+                said = "it is not in its base any more; `pulumi up --refresh` uploads it again"
+                raise NotFound(SERVICE, f"index {document['name']}", said)
+        return {d["collection_id"]: rows[d["collection_id"]] for d in self._documents}
+
+    def _reason(self, rows: Mapping[str, Collection]) -> str:
+        unfinished = [d for d in self._documents if not rows[d["collection_id"]].indexed]
+        return self._diagnosis.reason(unfinished)
