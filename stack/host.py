@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from string import Formatter
 
 import pulumi
 import pulumi_command as command
 
-from provisioning.host import MONGO_KEY, VOCABULARY_FOLDER, HostPlan, Step, steps
+from provisioning.host import (
+    DATABASE_SECRETS,
+    DOCKER_INSTALLED,
+    DOCKER_READY,
+    DRIVER_PROVED,
+    KEYFILE_WRITTEN,
+    VOCABULARY_FOLDER,
+    HostPlan,
+    Step,
+    image_pulled,
+    password_followed,
+    pulled_services,
+    steps,
+)
 from provisioning.settings import Settings
 from provisioning.vocabulary import (
     VOCABULARY_NAME,
@@ -62,26 +76,18 @@ def prepare_host(
         xinference=settings.uses_xinference,
         minimum_driver=release_of(settings).minimum_driver,
     )
-    secrets = {
-        MONGO_KEY: passwords.mongo_key,
-        "db-password-mysql": pulumi.Output.concat(passwords.mysql, "\n", passwords.mysql_root),
-        "db-password-pg": passwords.pg,
-        "db-password-mongo": passwords.mongo,
-    }
-    runner = _Runner(settings, server, secrets, parent)
+    runner = _Runner(settings, server, passwords, parent)
     done: dict[str, command.remote.Command] = {}
     for step in steps(plan):
-        after = [done[name] for name in step.depends_on]
-        # Files need a booted server, not the steps before: they go up side by side.
-        done[step.name] = runner.run(step, after, files_after=list(done.values())[:1])
+        done[step.name] = runner.run(step, done)
     parent.register_outputs({})
     return Host(
-        docker_ready=done["daemon"],
-        proven=done["prove"],
-        mongo_key=done["mongo-keyfile"],
-        vocabulary=_vocabulary(server, parent, done["docker"]),
-        pulled=_named(done, "pull-"),
-        db_password=_named(done, "db-password-"),
+        docker_ready=done[DOCKER_READY],
+        proven=done[DRIVER_PROVED],
+        mongo_key=done[KEYFILE_WRITTEN],
+        vocabulary=_vocabulary(server, parent, done[DOCKER_INSTALLED]),
+        pulled={name: done[image_pulled(name)] for name in pulled_services(plan)},
+        db_password={name: done[password_followed(name)] for name in DATABASE_SECRETS},
     )
 
 
@@ -100,10 +106,10 @@ def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource)
     )
 
 
-def _named(
-    done: Mapping[str, command.remote.Command], prefix: str
-) -> dict[str, command.remote.Command]:
-    return {name.removeprefix(prefix): ran for name, ran in done.items() if name.startswith(prefix)}
+def _filled(template: str, secrets: Mapping[str, pulumi.Output[str]]) -> pulumi.Output[str]:
+    # Only what is named: it would depend on every secret that it is given.
+    named = {name for _, name, _, _ in Formatter().parse(template) if name}
+    return pulumi.Output.format(template, **{name: secrets[name] for name in named})
 
 
 class _Runner:
@@ -111,10 +117,10 @@ class _Runner:
         self,
         settings: Settings,
         server: Server,
-        secrets: Mapping[str, pulumi.Output[str]],
+        passwords: Passwords,
         parent: pulumi.Resource,
     ) -> None:
-        self._secrets = secrets
+        self._secrets = vars(passwords)
         self._opts = pulumi.ResourceOptions(parent=parent)
         self._connection = command.remote.ConnectionArgs(
             host=server.address,
@@ -126,23 +132,20 @@ class _Runner:
             per_dial_timeout=_SECONDS_PER_DIAL,
         )
 
-    def run(
-        self,
-        step: Step,
-        after: Sequence[command.remote.Command],
-        files_after: Sequence[command.remote.Command],
-    ) -> command.remote.Command:
-        """Upload the step's files and run its command."""
+    def run(self, step: Step, done: Mapping[str, command.remote.Command]) -> command.remote.Command:
+        """Upload the step's files and run its command; `done` are the steps before it."""
+        files_after = [done[name] for name in step.files_after]
         sent = [
             self._upload(f"{step.name}-{path.rsplit('/', 1)[-1]}", path, text, files_after)
             for path, text in step.files.items()
         ]
+        after = [done[name] for name in step.depends_on]
         return command.remote.Command(
             step.name,
             connection=self._connection,
             create=step.command,
             triggers=[step.trigger],
-            stdin=self._secrets[step.stdin] if step.stdin else None,
+            stdin=_filled(step.stdin, self._secrets) if step.stdin else None,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions.merge(
                 self._opts,
@@ -160,7 +163,7 @@ class _Runner:
         name: str,
         path: str,
         text: str,
-        after: Sequence[command.remote.Command],
+        after: Iterable[command.remote.Command],
     ) -> command.remote.CopyToRemote:
         return command.remote.CopyToRemote(
             name,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from provisioning.images import Image, Images
+from provisioning.images import Images
 from provisioning.regions import Region
 from provisioning.versions import NVIDIA_DRIVER_PACKAGE
 
@@ -28,11 +28,17 @@ MONGO_KEYFILE = f"{REMOTE_FOLDER}/mongo/keyfile"
 VOCABULARY_FOLDER = f"{REMOTE_FOLDER}/oneapi"
 """Folder of the token vocabulary, for TIKTOKEN_CACHE_DIR, relative to the login's home."""
 
-MONGO_KEY = "mongo-key"
-"""Name of the secret that the step `mongo-keyfile` reads on stdin."""
+BOOTED, DOCKER_INSTALLED, DOCKER_READY, DRIVER_PROVED, KEYFILE_WRITTEN = (
+    "wait-for-boot",
+    "docker",
+    "daemon",
+    "prove",
+    "mongo-keyfile",
+)
+"""The steps that others wait for, by what is so when they are done."""
 
-DATABASES = ("mysql", "pg", "mongo")
-"""Databases whose passwords follow; the step `db-password-<name>` reads the secret of its name."""
+DATABASE_SECRETS = {"mysql": "{mysql}\n{mysql_root}", "pg": "{pg}", "mongo": "{mongo}"}
+"""Databases whose passwords follow, and what their step reads on stdin."""
 
 _SCRIPTS = Path(__file__).parent
 
@@ -64,10 +70,11 @@ class Step:
         name: unique; also the script's.
         command: what the login's shell runs; holds no secret.
         files: remote path, relative to the login's home, to its text.
-        stdin: name of the secret that the command reads; None for none.
+        stdin: what the command reads, a name in braces for each secret; None for nothing.
         time_limit_seconds: after which the command ends itself.
-        depends_on: names of the steps that come before, this step's files included: the server
-            may reboot between two steps.
+        depends_on: names of the steps that come before.
+        files_after: names of the steps that come before the files. They need a booted server, not
+            the steps before theirs, and go up side by side.
     """
 
     name: str
@@ -75,6 +82,7 @@ class Step:
     files: Mapping[str, str]
     time_limit_seconds: int
     depends_on: tuple[str, ...] = ()
+    files_after: tuple[str, ...] = ()
     stdin: str | None = None
 
     @property
@@ -84,6 +92,25 @@ class Step:
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
+def image_pulled(service: str) -> str:
+    """The step after which a service's image is on the server."""
+    return f"pull-{service}"
+
+
+def password_followed(database: str) -> str:
+    """The step after which a standing database has its present password."""
+    return f"db-password-{database}"
+
+
+def pulled_services(plan: HostPlan) -> dict[str, str]:
+    """The services whose images are pulled, and the images."""
+    return {
+        service: image.reference
+        for service, image in vars(plan.images).items()
+        if plan.xinference or service != "xinference"
+    }
+
+
 def steps(plan: HostPlan) -> tuple[Step, ...]:
     """The steps of a host, each after those it depends on.
 
@@ -91,8 +118,8 @@ def steps(plan: HostPlan) -> tuple[Step, ...]:
     """
     region = plan.region
     made = [
-        _step("wait-for-boot", 1800),
-        _step("base", 1200, region.apt_mirror, after=["wait-for-boot"]),
+        _step(BOOTED, 1800),
+        _step("base", 1200, region.apt_mirror, after=[BOOTED]),
     ]
     ready = "base"
     if plan.gpu:
@@ -102,14 +129,14 @@ def steps(plan: HostPlan) -> tuple[Step, ...]:
             _step("driver-ready", 300, minimum, after=["driver"]),
         ]
         ready = "driver-ready"
-    made.append(_step("docker", 1800, region.docker_apt, region.docker_key, after=[ready]))
-    ready = "docker"
+    made.append(_step(DOCKER_INSTALLED, 1800, region.docker_apt, region.docker_key, after=[ready]))
+    ready = DOCKER_INSTALLED
     if plan.gpu:
-        made.append(_step("toolkit", 1200, region.toolkit_repo, after=["docker"]))
+        made.append(_step("toolkit", 1200, region.toolkit_repo, after=[DOCKER_INSTALLED]))
         ready = "toolkit"
     made += [_daemon(plan, ready), *_pulls(plan)]
     made += [_prove(plan), _mongo_keyfile()]
-    made += [_db_password(service) for service in DATABASES]
+    made += [_db_password(service) for service in DATABASE_SECRETS]
     return tuple(made)
 
 
@@ -154,6 +181,7 @@ def _step(
         stdin=stdin,
         time_limit_seconds=seconds,
         depends_on=tuple(after or ()),
+        files_after=() if name == BOOTED else (BOOTED,),
     )
 
 
@@ -161,44 +189,29 @@ def _daemon(plan: HostPlan, after: str) -> Step:
     config = f"{REMOTE_FOLDER}/host/daemon.json"
     runtime = "nvidia" if plan.gpu else "none"
     text = {config: daemon_json(plan)}
-    return _step("daemon", 600, config, runtime, after=[after], files=text)
+    return _step(DOCKER_READY, 600, config, runtime, after=[after], files=text)
 
 
 def _pulls(plan: HostPlan) -> list[Step]:
     return [
-        _step(f"pull-{service}", 5400, image.reference, script_name="pull", after=["daemon"])
-        for service, image in _services(plan).items()
+        _step(image_pulled(service), 5400, image, script_name="pull", after=[DOCKER_READY])
+        for service, image in pulled_services(plan).items()
     ]
-
-
-def _services(plan: HostPlan) -> dict[str, Image]:
-    named = plan.images
-    services = {
-        "xinference": named.xinference,
-        "fastgpt": named.fastgpt,
-        "pg": named.pg,
-        "mongo": named.mongo,
-        "mysql": named.mysql,
-        "oneapi": named.oneapi,
-        "sandbox": named.sandbox,
-    }
-    if not plan.xinference:
-        del services["xinference"]
-    return services
 
 
 def _prove(plan: HostPlan) -> Step:
     # pg's image is small and has the C library that nvidia-smi wants; Alpine's would not do.
     minimum = str(plan.minimum_driver) if plan.gpu else "none"
-    return _step("prove", 900, minimum, plan.images.pg.reference, after=["pull-pg"])
+    return _step(DRIVER_PROVED, 900, minimum, plan.images.pg.reference, after=[image_pulled("pg")])
 
 
 def _mongo_keyfile() -> Step:
     # After Docker: a reboot for the driver may come before it.
-    return _step("mongo-keyfile", 60, stdin=MONGO_KEY, after=["docker"])
+    return _step(KEYFILE_WRITTEN, 60, stdin="{mongo_key}", after=[DOCKER_INSTALLED])
 
 
 def _db_password(service: str) -> Step:
     # Enough for a database that has to start and recover first.
-    name = f"db-password-{service}"
-    return _step(name, 400, service, script_name="db-password", after=["daemon"], stdin=name)
+    secrets = DATABASE_SECRETS[service]
+    name = password_followed(service)
+    return _step(name, 400, service, script_name="db-password", after=[DOCKER_READY], stdin=secrets)

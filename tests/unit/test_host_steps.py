@@ -12,8 +12,7 @@ import pytest
 
 import provisioning.host
 from provisioning.host import (
-    DATABASES,
-    MONGO_KEY,
+    DATABASE_SECRETS,
     HostPlan,
     Step,
     daemon_json,
@@ -132,11 +131,17 @@ def test_the_daemon_has_one_file() -> None:
 
 def test_secrets_come_on_stdin() -> None:
     made = by_name(PLANS["gpu"])
-    passwords = {f"db-password-{name}": f"db-password-{name}" for name in DATABASES}
+    passwords = {f"db-password-{name}": secrets for name, secrets in DATABASE_SECRETS.items()}
     assert {step.name: step.stdin for step in made.values() if step.stdin} == {
-        "mongo-keyfile": MONGO_KEY,
+        "mongo-keyfile": "{mongo_key}",
         **passwords,
     }
+
+
+def test_files_go_up_side_by_side_once_the_server_has_booted() -> None:
+    made = by_name(PLANS["gpu"])
+    assert {step.files_after for step in made.values()} == {(), ("wait-for-boot",)}
+    assert made["wait-for-boot"].files_after == ()
 
 
 def test_a_trigger_follows_the_content_only() -> None:

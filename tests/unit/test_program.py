@@ -464,6 +464,20 @@ def test_no_secret_is_on_a_command_line(lab: Recording) -> None:
         assert "plain-" not in command.inputs["create"], command.name
 
 
+def test_a_step_hangs_on_its_own_passwords_only(lab: Recording) -> None:
+    by_urn = {r.urn: r.name for r in lab.of_type(":RandomPassword")}
+    hangs = {
+        r.name: {by_urn[urn] for urn in r.depends_on if urn in by_urn}
+        for r in lab.of_type(":Command")
+    }
+    assert {name: passwords for name, passwords in hangs.items() if passwords} == {
+        "mongo-keyfile": {"mongo-key"},
+        "db-password-mysql": {"mysql", "mysql-root"},
+        "db-password-pg": {"pg"},
+        "db-password-mongo": {"mongo"},
+    }
+
+
 def test_passwords_are_random_and_long_enough(lab: Recording) -> None:
     lengths = {r.name: r.inputs["length"] for r in lab.of_type(":RandomPassword")}
     assert lengths["oneapi-root"] == 20
