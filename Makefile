@@ -3,9 +3,13 @@
 PYTHON ?= python3
 STACK_OR_DEV = $(if $(STACK),$(STACK),dev)
 PY = .venv/bin/python
+COMPILE = $(PYTHON) -m tools.uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.10 \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+LOCK = $(COMPILE) pyproject.toml
+LOCK_GROUP = $(COMPILE) --group pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime rehearse rehearse-stop test contract lint up preview destroy \
+.PHONY: help setup setup-runtime rehearse rehearse-stop test test-python contract lint up preview destroy \
 	pulumi status ask lock clean
 
 help:
@@ -15,6 +19,7 @@ help:
 	@echo '                       KEEP=1      leave it standing and print the addresses'
 	@echo '  make rehearse-stop   end a rehearsal that was left standing'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
+	@echo '  make test-python     the unit tests with another Python: PYTHON=python3.13'
 	@echo '  make contract        which double keeps which contract, as a table'
 	@echo '  make lint            lint, format and types only'
 	@echo
@@ -27,7 +32,8 @@ help:
 	@echo
 	@echo 'For those who work on it:'
 	@echo '  make setup           virtual environment, Pulumi CLI, token vocabulary'
-	@echo '  make lock            new versions into the lock files'
+	@echo '  make lock            what pyproject.toml asks for into the lock files;'
+	@echo '                       UPGRADE=1  the newest versions that it allows'
 	@echo '  make clean           delete what was made in this folder (not the cache folder)'
 
 # Returns at once when everything is there: the set-up keeps stamps of its own.
@@ -46,6 +52,15 @@ rehearse-stop: setup
 
 test: setup
 	@$(PY) -m tools.run_tests
+
+# The unit tests with another Python, in an environment that is thrown away: make test-python
+# PYTHON=python3.13
+test-python:
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON) -m tools.uv venv --quiet --python $(PYTHON) "$$folder/venv" && \
+	$(PYTHON) -m tools.uv pip sync --quiet --require-hashes --python "$$folder/venv/bin/python" \
+		requirements-dev.txt && \
+	"$$folder/venv/bin/python" -m tools.run_tests unit
 
 contract: setup
 	@$(PY) -m tests.contract
@@ -73,8 +88,12 @@ status: setup-runtime
 ask: setup-runtime
 	@$(PY) -m tools.ask "$$Q"
 
+# For every system, and for Python from 3.10 on. What is locked stays unless UPGRADE is set.
 lock:
-	@$(PYTHON) -m tools.lock
+	$(LOCK) -o requirements.txt
+	$(LOCK) --group dev --constraints requirements.txt -o requirements-dev.txt
+	$(LOCK_GROUP):go -o tools/requirements-go.txt
+	$(LOCK_GROUP):uv -o tools/requirements-uv.txt
 
 clean:
 	@if [ -x $(PY) ] && [ -d .rehearsal ]; then $(PY) -m rehearsal stop || true; fi
