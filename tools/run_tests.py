@@ -35,7 +35,10 @@ class Part:
 def in_room(room: str, deadline: float = 1800.0) -> Part:
     """pytest over one room of ``tests/``. A file's tests share what they set up: one worker."""
     workers = ("-n", "2", "--dist", "loadfile", "--durations", "5")
-    return Part(f"{room} tests", ("-m", "pytest", "-q", *workers, f"tests/{room}"), deadline)
+    # A first run builds the real OneAPI in a fixture, minutes beside another worker.
+    patience = ("--timeout", "1200")
+    arguments = ("-m", "pytest", "-q", *workers, *patience, f"tests/{room}")
+    return Part(f"{room} tests", arguments, deadline)
 
 
 LINT = (

@@ -213,7 +213,7 @@ def _runs(venv: Path) -> bool:
     """Whether the environment's Python is there and new enough."""
     question = "import sys; sys.exit(sys.version_info < (3, 10) or sys.prefix == sys.base_prefix)"
     try:
-        command = [venv_python(venv), "-I", "-c", question]
+        command = [str(venv_python(venv)), "-I", "-c", question]
         return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
     except (OSError, subprocess.SubprocessError):
         return False
