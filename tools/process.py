@@ -133,7 +133,7 @@ def _size(file: Path) -> int:
 
 @contextmanager
 def exclusive(lock: Path, *, what: str, say: Say, deadline: float = 3600.0) -> Iterator[None]:
-    """Hold a lock file: one set-up at a time. Others wait, and say for whom.
+    """Hold a lock file: one set-up at a time. Others wait, and say every so often for whom.
 
     The lock goes with the process, so nothing has to be cleaned up after a crash.
 
@@ -152,23 +152,23 @@ def exclusive(lock: Path, *, what: str, say: Say, deadline: float = 3600.0) -> I
         ) from error
     with file:
         started = time.monotonic()
-        told = False
+        spoken = -_SIGN_OF_LIFE_SECONDS
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                pass
+                waited = time.monotonic() - started
             file.seek(0)
-            holder = file.read().strip() or "unknown"
-            if not told:
-                say(f"Waiting for another set-up (process {holder}) that works on {what}")
-                told = True
-            if time.monotonic() - started > deadline:
+            holder = f"another set-up (process {file.read().strip() or 'unknown'})"
+            if waited > deadline:
                 raise SetupError(
-                    f"waited {deadline:.0f} s for process {holder}, which works on {what} "
-                    f"({lock}). End it and try again."
+                    f"waited {deadline:.0f} s for {holder}, which works on {what} ({lock}). "
+                    "End it and try again."
                 )
+            if waited - spoken >= _SIGN_OF_LIFE_SECONDS:
+                spoken = waited
+                say(f"Waiting for {holder} that works on {what}: {waited:.0f} s so far")
             time.sleep(0.3)
         file.seek(0)
         file.truncate()

@@ -23,7 +23,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from tools import go_build
-from tools.environment import SetupError
+from tools.environment import VENV, SetupError
 from tools.process import Say, Stall, folder_size, run
 
 MINIMUM = (3, 250, 0)
@@ -52,7 +52,7 @@ _INSTALL = (
 class Cli:
     """A Pulumi CLI that can run the lab."""
 
-    bin_dir: Path
+    program: Path
     version: str
     origin: str
 
@@ -76,7 +76,7 @@ def obtain(cache: Path, venv_python: Path, say: Say) -> Cli:
         unreached = str(error)
         say(f"No download: {unreached.splitlines()[0]}")
     try:
-        return build(cache, venv_python, say)
+        return build(cache, say)
     except SetupError as error:
         raise SetupError(
             f"There is no Pulumi CLI.\n- download: {unreached}\n- build from Go modules: {error}\n"
@@ -114,7 +114,13 @@ def version_of(pulumi: Path) -> str:
 
 
 def on_path(say: Say, path: str | None = None) -> Cli | None:
-    """The operator's own CLI, if it is recent enough and has its Python language host."""
+    """The operator's own CLI, if it is recent enough and has its Python language host.
+
+    Args:
+        path: where to look; by default PATH without an activated environment, where an earlier
+            set-up put its own find.
+    """
+    path = path or _path_without_environments()
     pulumi = shutil.which("pulumi", path=path)
     if pulumi is None:
         return None
@@ -127,12 +133,20 @@ def on_path(say: Say, path: str | None = None) -> Cli | None:
     if not beside.exists() and shutil.which(LANGUAGE_HOST, path=path) is None:
         say(f"Passing over {pulumi}: {LANGUAGE_HOST} is neither beside it nor on PATH")
         return None
-    return Cli(Path(pulumi).parent.absolute(), version, "PATH")
+    return Cli(Path(pulumi).absolute(), version, "PATH")
+
+
+def _path_without_environments() -> str:
+    environments = {
+        str(Path(venv, "bin")) for venv in (VENV, os.environ.get("VIRTUAL_ENV") or VENV)
+    }
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if folder not in environments)
 
 
 def cached(cache: Path, say: Say) -> Cli | None:
     """The CLI an earlier set-up left in the cache, if every byte of it is still there."""
-    for origin in ("downloaded", "built"):
+    for origin in ("downloaded", "compiled"):
         home = _home(cache, origin)
         if not home.exists():
             continue
@@ -140,7 +154,7 @@ def cached(cache: Path, say: Say) -> Cli | None:
         if manifest is None:
             say(f"Passing over {home}: it is damaged, so it will be made anew")
         elif recent_enough(manifest):
-            return Cli(home / "bin", manifest, "cache")
+            return Cli(home / "bin" / "pulumi", manifest, "cache")
     return None
 
 
@@ -150,14 +164,14 @@ def _home(cache: Path, origin: str) -> Path:
 
 
 def _intact(home: Path) -> str | None:
-    """The version noted in the manifest, if the needed files are as it says."""
+    """The version noted in the manifest, if the files are as it says."""
     try:
         manifest = json.loads((home / _MANIFEST).read_text())
-        files = {name: str(manifest["files"][name]) for name in NEEDED}
-        same = all(_sha256(home / "bin" / name) == digest for name, digest in files.items())
+        files = manifest["files"].items()
+        same = all(_sha256(home / "bin" / name) == digest for name, digest in files)
         runnable = all(os.access(home / "bin" / name, os.X_OK) for name in NEEDED)
         return str(manifest["version"]) if same and runnable else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -193,22 +207,22 @@ def download(
     return _put(cache, "downloaded", say)
 
 
-def build(cache: Path, venv_python: Path, say: Say) -> Cli:
+def build(cache: Path, say: Say) -> Cli:
     """The CLI built from Go modules.
 
     Raises:
         SetupError: no Go to be had, modules out of reach, or the build failed.
     """
-    with _placed(cache, "built") as home:
-        go_build.build(home / "bin", cache, venv_python, say)
-    return _put(cache, "built", say)
+    with _placed(cache, "compiled") as home:
+        go_build.build(home / "bin", cache, say)
+    return _put(cache, "compiled", say)
 
 
 def _put(cache: Path, origin: str, say: Say) -> Cli:
     found = cached(cache, say)
     if found is None:
         raise SetupError(f"the {origin} Pulumi CLI in {cache} is not usable: delete it, run again")
-    return Cli(found.bin_dir, found.version, origin)
+    return Cli(found.program, found.version, origin)
 
 
 @contextmanager
@@ -242,7 +256,7 @@ def _seal(home: Path) -> None:
     version = version_of(home / "bin" / "pulumi")
     if not recent_enough(version):
         raise SetupError(f"its version is {version or 'unknown'}, too old or not running here")
-    files = {name: _sha256(home / "bin" / name) for name in NEEDED}
+    files = {file.name: _sha256(file) for file in (home / "bin").iterdir() if file.is_file()}
     (home / _MANIFEST).write_text(json.dumps({"version": version, "files": files}, indent=2))
     home.chmod(0o755)
 

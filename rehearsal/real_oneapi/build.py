@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.environment import SetupError, cache_dir, venv_python
+from tools.environment import SetupError, cache_dir
 from tools.go_build import build_environment, find_go, install_go
 from tools.process import run
 
@@ -67,7 +67,7 @@ def _build(target: Path) -> None:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(SOURCE, copy)
     try:
-        go = find_go() or install_go(work, venv_python(), _say)
+        go = find_go() or install_go(work, _say)
         _say("Building the real OneAPI from its Go module (minutes, once)")
         run(
             [go.program, "build", "-trimpath", "-o", copy / "oneapi", "."],

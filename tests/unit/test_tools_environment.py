@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tools import environment
-from tools.environment import NotSetUp, cache_dir, pulumi_bin_dir, pulumi_environment
+from tools.environment import NotSetUp, SetupError, cache_dir, pulumi_environment
 
 
 @pytest.mark.parametrize(
@@ -25,57 +25,58 @@ def test_cache_folder(environ: dict[str, str], expected: Path) -> None:
     assert cache_dir(environ) == expected
 
 
+@pytest.mark.parametrize("environ", [{}, {"AI_LAB_CACHE": "~/cache"}])
+def test_a_user_without_a_home_folder_is_told_to_name_one(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's user id that has no name, as hosted CI gives it."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 123456)
+
+    with pytest.raises(SetupError, match=r"user 123456 has no home .*\. Say .*export HOME="):
+        cache_dir(environ)
+
+
 @pytest.fixture
 def venv(tmp_path: Path) -> Path:
     """A checkout's environment whose set-up found a CLI."""
-    bin_dir = tmp_path / "cli"
-    bin_dir.mkdir()
-    (bin_dir / "pulumi").touch()
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "pulumi").touch()
     venv = tmp_path / ".venv"
-    venv.mkdir()
-    environment.write_record({"pulumi": {"bin_dir": str(bin_dir)}}, venv)
+    (venv / "bin").mkdir(parents=True)
+    environment.link_pulumi(tmp_path / "cli" / "pulumi", venv)
     return venv
 
 
-def test_recorded_cli_is_found(venv: Path) -> None:
-    assert pulumi_bin_dir(venv) == venv.parent / "cli"
-
-
-def test_record_leaves_no_temporary_file(venv: Path) -> None:
-    assert [file.name for file in venv.iterdir()] == ["lab-env.json"]
-
-
-def test_without_a_set_up(tmp_path: Path) -> None:
-    with pytest.raises(NotSetUp, match="make setup"):
-        pulumi_bin_dir(tmp_path)
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"pulumi": null}'])
-def test_damaged_record(venv: Path, content: str) -> None:
-    (venv / "lab-env.json").write_text(content)
-    with pytest.raises(NotSetUp, match="make setup"):
-        pulumi_bin_dir(venv)
-
-
-def test_cli_that_has_gone(venv: Path) -> None:
-    (venv.parent / "cli" / "pulumi").unlink()
-    with pytest.raises(NotSetUp, match="has gone"):
-        pulumi_bin_dir(venv)
-
-
-def test_environment_puts_venv_then_cli_first(venv: Path) -> None:
+def test_an_activated_environment_has_the_cli_that_was_found(venv: Path) -> None:
     given = {"PATH": "/usr/bin", "PYTHONHOME": "/old", "KEPT": "yes"}
 
     made = pulumi_environment(given, venv)
 
-    assert made["PATH"].split(os.pathsep) == [
-        str(venv / "bin"),
-        str(venv.parent / "cli"),
-        "/usr/bin",
-    ]
+    assert made["PATH"].split(os.pathsep) == [str(venv / "bin"), "/usr/bin"]
+    assert (venv / "bin" / "pulumi").resolve() == venv.parent / "cli" / "pulumi"
     assert made["VIRTUAL_ENV"] == str(venv)
     assert "PYTHONHOME" not in made
     assert made["KEPT"] == "yes"
+
+
+def test_a_later_set_up_may_find_another_cli(venv: Path, tmp_path: Path) -> None:
+    environment.link_pulumi(tmp_path / "other", venv)
+    environment.link_pulumi(tmp_path / "other", venv)
+
+    assert (venv / "bin" / "pulumi").readlink() == tmp_path / "other"
+    assert [file.name for file in (venv / "bin").iterdir()] == ["pulumi"]
+
+
+def test_without_a_set_up(tmp_path: Path) -> None:
+    with pytest.raises(NotSetUp, match="is not set up here: run `make setup`"):
+        pulumi_environment({}, tmp_path)
+
+
+def test_cli_that_has_gone(venv: Path) -> None:
+    (venv.parent / "cli" / "pulumi").unlink()
+    with pytest.raises(NotSetUp, match=r"has gone from .*cli/pulumi: run `make setup`"):
+        pulumi_environment({}, venv)
 
 
 def test_the_gate_can_be_read_by_old_pythons() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,13 +112,16 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGo:
     return fake
 
 
-def test_build_delivers_four_executables_with_their_version(tmp_path: Path, go: FakeGo) -> None:
+def test_build_delivers_executables_with_their_version(tmp_path: Path, go: FakeGo) -> None:
     target = tmp_path / "bin"
 
-    go_build.build(target, tmp_path / "cache", Path("python"), lambda _: None)
+    go_build.build(target, tmp_path / "cache", lambda _: None)
 
-    names = {"pulumi", "pulumi-language-python"}
-    scripts = {"pulumi-language-python-exec", "pulumi-resource-pulumi-python"}
+    names = {"pulumi", "pulumi-language-python-host"}
+    scripts = {
+        *("pulumi-language-python", "pulumi-language-python-exec"),
+        "pulumi-resource-pulumi-python",
+    }
     assert {file.name for file in target.iterdir()} == names | scripts
     assert all((target / script).stat().st_mode & 0o111 for script in scripts)
     flags = " ".join(word for words in go.built for word in words)
@@ -126,7 +130,7 @@ def test_build_delivers_four_executables_with_their_version(tmp_path: Path, go: 
 
 
 def test_finished_build_leaves_only_the_result(tmp_path: Path, go: FakeGo) -> None:
-    go_build.build(tmp_path / "bin", tmp_path / "cache", Path("python"), lambda _: None)
+    go_build.build(tmp_path / "bin", tmp_path / "cache", lambda _: None)
 
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -135,7 +139,7 @@ def test_failed_build_keeps_what_it_has(tmp_path: Path, go: FakeGo) -> None:
     go.fails = True
 
     with pytest.raises(SetupError, match="no modules"):
-        go_build.build(tmp_path / "bin", tmp_path / "cache", Path("python"), lambda _: None)
+        go_build.build(tmp_path / "bin", tmp_path / "cache", lambda _: None)
 
     assert (tmp_path / "cache" / "go-build").is_dir()
 
@@ -149,3 +153,39 @@ def test_read_only_module_cache_is_removed(tmp_path: Path) -> None:
     go_build._remove(tmp_path / "go-build")
 
     assert not (tmp_path / "go-build").exists()
+
+
+@pytest.mark.parametrize(
+    ("project", "flags"),
+    [
+        (
+            "runtime:\n  name: python\n  options:\n    virtualenv: .venv\n",
+            ["-virtualenv=.venv"],
+        ),
+        ("runtime: python\n", []),
+        (None, []),
+    ],
+)
+def test_the_older_language_host_is_told_of_the_virtual_environment(
+    tmp_path: Path, project: str | None, flags: list[str]
+) -> None:
+    """Else a plain `pulumi up` ends in ModuleNotFoundError: it took the first Python on PATH."""
+    home, folder = tmp_path / "a cli", tmp_path / "a project"
+    home.mkdir()
+    folder.mkdir()
+    (home / go_build.WRAPPER.name).write_bytes(go_build.WRAPPER.read_bytes())
+    (home / go_build.LANGUAGE.program).write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    for program in home.iterdir():
+        program.chmod(0o755)
+    if project is not None:
+        (folder / "Pulumi.yaml").write_text(project)
+
+    answer = subprocess.run(
+        [home / go_build.WRAPPER.name, "127.0.0.1:5"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert answer.stdout.splitlines() == [f"-root={folder}", *flags, "127.0.0.1:5"]

@@ -94,7 +94,18 @@ def test_recent_cli_on_path_is_taken(tmp_path: Path) -> None:
 
     cli = pulumi_cli.on_path(print, path=str(folder))
 
-    assert cli == pulumi_cli.Cli(folder, "v3.260.0", "PATH")
+    assert cli == pulumi_cli.Cli(folder / "pulumi", "v3.260.0", "PATH")
+
+
+def test_what_an_earlier_set_up_put_into_an_environment_is_not_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be linked to itself."""
+    folder = make_cli(tmp_path / "activated" / "bin")
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "activated"))
+    monkeypatch.setenv("PATH", str(folder))
+
+    assert pulumi_cli.on_path(print) is None
 
 
 def test_language_host_beside_the_linked_cli_counts(tmp_path: Path) -> None:
@@ -145,8 +156,8 @@ def test_unreachable_site_falls_through_to_the_build(ways: Ways, cache: Path) ->
     cli = obtain(cache, said)
 
     assert ways.tried == ["probe", "build"]
-    assert cli.origin == "built"
-    assert all((cli.bin_dir / name).exists() for name in NEEDED)
+    assert cli.origin == "compiled"
+    assert all((cli.program.parent / name).exists() for name in NEEDED)
     assert any("not reached" in line for line in said)
 
 
@@ -155,8 +166,8 @@ def test_download_that_delivers_an_old_cli_is_not_kept(ways: Ways, cache: Path) 
 
     cli = obtain(cache)
 
-    assert cli.origin == "built"
-    assert [home.name.split("-")[0] for home in (cache / "pulumi").iterdir()] == ["built"]
+    assert cli.origin == "compiled"
+    assert [home.name.split("-")[0] for home in (cache / "pulumi").iterdir()] == ["compiled"]
 
 
 def test_second_run_takes_the_cache_without_asking_the_site(ways: Ways, cache: Path) -> None:
@@ -166,7 +177,7 @@ def test_second_run_takes_the_cache_without_asking_the_site(ways: Ways, cache: P
     second = obtain(cache)
 
     assert ways.tried == []
-    assert (second.bin_dir, second.origin) == (first.bin_dir, "cache")
+    assert (second.program, second.origin) == (first.program, "cache")
 
 
 def _truncate(home: Path) -> None:
@@ -201,7 +212,7 @@ def _spoil_the_manifest(home: Path) -> None:
     ],
 )
 def test_damaged_cache_is_made_anew(ways: Ways, cache: Path, damage: object) -> None:
-    home = obtain(cache).bin_dir.parent
+    home = obtain(cache).program.parent.parent
     damage(home)  # type: ignore[operator]
     ways.tried.clear()
     said: list[str] = []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,50 +19,68 @@ def part(name: str, code: str, deadline: float = 60.0) -> Part:
     return Part(name, ("-c", code), deadline)
 
 
-@pytest.mark.parametrize(
-    ("code", "problem"),
-    [(0, None), (1, "failed (code 1)"), (5, "no tests were found"), (-9, "failed (code -9)")],
-)
-def test_exit_codes(code: int, problem: str | None) -> None:
-    assert run_tests.problem_of(code) == problem
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *stages: tuple[Part, ...]) -> int:
-    monkeypatch.setitem(run_tests.STAGES, "all", stages)
+def run(monkeypatch: pytest.MonkeyPatch, *parts: Part) -> int:
+    monkeypatch.setitem(run_tests.SETS, "all", parts)
     return run_tests.main([])
 
 
-def test_all_passed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    code = run(monkeypatch, (part("one", "print('hello')"), part("two", "print('there')")))
-
-    output = capfd.readouterr().out
-    assert code == 0
-    assert output.index("hello") < output.index("== two ==") < output.index("there")
-    assert output.count("passed") == 2
-
-
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("place", [None, 0, 1, 2])
 def test_any_failure_fails_the_run_and_the_rest_still_runs(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: int
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: int | None
 ) -> None:
     codes = [5 if n == place else 0 for n in range(3)]
     parts = [part(f"part {n}", f"raise SystemExit({code})") for n, code in enumerate(codes)]
 
-    code = run(monkeypatch, (parts[0], parts[1]), (parts[2],))
+    code = run(monkeypatch, *parts)
 
     output = capfd.readouterr().out
-    assert code == 1
-    assert output.count(" passed") == 2
-    assert "no tests were found" in output
+    assert code == (place is not None)
+    assert output.count(" passed") == codes.count(0)
+    assert ("no tests were found" in output) == (place is not None)
+
+
+def test_a_failure_tells_its_code(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, part("bad", "raise SystemExit(3)")) == 1
+    assert "failed (code 3)" in capfd.readouterr().out
 
 
 def test_part_that_hangs_is_ended(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code = run(monkeypatch, (part("stuck", "import time; time.sleep(600)", deadline=0.0),))
-
-    assert code == 1
+    assert run(monkeypatch, part("stuck", "import time; time.sleep(600)", deadline=0.0)) == 1
     assert "not finished after 0 s" in capfd.readouterr().out
+
+
+CLEANS_UP = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    os.kill(os.getppid(), signal.{sign})
+    time.sleep(600)
+except KeyboardInterrupt:
+    pathlib.Path(sys.argv[1]).touch()
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_part_may_clean_up(tmp_path: Path, sign: signal.Signals) -> None:
+    """Elsewhere it would leave servers of a rehearsal behind."""
+    code = (
+        "import signal, sys; from tools import run_tests as r; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"r.SETS['all'] = (r.Part('one', ('-c', {CLEANS_UP.format(sign=sign.name)!r}, "
+        f"{str(tmp_path / 'cleaned')!r})), r.Part('two', ('-c', 'print(\"went on\")'))); "
+        "sys.exit(r.main([]))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+    assert answer.returncode == 130
+    assert (tmp_path / "cleaned").exists()
+    assert "went on" not in answer.stdout
 
 
 def test_unknown_set_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,33 +88,46 @@ def test_unknown_set_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "lint" in capsys.readouterr().out
 
 
-def test_unit_tests_come_first_and_every_room_is_run() -> None:
-    stages = run_tests.STAGES["all"]
-    names = [[one.name for one in parts] for parts in stages]
-    assert names[0][0] == "unit tests"
-    assert names[1:] == [["contract tests"], ["rehearsal tests"]]
+def test_every_room_of_the_tests_is_run() -> None:
+    rooms = {folder.name for folder in (ROOT / "tests").iterdir() if any(folder.glob("test_*.py"))}
+    named = {one.arguments[-1] for one in run_tests.SETS["all"] if "pytest" in one.arguments}
+    assert named == {f"tests/{room}" for room in rooms}
 
 
-@pytest.mark.parametrize(
-    ("codes", "expected"), [((0, 0), 0), ((1, 0), 1), ((0, 1), 1), ((1, 1), 1)]
-)
-def test_ci_fails_when_either_part_fails_and_runs_both(
-    tmp_path: Path, codes: tuple[int, int], expected: int
-) -> None:
-    make = tmp_path / "make"
-    make.write_text(
-        f'#!/bin/sh\n[ "$1" = test ] && exit {codes[0]}\n[ "$1" = rehearse ] && exit {codes[1]}\n'
-    )
-    make.chmod(0o755)
-
-    answer = subprocess.run(
-        [ROOT / ".ci" / "run"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
+def ci(
+    tmp_path: Path, codes: dict[str, int], pythons: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run .ci/run with a ``make`` that ends as told, and where wanted another Python."""
+    cases = "".join(f"{target}) exit {code};;\n" for target, code in codes.items())
+    programs = {"make": f'case "$1" in\n{cases}esac\n'}
+    if pythons:
+        programs |= {f"python3.{minor}": f"echo 3.{minor}" for minor in (10, 13)}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    return subprocess.run(
+        [ROOT / ".ci" / "run"], env=environment, capture_output=True, text=True, timeout=120
     )
 
-    assert answer.returncode == expected
-    assert "make test " in answer.stdout
-    assert "make rehearse " in answer.stdout
-    assert answer.stdout.count(" passed") == codes.count(0)
+
+@pytest.mark.parametrize("failing", ["", "test", "test-python", "rehearse"])
+def test_ci_fails_when_any_part_fails_and_runs_them_all(tmp_path: Path, failing: str) -> None:
+    codes = {target: int(target == failing) for target in ("test", "test-python", "rehearse")}
+
+    answer = ci(tmp_path, codes, pythons=True)
+
+    assert answer.returncode == int(failing != "")
+    assert answer.stdout.count(" passed") == 3 - int(failing != "")
+    assert ("failed (code 1)" in answer.stdout) == (failing != "")
+
+
+def test_ci_says_so_where_there_is_no_second_python(tmp_path: Path) -> None:
+    if any((Path("/usr/bin") / f"python3.{minor}").exists() for minor in (10, 13)):
+        pytest.skip("this system has its own")
+
+    answer = ci(tmp_path, {"test-python": 1})
+
+    assert answer.returncode == 0
+    assert "No second Python" in answer.stdout
+    assert os.linesep in answer.stdout
