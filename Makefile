@@ -17,7 +17,7 @@ help:
 	@echo '  make models          which chat models fit the GPU beside the others, and how'
 	@echo '                       STACK=name, CARD=T4, TYPE=ecs.gn8is.2xlarge, MODEL=qwen3'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
-	@echo '  make contract        which double keeps which contract, as a table'
+	@echo '  make contract        our clients on the real OneAPI, and on the doubles'
 	@echo '  make lint            lint, format and types only'
 	@echo
 	@echo 'With an Alibaba Cloud account (it costs money by the hour):'
@@ -41,7 +41,7 @@ setup:
 setup-runtime:
 	@$(PYTHON) tools/setup.py
 
-# STACK, KEEP and ONEAPI reach the rehearsal as environment variables, as make hands them on.
+# STACK and KEEP reach the rehearsal as environment variables, as make hands them on.
 rehearse: setup
 	@$(PY) -m rehearsal
 
@@ -52,7 +52,7 @@ test: setup
 	@$(PY) -m tools.run_tests
 
 contract: setup
-	@$(PY) -m tests.contract
+	@$(PY) -m pytest -q tests/contract
 
 # SERVICE, URL and UPSTREAM go by the environment, and so does the password (RECORD_PASSWORD).
 record: setup

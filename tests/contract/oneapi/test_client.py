@@ -1,4 +1,4 @@
-"""Our client and relay on both OneAPIs (docs/facts/oneapi.md §3 to §7)."""
+"""Our client and relay on the real OneAPI (docs/facts/oneapi.md §3 to §7)."""
 
 from __future__ import annotations
 
@@ -221,14 +221,19 @@ def test_an_update_can_take_things_away(
 
 
 def test_the_key_is_in_no_error(ours: OurSide, channel: Channel) -> None:
-    """PUT answers with the key in clear; what we raise never holds it (trap 9)."""
-    wide = Channel(channel.name, 1, "", ("m",), {"m": "x" * 1100}, key="very-secret-key")
+    """What is refused is told without the key, which PUT and OneAPI's log show (trap 9)."""
+
+    def twice_the_same_model(request: httpx.Request) -> dict[str, Any] | None:
+        if (request.method, request.url.path) != ("PUT", "/api/channel/"):
+            return None
+        return {**json.loads(request.content), "models": "same,same"}
+
+    secret = Channel(channel.name, 1, "", ("m",), key="very-secret-key")
     with ours.client() as client:
-        made = client.create_channel(Channel(channel.name, 1, "", ("m",), key="k"))
-        if not ours.oneapi.subject.mysql:
-            pytest.skip("only MySQL has a width that a mapping can exceed")
+        made = client.create_channel(secret)
+        ours.network.spoil = twice_the_same_model
         with pytest.raises(Refused) as error:
-            client.update_channel(made, wide)
+            client.update_channel(made, secret)
         assert "very-secret-key" not in str(error.value)
         client.delete_channel(made)
 

@@ -1,4 +1,4 @@
-"""The resources of OneAPI on both OneAPIs: adopt, see drift, mend it, leave nothing behind."""
+"""The resources of OneAPI on the real OneAPI: adopt, see drift, mend it, leave nothing behind."""
 
 from __future__ import annotations
 
