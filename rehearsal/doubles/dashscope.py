@@ -39,13 +39,13 @@ def answer_chat(answer: Response) -> Response:
     """The answer to a chat, whole or as a stream of events, in DashScope's form."""
     if isinstance(answer, StreamingResponse):
         return StreamingResponse(_events(answer), media_type="text/event-stream")
-    body = json.loads(answer.body)
+    body = json.loads(bytes(answer.body))
     return JSONResponse(_chat(body["choices"][0]["message"], "stop", body["usage"]))
 
 
 def answer_embeddings(answer: Response) -> Response:
     """Vectors in DashScope's form."""
-    body = json.loads(answer.body)
+    body = json.loads(bytes(answer.body))
     rows = [{"embedding": row["embedding"], "text_index": row["index"]} for row in body["data"]]
     return _json({"output": {"embeddings": rows}, "usage": _usage(body["usage"])})
 
