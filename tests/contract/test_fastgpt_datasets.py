@@ -16,9 +16,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from rehearsal.doubles.database_client import Database
 from rehearsal.doubles.fastgpt.chunks import SHEET_SIGN, length, split
 from rehearsal.doubles.fastgpt.documents import html_text
+from rehearsal.doubles.fastgpt.memory import Memory
 from tests.contract.fastgpt_subject import (
     CHAT_KEY,
     EMBEDDING,
@@ -540,14 +540,11 @@ def test_a_failing_reranker_is_swallowed(fastgpt: FastGpt, lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("model", [EMBEDDING, WIDE], ids=["padded", "cut"])
-def test_vectors_are_kept_in_postgresql_with_1536_numbers(
-    fastgpt: FastGpt, lab: Lab, model: str
-) -> None:
+def test_vectors_are_kept_with_1536_numbers(fastgpt: FastGpt, model: str) -> None:
     dataset = library(fastgpt, vectorModel=model)
     assert fastgpt.search(dataset, "lost card")["list"]
-    postgres = Database("postgres", lab.hosts["pg"], 5432, "fastgpt", "pw-1", "postgres")
-    rows = [row for row in postgres.list("modeldata").values() if row["dataset_id"] == dataset]
-    postgres.close()
+    kept = Memory(fastgpt.tree / "memory.db")
+    rows = [row for row in kept.list("modeldata").values() if row["dataset_id"] == dataset]
     assert {len(row["vector"]) for row in rows} == {1536}
     beyond_the_models_own = any(number for row in rows for number in row["vector"][768:])
     assert beyond_the_models_own == (model == WIDE)

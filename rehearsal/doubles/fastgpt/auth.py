@@ -12,10 +12,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.database_client import Database, DatabaseError
+from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
-from rehearsal.doubles.fastgpt.store import Document, existing, find, insert, object_id, put_all
+from rehearsal.doubles.fastgpt.store import (
+    Database,
+    Document,
+    existing,
+    find,
+    insert,
+    object_id,
+    put_all,
+)
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service

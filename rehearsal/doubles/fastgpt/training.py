@@ -11,11 +11,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.database_client import Database, DatabaseError
+from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.admission import queue
 from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Problem, crash, log
-from rehearsal.doubles.fastgpt.store import Document, find, insert, object_id
+from rehearsal.doubles.fastgpt.store import Database, Document, find, insert, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
 if TYPE_CHECKING:
