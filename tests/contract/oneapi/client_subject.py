@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import httpx
 
 from provisioning.clients.oneapi import OneApiClient, OneApiRelay
-from stack.resources.base import LabProvider, Props
+from stack.resources.base import LabProvider
+from stack.resources.declaration import Props
 from tests.contract.oneapi.subject import ROOT_TOKEN, OneApi
 
 Provider = TypeVar("Provider", bound=LabProvider)
