@@ -210,14 +210,6 @@ def session_or_key(service: Service, call: Call) -> Identity:
     return session(service, call)
 
 
-def root_key(service: Service, call: Call) -> None:
-    """Let a maintenance call pass: `rootkey` names nobody, so it owns no data."""
-    given = call.headers.get("rootkey", "")
-    wanted = service.environment.root_key
-    if not wanted or not secrets.compare_digest(given.encode(), wanted.encode()):
-        raise known("unAuthorization")
-
-
 # API keys
 
 
