@@ -78,14 +78,13 @@ class OurSide:
         self.base_url = f"http://{oneapi.program.address}:{oneapi.program.port}"
         self.endpoint = {"host": oneapi.program.address, "port": oneapi.program.port}
 
-    def client(self, access_token: str | None = None, **more: Any) -> OneApiClient:
+    def client(self, access_token: str | None = None) -> OneApiClient:
         """The management client; root's access token unless another is given."""
         return OneApiClient(
             self.base_url,
             access_token=self.oneapi.access_token if access_token is None else access_token,
             transport=self.network,
             clock=self.clock,
-            **more,
         )
 
     def relay(self, key: str = f"sk-{ROOT_TOKEN}", channel_id: int | None = None) -> OneApiRelay:
