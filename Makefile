@@ -22,7 +22,7 @@ help:
 	@echo '                       STACK=name, CARD=T4, TYPE=ecs.gn8is.2xlarge, MODEL=qwen3'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
 	@echo '  make test-python     the unit tests with another Python: PYTHON=python3.13'
-	@echo '  make contract        which double keeps which contract, as a table'
+	@echo '  make contract        our clients on the real OneAPI, and on the doubles'
 	@echo '  make lint            lint, format and types only'
 	@echo
 	@echo 'With an Alibaba Cloud account (it costs money by the hour):'
@@ -47,7 +47,7 @@ setup:
 setup-runtime:
 	@$(PYTHON) tools/setup.py
 
-# STACK, KEEP and ONEAPI reach the rehearsal as environment variables, as make hands them on.
+# STACK and KEEP reach the rehearsal as environment variables, as make hands them on.
 rehearse: setup
 	@$(PY) -m rehearsal
 
@@ -67,7 +67,7 @@ test-python:
 	"$$folder/venv/bin/python" -m tools.run_tests unit
 
 contract: setup
-	@$(PY) -m tests.contract
+	@$(PY) -m pytest -q tests/contract
 
 # SERVICE, URL and UPSTREAM go by the environment, and so does the password (RECORD_PASSWORD).
 record: setup

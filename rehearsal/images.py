@@ -1,18 +1,19 @@
 """The images that the emulated registries hold, and what is in them as far as a rehearsal needs it.
 
 Homes, tags and entry commands: `docs/facts/fastgpt.md §1, §9`, `docs/facts/oneapi.md §1`,
-`docs/facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`; its tools are
-those of `rehearsal/containers/tools` that the real image has too, so that a health check written
-for a tool that is not in the image fails here as it would there.
+`docs/facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`, or
+the real OneAPI; its tools are those of `rehearsal/containers/tools` that the real image has too, so
+that a health check written for a tool that is not in the image fails here as it would there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from rehearsal.real_oneapi import build
 
 HUB = "docker.io"
 _ALIYUN = "registry.cn-hangzhou.aliyuncs.com"
@@ -128,13 +129,6 @@ def image_id(reference: Reference) -> str:
     return f"sha256:{hashlib.sha256(f'config of {digest(reference)}'.encode()).hexdigest()}"
 
 
-def module_of(program: Program) -> Program:
-    """`program`, with the real OneAPI in place of its double where the world asks for it."""
-    if program[0] == "rehearsal.doubles.oneapi" and os.environ.get("ONEAPI") == "real":
-        return ("rehearsal.real_oneapi.run", *program[1:])
-    return program
-
-
 def _homes(*homes: str, aliyun: str = "") -> frozenset[str]:
     mirrored = {f"{host}/{aliyun}" for host in (_ALIYUN, _ALIYUN_FROM_INSIDE) if aliyun}
     return frozenset({*homes, *mirrored})
@@ -154,7 +148,7 @@ CATALOGUE: tuple[Image, ...] = (
         ),
         tags=r"v0\.[56]\.\d+|latest",
         size_mib=30,
-        programs={"one-api": ("rehearsal.doubles.oneapi",)},
+        programs={"one-api": ("rehearsal.real_oneapi.run", str(build.place()))},
         tools=("wget", "nc"),
         shells=("sh",),
         entrypoint=("/one-api",),

@@ -19,6 +19,7 @@ from rehearsal.addresses import SSH_PORT
 from rehearsal.children import PROJECT
 from rehearsal.control import StartedWorld, World, read_world, start_world
 from rehearsal.engine import Engine
+from rehearsal.real_oneapi import build
 
 CURRENT = "current.json"
 _KEPT_RUNS = 3
@@ -59,6 +60,8 @@ def prepare(
 ) -> Lab:
     """A world, and a stack of this project in it, ready for the first `up`.
 
+    The real OneAPI is built before, where it is not yet: minutes, once, told on standard error.
+
     Args:
         base: folder of all rehearsals (`.rehearsal`).
         stack: whose `Pulumi.<stack>.yaml` is rehearsed; it is read, never written.
@@ -66,7 +69,9 @@ def prepare(
 
     Raises:
         CannotRehearse: the folder cannot be written, or the stack file not be read.
+        SetupError: the real OneAPI cannot be built here.
     """
+    build.binary()
     folder = _fresh_folder(base)
     try:
         config = stack_file.read(PROJECT / f"Pulumi.{stack}.yaml")

@@ -80,7 +80,7 @@ def _tool(name: str) -> str:
 
 
 def _double(program: images.Program) -> str:
-    module, *arguments = images.module_of(program)
+    module, *arguments = program
     words = shlex.join([f"PYTHONPATH={_REPOSITORY}"])
     return f'env {words} "$REHEARSAL_PYTHON" -m {shlex.join([module, *arguments])}'
 

@@ -1,4 +1,5 @@
-"""The model providers outside: DashScope, Zhipu, Baidu, OpenAI and others, in the OpenAI form.
+"""The model providers outside: DashScope, Zhipu, OpenAI and others, in the OpenAI form; DashScope
+speaks its own form too (`dashscope.py`), which OneAPI uses for channels of its type.
 
 `python -m rehearsal.doubles.providers` listens on `REHEARSAL_ADDRESS`, port
 `REHEARSAL_OUTSIDE_PORT` (8080), for all hosts at once: the Host header tells whose models it has.
@@ -31,6 +32,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from rehearsal import faults, inside
+from rehearsal.doubles import dashscope
 from rehearsal.doubles.language import answer, count_tokens, embed, text_of
 
 PORT = 8080
@@ -71,14 +73,6 @@ HOSTS: dict[str, Provider] = {
         ),
         {"embedding-2": 1024, "embedding-3": 2048},
         frozenset({"embedding-3"}),
-    ),
-    "aip.baidubce.com": Provider(
-        _chats(
-            "ERNIE-4.0-8K ERNIE-3.5-8K ERNIE-3.5-8K-0205 ERNIE-3.5-8K-1222 ERNIE-Bot-8K "
-            "ERNIE-3.5-4K-0205 ERNIE-Speed-8K ERNIE-Speed-128K ERNIE-Lite-8K-0922 "
-            "ERNIE-Lite-8K-0308 ERNIE-Tiny-8K ernie-4.0-turbo-8k ernie-3.5-128k"
-        ),
-        {"Embedding-V1": 384, "bge-large-zh": 1024, "bge-large-en": 1024, "tao-8k": 1024},
     ),
     "api.openai.com": Provider(
         _chats("gpt-3.5-turbo gpt-4 gpt-4-turbo gpt-4o gpt-4o-mini gpt-4.1 gpt-4.1-mini"),
@@ -139,12 +133,19 @@ async def _serve(request: Request) -> Response:
         path = request.url.path.rstrip("/")
         if request.method == "GET" and path.endswith("/models"):
             return JSONResponse({"object": "list", "data": _models(provider)})
+        if request.method == "POST" and path == dashscope.CHAT_PATH:
+            return dashscope.answer_chat(_chat(provider, dashscope.chat(await _body(request))))
+        if request.method == "POST" and path == dashscope.EMBEDDING_PATH:
+            body = dashscope.embeddings(await _body(request))
+            return dashscope.answer_embeddings(_embeddings(provider, body))
         if request.method == "POST" and path.endswith("/chat/completions"):
             return _chat(provider, await _body(request))
         if request.method == "POST" and path.endswith("/embeddings"):
             return _embeddings(provider, await _body(request))
         raise RefusedError(404, f"Invalid URL ({request.method} {path})", *_INVALID)
     except RefusedError as refusal:
+        if request.url.path.startswith(dashscope.ROOT):
+            return dashscope.refusal(refusal.status, refusal.code, str(refusal))
         return refusal.answer()
 
 

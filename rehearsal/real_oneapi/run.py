@@ -1,16 +1,14 @@
-"""`python -m rehearsal.real_oneapi.run`: the real OneAPI as a rehearsed container's process.
+"""`python -m rehearsal.real_oneapi.run PROGRAM`: the real OneAPI as a container's process.
 
-It takes the environment and the file tree of the container that the double would run in, listens on
-`REHEARSAL_ADDRESS`, and sees that container's network only (`server/network.go`).
+It takes the container's environment and file tree, listens on `REHEARSAL_ADDRESS`, and sees that
+container's network only (`server/network.go`).
 
-What differs from the image it stands for:
-- The rehearsed MySQL does not speak MySQL's wire protocol. `SQL_DSN` is tried once at boot, so that
-  a missing or refusing database ends it as in a lab; the data are then kept in SQLite, in the
-  container's own tree. A *restarted* container finds them again, a *replaced* one starts anew.
+What differs from the lab's image:
+- `SQL_DSN` is not followed: the data are in SQLite in the container's `/data`, a volume of the
+  lab's, so that a restarted container and a replaced one find them again.
+- It is v0.6.10 for the lab's v0.6.6, which no module proxy has (docs/facts/oneapi.md §9).
 - v0.6.10 reads a second vocabulary (docs/facts/oneapi.md §2), which labs lack: it gets a copy of
   the first one. Its token counts are therefore not to be trusted.
-
-`REHEARSAL_REAL_ONEAPI` names the program where the container cannot see the cache folder.
 """
 
 from __future__ import annotations
@@ -18,58 +16,41 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from rehearsal import inside
-from rehearsal.doubles.oneapi.environment import Environment
-from rehearsal.doubles.oneapi.store import StoreError, open_store
-from rehearsal.real_oneapi.build import UnavailableError, binary
 from rehearsal.real_oneapi.vocabulary import CL100K, O200K
+
+_HOME = "/data"
+"""The image's working directory."""
 
 
 def main() -> None:
-    """Become the real OneAPI; 1 when its database cannot be had, as the real one exits."""
-    given = dict(os.environ)
-    try:
-        program = given.get("REHEARSAL_REAL_ONEAPI") or str(binary())
-    except UnavailableError as error:
-        sys.exit(f"ONEAPI=real: {error}")
-    problem = _database_problem(given)
-    if problem:
-        stamp = time.strftime("%Y/%m/%d - %H:%M:%S")
-        print(f"[FATAL] {stamp} | [{problem}] ", file=sys.stderr, flush=True)
-        sys.exit(1)
-    home = inside.path("/data")
+    """Become the real OneAPI, or end with 1 and the reason."""
+    program = sys.argv[1]
+    if not Path(program).exists():
+        sys.exit(f"OneAPI is not built ({program}): `python -m rehearsal` builds it")
+    home = inside.path(_HOME)
     home.mkdir(parents=True, exist_ok=True)
     os.chdir(home)
-    os.execve(program, [program], environment(given))
+    os.execve(program, [program], environment(os.environ))
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """The container's environment, with its paths as this machine sees them."""
-    settings = Environment.read(given)
     kept = {name: value for name, value in given.items() if name != "SQL_DSN"}
     return {
         **kept,
-        "SQLITE_PATH": str(settings.sqlite),
-        "TIKTOKEN_CACHE_DIR": str(_vocabularies(settings.vocabulary)),
-        "PORT": str(settings.port),
+        "SQLITE_PATH": str(_place(given.get("SQLITE_PATH") or "one-api.db")),
+        "TIKTOKEN_CACHE_DIR": str(
+            _vocabularies(_place(given.get("TIKTOKEN_CACHE_DIR") or "/tmp/data-gym-cache"))
+        ),
     }
 
 
-def _database_problem(given: Mapping[str, str]) -> str:
-    settings = Environment.read(given)
-    if not settings.dsn:
-        return ""
-    # The names in a DSN are the container's, so they must be looked up as it does.
-    inside.enter()
-    try:
-        open_store(settings.dsn, settings.sqlite)
-    except StoreError as error:
-        return str(error)
-    return ""
+def _place(path: str) -> Path:
+    return inside.path(path if path.startswith("/") else f"{_HOME}/{path}")
 
 
 def _vocabularies(mounted: Path) -> Path:

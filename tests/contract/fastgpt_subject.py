@@ -280,6 +280,7 @@ class FastGpt(Process):
             "ROOT_KEY": "root-key-1",
             "MONGODB_URI": "mongodb://fastgpt:pw-1@mongo:27017/fastgpt?authSource=admin",
             "PG_URL": "postgresql://fastgpt:pw-1@pg:5432/postgres",
+            "REHEARSAL_MEMORY": str(tree / "memory.db"),
         }
         super().__init__(tree, hosts, "rehearsal.doubles.fastgpt", **{**given, **env})
         self.http = self.anonymous()
@@ -448,14 +449,11 @@ def initiate(mongo: Process) -> None:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """PostgreSQL, an initiated MongoDB, OneAPI and a reranker."""
+    """OneAPI and a reranker, for FastGPTs with their own memory."""
     upstream = Upstream()
     made = Lab(tmp_path_factory.mktemp("lab"), upstream, {})
     with upstream.running():
         try:
-            postgres, mongo = made.postgres(), made.mongo()
-            initiate(mongo)
-            made.hosts |= {"pg": postgres.address, "mongo": mongo.address}
             made.hosts |= {"oneapi": upstream.address, "xinference": upstream.address}
             yield made
         finally:

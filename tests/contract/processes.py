@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 
@@ -115,3 +116,8 @@ def plain_environment(**own: str) -> dict[str, str]:
     """The caller's environment without settings that would reach into a subject, plus `own`."""
     kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR", "SYSTEMROOT")
     return {**{name: os.environ[name] for name in kept if name in os.environ}, **own}
+
+
+def own_address(number: int) -> str:
+    """The `number`th (1 to 254) loopback address of this test run."""
+    return f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{number}"

@@ -69,15 +69,6 @@ def test_tokens_are_signed_with_token_key_and_expire(fastgpt: FastGpt) -> None:
     assert codes == {"right": 200, "other key": 403, "expired": 403, "no team": 403}
 
 
-def test_root_key_opens_maintenance_and_nothing_else(fastgpt: FastGpt) -> None:
-    with fastgpt.anonymous() as http:
-        http.headers["rootkey"] = "root-key-1"
-        assert http.post("/api/admin/initv488").json()["code"] == 200
-        assert error(http.post("/api/core/dataset/create", json={"name": "a"})) == UNAUTHORIZED
-        http.headers["rootkey"] = "wrong"
-        assert error(http.post("/api/admin/initv488")) == UNAUTHORIZED
-
-
 def test_a_key_is_shown_once_and_masked_after(fastgpt: FastGpt) -> None:
     key = fastgpt.post("/api/support/openapi/create", name="once")
     prefix, _, secret = key.partition("-")

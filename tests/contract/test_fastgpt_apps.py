@@ -518,14 +518,6 @@ def test_the_query_is_embedded_by_the_datasets_own_model(
     assert lab.upstream.bodies("/v1/embeddings")[-1]["model"] == WIDE
 
 
-def test_query_extension_is_one_more_call(
-    fastgpt: FastGpt, lab: Lab, app: str, dataset: str
-) -> None:
-    publish(fastgpt, app, graph(dataset, search_datasetSearchUsingExtensionQuery=True))
-    ask(fastgpt, key_of(fastgpt, app))
-    assert len(lab.upstream.bodies("/v1/chat/completions")) == 2
-
-
 def test_own_prompts_replace_the_built_in_ones(
     fastgpt: FastGpt, lab: Lab, app: str, dataset: str
 ) -> None:

@@ -21,6 +21,7 @@ from tests.contract.fastgpt_subject import (
     config,
     data,
     error,
+    initiate,
     lab,
     new_address,
     until,
@@ -29,6 +30,23 @@ from tests.contract.fastgpt_subject import (
 __all__ = ["lab"]
 INIT_DATA = "/api/common/system/getInitData"
 PLAN = "/api/support/user/team/plan/getTeamPlanStatus"
+
+
+@pytest.fixture(scope="module")
+def databases(lab: Lab) -> Lab:
+    """The lab with PostgreSQL and an initiated MongoDB."""
+    postgres, mongo = lab.postgres(), lab.mongo()
+    initiate(mongo)
+    lab.hosts |= {"pg": postgres.address, "mongo": mongo.address}
+    return lab
+
+
+def on_databases(lab: Lab, name: str, hosts: dict[str, str], **env: str) -> FastGpt:
+    """A FastGPT without memory of its own, not started."""
+    fastgpt = FastGpt(lab.tree / name, {**lab.hosts, **hosts}, REHEARSAL_MEMORY="", **env)
+    lab.started.append(fastgpt)
+    fastgpt.configure(config())
+    return fastgpt
 
 
 def ends_at_first_request(fastgpt: FastGpt) -> str:
@@ -64,14 +82,11 @@ def attempts(fastgpt: FastGpt, database: str) -> int:
     return fastgpt.log.read_text().count(f"{database} connect error")
 
 
-def test_without_postgresql_it_lives_and_all_seems_well(lab: Lab) -> None:
+def test_without_postgresql_it_lives_and_all_seems_well(databases: Lab) -> None:
     """F3: only what needs PostgreSQL waits for it, and the request that began the start-up."""
+    lab = databases
     postgres = lab.postgres("late-pg", up=False)
-    hosts = {**lab.hosts, "pg": postgres.address}
-    fastgpt = FastGpt(lab.tree / "no-pg", hosts, MONGODB_URI=_other_database("no-pg"))
-    lab.started.append(fastgpt)
-    fastgpt.configure(config())
-    fastgpt.up()
+    fastgpt = on_databases(lab, "no-pg", {"pg": postgres.address}).up()
     first = Asking(fastgpt, INIT_DATA)
     until("two attempts", lambda: attempts(fastgpt, "pg") > 1)
     assert data(fastgpt.http.get(INIT_DATA))["llmModels"]
@@ -89,10 +104,7 @@ def test_without_postgresql_it_lives_and_all_seems_well(lab: Lab) -> None:
 
 def test_without_mongodb_every_request_waits(lab: Lab) -> None:
     mongo = lab.mongo("late-mongo", up=False)
-    fastgpt = FastGpt(lab.tree / "no-mongo", {**lab.hosts, "mongo": mongo.address})
-    lab.started.append(fastgpt)
-    fastgpt.configure(config())
-    fastgpt.up()
+    fastgpt = on_databases(lab, "no-mongo", {"mongo": mongo.address}).up()
     assert fastgpt.http.get("/chat/share?shareId=x").status_code == 200, "pages need no database"
     assert fastgpt.http.get("/api/health").status_code == 404
     asked = [Asking(fastgpt, INIT_DATA) for _ in range(2)]
@@ -117,9 +129,9 @@ CAUSES = [
 
 @pytest.mark.parametrize(("env", "says"), CAUSES)
 def test_a_database_it_cannot_use_is_tried_for_ever(
-    lab: Lab, env: dict[str, str], says: str, request: pytest.FixtureRequest
+    databases: Lab, env: dict[str, str], says: str, request: pytest.FixtureRequest
 ) -> None:
-    fastgpt = lab.fastgpt(request.node.callspec.id, **env).up()
+    fastgpt = on_databases(databases, request.node.callspec.id, {}, **env).up()
     Asking(fastgpt, INIT_DATA)
     until("two attempts", lambda: attempts(fastgpt, "mongo") + attempts(fastgpt, "pg") > 1)
     assert says in fastgpt.log.read_text()
@@ -138,9 +150,7 @@ def test_mongo_has_to_be_an_initiated_replica_set(
 ) -> None:
     name = f"mongo-{len(options)}"
     mongo = lab.mongo(name, options=options)
-    fastgpt = FastGpt(lab.tree / f"for-{name}", {**lab.hosts, "mongo": mongo.address})
-    lab.started.append(fastgpt)
-    fastgpt.configure(config())
+    fastgpt = on_databases(lab, f"for-{name}", {"mongo": mongo.address})
     text = ends_at_first_request(fastgpt)
     assert text.count(says) >= 3, "three attempts, then it gives up"
 
@@ -166,12 +176,8 @@ def test_config_is_json5() -> None:
     assert parse_json5(text) == expected
 
 
-def _other_database(name: str) -> str:
-    return f"mongodb://fastgpt:pw-1@mongo:27017/{name}?authSource=admin"
-
-
 def test_each_start_sets_roots_password_anew_and_prints_the_secrets(lab: Lab) -> None:
-    fastgpt = lab.fastgpt("rotated", MONGODB_URI=_other_database("rotated")).up().ready()
+    fastgpt = lab.fastgpt("rotated").up().ready()
     user = fastgpt.login()["user"]["_id"]
     fastgpt.stop()
     fastgpt.up(DEFAULT_ROOT_PSW="another-one").http.get(INIT_DATA)
@@ -261,7 +267,7 @@ def test_no_secret_in_the_environments_repr() -> None:
 
 def test_a_base_url_without_v1_reaches_nothing(lab: Lab) -> None:
     lab.upstream.reset()
-    env = {"OPENAI_BASE_URL": "http://oneapi:3000", "MONGODB_URI": _other_database("no-v1")}
+    env = {"OPENAI_BASE_URL": "http://oneapi:3000"}
     fastgpt = lab.fastgpt("no-v1", **env).up().ready()
     dataset = fastgpt.dataset()
     fastgpt.text(dataset, "A text.")

@@ -16,9 +16,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from rehearsal.doubles.database_client import Database
 from rehearsal.doubles.fastgpt.chunks import SHEET_SIGN, length, split
 from rehearsal.doubles.fastgpt.documents import html_text
+from rehearsal.doubles.fastgpt.memory import Memory
 from tests.contract.fastgpt_subject import (
     CHAT_KEY,
     EMBEDDING,
@@ -481,25 +481,6 @@ def test_qa_training_asks_the_file_model_and_stores_its_pairs(fastgpt: FastGpt, 
     assert {(row["q"], row["a"]) for row in rows} == pairs
 
 
-def test_rebuilding_takes_every_vector_anew(fastgpt: FastGpt, lab: Lab) -> None:
-    dataset = fastgpt.dataset()
-    fastgpt.text(dataset, LIBRARY)
-    fastgpt.indexed(dataset)
-    amount = fastgpt.collections(dataset)[0]["dataAmount"]
-    lab.upstream.refusals[WIDE] = (503, {"error": {"message": "not yet"}})
-    path = "/api/core/dataset/training/rebuildEmbedding"
-    fastgpt.post(path, datasetId=dataset, vectorModel=WIDE)
-    # Twice `vectorMaxProcess` are handed to the queue at once: with four, up to eight.
-    assert fastgpt.queue(dataset) == {"rebuildingCount": 0, "trainingCount": amount}
-    lab.upstream.refusals.clear()
-    fastgpt.indexed(dataset)
-    assert fastgpt.collections(dataset)[0]["dataAmount"] == amount
-    shown = fastgpt.get("/api/core/dataset/detail", id=dataset)
-    assert shown["vectorModel"]["model"] == WIDE
-    assert fastgpt.search(dataset, "library hours")["list"]
-    assert lab.upstream.bodies("/v1/embeddings")[-1]["model"] == WIDE
-
-
 # Search
 
 
@@ -540,14 +521,11 @@ def test_a_failing_reranker_is_swallowed(fastgpt: FastGpt, lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("model", [EMBEDDING, WIDE], ids=["padded", "cut"])
-def test_vectors_are_kept_in_postgresql_with_1536_numbers(
-    fastgpt: FastGpt, lab: Lab, model: str
-) -> None:
+def test_vectors_are_kept_with_1536_numbers(fastgpt: FastGpt, model: str) -> None:
     dataset = library(fastgpt, vectorModel=model)
     assert fastgpt.search(dataset, "lost card")["list"]
-    postgres = Database("postgres", lab.hosts["pg"], 5432, "fastgpt", "pw-1", "postgres")
-    rows = [row for row in postgres.list("modeldata").values() if row["dataset_id"] == dataset]
-    postgres.close()
+    kept = Memory(fastgpt.tree / "memory.db")
+    rows = [row for row in kept.list("modeldata").values() if row["dataset_id"] == dataset]
     assert {len(row["vector"]) for row in rows} == {1536}
     beyond_the_models_own = any(number for row in rows for number in row["vector"][768:])
     assert beyond_the_models_own == (model == WIDE)
@@ -564,20 +542,6 @@ def test_a_failing_embedding_shows_in_the_search_test(fastgpt: FastGpt, lab: Lab
     refusal = {"error": {"message": "当前分组 default 下对于模型 m3e-base 无可用渠道"}}
     lab.upstream.refusals[EMBEDDING] = (503, refusal)
     assert "无可用渠道" in error(fastgpt.try_search(dataset, "x"))[2]
-
-
-def test_query_extension_costs_a_call_of_a_chat_model(fastgpt: FastGpt, lab: Lab) -> None:
-    dataset = library(fastgpt)
-    lab.upstream.reset()
-    more = {"datasetSearchUsingExtensionQuery": True}
-    more["datasetSearchExtensionModel"] = "no-such-model"
-    for answer in ('["opening hours"]', 'Here: ["opening hours"]'):
-        lab.upstream.chat_answer = answer
-        fastgpt.search(dataset, "when?", **more)
-    (body, _) = lab.upstream.bodies("/v1/chat/completions")
-    assert body["model"] == LLM, "an unknown name is the first model"
-    asked = [body["input"][0] for body in lab.upstream.bodies("/v1/embeddings")]
-    assert asked == ["when?", "opening hours", "when?"], "an answer that is no list is ignored"
 
 
 def test_default_config_goes_into_the_requests(lab: Lab) -> None:

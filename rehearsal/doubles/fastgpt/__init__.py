@@ -16,5 +16,6 @@
     workflow.py    runs a published graph
     chat.py        the conversation with an app
     upstream.py    OneAPI and the reranker, over HTTP
-    store.py       MongoDB and PostgreSQL
+    store.py       what is kept, as documents
+    memory.py      where, if not in MongoDB and PostgreSQL
 """

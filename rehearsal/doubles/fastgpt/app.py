@@ -48,7 +48,6 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("PUT", DATASET + "/update", datasets.update_dataset),
     ("DELETE", DATASET + "/delete", datasets.delete_dataset),
     ("GET", DATASET + "/training/getDatasetTrainingQueue", datasets.training_queue),
-    ("POST", DATASET + "/training/rebuildEmbedding", datasets.rebuild_embedding),
     ("POST", DATASET + "/searchTest", search.search_test),
     ("POST", COLLECTION + "/create", collections.create_empty),
     ("POST", COLLECTION + "/create/localFile", collections.create_from_file),
@@ -78,7 +77,6 @@ def build_app(service: Service) -> Starlette:
     table = [
         *ROUTES,
         ("GET", "/api/common/system/getInitData", _init_data),
-        ("POST", "/api/admin/initv488", _init_488),
     ]
     routes = [
         Route(path, _endpoint(service, handler, _enveloped), methods=[method])
@@ -116,12 +114,6 @@ def _init_data(service: Service, call: Call) -> dict[str, Any]:
         "systemVersion": config.version,
         **({"whisperModel": config.whisper_model} if config.whisper_model else {}),
     }
-
-
-def _init_488(service: Service, call: Call) -> dict[str, bool]:
-    """POST /api/admin/initv488: what `rootkey` is for; a fresh install has nothing to migrate."""
-    auth.root_key(service, call)
-    return {"success": True}
 
 
 class _Json(JSONResponse):

@@ -12,10 +12,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.database_client import Database, DatabaseError
+from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
-from rehearsal.doubles.fastgpt.store import Document, existing, find, insert, object_id, put_all
+from rehearsal.doubles.fastgpt.store import (
+    Database,
+    Document,
+    existing,
+    find,
+    insert,
+    object_id,
+    put_all,
+)
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
@@ -200,14 +208,6 @@ def session_or_key(service: Service, call: Call) -> Identity:
     if call.headers.get("authorization"):
         return api_key(service, call)
     return session(service, call)
-
-
-def root_key(service: Service, call: Call) -> None:
-    """Let a maintenance call pass: `rootkey` names nobody, so it owns no data."""
-    given = call.headers.get("rootkey", "")
-    wanted = service.environment.root_key
-    if not wanted or not secrets.compare_digest(given.encode(), wanted.encode()):
-        raise known("unAuthorization")
 
 
 # API keys

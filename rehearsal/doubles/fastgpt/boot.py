@@ -9,15 +9,19 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from rehearsal import inside
-from rehearsal.doubles.database_client import Database, DatabaseError
+from rehearsal.doubles import database_client
+from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.auth import init_root_user
 from rehearsal.doubles.fastgpt.call import NotConnected
 from rehearsal.doubles.fastgpt.config import INSIDE, Config, read_config
 from rehearsal.doubles.fastgpt.envelope import log, undefined
 from rehearsal.doubles.fastgpt.environment import DatabaseUri, Environment
+from rehearsal.doubles.fastgpt.memory import Memory
+from rehearsal.doubles.fastgpt.store import Database
 from rehearsal.doubles.fastgpt.training import TrainingQueue
 from rehearsal.doubles.fastgpt.upstream import Upstream
 
@@ -75,13 +79,14 @@ class Service:
         return self._config
 
     def _initialise(self) -> None:
-        self._mongo = _connected("mongo", lambda: _mongo(self.environment.mongodb_uri))
+        memory = Memory(Path(self.environment.memory)) if self.environment.memory else None
+        self._mongo = memory or _connected("mongo", _mongo, self.environment.mongodb_uri)
         self._connected.set()
         print("mongo connected", flush=True)
         self._config = read_config(inside.path(INSIDE), inside.path("/app/package.json"))
         _dump(self._config)
         init_root_user(self._mongo, self.environment.root_password)
-        vectors = _connected("pg", lambda: _postgres(self.environment.pg_url))
+        vectors = memory or _connected("pg", _postgres, self.environment.pg_url)
         vectors.put("modeldata_schema", "modeldata", {"dimension": 1536, "index": "hnsw"})
         self._vectors = vectors
         print("init pg successful", flush=True)
@@ -89,10 +94,12 @@ class Service:
         self.ready.set()
 
 
-def _connected(name: str, database: Callable[[], Database]) -> Database:
+def _connected(
+    name: str, database: Callable[[str], database_client.Database], uri: str
+) -> Database:
     """The database once it lets us in; tried again for ever (docs/facts/measured.md §1 F3)."""
     while True:
-        made = database()
+        made = database(uri)
         try:
             made.connect()
         except DatabaseError as error:
@@ -103,10 +110,10 @@ def _connected(name: str, database: Callable[[], Database]) -> Database:
             return made
 
 
-def _mongo(uri: str) -> Database:
+def _mongo(uri: str) -> database_client.Database:
     found = DatabaseUri.parse(uri, 27017)
     options = parse_qs(urlsplit(uri).query)
-    return Database(
+    return database_client.Database(
         "mongo",
         found.host,
         found.port,
@@ -118,9 +125,11 @@ def _mongo(uri: str) -> Database:
     )
 
 
-def _postgres(uri: str) -> Database:
+def _postgres(uri: str) -> database_client.Database:
     found = DatabaseUri.parse(uri, 5432)
-    return Database("postgres", found.host, found.port, found.user, found.password, found.database)
+    return database_client.Database(
+        "postgres", found.host, found.port, found.user, found.password, found.database
+    )
 
 
 def _dump(config: Config) -> None:

@@ -97,27 +97,9 @@ def training_queue(service: Service, call: Call) -> Document:
     session_or_key(service, call)
     mongo, id_ = service.mongo, dataset_of(service, call.query.get("datasetId"))["_id"]
     return {
-        "rebuildingCount": len(find(mongo, "dataset_datas", datasetId=id_, rebuilding=True)),
+        "rebuildingCount": 0,
         "trainingCount": len(find(mongo, "trainings", datasetId=id_)),
     }
-
-
-def rebuild_embedding(service: Service, call: Call) -> Document:
-    """POST /api/core/dataset/training/rebuildEmbedding {datasetId, vectorModel}."""
-    session_or_key(service, call)
-    mongo = service.mongo
-    dataset = dataset_of(service, call.body.get("datasetId"))
-    model = call.body.get("vectorModel")
-    if not model or model == dataset["vectorModel"]:
-        raise Problem("vectorModel 不合法")
-    rows = find(mongo, "dataset_datas", datasetId=dataset["_id"])
-    if find(mongo, "trainings", datasetId=dataset["_id"]) or any(row["rebuilding"] for row in rows):
-        raise Problem("数据集正在训练或者重建中，请稍后再试")
-    mongo.put("datasets", dataset["_id"], {**dataset, "vectorModel": model})
-    for row in rows:
-        mongo.put("dataset_datas", row["_id"], {**row, "rebuilding": True})
-    service.queue.rebuild(dataset["_id"], model)
-    return {}
 
 
 def dataset_of(service: Service, id_: Json) -> Document:

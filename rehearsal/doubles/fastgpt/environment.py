@@ -52,13 +52,16 @@ class Environment:
     port: int
     hostname: str
     retry_seconds: float
+    memory: str
+    """A file of this machine that stands for both databases; empty: they are asked."""
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> Environment:
         """Take what is set.
 
         `ONEAPI_URL` wins over `OPENAI_BASE_URL`. `REHEARSAL_RETRY_SECONDS` stands for the minute
-        that a failed chunk waits before the queue takes it again.
+        that a failed chunk waits before the queue takes it again. With `REHEARSAL_MEMORY`, a file,
+        no database is asked.
         """
         return cls(
             base_url=env.get("ONEAPI_URL")
@@ -74,4 +77,5 @@ class Environment:
             port=int(env.get("PORT") or 3000),
             hostname=env.get("HOSTNAME", ""),
             retry_seconds=float(env.get("REHEARSAL_RETRY_SECONDS") or 2),
+            memory=env.get("REHEARSAL_MEMORY", ""),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 import time
@@ -38,9 +37,6 @@ class Query:
     limit: float = 1500
     mode: str = EMBEDDING
     rerank: bool = False
-    extension: bool = False
-    extension_model: str | None = None
-    extension_background: str = ""
     history: str = ""
 
 
@@ -53,7 +49,6 @@ class Found:
     reranked: bool
     filtered: bool
     model: Document
-    extended: list[str]
 
 
 def search_test(service: Service, call: Call) -> Document:
@@ -72,10 +67,6 @@ def search_test(service: Service, call: Call) -> Document:
         limit=min(body.get("limit") or 1500, 20000),
         mode=body.get("searchMode") or EMBEDDING,
         rerank=bool(body.get("usingReRank")),
-        extension=bool(body.get("datasetSearchUsingExtensionQuery", True))
-        and bool(body.get("datasetSearchExtensionModel")),
-        extension_model=body.get("datasetSearchExtensionModel"),
-        extension_background=body.get("datasetSearchExtensionBg") or "",
     )
     result = search(service, query)
     return {
@@ -93,11 +84,10 @@ def search(service: Service, query: Query) -> Found:
     """The passages for `query`, asked by the embedding model of the first dataset (F8).
 
     Raises:
-        UpstreamError: the embedding (or the query extension's chat) failed. A failing reranker is
-            only logged, and the search goes on without it.
+        UpstreamError: the embedding failed. A failing reranker is only logged, and the search goes
+            on without it.
     """
     query = replace(query, mode=query.mode if query.mode in RECALLED else EMBEDDING)
-    extended = _extend(service, query)
     data = [
         item
         for dataset_id in query.dataset_ids
@@ -107,10 +97,10 @@ def search(service: Service, query: Query) -> Found:
     model = service.config.vector(dataset.get("vectorModel"))
     by_vector, by_text = RECALLED[query.mode]
     ranked = [
-        _by_vector(service, model, [query.text, *extended], data)[:by_vector],
+        _by_vector(service, model, query.text, data)[:by_vector],
         _by_text(query.text, data)[:by_text] if by_text else [],
     ]
-    asked = _rerank_query(query, extended)
+    asked = f"{query.history}\nHuman: {query.text}\n" if query.history else query.text
     reranked = _rerank(service, asked, _joined(ranked)) if query.rerank else []
     items = _fused([(RRF, ranked[0]), (RRF, ranked[1]), (RERANKED_RRF, reranked)])
     counted = "reRank" if reranked else "embedding" if query.mode == EMBEDDING else None
@@ -122,37 +112,13 @@ def search(service: Service, query: Query) -> Found:
         reranked=bool(reranked),
         filtered=counted is not None,
         model=model,
-        extended=extended,
     )
-
-
-def _extend(service: Service, query: Query) -> list[str]:
-    """More ways to ask, from a chat model: one more call, of whichever model the name gives."""
-    if not query.extension:
-        return []
-    model = service.config.llm(query.extension_model)
-    prompt = (
-        "根据对话背景，生成几个与原问题含义相同的检索词，输出 JSON 字符串数组。\n"
-        f"背景: {query.extension_background}\n历史: {query.history}\n原问题: {query.text}"
-    )
-    answer = service.upstream.chat(
-        {
-            "model": model.get("model"),
-            "temperature": 0.01,
-            "messages": [{"role": "user", "content": prompt}],
-        }
-    )
-    try:
-        found = json.loads(answer)
-    except ValueError:
-        return []
-    return [str(text) for text in found] if isinstance(found, list) else []
 
 
 def _by_vector(
-    service: Service, model: Document, texts: list[str], data: list[Document]
+    service: Service, model: Document, text: str, data: list[Document]
 ) -> list[Document]:
-    asked = [service.upstream.embedding(model, text, storing=False) for text in texts]
+    asked = service.upstream.embedding(model, text, storing=False)
     stored = {row["_id"]: row["vector"] for row in service.vectors.list("modeldata").values()}
     scored = []
     for item in data:
@@ -160,7 +126,7 @@ def _by_vector(
             stored[index["dataId"]] for index in item["indexes"] if index["dataId"] in stored
         ]
         if vectors:
-            score = max(_product(one, other) for one in asked for other in vectors)
+            score = max(_product(asked, other) for other in vectors)
             scored.append((score, item))
     return _scored("embedding", scored)
 
@@ -198,12 +164,6 @@ def _scored(kind: str, scored: list[tuple[float, Document]]) -> list[Document]:
         {**item, "score": [{"type": kind, "value": value, "index": place}]}
         for place, (value, item) in enumerate(ordered)
     ]
-
-
-def _rerank_query(query: Query, extended: list[str]) -> str:
-    if extended:
-        return "\n".join([query.text, *extended])
-    return f"{query.history}\nHuman: {query.text}\n" if query.history else query.text
 
 
 def _rerank(service: Service, query: str, items: list[Document]) -> list[Document]:

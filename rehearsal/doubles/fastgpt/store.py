@@ -1,14 +1,31 @@
-"""Where FastGPT keeps things: documents in MongoDB, vectors in PostgreSQL."""
+"""What FastGPT keeps: documents (MongoDB's, in a lab) and vectors (PostgreSQL's)."""
 
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from rehearsal.doubles.database_client import Database
 from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
 
 Document = dict[str, Any]
+
+
+class Database(Protocol):
+    """Where it is kept: `memory.Memory`, or a database of the rehearsal's.
+
+    `list` is in the order of first writing; `transaction` does all or nothing.
+    """
+
+    def get(self, collection: str, key: str) -> Json: ...
+
+    def list(self, collection: str) -> dict[str, Any]: ...
+
+    def put(self, collection: str, key: str, value: Json) -> None: ...
+
+    def delete(self, collection: str, key: str) -> bool: ...
+
+    def transaction(self, writes: Sequence[dict[str, Any]]) -> None: ...
 
 
 def object_id() -> str:

@@ -11,11 +11,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.database_client import Database, DatabaseError
+from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.admission import queue
 from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Problem, crash, log
-from rehearsal.doubles.fastgpt.store import Document, find, insert, object_id
+from rehearsal.doubles.fastgpt.store import Database, Document, find, insert
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
 if TYPE_CHECKING:
@@ -55,21 +55,6 @@ class TrainingQueue:
         with self._woken:
             self._wakes += 1
             self._woken.notify_all()
-
-    def rebuild(self, dataset_id: str, model: str, most: int = 0) -> None:
-        """Queue passages that wait for new vectors: `most`, or twice `vectorMaxProcess`.
-
-        The others follow one by one, as these are taken up (docs/facts/measured.md §1).
-        """
-        mongo = self._service.mongo
-        with self._claiming:
-            waiting = find(mongo, "dataset_datas", datasetId=dataset_id, rebuilding=True)
-            for data in waiting[: most or 2 * self._processes("vectorMaxProcess")]:
-                mongo.put("dataset_datas", data["_id"], {**data, "rebuilding": False})
-                names = ("teamId", "tmbId", "datasetId", "collectionId", "chunkIndex")
-                task = {name: data[name] for name in names} | {"dataId": data["_id"], "q": "1"}
-                insert(mongo, "trainings", {**task, "mode": "chunk", "model": model, "lockTime": 0})
-        self.wake()
 
     def _processes(self, setting: str) -> int:
         return int(self._service.config.system_env.get(setting) or DEFAULT_PROCESSES)
@@ -142,21 +127,12 @@ class TrainingQueue:
 
     def _make_vectors(self, task: Document) -> None:
         service = self._service
-        data = service.mongo.get("dataset_datas", task["dataId"]) if task.get("dataId") else None
-        if data is None and "dataId" in task:
-            service.mongo.delete("trainings", task["_id"])
-            return
-        if data is None:
-            text = f"{task['q']}\n{task['a']}" if task["a"] else task["q"]
-        else:
-            text = data["indexes"][0]["text"]
-            self.rebuild(task["datasetId"], task["model"], 1)
+        text = f"{task['q']}\n{task['a']}" if task["a"] else task["q"]
         model = service.config.vector(task["model"])
         vector = service.upstream.embedding(model, text, storing=True)
         if not self._still_wanted(task):
             return
-        fresh = _new_data(task) if data is None else data
-        _write(service.mongo, service.vectors, fresh, text, vector)
+        _write(service.mongo, service.vectors, task, text, vector)
         service.mongo.delete("trainings", task["_id"])
 
     def _make_questions(self, task: Document) -> None:
@@ -190,20 +166,14 @@ class TrainingQueue:
         return mongo.get("dataset_collections", task["collectionId"]) is not None
 
 
-def _write(mongo: Database, pg: Database, data: Document, text: str, vector: list[float]) -> None:
-    """Keep one piece of data and its vector; the one it had before goes."""
+def _write(mongo: Database, pg: Database, task: Document, text: str, vector: list[float]) -> None:
+    """Keep what was made of a task: a piece of data and its vector."""
+    names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "a", "chunkIndex")
+    data = {name: task[name] for name in names}
     row = {"vector": vector, "team_id": data["teamId"], "dataset_id": data["datasetId"]}
     kept = insert(pg, "modeldata", {**row, "collection_id": data["collectionId"]})
     index = {"defaultIndex": True, "text": text, "dataId": kept["_id"]}
-    mongo.put("dataset_datas", data["_id"], {**data, "indexes": [index], "rebuilding": False})
-    for old in data["indexes"]:
-        pg.delete("modeldata", old["dataId"])
-
-
-def _new_data(task: Document) -> Document:
-    names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "a", "chunkIndex")
-    kept = {name: task[name] for name in names}
-    return {"_id": object_id(), **kept, "indexes": [], "rebuilding": False}
+    insert(mongo, "dataset_datas", {**data, "indexes": [index]})
 
 
 def _is_invalid(error: UpstreamError) -> bool:

@@ -150,6 +150,8 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Steps:
         raise Problem("core.chat.error.Select dataset empty")
     if not asked:
         raise Problem("core.chat.error.User input empty")
+    if inputs.get("datasetSearchUsingExtensionQuery"):
+        raise Problem("the rehearsed FastGPT does not extend queries: no app of the lab does")
     query = Query(
         text=str(asked),
         dataset_ids=tuple(str(item.get("datasetId")) for item in datasets),
@@ -157,16 +159,13 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Steps:
         limit=as_number(inputs.get("limit"), 1500),
         mode=inputs.get("searchMode") or EMBEDDING,
         rerank=bool(inputs.get("usingReRank")),
-        extension=bool(inputs.get("datasetSearchUsingExtensionQuery")),
-        extension_model=inputs.get("datasetSearchExtensionModel"),
-        extension_background=inputs.get("datasetSearchExtensionBg") or "",
         history="\n".join(f"{_OBJ[item['role']]}: {item['content']}" for item in run.histories),
     )
     result = search(run.service, query)
     run.outputs[node["nodeId"], "quoteQA"] = result.items
     return {
         "totalPoints": 0,
-        "query": "\n".join([str(asked), *result.extended]),
+        "query": str(asked),
         "model": result.model.get("name"),
         "tokens": count_tokens(str(asked)),
         **({"similarity": query.similarity} if result.filtered else {}),
@@ -174,7 +173,6 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Steps:
         "searchMode": result.mode,
         "searchUsingReRank": result.reranked,
         **({"quoteList": result.items} if result.items else {}),
-        **({"extensionResult": "\n".join(result.extended)} if result.extended else {}),
     }
     yield  # a generator, as its like
 

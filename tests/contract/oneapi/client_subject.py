@@ -1,4 +1,4 @@
-"""Our OneAPI client, relay and resources on either OneAPI; what they are answered is recorded."""
+"""Our OneAPI client, relay and resources on the real OneAPI, with time that is skipped."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 import httpx
 
 from provisioning.clients.oneapi import OneApiClient, OneApiRelay
-from stack.resources.base import LabProvider, Props
+from stack.resources.base import LabProvider
+from stack.resources.declaration import Props
 from tests.contract.oneapi.subject import ROOT_TOKEN, OneApi
-from tests.contract.recording import Recorder
 
 Provider = TypeVar("Provider", bound=LabProvider)
 
 
 class SkippingClock:
-    """Time that passes only when somebody sleeps, so that both subjects are asked as often."""
+    """Time that passes only when somebody sleeps, so that no case waits for real."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -37,7 +37,7 @@ class SkippingClock:
 
 
 class Network(httpx.HTTPTransport):
-    """Real connections. Records the answers, and can lend the caller another address.
+    """Real connections. Can lend the caller another address.
 
     Attributes:
         calls: (method, path), in order.
@@ -45,12 +45,11 @@ class Network(httpx.HTTPTransport):
         spoil: changes the body of a request, as a mistake of ours would.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self) -> None:
         super().__init__(trust_env=False)
         self.calls: list[tuple[str, str]] = []
         self.address = ""
         self.spoil: Callable[[httpx.Request], dict[str, Any] | None] = lambda _: None
-        self._recorder = recorder
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.calls.append((request.method, request.url.path))
@@ -62,10 +61,7 @@ class Network(httpx.HTTPTransport):
             del headers["content-length"]
             content = json.dumps(body).encode()
             request = httpx.Request(request.method, request.url, headers=headers, content=content)
-        response = super().handle_request(request)
-        response.request = request
-        self._recorder.record(response)
-        return response
+        return super().handle_request(request)
 
     def changes(self) -> list[tuple[str, str]]:
         """What was not only looked at."""
@@ -77,19 +73,18 @@ class OurSide:
 
     def __init__(self, oneapi: OneApi) -> None:
         self.oneapi = oneapi
-        self.network = Network(oneapi.recorder)
+        self.network = Network()
         self.clock = SkippingClock()
         self.base_url = f"http://{oneapi.program.address}:{oneapi.program.port}"
         self.endpoint = {"host": oneapi.program.address, "port": oneapi.program.port}
 
-    def client(self, access_token: str | None = None, **more: Any) -> OneApiClient:
+    def client(self, access_token: str | None = None) -> OneApiClient:
         """The management client; root's access token unless another is given."""
         return OneApiClient(
             self.base_url,
             access_token=self.oneapi.access_token if access_token is None else access_token,
             transport=self.network,
             clock=self.clock,
-            **more,
         )
 
     def relay(self, key: str = f"sk-{ROOT_TOKEN}", channel_id: int | None = None) -> OneApiRelay:
@@ -110,7 +105,7 @@ class OurSide:
 
     def token_name(self) -> str:
         """A name for the case's token; OneAPI takes 30 bytes."""
-        return f"t-{zlib.crc32(self.oneapi.recorder.case.encode()):08x}"
+        return f"t-{zlib.crc32(self.oneapi.case.encode()):08x}"
 
     def props(self, **inputs: Any) -> Props:
         """A resource's inputs."""

@@ -1,84 +1,48 @@
-"""OneAPI as a subject of cases: the double, or the real one, started with the same environment."""
+"""The real OneAPI (docs/facts/oneapi.md §9), and the requests that cases make of it."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from rehearsal.real_oneapi.build import binary
 from rehearsal.real_oneapi.vocabulary import CL100K, O200K, write_small
-from tests.contract.databases import PROJECT, Login
-from tests.contract.processes import Program, free_port, listens, plain_environment, wait_for
-from tests.contract.recording import Recorder
+from tests.contract.processes import Program, free_port, listens, plain_environment
 
 ROOT_TOKEN = "lab"
 _numbers = itertools.count(1)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One of the two, and how to start it."""
-
-    name: str
-    command: tuple[str, ...]
-    mysql: bool
-    """Whether MySQL is there for it."""
-    new_database: Callable[[], Login] = field(repr=False)
-    """An empty MySQL database."""
-
-    @property
-    def is_real(self) -> bool:
-        """v0.6.10, where the double is v0.6.6."""
-        return self.name == "real"
-
-    def start(self, folder: Path, environment: dict[str, str]) -> Program:
-        """Start it. `folder` is the container's file tree; `environment` comes over the usual one.
-
-        An empty value takes a variable away. Without SQL_DSN the database is a SQLite file in
-        `folder/data`, which a second start finds again.
-        """
-        (folder / "data").mkdir(parents=True, exist_ok=True)
-        hosts = folder / "hosts.json"
-        hosts.write_text("{}")
-        usual = plain_environment(
-            PYTHONPATH=str(PROJECT),
-            REHEARSAL_ADDRESS="127.0.0.1",
-            REHEARSAL_ROOT="/",
-            REHEARSAL_HOSTS=str(hosts),
-            GLOBAL_API_RATE_LIMIT="100000",
-            GLOBAL_WEB_RATE_LIMIT="100000",
-            INITIAL_ROOT_TOKEN=ROOT_TOKEN,
-            TIKTOKEN_CACHE_DIR=str(_vocabulary(folder)),
-            SQLITE_PATH=str(folder / "data/one-api.db"),
-            PORT=str(free_port()),
-        )
-        merged = {name: value for name, value in {**usual, **environment}.items() if value}
-        return Program(self.command, merged, folder, int(merged["PORT"]))
-
-
-def double_command() -> tuple[str, ...]:
-    """How the double is started."""
-    return (sys.executable, "-m", "rehearsal.doubles.oneapi")
+def start(folder: Path, environment: dict[str, str]) -> Program:
+    """Start the real OneAPI. `environment` comes over the usual one; an empty value takes a
+    variable away. The database is a SQLite file in `folder`, which a second start finds again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    usual = plain_environment(
+        REHEARSAL_ADDRESS="127.0.0.1",
+        GLOBAL_API_RATE_LIMIT="100000",
+        GLOBAL_WEB_RATE_LIMIT="100000",
+        INITIAL_ROOT_TOKEN=ROOT_TOKEN,
+        TIKTOKEN_CACHE_DIR=str(_vocabulary(folder)),
+        SQLITE_PATH=str(folder / "one-api.db"),
+        PORT=str(free_port()),
+    )
+    merged = {name: value for name, value in {**usual, **environment}.items() if value}
+    return Program((str(binary()),), merged, folder, int(merged["PORT"]))
 
 
 class OneApi:
-    """A running OneAPI and the requests that cases make of it. All answers are recorded."""
+    """A running OneAPI; `case` is part of the names of what is made in it."""
 
-    def __init__(self, subject: Subject, program: Program, recorder: Recorder) -> None:
-        self.subject = subject
+    def __init__(self, program: Program, case: str = "") -> None:
         self.program = program
-        self.recorder = recorder
+        self.case = case
         self.http = httpx.Client(
             base_url=f"http://{program.address}:{program.port}",
             trust_env=False,
             timeout=30,
-            event_hooks={"response": [recorder.record]},
         )
         self.access_token = ""
         self._names = itertools.count(1)
@@ -87,7 +51,7 @@ class OneApi:
         """Listening means: migrated, root is there, vocabulary loaded."""
         self.program.wait_until(
             lambda: listens(self.program.address, self.program.port),
-            f"OneAPI ({self.subject.name})",
+            "OneAPI to listen",
         )
 
     # management
@@ -119,18 +83,17 @@ class OneApi:
         return answer
 
     def become_root(self, password: str = "123456") -> None:
-        """Log in once and keep the access token; not part of the recording."""
-        with self.recorder.unrecorded():
-            answer = self.login(password)
-            cookie = {"Cookie": f"session={answer.cookies['session']}"}
-            own = self.http.get("/api/user/self", headers=cookie).json()
-            self.access_token = own["data"]["access_token"]
+        """Log in once and keep the access token."""
+        answer = self.login(password)
+        cookie = {"Cookie": f"session={answer.cookies['session']}"}
+        own = self.http.get("/api/user/self", headers=cookie).json()
+        self.access_token = own["data"]["access_token"]
 
     # channels
 
     def new_name(self, prefix: str = "c") -> str:
-        """A name that no other case uses, the same for both subjects."""
-        return f"{prefix}-{self.recorder.case}-{next(self._names)}"
+        """A name that no other case uses."""
+        return f"{prefix}-{self.case}-{next(self._names)}"
 
     def add_channel(self, **fields: Any) -> int:
         """POST a channel that must be accepted; its id, found by name."""
@@ -168,35 +131,13 @@ class OneApi:
         return self.relay("/v1/chat/completions", body, key)
 
     def admitted(self, **headers: str) -> int:
-        """The status with which GET /v1/models answers; its body is not compared."""
-        with self.recorder.unrecorded():
-            return self.http.get("/v1/models", headers=headers).status_code
+        """The status with which GET /v1/models answers."""
+        return self.http.get("/v1/models", headers=headers).status_code
 
     def models(self, key: str = f"sk-{ROOT_TOKEN}") -> list[str]:
-        """What GET /v1/models lists; unrecorded, because earlier cases left models behind."""
-        with self.recorder.unrecorded():
-            answer = self.http.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+        """What GET /v1/models lists, earlier cases' models too."""
+        answer = self.http.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
         return [row["id"] for row in answer.json()["data"]]
-
-    def wait_for_chat(self, model: str, status: int) -> None:
-        """Poll a real relay call, unrecorded, until it answers `status`."""
-        with self.recorder.unrecorded():
-            seen: list[int] = []
-
-            def answered() -> bool:
-                seen.append(self.chat(model).status_code)
-                return seen[-1] == status
-
-            wait_for(answered, f"HTTP {status} for {model}", lambda: str(seen[-1:]))
-
-
-def error_of(answer: httpx.Response) -> dict[str, Any]:
-    """The error in a relay's answer, without the request id at its message's end."""
-    error: dict[str, Any] = json.loads(answer.content)["error"]
-    message, _, request_id = error["message"].partition(" (request id: ")
-    if request_id:
-        assert request_id == answer.headers["X-Oneapi-Request-Id"] + ")"
-    return {**error, "message": message}
 
 
 def _vocabulary(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The resources of OneAPI on both OneAPIs: adopt, see drift, mend it, leave nothing behind."""
+"""The resources of OneAPI on the real OneAPI: adopt, see drift, mend it, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
-from stack.resources.base import LabProvider, Props, ThingProvider
+from stack.resources.base import LabProvider, ThingProvider
+from stack.resources.declaration import Props
 from stack.resources.oneapi.channel import Channel
 from stack.resources.oneapi.root import Root
 from stack.resources.oneapi.token import Token
@@ -28,13 +29,13 @@ def ours(oneapi: OneApi) -> OurSide:
 
 
 @pytest.fixture
-def channels(ours: OurSide) -> ThingProvider:
+def channels(ours: OurSide) -> LabProvider:
     """The channels' provider."""
     return ours.provider(ThingProvider(Channel))
 
 
 @pytest.fixture
-def tokens(ours: OurSide) -> ThingProvider:
+def tokens(ours: OurSide) -> LabProvider:
     """The tokens' provider."""
     return ours.provider(ThingProvider(Token))
 
@@ -138,7 +139,7 @@ def test_a_password_changed_by_hand_is_said(start: Start) -> None:
 
 
 def test_a_channel_is_made_proven_seen_and_deleted(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Made, proven by a real request, unchanged at a refresh, and gone without a trace."""
     outs = _create(channels, wanted)
@@ -152,7 +153,7 @@ def test_a_channel_is_made_proven_seen_and_deleted(
 
 
 def test_a_leftover_is_adopted_and_its_doubles_removed(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Channels of the same name, an interrupted run's, become one: ours (trap 7)."""
     name = wanted["name"]
@@ -167,7 +168,7 @@ def test_a_leftover_is_adopted_and_its_doubles_removed(
 
 
 def test_a_half_made_channel_is_made_whole(
-    channels: ThingProvider, wanted: Props, ours: OurSide
+    channels: LabProvider, wanted: Props, ours: OurSide
 ) -> None:
     """A row without abilities, left by a refused POST, is adopted and routes (§4, trap 7)."""
     name = wanted["name"]
@@ -179,7 +180,7 @@ def test_a_half_made_channel_is_made_whole(
 
 
 def test_blanks_and_doubles_are_no_drift(
-    channels: ThingProvider, wanted: Props, ours: OurSide
+    channels: LabProvider, wanted: Props, ours: OurSide
 ) -> None:
     """Names with blanks and doubles are stored clean, and a refresh sees no difference (trap 8)."""
     name = wanted["name"]
@@ -204,7 +205,7 @@ def test_blanks_and_doubles_are_no_drift(
     ids=lambda edit: "-".join(str(value) for pair in edit.items() for value in pair),
 )
 def test_a_channel_changed_by_hand_is_mended(
-    channels: ThingProvider, wanted: Props, ours: OurSide, edit: dict[str, Any]
+    channels: LabProvider, wanted: Props, ours: OurSide, edit: dict[str, Any]
 ) -> None:
     """Whatever was changed in the web page: a refresh says so, an update mends it."""
     outs = _create(channels, wanted)
@@ -216,7 +217,7 @@ def test_a_channel_changed_by_hand_is_mended(
 
 
 def test_a_channel_doubled_by_hand_is_mended(
-    channels: ThingProvider, wanted: Props, ours: OurSide
+    channels: LabProvider, wanted: Props, ours: OurSide
 ) -> None:
     """A second channel of our name is drift; ours stays, the other goes (trap 7)."""
     outs = _create(channels, wanted)
@@ -227,7 +228,7 @@ def test_a_channel_doubled_by_hand_is_mended(
 
 
 def test_a_vanished_channel_is_made_again_and_leaves_no_ghost(
-    channels: ThingProvider, wanted: Props, ours: OurSide
+    channels: LabProvider, wanted: Props, ours: OurSide
 ) -> None:
     """A change of a channel that was deleted by hand makes it anew: no PUT, no ghost (trap 7)."""
     name = wanted["name"]
@@ -244,7 +245,7 @@ def test_a_vanished_channel_is_made_again_and_leaves_no_ghost(
 
 
 def test_a_changed_key_reaches_the_upstream(
-    channels: ThingProvider, wanted: Props, upstream: Upstream
+    channels: LabProvider, wanted: Props, upstream: Upstream
 ) -> None:
     """A key is never shown; a changed one is sent, and holds from the next request on (trap 9)."""
     outs = _create(channels, wanted)
@@ -255,7 +256,7 @@ def test_a_changed_key_reaches_the_upstream(
 
 
 def test_a_channel_made_again_by_hand_gets_our_key(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Deleted and made again by hand under our name: its key is unknown, so ours is set."""
     outs = _create(channels, wanted)
@@ -269,7 +270,7 @@ def test_a_channel_made_again_by_hand_gets_our_key(
 
 
 def test_another_channel_does_not_answer_for_ours(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Ours is refused upstream, one made by hand lists the model and works: ours still fails."""
     name = wanted["name"]
@@ -283,7 +284,7 @@ def test_another_channel_does_not_answer_for_ours(
 
 
 def test_another_channel_that_fails_is_named(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Ours works, but one made by hand takes the model's requests first: the error says so."""
     name = wanted["name"]
@@ -296,7 +297,7 @@ def test_another_channel_that_fails_is_named(
     assert f"another channel lists {name}" in error.value.advice
 
 
-def test_a_channel_without_its_model_is_not_proven(channels: ThingProvider, wanted: Props) -> None:
+def test_a_channel_without_its_model_is_not_proven(channels: LabProvider, wanted: Props) -> None:
     """A channel answers for any model if asked by id; that its name routes is proven too (§2)."""
     other = {**wanted, "models": [f"{wanted['name']}-other"]}
     with pytest.raises(DeadlineExceeded, match="无可用渠道"):
@@ -318,9 +319,7 @@ def token(ours: OurSide) -> Props:
     )
 
 
-def test_a_token_is_made_seen_and_deleted(
-    tokens: ThingProvider, token: Props, ours: OurSide
-) -> None:
+def test_a_token_is_made_seen_and_deleted(tokens: LabProvider, token: Props, ours: OurSide) -> None:
     """Made once, unchanged at a refresh, deleted; its key opens the relay only meanwhile."""
     outs = _create(tokens, token)
     bearer = f"Bearer {outs['key']}"
@@ -338,7 +337,7 @@ def test_a_token_is_made_seen_and_deleted(
     ids=lambda edit: next(iter(edit)),
 )
 def test_a_token_changed_by_hand_is_mended(
-    tokens: ThingProvider, token: Props, ours: OurSide, edit: dict[str, Any]
+    tokens: LabProvider, token: Props, ours: OurSide, edit: dict[str, Any]
 ) -> None:
     """Whatever was changed in the web page: mended, and the key stays (trap 9)."""
     outs = _create(tokens, token)
@@ -350,7 +349,7 @@ def test_a_token_changed_by_hand_is_mended(
 
 
 def test_a_token_expired_by_hand_is_mended(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A PUT that left out the time expires a token; it lives again under its key (§5)."""
     outs = _create(tokens, token)
@@ -363,7 +362,7 @@ def test_a_token_expired_by_hand_is_mended(
 
 
 def test_a_token_disabled_by_hand_is_mended(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A full PUT leaves the status alone; a disabled token is enabled by the one that can (§5)."""
     outs = _create(tokens, token)
@@ -375,7 +374,7 @@ def test_a_token_disabled_by_hand_is_mended(
 
 
 def test_a_used_up_quota_is_no_drift_and_can_be_filled(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A used-up quota is left alone, by other changes too, until a new one is set (§5)."""
     limited = {**token, "unlimited": False, "remain_quota": 1000}
@@ -394,7 +393,7 @@ def test_a_used_up_quota_is_no_drift_and_can_be_filled(
 
 
 def test_tokens_doubled_by_hand_become_one(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A second token of our name is drift; ours stays with its key (§5)."""
     outs = _create(tokens, token)
@@ -405,7 +404,7 @@ def test_tokens_doubled_by_hand_become_one(
 
 
 def test_what_is_left_of_a_quota_is_no_drift(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A quota falls by use: no drift, and another change leaves it where it is (trap 9)."""
     limited = {**token, "unlimited": False, "remain_quota": 10**9}

@@ -1,49 +1,31 @@
-"""Double and real in a rehearsed container: its names, its tree, its end (docs/architecture.md)."""
+"""OneAPI in a rehearsed container: its names, its tree, its end (docs/architecture.md)."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rehearsal.real_oneapi.build import binary
 from rehearsal.real_oneapi.vocabulary import CL100K, write_small
-from tests.contract.databases import PROJECT, Login, RehearsedMySql, own_address
-from tests.contract.oneapi.subject import OneApi, Subject
-from tests.contract.processes import Program, listens, plain_environment
-from tests.contract.recording import Recorder
+from tests.contract.oneapi.subject import OneApi
+from tests.contract.processes import PROJECT, Program, listens, own_address, plain_environment
 from tests.contract.upstream import Upstream
 
 ADDRESS = own_address(200)
-MODULES = {"double": "rehearsal.doubles.oneapi", "real": "rehearsal.real_oneapi.run"}
 Contained = Callable[..., OneApi]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Login]:
-    """A rehearsed MySQL; both subjects meet the same one here."""
-    servers = RehearsedMySql(tmp_path / "databases")
-    yield servers.new()
-    servers.stop()
-
-
-@pytest.fixture
-def contained(
-    subject: Subject,
-    recorder: Recorder,
-    programs: list[Program],
-    tmp_path: Path,
-    database: Login,
-    upstream: Upstream,
-) -> Contained:
-    """Starts the subject as a container that knows `mysql`, `xinference` and DashScope by name."""
+def contained(programs: list[Program], tmp_path: Path, upstream: Upstream) -> Contained:
+    """Starts it as a container that knows `xinference` and DashScope by name."""
     root = tmp_path / "tree"
     write_small(root / "vocabulary", CL100K)
     names = {
-        "mysql": database.host,
         "xinference": "127.0.0.1",
         "dashscope.aliyuncs.com": "127.0.0.1",
     }
@@ -57,17 +39,16 @@ def contained(
             REHEARSAL_ROOT=str(root),
             REHEARSAL_HOSTS=str(hosts),
             REHEARSAL_OUTSIDE_PORT=str(upstream.port),
-            REHEARSAL_REAL_ONEAPI=subject.command[0] if subject.is_real else "",
-            SQL_DSN=database.but(host="mysql").dsn,
+            SQL_DSN="oneapi:password@tcp(mysql:3306)/oneapi",
             TIKTOKEN_CACHE_DIR="/vocabulary",
             INITIAL_ROOT_TOKEN="lab",
         )
-        command = [sys.executable, "-m", MODULES[subject.name]]
+        command = [sys.executable, "-m", "rehearsal.real_oneapi.run", str(binary())]
         program = Program(
             command, {**environment, **more}, tmp_path / "run", 3000, ADDRESS, pass_fds
         )
         programs.append(program)
-        oneapi = OneApi(subject, program, recorder)
+        oneapi = OneApi(program)
         if wait:
             oneapi.wait_until_listening()
         return oneapi
@@ -100,21 +81,13 @@ def test_the_outside_without_tls(contained: Contained, upstream: Upstream) -> No
 
 
 def test_a_restart_keeps_the_channels(contained: Contained, upstream: Upstream) -> None:
-    """A restarted container has its root, its token and its channels."""
+    """A restarted or replaced container has its root, its token and its channels: they are in
+    `/data`, a volume of the lab's."""
     first = contained()
     first.become_root()
     first.add_channel(name="a", models="m", base_url=f"http://xinference:{upstream.port}")
     first.program.stop()
     assert contained().chat("m").status_code == 200
-
-
-def test_the_database_is_tried(contained: Contained, database: Login) -> None:
-    """A wrong password, an unknown host: FATAL, exit 1, and the password is not told."""
-    for login in (database.but(host="mysql", password="wrong"), database.but(host="nobody")):
-        oneapi = contained(wait=False, SQL_DSN=login.dsn)
-        assert oneapi.program.wait_exit() == 1
-        assert "[FATAL]" in oneapi.program.log
-        assert login.password not in oneapi.program.log
 
 
 def test_no_vocabulary(contained: Contained) -> None:
