@@ -1,4 +1,4 @@
-"""`auto_release_time`: what the cloud accepts, and what the provider does with a change.
+"""`auto_release_time`: what the cloud accepts.
 
 Source: docs/facts/alicloud.md 8, "Cost controls and errors".
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
-from rehearsal.refusals import Refusal
+from rehearsal.cloud.refusals import Refusal
 
 _FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z")
 _EARLIEST = timedelta(minutes=30)
@@ -35,17 +35,3 @@ def parse(text: str, now: datetime) -> datetime | None:
     if not now + _EARLIEST <= end < now + _LATEST:
         raise refusal
     return end
-
-
-def shown(end: datetime | None) -> str:
-    """As the API reads it back: to the minute."""
-    return end.strftime("%Y-%m-%dT%H:%MZ") if end else ""
-
-
-def suppressed(old: str, new: str) -> bool:
-    """Whether the provider takes `new` for no change of `old`.
-
-    Its `HasPrefix(new, Trim(old, ":00Z"))` trims a set of characters, not a suffix, so a time that
-    ends in a zero loses more than meant, and later times of the same hours count as equal.
-    """
-    return bool(old) and bool(new) and new.startswith(old.strip(":0Z"))
