@@ -113,10 +113,11 @@ def _delete(cloud: Cloud, request: Request) -> Answer:
 
 def _authorize(direction: str) -> Callable[[Cloud, Request], Answer]:
     def handler(cloud: Cloud, request: Request) -> Answer:
-        """An equal rule is the same rule."""
-        rule = _rule(request, direction, "Permissions.1.")
+        """An equal rule is the same rule. Its parts come in a list, from older clients flat."""
+        prefix = "Permissions.1." if request.given("Permissions.1.IpProtocol") else ""
+        rule = _rule(request, direction, prefix)
         group = _group(cloud, request)
-        group.rules.setdefault(rule, request.text("Permissions.1.Description"))
+        group.rules.setdefault(rule, request.text(f"{prefix}Description"))
         return {}
 
     return handler

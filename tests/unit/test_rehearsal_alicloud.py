@@ -11,7 +11,7 @@ from rehearsal.cloud import ACCESS_KEY, Cloud, market, serve_region
 from rehearsal.providers.alicloud import AlicloudPackage, AlicloudProvider
 from rehearsal.providers.base import Change, Kind, ProviderError
 from rehearsal.providers.values import UNKNOWN
-from tests.unit.fake_data_centre import PLAIN_IMAGE, REGION, Recorder
+from tests.region import PLAIN_IMAGE, REGION, Recorder
 
 INSTANCE = "alicloud:ecs/instance:Instance"
 RULE = "alicloud:ecs/securityGroupRule:SecurityGroupRule"

@@ -12,7 +12,7 @@ import pytest
 from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, lease, market, rpc
 from rehearsal.cloud.refusals import Refusal
 from rehearsal.providers.alicloud.client import flat
-from tests.unit.fake_data_centre import PLAIN_IMAGE, REGION, Recorder
+from tests.region import PLAIN_IMAGE, REGION, Recorder
 
 GPU_ZONE = market.gpu_zone(REGION)
 NOW = datetime(2026, 11, 22, 12, 0, 30, tzinfo=timezone.utc)
