@@ -27,6 +27,7 @@ from rehearsal import faults
 from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
 from rehearsal.children import PROJECT, adopt_orphans, command_of, descendants
 from rehearsal.cloud import ACCESS_KEY, Cloud, Endpoint, Instance, Line, market, serve_region
+from rehearsal.cloud.certificate import write_certificate
 from rehearsal.cloud.ram import Ram, policy_in
 from rehearsal.cloud.refusals import Refusal
 from rehearsal.control import WORLD_FILE
@@ -74,7 +75,7 @@ class World:
         self.cloud = Cloud(
             self.servers, operator, Ram(policy_in((PROJECT / "README.md").read_text()))
         )
-        self.region = serve_region(self.cloud)
+        self.region = serve_region(self.cloud, write_certificate(folder / "region.pem"))
         self.servers.admits = self.cloud.admits
         self._calls = (folder / CALLS_FILE).open("a", buffering=1)
         self._calls_lock = threading.Lock()
@@ -328,6 +329,7 @@ def _describe(world: World, operator: str, listener: _Listener) -> dict[str, Any
     description = {
         "pid": os.getpid(),
         "providers": {name: served.port for name, served in world.providers.items()},
+        "region_port": world.region.port,
         "prefix": world.block.prefix,
         "ssh_port": SSH_PORT,
         "operator": operator,

@@ -63,9 +63,11 @@ class _Server(ThreadingHTTPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """In the call's own thread: a client that says nothing holds up no other."""
-        if self.tls and request.recv(1, socket.MSG_PEEK) == _TLS_HANDSHAKE:
-            request = self.tls.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
+        if self.tls is None or request.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
+            super().finish_request(request, client_address)
+            return
+        with self.tls.wrap_socket(request, server_side=True) as wrapped:
+            super().finish_request(wrapped, client_address)
 
 
 class _Call(BaseHTTPRequestHandler):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aliyunsdkcore.acs_exception.exceptions import ServerException
 from aliyunsdkcore.client import AcsClient
@@ -34,7 +36,8 @@ from aliyunsdkvpc.request.v20160428 import (
     TagResourcesRequest,
 )
 
-from rehearsal.cloud import ACCESS_KEY, SECRET_KEY, market, rpc
+from rehearsal.cloud import ACCESS_KEY, SECRET_KEY, market, rpc, serve_region
+from rehearsal.cloud.certificate import write_certificate
 from rehearsal.providers.alicloud.client import Client, flat
 from tests.region import PLAIN_IMAGE, REGION, Life
 
@@ -177,3 +180,17 @@ def test_the_official_sdk_understands_a_refusal(life: Life) -> None:
     with pytest.raises(ServerException) as refused:
         _lab(Sdk(life.endpoint.address, "LTAI-of-another"), [])
     assert refused.value.get_error_code() == "InvalidAccessKeyId.NotFound"
+
+
+def test_one_port_answers_http_and_https(life: Life, tmp_path: Path) -> None:
+    """The plugin revokes rules over TLS whatever its settings say."""
+    certificate = write_certificate(tmp_path / "region.pem")
+    endpoint = serve_region(life.cloud, certificate)
+    trust = ssl.create_default_context(cafile=str(certificate))
+    asked = {"Action": "DescribeVpcs", "Version": "2016-04-28", "RegionId": REGION}
+    with httpx.Client(verify=trust, trust_env=False) as client:
+        for scheme in ("http", "https"):
+            url = f"{scheme}://{endpoint.address}/"
+            answer = client.post(url, params=asked, data={"AccessKeyId": ACCESS_KEY})
+            assert answer.json()["TotalCount"] == 0
+    endpoint.stop()
