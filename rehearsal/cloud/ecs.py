@@ -5,7 +5,7 @@ from __future__ import annotations
 from rehearsal.cloud import lease
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.orders import check_disk, for_sale, image_called, in_network, ordered
-from rehearsal.cloud.refusals import Refusal, not_found
+from rehearsal.cloud.refusals import not_found, refusal
 from rehearsal.cloud.rpc import Answer, Request, action
 from rehearsal.cloud.state import Instance
 
@@ -15,9 +15,7 @@ def _run(cloud: Cloud, request: Request) -> Answer:
     """The server is booted when the answer comes."""
     made = ordered(cloud, request)
     if request.flag("DryRun"):
-        raise Refusal(
-            400, "DryRunOperation", "Request validation has been passed with DryRun flag."
-        )
+        raise refusal("DryRunOperation")
     cloud.change_stock(made, -1)
     if made.bandwidth:
         made.public_ip = cloud.data_centre.fresh_address()
@@ -35,13 +33,9 @@ def _delete(cloud: Cloud, request: Request) -> Answer:
     """Its disk goes with it; a running one only by force."""
     instance = _instance(cloud, request)
     if instance.protected:
-        raise Refusal(
-            403,
-            "InvalidOperation.DeletionProtection",
-            "The operation is not allowed due to deletion protection.",
-        )
+        raise refusal("InvalidOperation.DeletionProtection")
     if instance.status != "Stopped" and not request.flag("Force"):
-        raise _wrong_status()
+        raise refusal("IncorrectInstanceStatus")
     request.later.append(lambda: cloud.release(instance.id))
     return {}
 
@@ -117,7 +111,7 @@ def _modify_type(cloud: Cloud, request: Request) -> Answer:
     """Only of a server that is switched off."""
     instance = _instance(cloud, request)
     if instance.status != "Stopped":
-        raise _wrong_status()
+        raise refusal("IncorrectInstanceStatus")
     wanted = for_sale(cloud, request.needed("InstanceType"), instance.zone)
     cloud.change_stock(instance, +1)
     cloud.bill.close(instance.id)
@@ -132,7 +126,7 @@ def _replace_disk(cloud: Cloud, request: Request) -> Answer:
     """Everything on the server is gone; only of one that is switched off."""
     instance = _instance(cloud, request)
     if instance.status != "Stopped":
-        raise _wrong_status()
+        raise refusal("IncorrectInstanceStatus")
     instance.image = image_called(cloud, request.needed("ImageId"))
     cloud.bill.close(instance.disk_id)
     cloud.tags.pop(instance.disk_id, None)
@@ -150,11 +144,7 @@ def _resize_disk(cloud: Cloud, request: Request) -> Answer:
     if instance is None:
         raise not_found("DiskId", "InvalidDiskId.NotFound")
     if gib < instance.disk_gib:
-        raise Refusal(
-            403,
-            "InvalidDiskSize.TooSmall",
-            "The specified new disk size is less than the current one.",
-        )
+        raise refusal("InvalidDiskSize.TooSmall")
     check_disk(instance.type, instance.disk_category, instance.disk_level, gib)
     cloud.bill.close(asked)
     instance.disk_gib = gib
@@ -182,11 +172,3 @@ def _detach_key(cloud: Cloud, request: Request) -> Answer:
 
 def _instance(cloud: Cloud, request: Request) -> Instance:
     return cloud.instance(request.needed("InstanceId"))
-
-
-def _wrong_status() -> Refusal:
-    return Refusal(
-        403,
-        "IncorrectInstanceStatus",
-        "The current status of the resource does not support this operation.",
-    )

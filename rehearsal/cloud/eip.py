@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.refusals import Refusal, not_found
+from rehearsal.cloud.refusals import not_found, refusal
 from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_second
 from rehearsal.cloud.state import Eip
 from rehearsal.cloud.vpc import DEFAULT_GROUP
@@ -54,11 +54,7 @@ def _modify(cloud: Cloud, request: Request) -> Answer:
 def _associate(cloud: Cloud, request: Request) -> Answer:
     eip, instance = _eip(cloud, request), cloud.instance(request.needed("InstanceId"))
     if eip.instance or instance.public_ip:
-        raise Refusal(
-            400,
-            "IncorrectEipStatus" if eip.instance else "InvalidAssociation.Duplicated",
-            "Specified instance already has a public address or the EIP is in use.",
-        )
+        raise refusal("IncorrectEipStatus" if eip.instance else "InvalidAssociation.Duplicated")
     before = cloud.address_of(instance)
     eip.instance = instance.id
     request.later.append(lambda: cloud.moved(instance, before))
@@ -81,11 +77,7 @@ def _release(cloud: Cloud, request: Request) -> Answer:
     """Refused while a server has it."""
     eip = _eip(cloud, request)
     if eip.instance:
-        raise Refusal(
-            400,
-            "IncorrectEipStatus",
-            "Current elastic IP status does not support this operation.",
-        )
+        raise refusal("IncorrectEipStatus")
     del cloud.eips[eip.id]
     cloud.tags.pop(eip.id, None)
     cloud.bill.close(eip.id)

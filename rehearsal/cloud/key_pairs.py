@@ -6,7 +6,7 @@ import base64
 import hashlib
 
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.refusals import Refusal
+from rehearsal.cloud.refusals import Refusal, refusal
 from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_minute
 from rehearsal.cloud.state import KeyPair
 from rehearsal.cloud.vpc import DEFAULT_GROUP
@@ -18,9 +18,7 @@ def _import(cloud: Cloud, request: Request) -> Answer:
     if (request.region, name) in cloud.key_pairs:
         raise Refusal(400, "KeyPair.AlreadyExist", f"The key pair {name} already exist.")
     if not public_key.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-")):
-        raise Refusal(
-            400, "InvalidPublicKeyBody.Malformed", "The specified PublicKeyBody is invalid."
-        )
+        raise refusal("InvalidPublicKeyBody.Malformed")
     made = KeyPair(name, public_key, cloud.now())
     cloud.key_pairs[request.region, name] = made
     cloud.tags[name] = request.tags()
@@ -51,11 +49,7 @@ def _delete(cloud: Cloud, request: Request) -> Answer:
     for name in request.listed("KeyPairNames"):
         users = (i for i in cloud.instances.values() if i.region == request.region)
         if any(instance.key_name == name for instance in users):
-            raise Refusal(
-                400,
-                "InvalidParameter.KeypairAlreadyAttachedInstance",
-                "There are instances associated with the specified KeyPair.",
-            )
+            raise refusal("InvalidParameter.KeypairAlreadyAttachedInstance")
         cloud.key_pairs.pop((request.region, name), None)
         cloud.tags.pop(name, None)
     return {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
-from rehearsal.cloud.refusals import Refusal
+from rehearsal.cloud.refusals import refusal
 
 _FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z")
 _EARLIEST = timedelta(minutes=30)
@@ -23,15 +23,13 @@ def parse(text: str, now: datetime) -> datetime | None:
     """
     if not text:
         return None
-    refusal = Refusal(
-        400, "InvalidAutoReleaseTime.Malformed", "The specified AutoReleaseTime is malformed."
-    )
+    malformed = refusal("InvalidAutoReleaseTime.Malformed")
     if not _FORM.fullmatch(text):
-        raise refusal
+        raise malformed
     try:
         end = datetime.fromisoformat(text[:16]).replace(tzinfo=timezone.utc)
     except ValueError:
-        raise refusal from None
+        raise malformed from None
     if not now + _EARLIEST <= end < now + _LATEST:
-        raise refusal
+        raise malformed
     return end

@@ -6,7 +6,7 @@ import itertools
 
 from rehearsal.cloud import lease, market
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.refusals import Refusal, no_stock, not_found
+from rehearsal.cloud.refusals import Refusal, not_found, refusal
 from rehearsal.cloud.rpc import Request
 from rehearsal.cloud.state import Instance, Switch
 
@@ -75,11 +75,7 @@ def for_sale(cloud: Cloud, name: str, zone: str) -> market.InstanceType:
     """
     found = market.instance_type(name)
     if found is None:
-        raise Refusal(
-            403,
-            "InvalidInstanceType.ValueNotSupported",
-            "The specified InstanceType does not exist or beyond the permitted range.",
-        )
+        raise refusal("InvalidInstanceType.ValueNotSupported")
     if not cloud.sells(name, zone):
         raise Refusal(
             403,
@@ -87,7 +83,7 @@ def for_sale(cloud: Cloud, name: str, zone: str) -> market.InstanceType:
             f"user order resource type [{name}] not exists in [{zone}]",
         )
     if cloud.stock(name, zone) < 1:
-        raise no_stock()
+        raise refusal("OperationDenied.NoStock")
     return found
 
 
@@ -112,23 +108,11 @@ def check_disk(
 ) -> None:
     """Raise `Refusal` for a system disk that the type or the image does not take."""
     if category not in found.disk_categories:
-        raise Refusal(
-            400,
-            "InvalidSystemDiskCategory.ValueNotSupported",
-            "The specified parameter SystemDisk.Category is not supported by the instance type.",
-        )
+        raise refusal("InvalidSystemDiskCategory.ValueNotSupported")
     if gib not in market.disk_range(category, level):
-        raise Refusal(
-            400,
-            "InvalidSystemDiskSize.ValueNotSupported",
-            "The specified parameter SystemDisk.Size is beyond the permitted range.",
-        )
+        raise refusal("InvalidSystemDiskSize.ValueNotSupported")
     if image is not None and gib < image.size_gib:
-        raise Refusal(
-            400,
-            "InvalidSystemDiskSize.LessThanImageSize",
-            "The specified parameter SystemDisk.Size is less than the image size.",
-        )
+        raise refusal("InvalidSystemDiskSize.LessThanImageSize")
 
 
 def in_network(cloud: Cloud, groups: list[str], switch: Switch) -> list[str]:
@@ -141,11 +125,7 @@ def in_network(cloud: Cloud, groups: list[str], switch: Switch) -> list[str]:
         if group not in cloud.groups:
             raise not_found("SecurityGroupId", "InvalidSecurityGroupId.NotFound")
         if cloud.groups[group].vpc != switch.vpc:
-            raise Refusal(
-                403,
-                "InvalidSecurityGroupId.VPCMismatch",
-                "The specified security group and the VSwitch belong to different VPCs.",
-            )
+            raise refusal("InvalidSecurityGroupId.VPCMismatch")
     return groups
 
 
@@ -154,37 +134,23 @@ def _switch(cloud: Cloud, request: Request) -> Switch:
     if switch is None:
         raise not_found("VSwitchId", "InvalidVSwitchId.NotFound")
     if request.text("ZoneId", switch.zone) != switch.zone:
-        raise Refusal(
-            400, "InvalidParameter.Mismatch", "The specified VSwitchId and ZoneId does not match."
-        )
+        raise refusal("InvalidParameter.Mismatch")
     return switch
 
 
 def _check_account(cloud: Cloud, found: market.InstanceType) -> None:
     used = sum(instance.type.cores for instance in cloud.instances.values())
     if used + found.cores > cloud.quota_cores:
-        raise Refusal(
-            403,
-            "QuotaExceed.ElasticQuota",
-            "No additional quota is available for the specified ECS instance type.",
-        )
+        raise refusal("QuotaExceed.ElasticQuota")
     if cloud.balance - cloud.bill.cost() < _LOWEST_BALANCE:
-        raise Refusal(
-            403,
-            "InvalidAccountStatus.NotEnoughBalance",
-            "Your account does not have enough balance.",
-        )
+        raise refusal("InvalidAccountStatus.NotEnoughBalance")
 
 
 def _check_spot(found: market.InstanceType, strategy: str, limit: float) -> None:
     if strategy not in ("NoSpot", "SpotAsPriceGo", "SpotWithPriceLimit"):
-        raise Refusal(400, "InvalidSpotStrategy", "The specified SpotStrategy is not valid.")
+        raise refusal("InvalidSpotStrategy")
     if strategy == "SpotWithPriceLimit" and limit < found.per_hour * market.SPOT_SHARE:
-        raise Refusal(
-            403,
-            "OperationDenied.SpotPriceLowerThanPublicPrice",
-            "The specified spot price limit is lower than the public price.",
-        )
+        raise refusal("OperationDenied.SpotPriceLowerThanPublicPrice")
 
 
 def _private_ip(cloud: Cloud, switch: Switch) -> str:

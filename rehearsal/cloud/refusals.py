@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+_SAYS: dict[str, tuple[int, str]] = json.loads(Path(__file__).with_suffix(".json").read_text())
+"""Code to HTTP status and message."""
+
 
 class Refusal(Exception):
     """An error answer of the cloud's API.
@@ -18,19 +24,15 @@ class Refusal(Exception):
         self.message = message
 
 
+def refusal(code: str) -> Refusal:
+    """The refusal with `code`, in the cloud's words for it."""
+    status, message = _SAYS[code]
+    return Refusal(status, code, message)
+
+
 def not_found(what: str, code: str) -> Refusal:
     """The refusal for something that is named but not there."""
     return Refusal(404, code, f"The specified {what} does not exist.")
-
-
-def no_stock() -> Refusal:
-    """Sold out: the provider does not retry it."""
-    return Refusal(
-        403,
-        "OperationDenied.NoStock",
-        "The requested resource is sold out in the specified zone; try other types of resources "
-        "or other regions and zones.",
-    )
 
 
 def dependency(what: str) -> Refusal:

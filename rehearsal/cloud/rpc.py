@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.refusals import Refusal
+from rehearsal.cloud.refusals import Refusal, refusal
 
 Answer = dict[str, Any]
 _PRODUCTS = {"2014-05-26": "ecs", "2016-04-28": "vpc", "2015-04-01": "sts"}
@@ -146,7 +146,7 @@ def _answered(cloud: Cloud, keys: frozenset[str], parameters: Mapping[str, str])
     product = _PRODUCTS.get(parameters.get("Version", ""), "")
     handler = _ACTIONS.get((product, name))
     if parameters.get("AccessKeyId") not in keys:
-        raise Refusal(404, "InvalidAccessKeyId.NotFound", "Specified access key is not found.")
+        raise refusal("InvalidAccessKeyId.NotFound")
     if handler is None:
         raise Refusal(
             404,

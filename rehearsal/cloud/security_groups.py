@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.refusals import Refusal, not_found
+from rehearsal.cloud.refusals import not_found, refusal
 from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_second
 from rehearsal.cloud.state import Group, Rule
 
@@ -101,11 +101,7 @@ def _delete(cloud: Cloud, request: Request) -> Answer:
     """Refused while a server is in it."""
     id = _group(cloud, request).id
     if any(id in instance.groups for instance in cloud.instances.values()):
-        raise Refusal(
-            403,
-            "DependencyViolation",
-            "There is still instance(s) in the specified security group.",
-        )
+        raise refusal("DependencyViolation")
     del cloud.groups[id]
     cloud.tags.pop(id, None)
     return {}
@@ -160,21 +156,14 @@ def _rule(request: Request, direction: str, prefix: str = "") -> Rule:
     protocol = request.text(f"{prefix}IpProtocol").lower()
     ports = re.fullmatch(r"(-?\d+)/(-?\d+)", request.text(f"{prefix}PortRange"))
     if not ports:
-        raise Refusal(400, "InvalidIpProtocol.ValueNotSupported", "The PortRange is not valid.")
+        raise refusal("InvalidIpProtocol.ValueNotSupported")
     cidr = request.text(f"{prefix}{'Source' if direction == 'ingress' else 'Dest'}CidrIp")
     if not cidr:
-        raise Refusal(
-            400,
-            "MissingParameter.Source",
-            "One of the parameters SourceCidrIp, Ipv6SourceCidrIp, SourceGroupId or "
-            "SourcePrefixListId in Permissions must be specified.",
-        )
+        raise refusal("MissingParameter.Source")
     try:
         source = ipaddress.IPv4Network(cidr, strict=False)
     except ValueError:
-        raise Refusal(
-            400, "InvalidParam.SourceIp", "The Parameter SourceCidrIp is not valid."
-        ) from None
+        raise refusal("InvalidParam.SourceIp") from None
     return Rule(
         direction,
         protocol,

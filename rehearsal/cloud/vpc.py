@@ -6,7 +6,7 @@ import ipaddress
 
 from rehearsal.cloud import market
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.refusals import Refusal, dependency, not_found
+from rehearsal.cloud.refusals import dependency, not_found, refusal
 from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_second
 from rehearsal.cloud.state import Switch, Vpc
 
@@ -18,7 +18,7 @@ DEFAULT_GROUP = "rg-acfmw000000000"
 def _create(cloud: Cloud, request: Request) -> Answer:
     cidr = _network(request.text("CidrBlock", "172.16.0.0/12"), 8, 28)
     if not any(cidr.subnet_of(private) for private in _PRIVATE):
-        raise _bad_cidr()
+        raise refusal("InvalidCidrBlock")
     made = Vpc(
         id=cloud.new_id("vpc"),
         region=request.region,
@@ -101,14 +101,10 @@ def _create_switch(cloud: Cloud, request: Request) -> Answer:
         raise not_found("zone", "InvalidZoneId.NotFound")
     cidr = _network(request.needed("CidrBlock"), 16, 29)
     if not cidr.subnet_of(owner.cidr):
-        raise _bad_cidr()
+        raise refusal("InvalidCidrBlock")
     others = (other.cidr for other in cloud.switches.values() if other.vpc == owner.id)
     if any(cidr.overlaps(other) for other in others):
-        raise Refusal(
-            400,
-            "InvalidCidrBlock.Overlapped",
-            "Specified CIDR block overlapped with other subnets.",
-        )
+        raise refusal("InvalidCidrBlock.Overlapped")
     made = Switch(
         id=cloud.new_id("vsw"),
         vpc=owner.id,
@@ -216,11 +212,7 @@ def _network(cidr: str, shortest: int, longest: int) -> ipaddress.IPv4Network:
     try:
         network = ipaddress.IPv4Network(cidr)
     except ValueError:
-        raise _bad_cidr() from None
+        raise refusal("InvalidCidrBlock") from None
     if not shortest <= network.prefixlen <= longest:
-        raise _bad_cidr()
+        raise refusal("InvalidCidrBlock")
     return network
-
-
-def _bad_cidr() -> Refusal:
-    return Refusal(400, "InvalidCidrBlock", "Specified CIDR block is not valid.")
