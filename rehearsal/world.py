@@ -34,8 +34,9 @@ from rehearsal.control import WORLD_FILE
 from rehearsal.data_centre import EmptyMachine, MachineFactory, Servers
 from rehearsal.outside_world import OutsideWorld
 from rehearsal.providers.alicloud import AlicloudPackage
-from rehearsal.providers.base import Call, Package, Served, serve
+from rehearsal.providers.base import Package
 from rehearsal.providers.random import RandomPackage
+from rehearsal.providers.serving import Call, Served, serve
 
 FAULTS_FILE = "faults.json"
 CALLS_FILE = "calls.jsonl"
