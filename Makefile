@@ -17,6 +17,7 @@ help:
 	@echo '  make rehearse        the whole lab on this machine: up, a question, drift, destroy'
 	@echo '                       STACK=name  one of your own stacks, secrets replaced'
 	@echo '                       KEEP=1      leave it standing and print the addresses'
+	@echo '                       PLUGIN=real with the installed alicloud plugin, not ours'
 	@echo '  make rehearse-stop   end a rehearsal that was left standing'
 	@echo '  make models          which chat models fit the GPU beside the others, and how'
 	@echo '                       STACK=name, CARD=T4, TYPE=ecs.gn8is.2xlarge, MODEL=qwen3'

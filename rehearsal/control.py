@@ -41,6 +41,7 @@ class World:
         folder: its folder.
         pid: its process.
         providers: package name to port, for `PULUMI_DEBUG_PROVIDERS`.
+        region_port: where the cloud's API listens, on 127.0.0.1.
         prefix: `127.A.`, with which all its addresses begin.
         ssh_port: where its servers' sshd listen.
         operator: the public address that the operator appears to have.
@@ -49,6 +50,7 @@ class World:
     folder: Path
     pid: int
     providers: dict[str, int]
+    region_port: int
     prefix: str
     ssh_port: int
     operator: str

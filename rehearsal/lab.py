@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncssh
 
-from rehearsal import stack_file
+from rehearsal import real_plugin, stack_file
 from rehearsal.addresses import SSH_PORT
 from rehearsal.children import PROJECT
 from rehearsal.control import StartedWorld, World, read_world, start_world
@@ -84,7 +84,13 @@ def prepare(
     started = start_world(folder / "world", options)
     try:
         engine = Engine(folder / "engine", PROJECT, stack, started.world.debug_providers, on_line)
+        if real_plugin.wanted():
+            real_plugin.use(engine, started.world)
+            rewritten.config.update(real_plugin.config(started.world.region_port))
         engine.init(rewritten.config, rewritten.placeholders)
+    except real_plugin.NoPlugin as error:
+        started.stop()
+        raise CannotRehearse(str(error)) from error
     except BaseException:
         started.stop()
         raise

@@ -23,17 +23,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rehearsal import faults, market
+from rehearsal import faults
 from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
-from rehearsal.children import adopt_orphans, command_of, descendants
-from rehearsal.cloud import Cloud, Line
+from rehearsal.children import PROJECT, adopt_orphans, command_of, descendants
+from rehearsal.cloud import ACCESS_KEY, Cloud, Endpoint, Instance, Line, market, serve_region
+from rehearsal.cloud.certificate import write_certificate
+from rehearsal.cloud.ram import Ram, policy_in
+from rehearsal.cloud.refusals import Refusal
 from rehearsal.control import WORLD_FILE
 from rehearsal.data_centre import EmptyMachine, MachineFactory, Servers
 from rehearsal.outside_world import OutsideWorld
 from rehearsal.providers.alicloud import AlicloudPackage
-from rehearsal.providers.base import Call, Package, Served, serve
+from rehearsal.providers.base import Package
 from rehearsal.providers.random import RandomPackage
-from rehearsal.refusals import Refusal
+from rehearsal.providers.serving import Call, Served, serve
 
 FAULTS_FILE = "faults.json"
 CALLS_FILE = "calls.jsonl"
@@ -70,13 +73,16 @@ class World:
             SSH_PORT,
             self.outside.hosts if self.outside else lambda region: {},
         )
-        self.cloud = Cloud(self.servers, operator)
+        self.cloud = Cloud(
+            self.servers, operator, Ram(policy_in((PROJECT / "README.md").read_text()))
+        )
+        self.region = serve_region(self.cloud, write_certificate(folder / "region.pem"))
         self.servers.admits = self.cloud.admits
         self._calls = (folder / CALLS_FILE).open("a", buffering=1)
         self._calls_lock = threading.Lock()
         self.providers: dict[str, Served] = {
             package.name: serve(package, self._note)
-            for package in _packages(self.cloud, empty_servers)
+            for package in _packages(self.region, empty_servers)
         }
         if self.outside:
             self.outside.wait()
@@ -84,6 +90,7 @@ class World:
     def close(self) -> None:
         """End servers, containers and providers."""
         self.cloud.close()
+        self.region.stop()
         for provider in self.providers.values():
             provider.stop()
         self.servers.close()
@@ -107,12 +114,11 @@ class Commands:
 
     def bill(self) -> dict[str, Any]:
         """`{"billable": [{id, what, since, per_hour, until}], "closed": [...], "cost": CNY}`."""
-        billable = self._cloud.billable()
-        closed = [line for line in self._cloud.lines if line.until is not None]
+        bill = self._cloud.bill
         return {
-            "billable": [_line(line) for line in billable],
-            "closed": [_line(line) for line in closed],
-            "cost": round(self._cloud.cost(), 6),
+            "billable": [_line(line) for line in bill.billable()],
+            "closed": [_line(line) for line in bill.lines if line.until is not None],
+            "cost": round(bill.cost(), 6),
         }
 
     def inventory(self) -> list[str]:
@@ -124,7 +130,7 @@ class Commands:
         return [
             {
                 "id": instance.id,
-                "name": instance.settings.get("instanceName", ""),
+                "name": instance.name,
                 "address": self._cloud.address_of(instance),
                 "status": instance.status,
                 "zone": instance.zone,
@@ -170,23 +176,23 @@ class Commands:
 
     def release(self, server: str = "") -> None:
         """The cloud takes a server back by itself: disk and all."""
-        self._cloud.release(self._one(server))
+        self._cloud.release(self._one(server).id)
 
     def reboot(self, server: str = "") -> None:
         """Stop a server and start it again."""
-        self._cloud.reboot_instance(self._one(server))
+        self._cloud.restart(self._one(server))
 
     def admits(self, port: int, source: str, server: str = "") -> bool:
         """Whether the firewall lets `source` reach a port of a server."""
-        return self._cloud.admits(self._one(server), port, source)
+        return self._cloud.admits(self._one(server).id, port, source)
 
     def stop_server(self, server: str = "") -> None:
         """Stop a server, as by hand in the console."""
-        self._cloud.stop_instance(self._one(server))
+        self._cloud.power(self._one(server), on=False)
 
     def start_server(self, server: str = "") -> None:
         """Start a stopped server, as by hand in the console."""
-        self._cloud.start_instance(self._one(server))
+        self._cloud.power(self._one(server), on=True)
 
     def switch_on(self, fault: str, key: str, times: int = faults.ALWAYS) -> None:
         """Let a fault of `rehearsal.faults` strike."""
@@ -214,13 +220,11 @@ class Commands:
         """End the world."""
         self._end.set()
 
-    def _one(self, server: str) -> str:
-        if server:
-            return server
+    def _one(self, server: str) -> Instance:
         known = list(self._cloud.instances)
-        if len(known) != 1:
+        if not server and len(known) != 1:
             raise ValueError(f"name one of the servers {known}")
-        return known[0]
+        return self._cloud.instance(server or known[0])
 
 
 def main() -> int:
@@ -262,8 +266,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _packages(cloud: Cloud, empty_servers: bool) -> list[Package]:
-    packages: list[Package] = [AlicloudPackage(cloud), RandomPackage()]
+def _packages(region: Endpoint, empty_servers: bool) -> list[Package]:
+    packages: list[Package] = [
+        AlicloudPackage(region.address, ACCESS_KEY),
+        RandomPackage(),
+    ]
     if not empty_servers:
         from rehearsal.providers.command import CommandPackage
         from rehearsal.providers.docker import DockerPackage
@@ -323,6 +330,7 @@ def _describe(world: World, operator: str, listener: _Listener) -> dict[str, Any
     description = {
         "pid": os.getpid(),
         "providers": {name: served.port for name, served in world.providers.items()},
+        "region_port": world.region.port,
         "prefix": world.block.prefix,
         "ssh_port": SSH_PORT,
         "operator": operator,

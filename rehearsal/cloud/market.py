@@ -105,6 +105,8 @@ _GPU_TYPES: dict[str, tuple[int, int, tuple[Gpu, ...], float]] = {
 }
 _CPU_FAMILY = re.compile(r"^ecs\.(?P<family>[cgru]\d+[a-z]*|e|u1|t6)-?(?P<detail>[a-z0-9]*)\.")
 _CPU_SIZE = re.compile(r"\.(?P<times>\d*)(?P<size>large|xlarge)$")
+_FAMILIES = ("c6", "c7", "c8i", "g6", "g7", "g8i", "r6", "r7", "r8i", "u1")
+_SIZES = ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
 _GIB_PER_CORE = {"c": 2, "g": 4, "r": 8, "u": 4, "e": 2, "t": 2}
 
 _ZONES = {
@@ -162,9 +164,20 @@ def instance_type(name: str) -> InstanceType | None:
 
 
 def known_types() -> list[InstanceType]:
-    """The types that a search without a name runs over."""
-    names = [*_GPU_TYPES, "ecs.g7.xlarge", "ecs.g7.2xlarge", "ecs.c7.xlarge", "ecs.c7.2xlarge"]
+    """All that is on the list."""
+    names = [*_GPU_TYPES, *(f"ecs.{family}.{size}" for family in _FAMILIES for size in _SIZES)]
     return [found for name in names if (found := instance_type(name))]
+
+
+def stock_at_first(type_name: str, zone: str) -> int:
+    """One GPU server in one zone of each region, so that a lab always takes the last one."""
+    found = instance_type(type_name)
+    if found is None:
+        return 0
+    if not found.gpus:
+        return 20
+    region = zone[:-2] if zone[-2] == "-" else zone[:-1]
+    return 1 if zone == gpu_zone(region) else 0
 
 
 def zones(region: str) -> list[str]:

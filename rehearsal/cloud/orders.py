@@ -1,0 +1,160 @@
+"""What the cloud looks at before it sells a server (codes: docs/facts/alicloud.md §8)."""
+
+from __future__ import annotations
+
+import itertools
+
+from rehearsal.cloud import lease, market
+from rehearsal.cloud.account import Cloud
+from rehearsal.cloud.refusals import Refusal, not_found, refusal
+from rehearsal.cloud.rpc import Request
+from rehearsal.cloud.state import Instance, Switch
+
+_LOWEST_BALANCE = 100.0
+
+
+def ordered(cloud: Cloud, request: Request) -> Instance:
+    """The server that RunInstances asks for, not yet rented.
+
+    Raises:
+        Refusal: the cloud does not sell it, or not so, not there, not now, not to this account.
+    """
+    region = request.region
+    switch = _switch(cloud, request)
+    image = image_called(cloud, request.needed("ImageId"))
+    spot = request.text("SpotStrategy", "NoSpot")
+    spot_limit = float(request.text("SpotPriceLimit", "0"))
+    found = for_sale(cloud, request.needed("InstanceType"), switch.zone)
+    category = request.text("SystemDisk.Category", "cloud_essd")
+    level = request.text("SystemDisk.PerformanceLevel")
+    level = level or ("PL1" if category == "cloud_essd" else "")
+    gib = request.number("SystemDisk.Size", max(40, image.size_gib))
+    check_disk(found, category, level, gib, image)
+    _check_account(cloud, found)
+    _check_spot(found, spot, spot_limit)
+    wanted = request.many("SecurityGroupIds")
+    groups = in_network(cloud, wanted or [request.needed("SecurityGroupId")], switch)
+    key_name = request.text("KeyPairName")
+    if key_name and (region, key_name) not in cloud.key_pairs:
+        raise not_found("KeyPairName", "InvalidKeyPair.NotFound")
+    id = cloud.new_id("i")
+    return Instance(
+        id=id,
+        region=region,
+        zone=switch.zone,
+        name=request.text("InstanceName"),
+        type=found,
+        image=image,
+        switch=switch.id,
+        groups=groups,
+        key_name=key_name,
+        user_data=request.data("UserData"),
+        disk_id=cloud.new_id("d"),
+        disk_category=category,
+        disk_level=level,
+        disk_gib=gib,
+        bandwidth=request.number("InternetMaxBandwidthOut"),
+        spot=spot,
+        spot_limit=spot_limit,
+        created=cloud.now(),
+        private_ip=request.text("PrivateIpAddress") or _private_ip(cloud, switch),
+        host_name=request.text("HostName", f"iZ{id.removeprefix('i-')}Z"),
+        description=request.text("Description"),
+        http_endpoint=request.text("HttpEndpoint", "enabled"),
+        http_tokens=request.text("HttpTokens", "optional"),
+        ends=lease.parse(request.text("AutoReleaseTime"), cloud.now()),
+        protected=request.flag("DeletionProtection"),
+    )
+
+
+def for_sale(cloud: Cloud, name: str, zone: str) -> market.InstanceType:
+    """The type called `name`, which `zone` can sell now.
+
+    Raises:
+        Refusal: there is none, never there, or sold out.
+    """
+    found = market.instance_type(name)
+    if found is None:
+        raise refusal("InvalidInstanceType.ValueNotSupported")
+    if not cloud.sells(name, zone):
+        raise Refusal(
+            403,
+            "InvalidResourceType.NotSupported",
+            f"user order resource type [{name}] not exists in [{zone}]",
+        )
+    if cloud.stock(name, zone) < 1:
+        raise refusal("OperationDenied.NoStock")
+    return found
+
+
+def image_called(cloud: Cloud, name: str) -> market.Image:
+    """The image called `name`.
+
+    Raises:
+        Refusal: there is none.
+    """
+    found = next((image for image in cloud.images() if image.id == name), None)
+    if found is None:
+        raise not_found("ImageId", "InvalidImageId.NotFound")
+    return found
+
+
+def check_disk(
+    found: market.InstanceType,
+    category: str,
+    level: str,
+    gib: int,
+    image: market.Image | None = None,
+) -> None:
+    """Raise `Refusal` for a system disk that the type or the image does not take."""
+    if category not in found.disk_categories:
+        raise refusal("InvalidSystemDiskCategory.ValueNotSupported")
+    if gib not in market.disk_range(category, level):
+        raise refusal("InvalidSystemDiskSize.ValueNotSupported")
+    if image is not None and gib < image.size_gib:
+        raise refusal("InvalidSystemDiskSize.LessThanImageSize")
+
+
+def in_network(cloud: Cloud, groups: list[str], switch: Switch) -> list[str]:
+    """`groups`, all of which are in the network of `switch`.
+
+    Raises:
+        Refusal: one is not there, or in another network.
+    """
+    for group in groups:
+        if group not in cloud.groups:
+            raise not_found("SecurityGroupId", "InvalidSecurityGroupId.NotFound")
+        if cloud.groups[group].vpc != switch.vpc:
+            raise refusal("InvalidSecurityGroupId.VPCMismatch")
+    return groups
+
+
+def _switch(cloud: Cloud, request: Request) -> Switch:
+    switch = cloud.switches.get(request.needed("VSwitchId"))
+    if switch is None:
+        raise not_found("VSwitchId", "InvalidVSwitchId.NotFound")
+    if request.text("ZoneId", switch.zone) != switch.zone:
+        raise refusal("InvalidParameter.Mismatch")
+    return switch
+
+
+def _check_account(cloud: Cloud, found: market.InstanceType) -> None:
+    used = sum(instance.type.cores for instance in cloud.instances.values())
+    if used + found.cores > cloud.quota_cores:
+        raise refusal("QuotaExceed.ElasticQuota")
+    if cloud.balance - cloud.bill.cost() < _LOWEST_BALANCE:
+        raise refusal("InvalidAccountStatus.NotEnoughBalance")
+
+
+def _check_spot(found: market.InstanceType, strategy: str, limit: float) -> None:
+    if strategy not in ("NoSpot", "SpotAsPriceGo", "SpotWithPriceLimit"):
+        raise refusal("InvalidSpotStrategy")
+    if strategy == "SpotWithPriceLimit" and limit < found.per_hour * market.SPOT_SHARE:
+        raise refusal("OperationDenied.SpotPriceLowerThanPublicPrice")
+
+
+def _private_ip(cloud: Cloud, switch: Switch) -> str:
+    used = {i.private_ip for i in cloud.instances.values() if i.switch == switch.id}
+    # The first three hosts of a vSwitch are the cloud's own.
+    hosts = itertools.islice(switch.cidr.hosts(), 3, None)
+    return next(str(host) for host in hosts if str(host) not in used)
