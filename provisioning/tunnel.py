@@ -231,8 +231,12 @@ class _Link:
 
     async def _dial(self) -> asyncssh.SSHClientConnection:
         connection = await _connect(self._server)
-        for remote_port, local_port in self._ports.items():
-            await _forward(connection, local_port, remote_port)
+        try:
+            for remote_port, local_port in self._ports.items():
+                await _forward(connection, local_port, remote_port)
+        except (OSError, asyncssh.Error) as error:
+            connection.close()
+            raise ServerUnreachable("SSH", f"reach {self._server.place}", _reason(error)) from None
         self._connection = connection
         self._watch = asyncio.create_task(self._come_back(connection))
         return self._connection

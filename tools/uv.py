@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -152,9 +153,12 @@ def _pip_setting(option: str) -> str:
     """An option of pip's, from the environment or its files; empty where it is not set."""
     if value := os.environ.get(f"PIP_{option.upper().replace('-', '_')}"):
         return value
-    command = [sys.executable, "-I", "-m", "pip", "config", "get", f"global.{option}"]
+    # Not `get`: an older pip reads the user's file only. A newer `list` shows each file's value,
+    # the one that holds last.
+    command = [sys.executable, "-I", "-m", "pip", "config", "list"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    found = re.findall(rf"^global\.{option}=(.+)$", answer.stdout, re.MULTILINE)
+    return str(ast.literal_eval(found[-1])) if found else ""
 
 
 def sync(uv: Uv, venv: Path, *, dev: bool, say: Say) -> None:

@@ -35,7 +35,7 @@ from rehearsal.providers.remote import LOOP
 from rehearsal.providers.ssh_options import SshFailure, SshOptions, connect
 from rehearsal.providers.values import UNKNOWN, Properties, Value
 
-VERSION = "5.1.1"
+VERSION = "5.2.0"
 _MIB = 1024 * 1024
 _MINUTES_20 = 1_200_000_000_000
 _META = {"create": _MINUTES_20, "delete": _MINUTES_20, "update": _MINUTES_20}

@@ -201,7 +201,7 @@ def test_the_zone_is_picked_from_what_is_in_stock(region: Region) -> None:
     wanted = {"instanceType": market.REFERENCE_TYPE, "systemDiskCategory": "cloud_essd"}
     found = region.provider.invoke(token, wanted)["instanceTypes"]
     assert [item["availabilityZones"] for item in found] == [[market.gpu_zone(REGION)]]
-    assert found[0]["gpu"] == {"amount": "1", "category": "NVIDIA A10"}
+    assert found[0]["gpus"] == [{"amount": "1", "category": "NVIDIA A10"}]
     region.server()
     assert region.provider.invoke(token, wanted)["instanceTypes"] == []
     with pytest.raises(ProviderError, match="Expected availability zones"):

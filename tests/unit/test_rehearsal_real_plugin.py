@@ -31,7 +31,7 @@ def test_the_installed_plugin_takes_the_attached_one_s_place(
     world: World,
     tmp_path: Path,
 ) -> None:
-    installed = tmp_path / "operator/plugins/resource-alicloud-v3.105.0"
+    installed = tmp_path / "operator/plugins/resource-alicloud-v4.0.0"
     installed.mkdir(parents=True)
     real_plugin.use(engine, world)
     assert engine.environment["PULUMI_DEBUG_PROVIDERS"] == "docker:2"
@@ -42,5 +42,5 @@ def test_the_installed_plugin_takes_the_attached_one_s_place(
 
 
 def test_where_it_is_not_installed_the_command_is_named(engine: Any, world: World) -> None:
-    with pytest.raises(real_plugin.NoPlugin, match=r"plugin install resource alicloud 3\.105\.0"):
+    with pytest.raises(real_plugin.NoPlugin, match=r"plugin install resource alicloud 4\.0\.0"):
         real_plugin.use(engine, world)

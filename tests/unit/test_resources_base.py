@@ -450,8 +450,8 @@ def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
 
     program()
 
-    names = [inputs["name"] for inputs in recorder.inputs.values()]
-    assert names == ["users", "manual"]
+    names = sorted(inputs["name"] for inputs in recorder.inputs.values())
+    assert names == ["manual", "users"]
 
 
 def test_a_preview_s_unknown_values_are_no_reason_to_complain() -> None:

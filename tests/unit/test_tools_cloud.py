@@ -28,7 +28,7 @@ def test_without_pulumi_on_path_the_hints_go_by_make(monkeypatch: pytest.MonkeyP
     assert cloud.typed("stack init dev") == "make pulumi ARGS='stack init dev'"
 
 
-NEEDED = [Plugin("alicloud", "3.105.0"), Plugin("docker", "5.1.1")]
+NEEDED = [Plugin("alicloud", "4.0.0"), Plugin("docker", "5.2.0")]
 
 
 def listing(*entries: tuple[str, str, str]) -> str:
@@ -39,10 +39,10 @@ def test_needed_plugins_come_from_the_installed_packages(tmp_path: Path) -> None
     packages = tmp_path / "lib" / "python3.11" / "site-packages"
     for name, resource in (("docker", True), ("policy", False)):
         (packages / f"pulumi_{name}").mkdir(parents=True)
-        data = {"resource": resource, "name": name, "version": "5.1.1"}
+        data = {"resource": resource, "name": name, "version": "5.2.0"}
         (packages / f"pulumi_{name}" / "pulumi-plugin.json").write_text(json.dumps(data))
 
-    assert cloud.needed_plugins(tmp_path) == [Plugin("docker", "5.1.1")]
+    assert cloud.needed_plugins(tmp_path) == [Plugin("docker", "5.2.0")]
 
 
 def test_plugins_of_the_lab_are_found_in_the_real_environment() -> None:
@@ -55,10 +55,10 @@ def test_plugins_of_the_lab_are_found_in_the_real_environment() -> None:
     [
         ("", NEEDED),
         ("[]", NEEDED),
-        (listing(("alicloud", "resource", "3.105.0")), NEEDED[1:]),
+        (listing(("alicloud", "resource", "4.0.0")), NEEDED[1:]),
         (listing(("alicloud", "resource", "3.104.0")), NEEDED),
-        (listing(("alicloud", "language", "3.105.0")), NEEDED),
-        (listing(("alicloud", "resource", "v3.105.0"), ("docker", "resource", "5.1.1")), []),
+        (listing(("alicloud", "language", "4.0.0")), NEEDED),
+        (listing(("alicloud", "resource", "v4.0.0"), ("docker", "resource", "5.2.0")), []),
     ],
 )
 def test_missing_plugins(listed: str, missing: list[Plugin]) -> None:
@@ -68,7 +68,7 @@ def test_missing_plugins(listed: str, missing: list[Plugin]) -> None:
 def test_hint_names_every_plugin_and_the_way_round() -> None:
     hint = cloud.plugin_hint(NEEDED)
     assert "340 MB" in hint
-    assert "pulumi plugin install resource docker 5.1.1 --file" in hint
+    assert "pulumi plugin install resource docker 5.2.0 --file" in hint
 
 
 def test_missing_stack_file_shows_the_way_to_one(tmp_path: Path) -> None:

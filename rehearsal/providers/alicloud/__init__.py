@@ -1,7 +1,7 @@
 """The `alicloud` package, for where the real plugin cannot be had: a client of the region.
 
 The resource types and invokes that the lab needs. It asks what the real one asks, in the same
-actions and parameters (docs/facts/alicloud-http.md); semantics are those of provider 3.105
+actions and parameters (docs/facts/alicloud-http.md); semantics are those of provider 4.0
 (docs/facts/alicloud.md §1), answers look like those in docs/facts/provider-states.json.
 """
 
@@ -45,7 +45,7 @@ class AlicloudPackage:
     """The package as `serve` wants it, for the region behind `endpoint` (`HOST:PORT`)."""
 
     name = "alicloud"
-    version = "3.105.0"
+    version = "4.0.0"
 
     def __init__(self, endpoint: str, access_key: str) -> None:
         self._endpoint = endpoint
@@ -182,12 +182,12 @@ def _type(found: Any, zones: list[str]) -> Properties:  # noqa: ANN401
     return {
         "id": found["InstanceTypeId"],
         "availabilityZones": zones,
-        "burstableInstance": {"baselineCredit": "0", "initialCredit": "0"},
+        "burstableInstances": [{"baselineCredit": "0", "initialCredit": "0"}],
         "cpuCoreCount": found["CpuCoreCount"],
         "eniAmount": found["EniQuantity"],
         "family": found["InstanceTypeFamily"],
-        "gpu": {"amount": str(found["GPUAmount"]), "category": found["GPUSpec"]},
-        "localStorage": {"amount": "0", "capacity": "0", "category": ""},
+        "gpus": [{"amount": str(found["GPUAmount"]), "category": found["GPUSpec"]}],
+        "localStorages": [{"amount": "0", "capacity": "0", "category": ""}],
         "memorySize": found["MemorySize"],
         "nvmeSupport": "unsupported",
         "price": "",
