@@ -25,13 +25,11 @@ class Gateway:
 
     Attributes:
         access_token: of its management API, secret.
-        channels: by name, such as `xinference-embedding`.
         tokens: name to key, secret.
         by_model: the channel that serves a model.
     """
 
     access_token: pulumi.Output[str]
-    channels: dict[str, OneApiChannel]
     tokens: dict[str, pulumi.Output[str]]
     by_model: dict[str, OneApiChannel]
 
@@ -85,7 +83,7 @@ def seed_gateway(
         name: pulumi.Output.secret(token.key) for name, token in tokens.items()
     }
     parent.register_outputs({})
-    return Gateway(access_token, channels, keys, by_model)
+    return Gateway(access_token, keys, by_model)
 
 
 def _key(plan: ChannelPlan) -> pulumi.Output[str]:

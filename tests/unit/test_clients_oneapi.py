@@ -21,8 +21,8 @@ from provisioning.clients.oneapi import (
     Token,
     UpstreamFailed,
     clean_models,
-    silence,
 )
+from provisioning.clients.oneapi.relay import silence
 from tests.unit.fake_services import FakeClock, FakeOneApi
 
 KEY = "z" * 48

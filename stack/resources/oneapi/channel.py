@@ -214,7 +214,7 @@ class OneApiChannel(LabResource, thing=Channel, token="oneapi:Channel"):
         name: exact, unique; an existing channel of that name is adopted, duplicates are removed.
         type: OneAPI's channel type id (1 for Xinference).
         base_url: without path; "" for the vendor's own address.
-        models: public names; blanks stripped, doubles (whatever the case) dropped.
+        models: public names; blanks stripped, each once whatever its case.
         model_mapping: public name -> upstream name.
         key: the upstream's API key; never empty (a dummy for Xinference).
         priority: the highest wins.

@@ -12,13 +12,13 @@ import pytest
 from provisioning.clients.http import NotFound, RateLimited, Refused, Unauthorized
 from provisioning.clients.oneapi import (
     FIRST_PASSWORD,
-    RATE_LIMIT_SECONDS,
     Channel,
     NoChannel,
     OneApiClient,
     Token,
     UpstreamFailed,
 )
+from provisioning.clients.oneapi.management import RATE_LIMIT_SECONDS
 from tests.contract.oneapi.client_subject import OurSide
 from tests.contract.oneapi.subject import OneApi
 from tests.contract.upstream import Upstream

@@ -1,25 +1,15 @@
-"""Clients of OneAPI v0.6.6 (and v0.6.10): its management interface and its relay.
+"""OneAPI's management interface: options, users, channels, tokens.
 
-Management answers HTTP 200 with `{"success", "message", "data"}` even when it refuses, so `success`
-alone counts (`docs/facts/oneapi.md §3`). The relay answers like OpenAI (`§7`).
-
-Exceptions beside those of `provisioning.clients.http`:
-
-* NoChannel (a Refused): no enabled channel lists the model
-* UpstreamFailed (a Refused): the channel is there, but what is behind it failed; has `status`
+It answers HTTP 200 with `{"success", "message", "data"}` even when it refuses, so `success` alone
+counts (`docs/facts/oneapi.md §3`).
 """
 
 from __future__ import annotations
 
-import io
-import json
-import wave
-from collections.abc import Iterable, Mapping
-from typing import Annotated
+from collections.abc import Mapping
 
 import httpx
 import tenacity
-from pydantic import BeforeValidator, Field
 from typing_extensions import Unpack
 
 from provisioning.clients.http import (
@@ -28,7 +18,6 @@ from provisioning.clients.http import (
     Options,
     RateLimited,
     Refused,
-    Row,
     ServiceClient,
     Unauthorized,
     Unexpected,
@@ -36,100 +25,23 @@ from provisioning.clients.http import (
     call_of,
     said_by,
 )
+from provisioning.clients.oneapi.rows import (
+    ENABLED,
+    Channel,
+    Token,
+    clean_models,
+    mapping_text,
+    token_body,
+)
 
-ENABLED = 1
-EXHAUSTED = 4
-"""A token whose quota is used up."""
 PAGE_SIZE = 10
 MOST_PAGES = 1000
 RATE_LIMIT_SECONDS = 200.0
 RATE_LIMIT_PAUSE = 10.0
-RELAY_SECONDS = 180.0
 FIRST_PASSWORD = "123456"  # noqa: S105 - what a fresh OneAPI has; replaced at the first contact
 _NOBODY = "nobody"
 _LOOKUP_FAILED = "令牌验证失败"
 _KEPT = ("remain_quota", "expired_time", "unlimited_quota", "models", "subnet", "name")
-
-
-class NoChannel(Refused):
-    """No enabled channel of the caller's group lists the model."""
-
-
-class UpstreamFailed(Refused):
-    """A channel was found, but the service behind it failed.
-
-    Attributes:
-        status: HTTP status of the relay's answer; the upstream's own where it answered at all.
-        connected: whether the upstream answered.
-    """
-
-    def __init__(
-        self, service: str, call: str, answer: str, *, status: int, connected: bool
-    ) -> None:
-        super().__init__(service, call, answer)
-        self.status = status
-        self.connected = connected
-
-
-def _names(listed: object) -> object:
-    # As stored, blanks included: they are drift, not noise.
-    return tuple(n for n in listed.split(",") if n) if isinstance(listed, str) else listed
-
-
-def _mapping(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        found = None
-    # OneAPI itself ignores what is no mapping; shown as it is, it differs from what was asked for.
-    return found if isinstance(found, dict) else {"": text}
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-
-
-class Channel(Row):
-    """A channel: as wanted (with `key`), or as found (without: OneAPI never shows it).
-
-    Attributes:
-        type: channel type id.
-        base_url: without `/v1`, without trailing slash; "" for the vendor's own.
-        models: public names.
-        model_mapping: public name -> upstream name; the public name must be in `models` too.
-        priority: the highest wins.
-        status: 1 enabled, 2 disabled by hand, 3 disabled by OneAPI.
-        id: OneAPI's; 0 where there is none yet.
-    """
-
-    name: str
-    type: int = 0
-    base_url: str = ""
-    models: Names = ()
-    model_mapping: Annotated[dict[str, str], BeforeValidator(_mapping)] = Field(
-        default_factory=dict
-    )
-    priority: int = 0
-    key: str = Field(default="", repr=False)
-    status: int = ENABLED
-    id: int = 0
-
-
-class Token(Row):
-    """A relay token. `key` comes without `sk-`; `remain_quota` falls by use.
-
-    `status`: 1 enabled, 2 disabled by hand, 3 expired, 4 quota used up.
-    """
-
-    name: str
-    models: Names = ()
-    unlimited: bool = Field(default=False, alias="unlimited_quota")
-    remain_quota: int = 0
-    expired_time: int = -1
-    status: int = ENABLED
-    id: int = 0
-    key: str = Field(default="", repr=False)
 
 
 class OneApiClient(ServiceClient):
@@ -320,7 +232,7 @@ class OneApiClient(ServiceClient):
 
     def create_token(self, token: Token) -> Token:
         """Make a token; OneAPI chooses its key."""
-        return self._token(self._call("POST", "/api/token/", json=_token_body(token)))
+        return self._token(self._call("POST", "/api/token/", json=token_body(token)))
 
     def update_token(self, token_id: int, token: Token, *, set_quota: bool) -> Token:
         """Bring a token to `token`, enabled; what is left of its quota stays unless `set_quota`.
@@ -334,7 +246,7 @@ class OneApiClient(ServiceClient):
         """
         row = self._call("GET", f"/api/token/{token_id}")
         body = {key: row[key] for key in _KEPT if key in row}
-        wanted = _token_body(token)
+        wanted = token_body(token)
         if not set_quota:
             wanted.pop("remain_quota")
         body.update(wanted, id=token_id)
@@ -426,195 +338,3 @@ class OneApiClient(ServiceClient):
         if "access token" in message.lower():
             raise Unauthorized(self.service, call, message)
         raise Refused(self.service, call, message)
-
-
-class OneApiRelay(ServiceClient):
-    """OneAPI as the lab's users see it.
-
-    Args:
-        key: a relay token's key, with or without `sk-`.
-        channel_id: the one channel to use, whatever it lists; None for one that lists the model,
-            by chance where several do. Only keys of administrators may choose (`§2`).
-    """
-
-    service = "OneAPI relay"
-
-    def __init__(
-        self, base_url: str, key: str, *, channel_id: int | None = None, **options: Unpack[Options]
-    ) -> None:
-        options.setdefault("answer_seconds", RELAY_SECONDS)
-        super().__init__(base_url, **options)
-        bare = key.removeprefix("sk-")
-        chosen = "" if channel_id is None else f"-{channel_id}"
-        self._headers = {"Authorization": f"Bearer sk-{bare}{chosen}"}
-        self._hide(bare)
-
-    def models(self) -> list[str]:
-        """Names that some channel lists; no proof that they route."""
-        answer = self._json(self._checked("GET", "/v1/models"))
-        return [str(item["id"]) for item in answer["data"]]
-
-    def chat(self, model: str, question: str, *, max_tokens: int = 16) -> str:
-        """One short answer."""
-        answer = self._post(
-            "/v1/chat/completions",
-            {
-                "model": model,
-                "max_tokens": max_tokens,
-                "messages": [{"role": "user", "content": question}],
-            },
-        )
-        return str(answer["choices"][0]["message"]["content"] or "")
-
-    def embed(self, model: str, text: str) -> list[float]:
-        """The vector of one text."""
-        answer = self._post("/v1/embeddings", {"model": model, "input": text})
-        return [float(number) for number in answer["data"][0]["embedding"]]
-
-    def speak(self, model: str, text: str, voice: str = "alloy") -> bytes:
-        """`text` as sound."""
-        body = {"model": model, "input": text, "voice": voice}
-        return self._checked("POST", "/v1/audio/speech", json=body).content
-
-    def transcribe(self, model: str, sound: bytes) -> str:
-        """What is said in a WAV file. Routed as `whisper-1`, whatever the name (`§6`)."""
-        response = self._checked(
-            "POST",
-            "/v1/audio/transcriptions",
-            data={"model": model, "response_format": "json"},
-            files={"file": ("probe.wav", sound, "audio/wav")},
-        )
-        return str(self._json(response)["text"])
-
-    def probe(self, kind: str, model: str) -> None:
-        """One real, small request of this kind; returns when a usable answer came back.
-
-        Raises:
-            NoChannel, UpstreamFailed, Unauthorized, Refused, Unexpected, Unreachable
-            ValueError: a kind that OneAPI does not relay.
-        """
-        probes = {
-            "chat": lambda: self.chat(model, "Hi", max_tokens=2) is not None,
-            "embedding": lambda: bool(self.embed(model, "Hi")),
-            "speech": lambda: bool(self.speak(model, "Hi")),
-            "transcription": lambda: self.transcribe(model, silence()) is not None,
-        }
-        if kind not in probes:
-            raise ValueError(f"OneAPI relays no {kind}; it relays {', '.join(probes)}")
-        try:
-            answered = probes[kind]()
-        except (KeyError, IndexError, TypeError) as error:
-            said = f"{model}: the answer lacks {error}"
-            raise Unexpected(self.service, f"{kind} request", said) from None
-        if not answered:
-            raise Unexpected(self.service, f"{kind} request", f"{model}: an empty answer")
-
-    def _post(self, path: str, body: Mapping[str, Json]) -> Json:
-        return self._json(self._checked("POST", path, json=dict(body)))
-
-    def _checked(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Json = None,
-        data: Mapping[str, str] | None = None,
-        files: Mapping[str, tuple[str, bytes, str]] | None = None,
-    ) -> httpx.Response:
-        response = self._send(
-            method,
-            path,
-            headers=self._headers,
-            json=json,
-            data=data,
-            files=files,
-            twice_is_harmless=True,
-        )
-        error = _relay_error(response)
-        if response.is_success and error is None:
-            return response
-        raise self._refusal(response, error or {})
-
-    def _refusal(self, response: httpx.Response, error: Mapping[str, Json]) -> Refused:
-        call = call_of(response)
-        message = str(error.get("message") or response.text or "(empty body)")
-        said = self._masked(f"HTTP {response.status_code} {message}")
-        if _is_upstreams(error):
-            return UpstreamFailed(
-                self.service, call, said, status=response.status_code, connected=True
-            )
-        if error.get("code") == "do_request_failed":
-            return UpstreamFailed(
-                self.service, call, said, status=response.status_code, connected=False
-            )
-        if response.status_code == 503:
-            return NoChannel(self.service, call, said)
-        if response.status_code == 401:
-            return Unauthorized(self.service, call, said)
-        if response.status_code == 404:
-            return NotFound(self.service, call, said)
-        if response.status_code == 429:
-            return RateLimited(self.service, call, said)
-        return Refused(self.service, call, said)
-
-
-def _is_upstreams(error: Mapping[str, Json]) -> bool:
-    """Whether an error is what the model's provider said; OneAPI hands on its words and type.
-
-    By the status alone, a provider's "wrong key" would look like a wrong token of ours.
-    """
-    own = str(error.get("type") or "one_api_error").startswith("one_api")
-    # The one error of OneAPI's own that bears a type of OpenAI's.
-    unknown_path = str(error.get("message") or "").startswith("Invalid URL")
-    return error.get("code") == "bad_response_status_code" or not (own or unknown_path)
-
-
-def clean_models(models: Iterable[str]) -> tuple[str, ...]:
-    """Names without blanks, each once whatever its case, in order.
-
-    OneAPI splits without trimming, and a double breaks the channel (`§4`).
-    """
-    seen: dict[str, str] = {}
-    for model in models:
-        name = model.strip()
-        if name:
-            seen.setdefault(name.lower(), name)
-    return tuple(seen.values())
-
-
-def mapping_text(mapping: Mapping[str, str]) -> str:
-    """A model mapping as OneAPI stores it: a JSON string, "" for none."""
-    return json.dumps(dict(sorted(mapping.items())), ensure_ascii=False) if mapping else ""
-
-
-def silence(seconds: float = 0.5) -> bytes:
-    """A short WAV file to transcribe."""
-    rate = 16000
-    target = io.BytesIO()
-    with wave.open(target, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(rate)
-        sound.writeframes(b"\0\0" * int(rate * seconds))
-    return target.getvalue()
-
-
-def _token_body(token: Token) -> dict[str, Json]:
-    return {
-        "name": token.name,
-        "models": ",".join(clean_models(token.models)),
-        "unlimited_quota": token.unlimited,
-        "remain_quota": token.remain_quota,
-        "expired_time": token.expired_time,
-    }
-
-
-def _relay_error(response: httpx.Response) -> dict[str, Json] | None:
-    if "json" not in response.headers.get("content-type", ""):
-        return None
-    try:
-        body = response.json()
-    except ValueError:
-        return None
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else None
