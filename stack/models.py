@@ -14,7 +14,7 @@ from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.plan import region_of, release_of
-from stack.resources.host import ContainersReady
+from stack.resources.server.containers_ready import ServerContainersReady
 from stack.resources.xinference import XinferenceModel, XinferenceModelsReady, XinferenceRoom
 from stack.server import Server
 from stack.services import Services
@@ -74,7 +74,7 @@ class _Group:
         self,
         settings: Settings,
         server: Server,
-        container: ContainersReady,
+        container: ServerContainersReady,
         parent: pulumi.Resource,
     ) -> None:
         self._settings = settings

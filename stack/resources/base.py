@@ -124,7 +124,11 @@ class LabProvider(ResourceProvider):
         olds, news = plain(_olds), plain(_news)
         # In a preview some values are not known yet; what drifted shows without them.
         settled = {key: olds.get(key) if unknown(item) else item for key, item in news.items()}
-        changed = (self.differing(olds, news) | self.drifted(olds, settled)) - self.ignored
+        changed = self.differing(olds, news)
+        # Nobody looks at a server that is about to be another one.
+        if not unknown(news.get("endpoint")):
+            changed |= self.drifted(olds, settled)
+        changed -= self.ignored
         replaces = sorted(changed & self.identity)
         return DiffResult(
             changes=bool(changed),

@@ -56,7 +56,7 @@ REPLACED = {"create-replacement", "replace", "delete-replaced"}
 # FastGPT reads config.json at its start only.
 WITH_CONFIG_JSON = {
     "Container fastgpt": REPLACED,
-    "ContainersReady fastgpt-healthy": UPDATED,
+    "server:ContainersReady fastgpt-healthy": UPDATED,
     "Ready fastgpt-ready": UPDATED,
 }
 # Whatever the settings are: the program's own dynamic provider takes them all.

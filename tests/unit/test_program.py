@@ -205,17 +205,17 @@ def test_all_that_lives_on_the_server_dies_with_it_and_comes_anew(lab: Recording
 
 def test_nothing_on_the_server_is_tried_before_it_answers(lab: Recording) -> None:
     """So a server that is off is one error, not one for each thing that changed."""
-    ready = lab.one(":ServerReady")
+    ready = lab.one("server:Ready")
     assert lab.one("server:HostKey").urn in lab.before(ready)
-    others = [r for r in on_server(lab) if not r.type.endswith(("server:HostKey", ":ServerReady"))]
+    others = [r for r in on_server(lab) if not r.type.endswith(("server:HostKey", "server:Ready"))]
     assert not [r.name for r in others if ready.urn not in lab.before(r)]
 
 
 def test_the_vocabulary_is_there_before_oneapi(lab: Recording) -> None:
-    file = lab.one(":ServerFile").inputs
+    file = lab.one("server:File").inputs
     assert file["path"] == f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}"
     assert file["sha256"] == VOCABULARY_SHA256
-    assert lab.one(":ServerFile").urn in lab.before(containers(lab)["oneapi"])
+    assert lab.one("server:File").urn in lab.before(containers(lab)["oneapi"])
 
 
 def test_what_is_rented_hangs_on_nothing(lab: Recording) -> None:
@@ -320,7 +320,7 @@ def test_seeding_waits_until_its_service_is_healthy_however_it_was_started(lab: 
         (lab.one("fastgpt:Ready"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
         (lab.one(":XinferenceModel", "m3e-base"), "xinference", {"xinference"}),
     ):
-        ready = lab.one(":ContainersReady", f"{service}-healthy")
+        ready = lab.one("server:ContainersReady", f"{service}-healthy")
         assert ready.urn in lab.before(first)
         assert ready.inputs["containers"] == {name: f"id-{name}" for name in needs}
         assert {containers(lab)[name].urn for name in needs} <= lab.before(ready)

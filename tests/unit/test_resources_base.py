@@ -25,7 +25,7 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import NotFound, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
-from stack.resources import base, host, xinference
+from stack.resources import base, xinference
 from stack.resources.base import LabProvider, LabResource, Props, ThingProvider
 from stack.resources.fastgpt.answer import FastGptAnswer
 from stack.resources.fastgpt.api_key import FastGptApiKey
@@ -36,23 +36,15 @@ from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
 from stack.resources.fastgpt.ready import FastGptReady
 from stack.resources.fastgpt.share_link import FastGptShareLink
 from stack.resources.oneapi import channel, root, token
-from stack.resources.server import choice, host_key, lease
+from stack.resources.server import choice, containers_ready, file, host_key, lease, ready
 
 # State format: an entry here may be added, never changed (docs/facts/engine.md).
 TOKENS = {
-    host.ServerReady: "ServerReady",
-    host.ContainersReady: "ContainersReady",
-    host.ServerFile: "ServerFile",
     xinference.XinferenceModel: "XinferenceModel",
     xinference.XinferenceModelsReady: "XinferenceModelsReady",
     xinference.XinferenceRoom: "XinferenceRoom",
 }
 PROVIDERS = {
-    "stack.resources.host": (
-        "ServerReadyProvider",
-        "ContainersReadyProvider",
-        "ServerFileProvider",
-    ),
     "stack.resources.xinference": (
         "XinferenceModelProvider",
         "XinferenceModelsReadyProvider",
@@ -64,6 +56,12 @@ DECLARED: dict[type[LabResource], tuple[str, str]] = {
     host_key.ServerHostKey: ("server:HostKey", "stack.resources.server.host_key.HostKey"),
     lease.Lease: ("server:Lease", "stack.resources.server.lease.Term"),
     choice.ServerChoice: ("server:Choice", "stack.resources.server.choice.Choice"),
+    ready.ServerReady: ("server:Ready", "stack.resources.server.ready.Ready"),
+    containers_ready.ServerContainersReady: (
+        "server:ContainersReady",
+        "stack.resources.server.containers_ready.ContainersReady",
+    ),
+    file.ServerFile: ("server:File", "stack.resources.server.file.File"),
     root.OneApiRoot: ("oneapi:Root", "stack.resources.oneapi.root.Root"),
     channel.OneApiChannel: ("oneapi:Channel", "stack.resources.oneapi.channel.Channel"),
     token.OneApiToken: ("oneapi:Token", "stack.resources.oneapi.token.Token"),
