@@ -64,8 +64,8 @@ def test_changed_by_hand(lab: Lab) -> None:
 
     seen = done_to(lab.engine.refresh())
     assert {name for name, what in seen.items() if what == {"update"}} == {
-        f"XinferenceModel {RERANKER}",
-        "XinferenceModelsReady side-models-ready",
+        f"Model {RERANKER}",
+        "ModelsReady side-models-ready",
         "Channel xinference-chat",
         "Channel xinference-embedding",
         f"Token token-{TOKEN}",
@@ -132,8 +132,8 @@ def test_deleted_by_hand(lab: Lab) -> None:
 
     gone = done_to(lab.engine.refresh())
     assert {name for name, what in gone.items() if what == {"delete"}} == {
-        f"XinferenceModel {EMBEDDING}",
-        f"XinferenceModel {RERANKER}",
+        f"Model {EMBEDDING}",
+        f"Model {RERANKER}",
         "Channel xinference-chat",
         "Channel xinference-embedding",
         f"Token token-{TOKEN}",
@@ -220,8 +220,8 @@ def test_a_service_that_is_down_is_not_gone(lab: Lab) -> None:
     assert {name for name, what in done.items() if "replace" in what} == {"Container xinference"}
     assert done["Container mysql"] == {"update"}
     # It starts and does not wait; these do, before anybody seeds.
-    assert done["server:ContainersReady oneapi-healthy"] == {"update"}
-    assert done["server:ContainersReady xinference-healthy"] == {"update"}
+    assert done["ContainersReady oneapi-healthy"] == {"update"}
+    assert done["ContainersReady xinference-healthy"] == {"update"}
     assert "recovery" not in on_server(lab.outputs, "docker logs mysql 2>&1")
     # The new container's models were waited for, and the database's data are the old ones.
     _assert_all_is_well(lab)
@@ -238,7 +238,7 @@ def test_what_was_stopped_is_told_by_a_preview_and_started_by_a_plain_up(lab: La
 
     done = done_to(up(lab))
     assert done == {
-        "server:ContainersReady fastgpt-healthy": {"update"},
+        "ContainersReady fastgpt-healthy": {"update"},
         "Ready fastgpt-ready": {"update"},
     }
     _assert_all_is_well(lab)
@@ -289,7 +289,7 @@ def test_a_damaged_vocabulary_is_brought_back_by_the_next_up(lab: Lab) -> None:
     place = "ai-lab/oneapi/*"
     whole = on_server(lab.outputs, f"sha256sum {place}")
     on_server(lab.outputs, f"truncate -s 1000 {place}")
-    assert done_to(up(lab)) == {"server:File vocabulary": {"update"}}
+    assert done_to(up(lab)) == {"File vocabulary": {"update"}}
     assert on_server(lab.outputs, f"sha256sum {place}") == whole
     _assert_nothing_left_to_do(lab)
 

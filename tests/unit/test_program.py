@@ -318,7 +318,7 @@ def test_seeding_waits_until_its_service_is_healthy_however_it_was_started(lab: 
     for first, service, needs in (
         (lab.one("oneapi:Root"), "oneapi", {"mysql", "oneapi"}),
         (lab.one("fastgpt:Ready"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
-        (lab.one(":XinferenceModel", "m3e-base"), "xinference", {"xinference"}),
+        (lab.one("xinference:Model", "m3e-base"), "xinference", {"xinference"}),
     ):
         ready = lab.one("server:ContainersReady", f"{service}-healthy")
         assert ready.urn in lab.before(first)
@@ -374,25 +374,25 @@ def test_the_gpu_goes_to_xinference_alone(lab: Recording) -> None:
 
 
 def test_small_models_first_then_the_chat_model(lab: Recording) -> None:
-    chat = lab.one(":XinferenceModel", "qwen2.5-instruct")
+    chat = lab.one("xinference:Model", "qwen2.5-instruct")
     before = lab.before(chat)
-    assert lab.one(":XinferenceModelsReady", "side-models-ready").urn in before
-    small = {lab.one(":XinferenceModel", n).urn for n in ("m3e-base", "bge-reranker-v2-m3")}
+    assert lab.one("xinference:ModelsReady", "side-models-ready").urn in before
+    small = {lab.one("xinference:Model", n).urn for n in ("m3e-base", "bge-reranker-v2-m3")}
     assert small <= before
 
 
 def test_at_most_two_resources_wait_for_models(lab: Recording) -> None:
-    assert len(lab.of_type(":XinferenceModelsReady")) <= 2
+    assert len(lab.of_type("xinference:ModelsReady")) <= 2
 
 
 def test_embeddings_route_without_the_chat_model(lab: Recording) -> None:
-    chat = lab.one(":XinferenceModel", "qwen2.5-instruct").urn
+    chat = lab.one("xinference:Model", "qwen2.5-instruct").urn
     assert chat not in lab.before(lab.one("oneapi:Channel", "xinference-embedding"))
     assert chat in lab.before(lab.one("oneapi:Channel", "xinference-chat"))
 
 
 def test_documents_are_indexed_without_the_chat_model(lab: Recording) -> None:
-    chat = lab.one(":XinferenceModel", "qwen2.5-instruct").urn
+    chat = lab.one("xinference:Model", "qwen2.5-instruct").urn
     assert chat not in lab.before(lab.one("fastgpt:DocumentsReady"))
     assert chat in lab.before(lab.one("fastgpt:Answer"))
 
@@ -418,7 +418,7 @@ def test_a_paid_channel_can_be_left_unasked(key: Path, cpu: Recording) -> None:
 
 def test_the_cpu_lab_has_no_xinference_and_no_driver(cpu: Recording) -> None:
     assert "xinference" not in containers(cpu)
-    assert not cpu.of_type(":XinferenceModel")
+    assert not cpu.of_type("xinference:Model")
     steps = {r.name for r in cpu.of_type(":Command")}
     assert not {"driver", "toolkit", "pull-xinference"} & steps
     assert "9997/9997" not in {r.inputs["portRange"] for r in cpu.of_type(":SecurityGroupRule")}
