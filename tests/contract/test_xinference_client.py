@@ -20,7 +20,7 @@ from provisioning.clients.http import Refused
 from provisioning.clients.xinference import XinferenceClient
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
 from rehearsal.faults import switch_on
-from stack.resources.base import LabProvider, Props, ThingProvider
+from stack.resources.base import LabProvider, Props
 from stack.resources.xinference import progress
 from stack.resources.xinference.launch import STOP_SECONDS
 from stack.resources.xinference.model import Model
@@ -94,8 +94,8 @@ class Lab:
     def __init__(self, double: Double, version: str) -> None:
         self.double, self.version = double, version
         self.network = Recording()
-        self.models = self._provider(ThingProvider(Model))
-        self.group = self._provider(ThingProvider(ModelsReady))
+        self.models = self._provider(LabProvider(Model))
+        self.group = self._provider(LabProvider(ModelsReady))
         self.client = XinferenceClient(
             f"http://{double.address}:9997", transport=self.network, clock=FastClock()
         )

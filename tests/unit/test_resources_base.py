@@ -9,9 +9,10 @@ import pickle
 import re
 import sys
 import types
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import dill
 import pulumi
@@ -26,8 +27,9 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import NotFound, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
-from stack.resources import base
-from stack.resources.base import LabProvider, LabResource, Props, ThingProvider
+from stack.resources import base, declaration
+from stack.resources.base import LabProvider, LabResource, Props
+from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH
 from stack.resources.fastgpt.answer import FastGptAnswer
 from stack.resources.fastgpt.api_key import FastGptApiKey
 from stack.resources.fastgpt.app import FastGptApp
@@ -86,7 +88,7 @@ def test_declared_resources_keep_their_token_and_their_things_place(
 ) -> None:
     name, place = DECLARED[resource]
 
-    stored = dill.loads(pickle_of(ThingProvider(resource.thing)))
+    stored = dill.loads(pickle_of(LabProvider(resource.thing)))
 
     assert resource._resource_type_name == f"dynamic/ailab/{name}"
     assert f"{stored.thing.__module__}.{stored.thing.__qualname__}" == place
@@ -101,40 +103,54 @@ def pickle_of(provider: ResourceProvider) -> bytes:
     return base64.b64decode(serialize_provider(provider))
 
 
-class Thing(LabProvider):
-    """A provider that writes down what is asked of it."""
+@dataclass(frozen=True, kw_only=True)
+class Noted(declaration.Thing):
+    """A thing that has written down what is asked of it."""
 
-    reach = frozenset({"endpoint", "token"})
-    identity = frozenset({"kind"})
-    ignored = frozenset({"path"})
-    delete_first = True
+    delete_first: ClassVar[bool] = True
+
+    endpoint: Annotated[Props, REACH]
+    token: Annotated[str, REACH]
+    kind: Annotated[str, IDENTITY]
+    size: int
+    path: Annotated[str, IGNORED]
+    made: Annotated[int | None, OUTPUT] = None
+
+    @property
+    def id(self) -> str:
+        return "id"
+
+    def create(self, lab: Any) -> Noted:
+        lab.note("create")
+        return self
+
+    def read(self, lab: Any) -> Noted | None:
+        lab.note("read")
+        return None if lab.seen is None else replace(self, **lab.seen)
+
+    def update(self, lab: Any, old: Noted, changed: frozenset[str]) -> Noted:
+        lab.note("update")
+        return self
+
+    def delete(self, lab: Any) -> None:
+        lab.note("delete")
+
+    @classmethod
+    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:
+        if news.get("size") == 0:
+            yield "size", "too small"
+
+
+class Thing(LabProvider):
+    """The provider of a `Noted`, with the notes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Noted)
         self.asked: list[str] = []
         self.error: Exception | None = None
         self.seen: Props | None = {}
 
-    def make(self, props: Props) -> tuple[str, Props]:
-        self._do("make")
-        return "id", props
-
-    def look(self, props: Props) -> Props | None:
-        self._do("look")
-        return None if self.seen is None else {**props, **self.seen}
-
-    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
-        self._do("change")
-        return {**olds, **news}
-
-    def remove(self, props: Props) -> None:
-        self._do("remove")
-
-    def complaints(self, news: Props) -> Any:
-        if news.get("size") == 0:
-            yield "size", "too small"
-
-    def _do(self, what: str) -> None:
+    def note(self, what: str) -> None:
         self.asked.append(what)
         if self.error:
             raise self.error
@@ -184,7 +200,7 @@ def test_any_other_change_updates() -> None:
 
     assert not thing.diff("id", OLD, {**OLD, "size": 2}).replaces
     thing.update("id", OLD, {**OLD, "size": 2})
-    assert thing.asked == ["change"]
+    assert thing.asked == ["update"]
 
 
 def test_a_value_still_unknown_is_a_change() -> None:
@@ -236,7 +252,7 @@ def test_a_service_that_did_not_answer_is_told_once_and_not_waited_for_again(
     thing.error = None
     assert thing.read("id", {**OLD, "endpoint": {**there, "port": 3001}}).id == "id"
     thing.update("id", {**OLD, "endpoint": there}, {**OLD, "endpoint": there, "kind": "y"})
-    assert thing.asked == ["look", "look", "change"]
+    assert thing.asked == ["read", "read", "update"]
 
 
 def test_a_server_that_is_off_is_told_once_for_all_its_services(warnings: list[str]) -> None:
@@ -246,7 +262,7 @@ def test_a_server_that_is_off_is_told_once_for_all_its_services(warnings: list[s
         thing.read("id", {**OLD, "endpoint": {"host": "lab", "port": port}})
 
     assert len(warnings) == 1
-    assert thing.asked == ["look"]
+    assert thing.asked == ["read"]
 
 
 def test_a_refused_credential_leaves_the_state_as_it_is(warnings: list[str]) -> None:
@@ -257,7 +273,7 @@ def test_a_refused_credential_leaves_the_state_as_it_is(warnings: list[str]) -> 
         result = thing.read("id", OLD)
         assert (result.id, result.outs) == ("id", base.plain(OLD))
     # Another resource of the service may hand out a new credential: each one looks.
-    assert thing.asked == ["look", "look"]
+    assert thing.asked == ["read", "read"]
     assert len(warnings) == 1
 
 
@@ -437,5 +453,5 @@ def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
 
 def test_a_preview_s_unknown_values_are_no_reason_to_complain() -> None:
     # What the SDK really hands to `check` in a preview; seen as a preview that failed.
-    failures = ThingProvider(root.Root).check({}, {"password": pulumi.output.Unknown()}).failures
+    failures = LabProvider(root.Root).check({}, {"password": pulumi.output.Unknown()}).failures
     assert failures == []

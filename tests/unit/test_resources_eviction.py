@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stack.resources.base import Props, ThingProvider
+from stack.resources.base import LabProvider, Props
 from stack.resources.xinference.eviction import Eviction
 from tests.unit.fake_services import FakeXinference
 
@@ -24,8 +24,8 @@ def service() -> FakeXinference:
 
 
 @pytest.fixture
-def eviction(service: FakeXinference) -> ThingProvider:
-    provider = ThingProvider(Eviction)
+def eviction(service: FakeXinference) -> LabProvider:
+    provider = LabProvider(Eviction)
     provider.transport = service.transport
     return provider
 
@@ -35,21 +35,21 @@ def wanted(*payloads: dict[str, Any]) -> Props:
     return {"endpoint": ENDPOINT, "payloads": listed}
 
 
-def updated(eviction: ThingProvider, olds: Props, news: Props) -> Props:
+def updated(eviction: LabProvider, olds: Props, news: Props) -> Props:
     assert eviction.diff("eviction", olds, news).changes
     outs = eviction.update("eviction", olds, news).outs
     assert outs is not None
     return outs
 
 
-def made(eviction: ThingProvider, *payloads: dict[str, Any]) -> Props:
+def made(eviction: LabProvider, *payloads: dict[str, Any]) -> Props:
     outs = eviction.create(wanted(*payloads)).outs
     assert outs is not None
     return outs
 
 
 def test_what_is_no_longer_wanted_leaves_and_its_entry_first(
-    eviction: ThingProvider, service: FakeXinference
+    eviction: LabProvider, service: FakeXinference
 ) -> None:
     changed = updated(eviction, made(eviction, QWEN), wanted(LLAMA))
     assert service.models["qwen"]["status"] == "TERMINATED"
@@ -59,20 +59,20 @@ def test_what_is_no_longer_wanted_leaves_and_its_entry_first(
 
 
 def test_a_model_with_other_arguments_leaves_too(
-    eviction: ThingProvider, service: FakeXinference
+    eviction: LabProvider, service: FakeXinference
 ) -> None:
     updated(eviction, made(eviction, QWEN), wanted({**QWEN, "gpu_memory_utilization": 0.5}))
     assert service.models["qwen"]["status"] == "TERMINATED"
 
 
-def test_what_stays_is_not_touched(eviction: ThingProvider, service: FakeXinference) -> None:
+def test_what_stays_is_not_touched(eviction: LabProvider, service: FakeXinference) -> None:
     updated(eviction, made(eviction, QWEN), wanted(QWEN, LLAMA))
     assert service.models["qwen"]["status"] == "READY"
     assert "qwen" in service.autostart
 
 
 def test_a_change_taken_back_starts_the_old_model_again(
-    eviction: ThingProvider, service: FakeXinference
+    eviction: LabProvider, service: FakeXinference
 ) -> None:
     changed = updated(eviction, made(eviction, QWEN), wanted(LLAMA))
     service.put(LLAMA)
@@ -85,7 +85,7 @@ def test_a_change_taken_back_starts_the_old_model_again(
 
 
 def test_another_way_to_the_service_moves_nobody(
-    eviction: ThingProvider, service: FakeXinference
+    eviction: LabProvider, service: FakeXinference
 ) -> None:
     there = {**wanted(QWEN), "endpoint": {**ENDPOINT, "host": "1.2.3.5"}}
     changed = updated(eviction, made(eviction, QWEN), there)

@@ -9,7 +9,7 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Refused, Unreachable
 from provisioning.clients.xinference import Progress
-from stack.resources.base import LabProvider, Props, ThingProvider
+from stack.resources.base import LabProvider, Props
 from stack.resources.xinference.launch import POLL_SECONDS, STOP_SECONDS, differences
 from stack.resources.xinference.model import Model
 from stack.resources.xinference.models_ready import ModelsReady
@@ -45,14 +45,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def models(service: FakeXinference, clock: FakeClock) -> ThingProvider:
-    made: ThingProvider = ready(ThingProvider(Model), service, clock)
+def models(service: FakeXinference, clock: FakeClock) -> LabProvider:
+    made: LabProvider = ready(LabProvider(Model), service, clock)
     return made
 
 
 @pytest.fixture
-def group(service: FakeXinference, clock: FakeClock) -> ThingProvider:
-    made: ThingProvider = ready(ThingProvider(ModelsReady), service, clock)
+def group(service: FakeXinference, clock: FakeClock) -> LabProvider:
+    made: LabProvider = ready(LabProvider(ModelsReady), service, clock)
     return made
 
 
@@ -83,7 +83,7 @@ def create(provider: LabProvider, props: Props) -> Props:
 
 
 def test_a_model_is_started_and_not_awaited(
-    models: ThingProvider, service: FakeXinference, clock: FakeClock
+    models: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.launched_as = "CREATING"
 
@@ -95,14 +95,14 @@ def test_a_model_is_started_and_not_awaited(
     assert service.autostart["qwen"]["launch"] == PAYLOAD
 
 
-def test_sizes_are_sent_as_whole_numbers(models: ThingProvider, service: FakeXinference) -> None:
+def test_sizes_are_sent_as_whole_numbers(models: LabProvider, service: FakeXinference) -> None:
     # As it comes over the engine's wire.
     create(models, model(payload={**PAYLOAD, "model_size_in_billions": 14.0}))
 
     assert repr(service.launches[0]["model_size_in_billions"]) == "14"
 
 
-def test_an_equal_model_is_adopted(models: ThingProvider, service: FakeXinference) -> None:
+def test_an_equal_model_is_adopted(models: LabProvider, service: FakeXinference) -> None:
     service.put({**PAYLOAD, "model_engine": "vLLM", "model_size_in_billions": "14"})
 
     create(models, model())
@@ -112,7 +112,7 @@ def test_an_equal_model_is_adopted(models: ThingProvider, service: FakeXinferenc
 
 
 def test_one_that_is_still_starting_is_adopted(
-    models: ThingProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD, "LOADING")
 
@@ -122,7 +122,7 @@ def test_one_that_is_still_starting_is_adopted(
 
 
 def test_another_model_of_the_uid_leaves_before_ours_comes(
-    models: ThingProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     service.put({**PAYLOAD, "model_size_in_billions": 7})
 
@@ -141,7 +141,7 @@ def test_another_model_of_the_uid_leaves_before_ours_comes(
     assert service.models["qwen"]["payload"] == PAYLOAD
 
 
-def test_a_changed_payload_replaces_delete_first(models: ThingProvider) -> None:
+def test_a_changed_payload_replaces_delete_first(models: LabProvider) -> None:
     olds = model(uid="qwen")
     result = models.diff("qwen", olds, model(payload={**PAYLOAD, "gpu_memory_utilization": 0.6}))
 
@@ -150,7 +150,7 @@ def test_a_changed_payload_replaces_delete_first(models: ThingProvider) -> None:
 
 @pytest.mark.parametrize("status", ["READY", "LOADING", "CREATING"])
 def test_a_model_that_serves_or_starts_is_there(
-    models: ThingProvider, service: FakeXinference, status: str
+    models: LabProvider, service: FakeXinference, status: str
 ) -> None:
     outs = create(models, model())
     service.models["qwen"]["status"] = status
@@ -163,7 +163,7 @@ def test_a_model_that_serves_or_starts_is_there(
 
 @pytest.mark.parametrize("status", ["ERROR", "TERMINATED", None])
 def test_a_model_that_failed_or_was_stopped_is_gone(
-    models: ThingProvider, service: FakeXinference, status: str | None
+    models: LabProvider, service: FakeXinference, status: str | None
 ) -> None:
     outs = create(models, model())
     if status is None:
@@ -174,7 +174,7 @@ def test_a_model_that_failed_or_was_stopped_is_gone(
     assert models.read("qwen", outs).id is None
 
 
-def test_a_model_changed_by_hand_is_drift(models: ThingProvider, service: FakeXinference) -> None:
+def test_a_model_changed_by_hand_is_drift(models: LabProvider, service: FakeXinference) -> None:
     outs = create(models, model())
     service.put({**PAYLOAD, "quantization": "Int8"})
 
@@ -185,9 +185,7 @@ def test_a_model_changed_by_hand_is_drift(models: ThingProvider, service: FakeXi
     assert models.diff("qwen", seen, model()).replaces == ["payload"]
 
 
-def test_a_model_whose_process_ended_is_gone(
-    models: ThingProvider, service: FakeXinference
-) -> None:
+def test_a_model_whose_process_ended_is_gone(models: LabProvider, service: FakeXinference) -> None:
     """Though it is described as ever, and the server calls what replaced it ready."""
     outs = create(models, model())
     service.models["qwen"]["crashed"] = True
@@ -195,9 +193,7 @@ def test_a_model_whose_process_ended_is_gone(
     assert models.read("qwen", outs).id is None
 
 
-def test_a_launch_that_was_cancelled_is_gone(
-    models: ThingProvider, service: FakeXinference
-) -> None:
+def test_a_launch_that_was_cancelled_is_gone(models: LabProvider, service: FakeXinference) -> None:
     """2.12 tells of it as CREATING for ever."""
     outs = create(models, model())
     service.models["qwen"].update(status="CREATING", cancelled=True)
@@ -216,7 +212,7 @@ def test_a_launch_that_was_cancelled_is_gone(
     ],
 )
 def test_a_model_whose_turn_is_to_come_after_a_restart_is_not_gone(
-    models: ThingProvider, service: FakeXinference, state: dict[str, Any], there: bool
+    models: LabProvider, service: FakeXinference, state: dict[str, Any], there: bool
 ) -> None:
     outs = create(models, model())
     service.models.clear()
@@ -225,7 +221,7 @@ def test_a_model_whose_turn_is_to_come_after_a_restart_is_not_gone(
     assert bool(models.read("qwen", outs).id) is there
 
 
-def test_a_dead_model_is_not_adopted(models: ThingProvider, service: FakeXinference) -> None:
+def test_a_dead_model_is_not_adopted(models: LabProvider, service: FakeXinference) -> None:
     service.put(PAYLOAD)
     service.models["qwen"]["crashed"] = True
 
@@ -237,7 +233,7 @@ def test_a_dead_model_is_not_adopted(models: ThingProvider, service: FakeXinfere
 
 @pytest.mark.parametrize("rows", [["TERMINATED", "READY"], ["READY"]])
 def test_copies_that_were_stopped_are_gone_whatever_their_rows_say(
-    models: ThingProvider, service: FakeXinference, rows: list[str]
+    models: LabProvider, service: FakeXinference, rows: list[str]
 ) -> None:
     """2.12 writes one row too low, so the last one stays READY."""
     outs = create(models, model(payload={**PAYLOAD, "replica": 2}))
@@ -249,7 +245,7 @@ def test_copies_that_were_stopped_are_gone_whatever_their_rows_say(
 
 
 def test_one_copy_of_two_is_not_what_was_asked_for(
-    models: ThingProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     outs = create(models, model(payload={**PAYLOAD, "replica": 2}))
     assert models.read("qwen", outs).id
@@ -258,14 +254,14 @@ def test_one_copy_of_two_is_not_what_was_asked_for(
     assert models.read("qwen", outs).id is None
 
 
-def test_unreachable_is_not_gone(models: ThingProvider, service: FakeXinference) -> None:
+def test_unreachable_is_not_gone(models: LabProvider, service: FakeXinference) -> None:
     outs = create(models, model())
     service.down = True
 
     assert models.read("qwen", outs).outs == outs
 
 
-def test_delete_forgets_the_autostart_first(models: ThingProvider, service: FakeXinference) -> None:
+def test_delete_forgets_the_autostart_first(models: LabProvider, service: FakeXinference) -> None:
     outs = create(models, model())
     before = len(service.called("DELETE"))
 
@@ -277,7 +273,7 @@ def test_delete_forgets_the_autostart_first(models: ThingProvider, service: Fake
     assert service.models["qwen"]["status"] == "TERMINATED"
 
 
-def test_delete_cancels_a_launch(models: ThingProvider, service: FakeXinference) -> None:
+def test_delete_cancels_a_launch(models: LabProvider, service: FakeXinference) -> None:
     service.launched_as = "LOADING"
     outs = create(models, model())
 
@@ -290,7 +286,7 @@ def test_delete_cancels_a_launch(models: ThingProvider, service: FakeXinference)
 
 
 def test_a_launch_without_a_first_status_is_not_cancelled_yet(
-    models: ThingProvider, service: FakeXinference, clock: FakeClock
+    models: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.launched_as = "CREATING"
     outs = create(models, model())
@@ -309,7 +305,7 @@ def test_a_launch_without_a_first_status_is_not_cancelled_yet(
 
 
 def test_a_launch_that_cannot_be_ended_is_not_called_gone(
-    models: ThingProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     service.launched_as = "LOADING"
     outs = create(models, model())
@@ -321,7 +317,7 @@ def test_a_launch_that_cannot_be_ended_is_not_called_gone(
 
 
 def test_a_model_that_serves_is_never_cancelled(
-    models: ThingProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     models.delete("qwen", create(models, model()))
 
@@ -329,7 +325,7 @@ def test_a_model_that_serves_is_never_cancelled(
 
 
 def test_one_that_became_ready_while_it_was_cancelled_is_cleared_away(
-    models: ThingProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     """By a launch of its uid: that meets the copy that nothing else reaches, and fails."""
     outs = create(models, model())
@@ -342,7 +338,7 @@ def test_one_that_became_ready_while_it_was_cancelled_is_cleared_away(
 
 
 def test_unreachable_is_no_reason_to_go_on_deleting(
-    models: ThingProvider, service: FakeXinference, clock: FakeClock
+    models: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.launched_as = "LOADING"
     outs = create(models, model())
@@ -358,7 +354,7 @@ def test_unreachable_is_no_reason_to_go_on_deleting(
 
 
 def test_what_is_leaving_is_waited_for(
-    models: ThingProvider, service: FakeXinference, clock: FakeClock
+    models: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     outs = create(models, model())
     service.models["qwen"]["status"] = "TERMINATING"
@@ -373,7 +369,7 @@ def test_what_is_leaving_is_waited_for(
 
 
 def test_a_model_that_crashes_in_the_moment_of_its_delete_is_deleted_all_the_same(
-    models: ThingProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
+    models: LabProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outs = create(models, model())
     answer = service.answer
@@ -389,7 +385,7 @@ def test_a_model_that_crashes_in_the_moment_of_its_delete_is_deleted_all_the_sam
 
 
 def test_one_that_started_by_itself_meanwhile_is_adopted(
-    models: ThingProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
+    models: LabProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.put({**PAYLOAD, "model_size_in_billions": 7})
     answer = service.answer
@@ -406,7 +402,7 @@ def test_one_that_started_by_itself_meanwhile_is_adopted(
 
 
 def test_an_autostart_entry_deleted_by_hand_is_drift(
-    models: ThingProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     outs = create(models, model())
     service.autostart.clear()
@@ -429,7 +425,7 @@ def test_a_model_for_the_cpu_that_came_back_on_a_gpu_is_drift() -> None:
     assert differences({**PAYLOAD, "n_gpu": 1}, {"accelerators": ["0"]}) == {}
 
 
-def test_a_payload_without_uid_is_refused(models: ThingProvider) -> None:
+def test_a_payload_without_uid_is_refused(models: LabProvider) -> None:
     assert models.check({}, model(payload={"model_name": "x"})).failures
 
 
@@ -437,7 +433,7 @@ def test_a_payload_without_uid_is_refused(models: ThingProvider) -> None:
 
 
 def test_a_group_is_ready_when_all_serve(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
 
@@ -454,7 +450,7 @@ def test_a_group_is_ready_when_all_serve(
 
 
 def test_progress_is_told(
-    group: ThingProvider,
+    group: LabProvider,
     service: FakeXinference,
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -479,7 +475,7 @@ def test_progress_is_told(
 
 
 def test_a_failed_download_is_started_again_under_its_uid(
-    group: ThingProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD, "ERROR", FAILED)
 
@@ -488,7 +484,7 @@ def test_a_failed_download_is_started_again_under_its_uid(
 
 
 def test_a_download_that_keeps_failing_ends(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "ERROR", FAILED)
 
@@ -502,7 +498,7 @@ def test_a_download_that_keeps_failing_ends(
 
 
 def test_without_a_payload_a_failed_download_is_final(
-    group: ThingProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD, "ERROR", FAILED)
 
@@ -511,7 +507,7 @@ def test_without_a_payload_a_failed_download_is_final(
 
 
 def test_an_error_is_judged_with_its_message(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     """ERROR comes before the reason for it."""
     service.put(PAYLOAD, "LOADING")
@@ -526,7 +522,7 @@ def test_an_error_is_judged_with_its_message(
 
 
 def test_an_error_without_a_message_is_explained(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     """A process that did not start in time: tried again, and never told as an empty sentence."""
     service.put(PAYLOAD, "ERROR")
@@ -542,7 +538,7 @@ def test_an_error_without_a_message_is_explained(
 
 
 def test_a_launch_that_unwinds_is_waited_for(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     """After a cancel 2.12 refuses the uid for up to a minute: no launch is wasted on that."""
     service.put(PAYLOAD, "ERROR", "qwen-0 is running")
@@ -557,7 +553,7 @@ def test_a_launch_that_unwinds_is_waited_for(
 
 
 def test_a_model_whose_process_ended_is_not_waited_for(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD)
     service.models["qwen"]["crashed"] = True
@@ -568,7 +564,7 @@ def test_a_model_whose_process_ended_is_not_waited_for(
 
 
 def test_a_model_that_keeps_ending_is_given_up(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD)
 
@@ -582,7 +578,7 @@ def test_a_model_that_keeps_ending_is_given_up(
 
 
 def test_a_group_waits_for_a_turn_and_launches_nothing(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     """After a restart the models come one by one; ours is the last."""
     service.autostart["qwen"] = {"launch": PAYLOAD, "state": {}}
@@ -600,7 +596,7 @@ NO_MEMORY = "ValueError: No available memory for the cache blocks"
 
 
 def test_no_memory_says_what_to_do_at_once(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
 
@@ -615,7 +611,7 @@ def test_no_memory_says_what_to_do_at_once(
 
 
 def test_an_earlier_runs_error_is_tried_again_once(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "ERROR", NO_MEMORY)
 
@@ -629,7 +625,7 @@ def test_an_earlier_runs_error_is_tried_again_once(
 
 
 def test_a_model_that_no_catalogue_knows_is_not_tried_again(
-    group: ThingProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD, "ERROR", "Model not found, name: qwen9, format: awq")
 
@@ -639,7 +635,7 @@ def test_a_model_that_no_catalogue_knows_is_not_tried_again(
 
 
 def test_a_launch_that_cleared_a_stranded_copy_away_is_repeated(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
     taken = "Model is already in the model list, uid: qwen-0"
@@ -654,9 +650,7 @@ def test_a_launch_that_cleared_a_stranded_copy_away_is_repeated(
     assert service.launches == [PAYLOAD]
 
 
-def test_ready_but_out_of_reach_does_not_serve(
-    group: ThingProvider, service: FakeXinference
-) -> None:
+def test_ready_but_out_of_reach_does_not_serve(group: LabProvider, service: FakeXinference) -> None:
     service.put(PAYLOAD)
     service.models["qwen"]["stranded"] = True
 
@@ -666,7 +660,7 @@ def test_ready_but_out_of_reach_does_not_serve(
 
 
 def test_a_download_without_a_new_byte_hangs_and_is_started_again(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
     service.models["qwen"]["progress"] = {
@@ -682,7 +676,7 @@ def test_a_download_without_a_new_byte_hangs_and_is_started_again(
 
 
 def test_without_bytes_a_fraction_that_stands_still_hangs(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "CREATING")
     service.models["qwen"]["progress"] = {"progress": 0.35}
@@ -694,7 +688,7 @@ def test_without_bytes_a_fraction_that_stands_still_hangs(
 
 
 def test_without_bytes_a_slow_download_does_not_hang(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "CREATING")
 
@@ -713,7 +707,7 @@ def test_without_bytes_a_slow_download_does_not_hang(
     "progress", [{"progress": 0.8}, {"progress": 0.9, "stage": "installing_dependencies"}]
 )
 def test_loading_may_take_its_time(
-    group: ThingProvider, service: FakeXinference, progress: dict[str, Any]
+    group: LabProvider, service: FakeXinference, progress: dict[str, Any]
 ) -> None:
     service.put(PAYLOAD, "LOADING")
     service.models["qwen"]["progress"] = progress
@@ -724,7 +718,7 @@ def test_loading_may_take_its_time(
 
 
 def test_a_slow_download_does_not_hang(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
 
@@ -741,7 +735,7 @@ def test_a_slow_download_does_not_hang(
 
 
 def test_a_model_nobody_knows_is_started_after_a_while(
-    group: ThingProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     create(group, waiting())
 
@@ -750,7 +744,7 @@ def test_a_model_nobody_knows_is_started_after_a_while(
 
 
 def test_an_adopted_start_that_turns_out_to_be_another_model_is_replaced(
-    group: ThingProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put({**PAYLOAD, "model_size_in_billions": 7})
 
@@ -760,7 +754,7 @@ def test_an_adopted_start_that_turns_out_to_be_another_model_is_replaced(
 
 
 def test_a_model_that_no_longer_serves_is_drift_of_its_group(
-    group: ThingProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD)
     outs = create(group, waiting())
@@ -777,7 +771,7 @@ def test_a_model_that_no_longer_serves_is_drift_of_its_group(
     assert mended["ready"] == ["qwen"]
 
 
-def test_another_deadline_changes_nothing(group: ThingProvider) -> None:
+def test_another_deadline_changes_nothing(group: LabProvider) -> None:
     olds = waiting(ready=["qwen"])
 
     assert not group.diff("x", olds, waiting(deadline_minutes=5)).changes

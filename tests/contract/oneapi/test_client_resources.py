@@ -9,7 +9,7 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
-from stack.resources.base import LabProvider, Props, ThingProvider
+from stack.resources.base import LabProvider, Props
 from stack.resources.oneapi.channel import Channel
 from stack.resources.oneapi.root import Root
 from stack.resources.oneapi.token import Token
@@ -28,15 +28,15 @@ def ours(oneapi: OneApi) -> OurSide:
 
 
 @pytest.fixture
-def channels(ours: OurSide) -> ThingProvider:
+def channels(ours: OurSide) -> LabProvider:
     """The channels' provider."""
-    return ours.provider(ThingProvider(Channel))
+    return ours.provider(LabProvider(Channel))
 
 
 @pytest.fixture
-def tokens(ours: OurSide) -> ThingProvider:
+def tokens(ours: OurSide) -> LabProvider:
     """The tokens' provider."""
-    return ours.provider(ThingProvider(Token))
+    return ours.provider(LabProvider(Token))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_the_first_contact(start: Start) -> None:
     """Root gets the lab's password; a second run finds it set, and takes up the same token."""
     oneapi = start()
     ours = OurSide(oneapi)
-    root = ours.provider(ThingProvider(Root))
+    root = ours.provider(LabProvider(Root))
     inputs = {"endpoint": ours.endpoint, "password": PASSWORD}
     outs = _create(root, inputs)
     assert oneapi.login().json()["success"] is False
@@ -99,7 +99,7 @@ def test_a_changed_password_goes_by_the_access_token(start: Start) -> None:
     """A new password needs no login, and the access token stays."""
     oneapi = start()
     ours = OurSide(oneapi)
-    root = ours.provider(ThingProvider(Root))
+    root = ours.provider(LabProvider(Root))
     outs = _create(root, {"endpoint": ours.endpoint, "password": PASSWORD})
     logins = ours.network.calls.count(("POST", "/api/user/login"))
     other = {"endpoint": ours.endpoint, "password": "another-password"}
@@ -114,7 +114,7 @@ def test_a_rotated_access_token_is_seen_and_fetched_again(start: Start) -> None:
     """An access token rotated by hand is drift; the next `up` takes up the new one."""
     oneapi = start()
     ours = OurSide(oneapi)
-    root = ours.provider(ThingProvider(Root))
+    root = ours.provider(LabProvider(Root))
     inputs = {"endpoint": ours.endpoint, "password": PASSWORD}
     outs = _create(root, inputs)
     oneapi.access_token = outs["access_token"]
@@ -128,7 +128,7 @@ def test_a_password_changed_by_hand_is_said(start: Start) -> None:
     oneapi.become_root()
     oneapi.api("PUT", "/api/user/self", {"password": "somebody-elses"})
     ours = OurSide(oneapi)
-    root = ours.provider(ThingProvider(Root))
+    root = ours.provider(LabProvider(Root))
     with pytest.raises(Unauthorized, match="changed in the web page") as error:
         root.create({"endpoint": ours.endpoint, "password": PASSWORD})
     assert PASSWORD not in str(error.value)
@@ -138,7 +138,7 @@ def test_a_password_changed_by_hand_is_said(start: Start) -> None:
 
 
 def test_a_channel_is_made_proven_seen_and_deleted(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Made, proven by a real request, unchanged at a refresh, and gone without a trace."""
     outs = _create(channels, wanted)
@@ -152,7 +152,7 @@ def test_a_channel_is_made_proven_seen_and_deleted(
 
 
 def test_a_leftover_is_adopted_and_its_doubles_removed(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Channels of the same name, an interrupted run's, become one: ours (trap 7)."""
     name = wanted["name"]
@@ -167,7 +167,7 @@ def test_a_leftover_is_adopted_and_its_doubles_removed(
 
 
 def test_a_half_made_channel_is_made_whole(
-    channels: ThingProvider, wanted: Props, ours: OurSide
+    channels: LabProvider, wanted: Props, ours: OurSide
 ) -> None:
     """A row without abilities, left by a refused POST, is adopted and routes (§4, trap 7)."""
     name = wanted["name"]
@@ -179,7 +179,7 @@ def test_a_half_made_channel_is_made_whole(
 
 
 def test_blanks_and_doubles_are_no_drift(
-    channels: ThingProvider, wanted: Props, ours: OurSide
+    channels: LabProvider, wanted: Props, ours: OurSide
 ) -> None:
     """Names with blanks and doubles are stored clean, and a refresh sees no difference (trap 8)."""
     name = wanted["name"]
@@ -204,7 +204,7 @@ def test_blanks_and_doubles_are_no_drift(
     ids=lambda edit: "-".join(str(value) for pair in edit.items() for value in pair),
 )
 def test_a_channel_changed_by_hand_is_mended(
-    channels: ThingProvider, wanted: Props, ours: OurSide, edit: dict[str, Any]
+    channels: LabProvider, wanted: Props, ours: OurSide, edit: dict[str, Any]
 ) -> None:
     """Whatever was changed in the web page: a refresh says so, an update mends it."""
     outs = _create(channels, wanted)
@@ -216,7 +216,7 @@ def test_a_channel_changed_by_hand_is_mended(
 
 
 def test_a_channel_doubled_by_hand_is_mended(
-    channels: ThingProvider, wanted: Props, ours: OurSide
+    channels: LabProvider, wanted: Props, ours: OurSide
 ) -> None:
     """A second channel of our name is drift; ours stays, the other goes (trap 7)."""
     outs = _create(channels, wanted)
@@ -227,7 +227,7 @@ def test_a_channel_doubled_by_hand_is_mended(
 
 
 def test_a_vanished_channel_is_made_again_and_leaves_no_ghost(
-    channels: ThingProvider, wanted: Props, ours: OurSide
+    channels: LabProvider, wanted: Props, ours: OurSide
 ) -> None:
     """A change of a channel that was deleted by hand makes it anew: no PUT, no ghost (trap 7)."""
     name = wanted["name"]
@@ -244,7 +244,7 @@ def test_a_vanished_channel_is_made_again_and_leaves_no_ghost(
 
 
 def test_a_changed_key_reaches_the_upstream(
-    channels: ThingProvider, wanted: Props, upstream: Upstream
+    channels: LabProvider, wanted: Props, upstream: Upstream
 ) -> None:
     """A key is never shown; a changed one is sent, and holds from the next request on (trap 9)."""
     outs = _create(channels, wanted)
@@ -255,7 +255,7 @@ def test_a_changed_key_reaches_the_upstream(
 
 
 def test_a_channel_made_again_by_hand_gets_our_key(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Deleted and made again by hand under our name: its key is unknown, so ours is set."""
     outs = _create(channels, wanted)
@@ -269,7 +269,7 @@ def test_a_channel_made_again_by_hand_gets_our_key(
 
 
 def test_another_channel_does_not_answer_for_ours(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Ours is refused upstream, one made by hand lists the model and works: ours still fails."""
     name = wanted["name"]
@@ -283,7 +283,7 @@ def test_another_channel_does_not_answer_for_ours(
 
 
 def test_another_channel_that_fails_is_named(
-    channels: ThingProvider, wanted: Props, ours: OurSide, upstream: Upstream
+    channels: LabProvider, wanted: Props, ours: OurSide, upstream: Upstream
 ) -> None:
     """Ours works, but one made by hand takes the model's requests first: the error says so."""
     name = wanted["name"]
@@ -296,7 +296,7 @@ def test_another_channel_that_fails_is_named(
     assert f"another channel lists {name}" in error.value.advice
 
 
-def test_a_channel_without_its_model_is_not_proven(channels: ThingProvider, wanted: Props) -> None:
+def test_a_channel_without_its_model_is_not_proven(channels: LabProvider, wanted: Props) -> None:
     """A channel answers for any model if asked by id; that its name routes is proven too (§2)."""
     other = {**wanted, "models": [f"{wanted['name']}-other"]}
     with pytest.raises(DeadlineExceeded, match="无可用渠道"):
@@ -318,9 +318,7 @@ def token(ours: OurSide) -> Props:
     )
 
 
-def test_a_token_is_made_seen_and_deleted(
-    tokens: ThingProvider, token: Props, ours: OurSide
-) -> None:
+def test_a_token_is_made_seen_and_deleted(tokens: LabProvider, token: Props, ours: OurSide) -> None:
     """Made once, unchanged at a refresh, deleted; its key opens the relay only meanwhile."""
     outs = _create(tokens, token)
     bearer = f"Bearer {outs['key']}"
@@ -338,7 +336,7 @@ def test_a_token_is_made_seen_and_deleted(
     ids=lambda edit: next(iter(edit)),
 )
 def test_a_token_changed_by_hand_is_mended(
-    tokens: ThingProvider, token: Props, ours: OurSide, edit: dict[str, Any]
+    tokens: LabProvider, token: Props, ours: OurSide, edit: dict[str, Any]
 ) -> None:
     """Whatever was changed in the web page: mended, and the key stays (trap 9)."""
     outs = _create(tokens, token)
@@ -350,7 +348,7 @@ def test_a_token_changed_by_hand_is_mended(
 
 
 def test_a_token_expired_by_hand_is_mended(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A PUT that left out the time expires a token; it lives again under its key (§5)."""
     outs = _create(tokens, token)
@@ -363,7 +361,7 @@ def test_a_token_expired_by_hand_is_mended(
 
 
 def test_a_token_disabled_by_hand_is_mended(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A full PUT leaves the status alone; a disabled token is enabled by the one that can (§5)."""
     outs = _create(tokens, token)
@@ -375,7 +373,7 @@ def test_a_token_disabled_by_hand_is_mended(
 
 
 def test_a_used_up_quota_is_no_drift_and_can_be_filled(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A used-up quota is left alone, by other changes too, until a new one is set (§5)."""
     limited = {**token, "unlimited": False, "remain_quota": 1000}
@@ -394,7 +392,7 @@ def test_a_used_up_quota_is_no_drift_and_can_be_filled(
 
 
 def test_tokens_doubled_by_hand_become_one(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A second token of our name is drift; ours stays with its key (§5)."""
     outs = _create(tokens, token)
@@ -405,7 +403,7 @@ def test_tokens_doubled_by_hand_become_one(
 
 
 def test_what_is_left_of_a_quota_is_no_drift(
-    tokens: ThingProvider, token: Props, ours: OurSide
+    tokens: LabProvider, token: Props, ours: OurSide
 ) -> None:
     """A quota falls by use: no drift, and another change leaves it where it is (trap 9)."""
     limited = {**token, "unlimited": False, "remain_quota": 10**9}
