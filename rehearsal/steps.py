@@ -118,7 +118,7 @@ class Rehearsal:
             victim = (probe.in_xinference("rerank") or probe.in_xinference("embedding"))[:1]
             for model in victim:
                 probe.terminate(model)
-                wanted.append(("XinferenceModel", model))
+                wanted.append(("xinference:Model", model))
             channel = next(iter(sorted(probe.channels())), None)
             if channel is None:
                 raise StepFailed("OneAPI has no channel: nothing to edit")
@@ -139,7 +139,7 @@ class Rehearsal:
             for kind, name in self._wanted:
                 healed = (
                     name in probe.running()
-                    if kind == "XinferenceModel"
+                    if kind == "xinference:Model"
                     else "edited-by-hand" not in probe.channels().get(name, "edited-by-hand")
                 )
                 if not healed:

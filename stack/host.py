@@ -33,7 +33,7 @@ from provisioning.vocabulary import (
 from stack.endpoints import login
 from stack.passwords import Passwords
 from stack.plan import images_of, region_of, release_of
-from stack.resources.host import ServerFile
+from stack.resources.server.file import ServerFile
 from stack.server import Server
 
 # Together about five minutes: a server that boots refuses at first, and 1.2.1 counts every dial.
@@ -100,7 +100,7 @@ def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource)
         "vocabulary",
         endpoint=login(server),
         path=f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}",
-        source=source,
+        source=str(source),
         sha256=VOCABULARY_SHA256,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[after]),
     )

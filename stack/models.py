@@ -14,8 +14,10 @@ from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.plan import region_of, release_of
-from stack.resources.host import ContainersReady
-from stack.resources.xinference import XinferenceModel, XinferenceModelsReady, XinferenceRoom
+from stack.resources.server.containers_ready import ServerContainersReady
+from stack.resources.xinference.eviction import XinferenceEviction
+from stack.resources.xinference.model import XinferenceModel
+from stack.resources.xinference.models_ready import XinferenceModelsReady
 from stack.server import Server
 from stack.services import Services
 
@@ -57,13 +59,13 @@ def start_models(
         parent.register_outputs({})
         return Models(None, None)
     group = _Group(settings, server, services.xinference, parent)
-    rooms = [
-        group.room("side-models", side, [services.xinference]),
-        group.room("chat-models", chat, [services.xinference]),
+    evictions = [
+        group.evict("side-models", side, [services.xinference]),
+        group.evict("chat-models", chat, [services.xinference]),
     ]
-    side_ready = group.start("side-models", side, rooms[0], rooms)
+    side_ready = group.start("side-models", side, evictions[0], evictions)
     chat_ready = group.start(
-        "chat-models", chat, rooms[1], [*rooms, *([side_ready] if side_ready else [])]
+        "chat-models", chat, evictions[1], [*evictions, *([side_ready] if side_ready else [])]
     )
     parent.register_outputs({})
     return Models(side_ready, chat_ready)
@@ -74,7 +76,7 @@ class _Group:
         self,
         settings: Settings,
         server: Server,
-        container: ContainersReady,
+        container: ServerContainersReady,
         parent: pulumi.Resource,
     ) -> None:
         self._settings = settings
@@ -82,11 +84,11 @@ class _Group:
         self._parent = parent
         self._container = container
 
-    def room(
+    def evict(
         self, name: str, models: Sequence[Model], needs: Sequence[pulumi.Resource]
-    ) -> XinferenceRoom:
-        return XinferenceRoom(
-            f"{name}-room",
+    ) -> XinferenceEviction:
+        return XinferenceEviction(
+            f"{name}-eviction",
             endpoint=self._endpoint,
             payloads={model.name: self._payload(model) for model in models},
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
@@ -96,7 +98,7 @@ class _Group:
         self,
         name: str,
         models: Sequence[Model],
-        room: XinferenceRoom,
+        eviction: XinferenceEviction,
         needs: Sequence[pulumi.Resource],
     ) -> XinferenceModelsReady | None:
         if not models:
@@ -109,7 +111,7 @@ class _Group:
             payloads={model.name: self._payload(model) for model in models},
             # A container that started anew has to load every model again.
             generation=pulumi.Output.all(
-                self._container.generation, room.round, *[model.id for model in started]
+                self._container.generation, eviction.generation, *[model.id for model in started]
             ).apply(lambda seen: "/".join(str(part) for part in seen)),
             deadline_minutes=self._settings.model_deadline_minutes,
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=started),

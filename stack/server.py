@@ -13,10 +13,10 @@ from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
 from stack.market import images_on_offer, zones_in_stock
 from stack.on_server import dies_with
-from stack.resources.host import ServerReady
 from stack.resources.server.choice import ServerChoice
 from stack.resources.server.host_key import ServerHostKey
 from stack.resources.server.lease import Lease
+from stack.resources.server.ready import ServerReady
 
 _NETWORK = "172.16.0.0/16"
 _WORLD = "0.0.0.0/0"

@@ -27,7 +27,7 @@ from stack.endpoints import login
 from stack.host import Host
 from stack.passwords import Passwords
 from stack.plan import images_of, region_of, release_of
-from stack.resources.host import ContainersReady
+from stack.resources.server.containers_ready import ServerContainersReady
 from stack.server import Server
 
 # What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
@@ -48,9 +48,9 @@ class Services:
         relay_key: FastGPT's key for OneAPI, with `sk-`, secret.
     """
 
-    oneapi: ContainersReady
-    fastgpt: ContainersReady
-    xinference: ContainersReady | None
+    oneapi: ServerContainersReady
+    fastgpt: ServerContainersReady
+    xinference: ServerContainersReady | None
     oneapi_password: pulumi.Output[str]
     fastgpt_password: pulumi.Output[str]
     relay_key: pulumi.Output[str]
@@ -97,8 +97,8 @@ def _ready(
     parent: pulumi.Resource,
     name: str,
     containers: Mapping[str, docker.Container],
-) -> ContainersReady:
-    return ContainersReady(
+) -> ServerContainersReady:
+    return ServerContainersReady(
         f"{name}-healthy",
         endpoint=login(server),
         containers={each: container.id for each, container in containers.items()},

@@ -1,10 +1,10 @@
 """What all dynamic resources of the lab share (`docs/facts/engine.md`, "Dynamic resources in
 Python").
 
-A provider class is part of the state format: the engine stores its module path and finds the code
-by it, so neither path nor type token may ever change (pinned in tests/unit/test_resources_base.py).
-An instance is stored with all its attributes; nothing may be kept on it except what `configure`
-sets, which runs after loading.
+`LabProvider` and the thing it carries are state format: the engine stores their module paths and
+finds the code by them, so neither path nor type token may ever change (pinned in
+tests/unit/test_resources_base.py). An instance is stored with all its attributes; nothing may be
+kept on it except its thing and what `configure` sets, which runs after loading.
 
 Rules that hold for every one of them:
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,51 +59,16 @@ SSH_KEY_SETTING = "sshKeyFile"
 
 
 class LabProvider(ResourceProvider):
-    """Base of the providers. Subclasses fill in `make`, `look`, `change`, `remove`, `complaints`.
-
-    Class attributes:
-        reach: inputs that only tell how to get there.
-        identity: inputs whose change makes it another thing: replaced, not updated.
-        ignored: inputs whose change means nothing (a file's path, where its content is the same).
-        delete_first: whether the old one must have left before the new one comes.
-    """
-
-    reach: ClassVar[frozenset[str]] = frozenset({"endpoint"})
-    identity: ClassVar[frozenset[str]] = frozenset()
-    ignored: ClassVar[frozenset[str]] = frozenset()
-    delete_first: ClassVar[bool] = False
+    """Carries the engine's calls to a declared thing, and is the thing's way to its service."""
 
     # Set by `configure`; class defaults keep them out of the stored instance.
     ssh_key_file: Path | None = None
     clock: Clock = SYSTEM_CLOCK
     transport: httpx.BaseTransport | None = None
 
-    def make(self, props: Props) -> tuple[str, Props]:
-        """Create or adopt it. Returns the id and all outputs."""
-        raise NotImplementedError
-
-    def look(self, props: Props) -> Props | None:
-        """The outputs as the service shows them now; None when the service says it is gone."""
-        return props
-
-    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
-        """Bring it to `news`; `changed` is never only about the way there. Returns all outputs."""
-        raise NotImplementedError
-
-    def remove(self, props: Props) -> None:
-        """Take it away; done already is done."""
-
-    def complaints(self, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG002
-        """What is wrong with the inputs, as (input, reason); `news` holds only known values."""
-        yield from ()
-
-    def drifted(self, olds: Props, news: Props) -> frozenset[str]:  # noqa: ARG002
-        """Outputs that show that the service no longer holds what was asked for."""
-        return frozenset()
-
-    def differing(self, olds: Props, news: Props) -> frozenset[str]:
-        """Inputs whose value differs from what the state (or the last refresh) says."""
-        return changed_inputs(olds, news)
+    def __init__(self, thing: type[Thing]) -> None:
+        super().__init__()
+        self.thing = thing
 
     # -- what the engine calls ------------------------------------------------------------------
 
@@ -114,55 +79,68 @@ class LabProvider(ResourceProvider):
         self.ssh_key_file = Path(str(given)).expanduser() if given else None
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
-        """Refuse bad inputs, at preview already where they are known."""
+        """Refuse bad inputs, at preview already where they are known: `Thing.check`."""
         known = {key: value for key, value in plain(news).items() if not unknown(value)}
-        failures = [CheckFailure(name, reason) for name, reason in self.complaints(known)]
-        return CheckResult(news, failures)
+        wrong = self.thing.check(plain(_olds or {}), known)
+        return CheckResult(news, [CheckFailure(name, reason) for name, reason in wrong])
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
         """Compare the stored outputs with the new inputs."""
         olds, news = plain(_olds), plain(_news)
         # In a preview some values are not known yet; what drifted shows without them.
         settled = {key: olds.get(key) if unknown(item) else item for key, item in news.items()}
-        changed = (self.differing(olds, news) | self.drifted(olds, settled)) - self.ignored
-        replaces = sorted(changed & self.identity)
+        changed = self._changed(olds, news)
+        # Nobody looks at a server that is about to be another one.
+        if not unknown(news.get("endpoint")):
+            changed |= self._drifted(olds, settled)
+        changed -= self.thing.marked(IGNORED)
+        replaces = sorted(changed & self.thing.marked(IDENTITY))
         return DiffResult(
             changes=bool(changed),
             replaces=replaces,
-            delete_before_replace=self.delete_first and bool(replaces),
+            delete_before_replace=self.thing.delete_first and bool(replaces),
         )
 
     def create(self, props: Props) -> CreateResult:
-        """See `make`."""
-        made, outs = self.make(plain(props))
-        return CreateResult(made, outs)
+        """See `Thing.create`."""
+        made = self.thing.of(plain(props)).create(self)
+        return CreateResult(made.id, made.props())
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """See `look`."""
+        """See `Thing.read`."""
         outs = self._looked(plain(props))
         return ReadResult(None, {}) if outs is None else ReadResult(id_, outs)
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
-        """See `change`; a new way to the same thing is only written down."""
+        """See `Thing.update`; a new way to the same thing is only written down."""
         olds, news = plain(_olds), plain(_news)
-        changed = self.differing(olds, news) | self.drifted(olds, news)
-        if changed <= self.reach | self.ignored:
+        changed = self._changed(olds, news) | self._drifted(olds, news)
+        if changed <= self.thing.marked(REACH) | self.thing.marked(IGNORED):
             return UpdateResult({**olds, **news})
-        return UpdateResult(self.change(olds, news, changed))
+        outputs = {key: olds[key] for key in self.thing.marked(OUTPUT) if key in olds}
+        new = self.thing.of({**outputs, **news})
+        return UpdateResult(new.update(self, self.thing.of(olds), changed).props())
 
     def delete(self, _id: str, _props: Props) -> None:
-        """See `remove`."""
-        self.remove(plain(_props))
+        """See `Thing.delete`."""
+        self.thing.of(plain(_props)).delete(self)
 
     # -- helpers --------------------------------------------------------------------------------
 
+    def _changed(self, olds: Props, news: Props) -> frozenset[str]:
+        return self.thing.of(news).changes(self.thing.of(olds)) - self.thing.marked(OUTPUT)
+
+    def _drifted(self, olds: Props, news: Props) -> frozenset[str]:
+        return self.thing.of(olds).drift(self, self.thing.of(news))
+
     def _looked(self, props: Props) -> Props | None:
-        """What `look` sees; `props` as they are where nobody can look."""
+        """What `Thing.read` sees; `props` as they are where nobody can look."""
         where = self._place_of(props)
         if not _silent.isdisjoint((where, where[:1])):
             return props
         try:
-            return self.look(dict(props))
+            seen = self.thing.of(props).read(self)
+            return None if seen is None else seen.props()
         except Unauthorized as error:
             # The resource that hands out the credential notices by itself and gets a new one.
             warn_once(where, f"could not look: {error}; run `pulumi up --refresh` once more")
@@ -195,68 +173,6 @@ class LabProvider(ResourceProvider):
         return open_tunnel(self.server(endpoint), int(endpoint["port"]))
 
 
-class ThingProvider(LabProvider):
-    """Carries the engine's calls to a declared thing, and is the thing's way to its service."""
-
-    def __init__(self, thing: type[Thing]) -> None:
-        super().__init__()
-        self.thing = thing
-
-    @property
-    def reach(self) -> frozenset[str]:  # type: ignore[override]
-        """See `REACH`."""
-        return self.thing.marked(REACH)
-
-    @property
-    def identity(self) -> frozenset[str]:  # type: ignore[override]
-        """See `IDENTITY`."""
-        return self.thing.marked(IDENTITY)
-
-    @property
-    def ignored(self) -> frozenset[str]:  # type: ignore[override]
-        """See `IGNORED`."""
-        return self.thing.marked(IGNORED)
-
-    @property
-    def delete_first(self) -> bool:  # type: ignore[override]
-        """See `Thing.delete_first`."""
-        return self.thing.delete_first
-
-    def check(self, _olds: Props, news: Props) -> CheckResult:
-        """See `Thing.check`."""
-        known = {key: value for key, value in plain(news).items() if not unknown(value)}
-        wrong = self.thing.check(plain(_olds or {}), known)
-        return CheckResult(news, [CheckFailure(name, reason) for name, reason in wrong])
-
-    def make(self, props: Props) -> tuple[str, Props]:
-        """See `Thing.create`."""
-        made = self.thing.of(props).create(self)
-        return made.id, made.props()
-
-    def look(self, props: Props) -> Props | None:
-        """See `Thing.read`."""
-        seen = self.thing.of(props).read(self)
-        return None if seen is None else seen.props()
-
-    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
-        """See `Thing.update`."""
-        outputs = {key: olds[key] for key in self.thing.marked(OUTPUT) if key in olds}
-        new = self.thing.of({**outputs, **news})
-        return new.update(self, self.thing.of(olds), changed).props()
-
-    def remove(self, props: Props) -> None:
-        """See `Thing.delete`."""
-        self.thing.of(props).delete(self)
-
-    def drifted(self, olds: Props, news: Props) -> frozenset[str]:
-        """See `Thing.drift`."""
-        return self.thing.of(olds).drift(self, self.thing.of(news))
-
-    def differing(self, olds: Props, news: Props) -> frozenset[str]:
-        """See `Thing.changes`."""
-        return self.thing.of(news).changes(self.thing.of(olds)) - self.thing.marked(OUTPUT)
-
-
 class LabResource(Resource):
     """Base of the resources: `class OneApiToken(LabResource, thing=Token, token="oneapi:Token")`.
 
@@ -283,9 +199,7 @@ class LabResource(Resource):
         secrets = sorted(self.thing.marked(SECRET))
         hidden = pulumi.ResourceOptions(additional_secret_outputs=secrets)
         merged = pulumi.ResourceOptions.merge(opts, hidden)
-        super().__init__(
-            ThingProvider(self.thing), resource_name, self.thing.inputs(inputs), merged
-        )
+        super().__init__(LabProvider(self.thing), resource_name, self.thing.inputs(inputs), merged)
         for name in self.thing.marked(SECRET) & self.thing.marked(OUTPUT):
             # The engine marks it as well; a test with mocks would see it in plain.
             setattr(self, name, pulumi.Output.secret(getattr(self, name)))
@@ -324,11 +238,6 @@ def error_text() -> str:
     return str(error) if isinstance(error, ServiceError) else traceback.format_exc()
 
 
-def changed_inputs(olds: Mapping[str, Any], news: Mapping[str, Any]) -> frozenset[str]:
-    """The inputs in `news` that differ from `olds`; a missing one is the same as None."""
-    return frozenset(key for key in news if news[key] != olds.get(key))
-
-
 def plain(props: Mapping[str, Any]) -> Props:
     """Properties without the engine's own keys, and whole numbers as int.
 
@@ -357,13 +266,6 @@ def unknown(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return any(unknown(item) for item in value)
     return isinstance(value, pulumi.output.Unknown) or bool(value == UNKNOWN)
-
-
-def secret_outputs(opts: pulumi.ResourceOptions | None, *outputs: str) -> pulumi.ResourceOptions:
-    """`opts`, with these outputs encrypted in the state as well."""
-    return pulumi.ResourceOptions.merge(
-        opts, pulumi.ResourceOptions(additional_secret_outputs=list(outputs))
-    )
 
 
 def say(name: str) -> Callable[[str], None]:

@@ -16,6 +16,7 @@ import httpx
 import pulumi
 
 from provisioning.clients.http import Clock
+from provisioning.tunnel import SshServer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -64,6 +65,10 @@ class Lab(Protocol):
     @property
     def transport(self) -> httpx.BaseTransport | None:
         """What replaces the network in tests."""
+        ...
+
+    def server(self, endpoint: Mapping[str, Any]) -> SshServer:
+        """The SSH server behind `endpoint`, with the operator's identity."""
         ...
 
     def address(self, endpoint: Mapping[str, Any]) -> str:

@@ -30,14 +30,14 @@ Found = TypeVar("Found", bound=Row)
 class NamedThing(Thing, Generic[Client, Found]):
     """Base of things told by their name.
 
-    `duplicates` counts others of the same name; any of them is drift, and mended by an update.
+    `namesakes` counts others of the same name; any of them is drift, and mended by an update.
     """
 
     made_again: ClassVar[Mapping[str, Any] | None] = None
     """What cannot be told of one that somebody made again under its name; None: ours is gone."""
 
     name: str
-    duplicates: Annotated[int, OUTPUT] = 0
+    namesakes: Annotated[int, OUTPUT] = 0
 
     def client(self, lab: Lab) -> AbstractContextManager[Client]:
         """A client of its service."""
@@ -81,7 +81,7 @@ class NamedThing(Thing, Generic[Client, Found]):
             found, again = named[0], self.made_again
         if found is None:
             return None
-        return replace(self.seen(found), duplicates=len(_others(named, found)), **again)
+        return replace(self.seen(found), namesakes=len(_others(named, found)), **again)
 
     def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:  # noqa: ARG002
         """Set it right, and put others of the name aside."""
@@ -97,7 +97,7 @@ class NamedThing(Thing, Generic[Client, Found]):
 
     def drift(self, lab: Lab, wanted: Self) -> frozenset[str]:  # noqa: ARG002
         """Others of the same name."""
-        return frozenset({"duplicates"}) if self.duplicates else frozenset()
+        return frozenset({"namesakes"}) if self.namesakes else frozenset()
 
     def _bring_about(self, client: Client, changed: frozenset[str] | None) -> Self:
         named = self.named(client)
@@ -107,7 +107,7 @@ class NamedThing(Thing, Generic[Client, Found]):
         found = self.set_right(client, found, changed)
         for other in _others(named, found):
             self.put_aside(client, other)
-        return replace(self.seen(found), duplicates=0)
+        return replace(self.seen(found), namesakes=0)
 
 
 def _others(named: Sequence[Found], found: Found) -> list[Found]:

@@ -20,13 +20,12 @@ from provisioning.clients.http import Refused
 from provisioning.clients.xinference import XinferenceClient
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
 from rehearsal.faults import switch_on
-from stack.resources import xinference
 from stack.resources.base import LabProvider, Props
-from stack.resources.xinference import (
-    MOST_LAUNCHES,
-    XinferenceModelProvider,
-    XinferenceModelsReadyProvider,
-)
+from stack.resources.xinference import progress
+from stack.resources.xinference.launch import STOP_SECONDS
+from stack.resources.xinference.model import Model
+from stack.resources.xinference.models_ready import ModelsReady
+from stack.resources.xinference.progress import MOST_LAUNCHES
 from tests.contract.xinference_subject import MAINLAND, Double
 
 VERSIONS = (DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE)
@@ -95,8 +94,8 @@ class Lab:
     def __init__(self, double: Double, version: str) -> None:
         self.double, self.version = double, version
         self.network = Recording()
-        self.models = self._provider(XinferenceModelProvider())
-        self.group = self._provider(XinferenceModelsReadyProvider())
+        self.models = self._provider(LabProvider(Model))
+        self.group = self._provider(LabProvider(ModelsReady))
         self.client = XinferenceClient(
             f"http://{double.address}:9997", transport=self.network, clock=FastClock()
         )
@@ -224,7 +223,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hang is told after a minute, which is a second here."""
-    monkeypatch.setattr(xinference, "STALL_SECONDS", 60.0)
+    monkeypatch.setattr(progress, "STALL_SECONDS", 60.0)
 
 
 def faults_left(double: Double, fault: str, key: str) -> int:
@@ -325,7 +324,7 @@ def test_a_launch_that_was_cancelled_does_not_stand_in_the_way(start: Start) -> 
     lab.double.wait(lambda: bool(lab.double.statuses("qwen")), "a first status", "qwen")
     began = FastClock().monotonic()
     lab.delete(outs)
-    assert FastClock().monotonic() - began < xinference.STOP_SECONDS
+    assert FastClock().monotonic() - began < STOP_SECONDS
     assert lab.read(outs) is None
     lab.up(QWEN)
     assert lab.serves("qwen")
@@ -464,7 +463,7 @@ def test_a_slow_download_is_left_alone(start: Start, told: list[str]) -> None:
     lab = start(REHEARSAL_HUB_BYTES_PER_SECOND=SLOW)
     began = FastClock().monotonic()
     lab.up(QWEN)
-    assert FastClock().monotonic() - began > xinference.STALL_SECONDS
+    assert FastClock().monotonic() - began > progress.STALL_SECONDS
     assert not any("launch 2" in line for line in told)
     assert any("GiB" in line or "%" in line for line in told)
 

@@ -69,7 +69,7 @@ def set_secret(lab: Lab, name: str, value: str) -> None:
 
 
 def done_to(outcome: Outcome) -> dict[str, set[str]]:
-    """Resource (`XinferenceModel m3e-base`) to what the engine did to it; the idle are left out."""
+    """Resource (`Model m3e-base`) to what the engine did to it; the idle are left out."""
     found: dict[str, set[str]] = {}
     for event in outcome.events():
         for kind in ("resourcePreEvent", "resOutputsEvent"):

@@ -132,17 +132,17 @@ def test_another_chat_model_takes_the_place_of_the_old_one(
     did, order = concerned(lab)
     assert did == {
         **WITH_CONFIG_JSON,
-        "XinferenceRoom chat-models-room": UPDATED,
-        f"XinferenceModel {QWEN}": DELETED,
-        f"XinferenceModel {LLAMA}": CREATED,
-        "XinferenceModelsReady chat-models-ready": UPDATED,
+        "Eviction chat-models-eviction": UPDATED,
+        f"Model {QWEN}": DELETED,
+        f"Model {LLAMA}": CREATED,
+        "ModelsReady chat-models-ready": UPDATED,
         "Channel xinference-chat": UPDATED,
         "Dataset base-lab-manual": UPDATED,
         "App app-lab-assistant": UPDATED,
         "Answer answer": UPDATED,
     }
-    room = order.index(("update", "XinferenceRoom chat-models-room"))
-    assert room < order.index(("create", f"XinferenceModel {LLAMA}")), "the card has room for one"
+    eviction = order.index(("update", "Eviction chat-models-eviction"))
+    assert eviction < order.index(("create", f"Model {LLAMA}")), "the card has room for one"
     with Probe(lab.outputs) as probe:
         assert probe.chat(LLAMA)["answer"]
         assert QWEN not in probe.running()
@@ -175,10 +175,10 @@ def test_another_embedding_builds_its_base_anew(lab: Lab, reference: dict[str, A
     did, _ = concerned(lab)
     assert did == {
         **WITH_CONFIG_JSON,
-        "XinferenceRoom side-models-room": UPDATED,
-        "XinferenceModel m3e-base": DELETED,
-        "XinferenceModel bge-m3": CREATED,
-        "XinferenceModelsReady side-models-ready": UPDATED,
+        "Eviction side-models-eviction": UPDATED,
+        "Model m3e-base": DELETED,
+        "Model bge-m3": CREATED,
+        "ModelsReady side-models-ready": UPDATED,
         "Channel xinference-embedding": UPDATED,
         "Dataset base-lab-manual": REPLACED,
         "Document document-lab-manual/lab-manual.pdf": REPLACED,

@@ -64,8 +64,8 @@ def test_changed_by_hand(lab: Lab) -> None:
 
     seen = done_to(lab.engine.refresh())
     assert {name for name, what in seen.items() if what == {"update"}} == {
-        f"XinferenceModel {RERANKER}",
-        "XinferenceModelsReady side-models-ready",
+        f"Model {RERANKER}",
+        "ModelsReady side-models-ready",
         "Channel xinference-chat",
         "Channel xinference-embedding",
         f"Token token-{TOKEN}",
@@ -132,8 +132,8 @@ def test_deleted_by_hand(lab: Lab) -> None:
 
     gone = done_to(lab.engine.refresh())
     assert {name for name, what in gone.items() if what == {"delete"}} == {
-        f"XinferenceModel {EMBEDDING}",
-        f"XinferenceModel {RERANKER}",
+        f"Model {EMBEDDING}",
+        f"Model {RERANKER}",
         "Channel xinference-chat",
         "Channel xinference-embedding",
         f"Token token-{TOKEN}",
@@ -289,7 +289,7 @@ def test_a_damaged_vocabulary_is_brought_back_by_the_next_up(lab: Lab) -> None:
     place = "ai-lab/oneapi/*"
     whole = on_server(lab.outputs, f"sha256sum {place}")
     on_server(lab.outputs, f"truncate -s 1000 {place}")
-    assert done_to(up(lab)) == {"ServerFile vocabulary": {"update"}}
+    assert done_to(up(lab)) == {"File vocabulary": {"update"}}
     assert on_server(lab.outputs, f"sha256sum {place}") == whole
     _assert_nothing_left_to_do(lab)
 

@@ -68,7 +68,7 @@ def test_the_reference_lab(tmp_path: Path) -> None:
     assert report["ok"] is True
     assert report["second_up_changes"] == 0
     kinds = {healed.split()[0] for healed in report["drift_healed"]}
-    assert kinds == {"XinferenceModel", "oneapi:Channel"}
+    assert kinds == {"xinference:Model", "oneapi:Channel"}
     assert report["chat"]["answer"].strip()
     assert report["embedding"]["dimensions"] > 0
     assert report["answer"].strip()

@@ -171,7 +171,7 @@ _ANSWERS: dict[str, Any] = {
         "ends": "2026-11-23T12:01:00Z" if args.inputs["hours"] else "",
     },
     "server:HostKey": lambda args: {"host_key": "ssh-ed25519 AAAAhostkey"},
-    ":ContainersReady": lambda args: {"generation": 1},
+    "server:ContainersReady": lambda args: {"generation": 1},
     "oneapi:Root": lambda args: {"access_token": "plain-access-token"},
     "oneapi:Token": lambda args: {"key": f"sk-plain-{args.name}"},
     "fastgpt:Dataset": lambda args: {"dataset_id": f"dataset-{args.name}"},

@@ -205,17 +205,17 @@ def test_all_that_lives_on_the_server_dies_with_it_and_comes_anew(lab: Recording
 
 def test_nothing_on_the_server_is_tried_before_it_answers(lab: Recording) -> None:
     """So a server that is off is one error, not one for each thing that changed."""
-    ready = lab.one(":ServerReady")
+    ready = lab.one("server:Ready")
     assert lab.one("server:HostKey").urn in lab.before(ready)
-    others = [r for r in on_server(lab) if not r.type.endswith(("server:HostKey", ":ServerReady"))]
+    others = [r for r in on_server(lab) if not r.type.endswith(("server:HostKey", "server:Ready"))]
     assert not [r.name for r in others if ready.urn not in lab.before(r)]
 
 
 def test_the_vocabulary_is_there_before_oneapi(lab: Recording) -> None:
-    file = lab.one(":ServerFile").inputs
+    file = lab.one("server:File").inputs
     assert file["path"] == f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}"
     assert file["sha256"] == VOCABULARY_SHA256
-    assert lab.one(":ServerFile").urn in lab.before(containers(lab)["oneapi"])
+    assert lab.one("server:File").urn in lab.before(containers(lab)["oneapi"])
 
 
 def test_what_is_rented_hangs_on_nothing(lab: Recording) -> None:
@@ -318,9 +318,9 @@ def test_seeding_waits_until_its_service_is_healthy_however_it_was_started(lab: 
     for first, service, needs in (
         (lab.one("oneapi:Root"), "oneapi", {"mysql", "oneapi"}),
         (lab.one("fastgpt:Ready"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
-        (lab.one(":XinferenceModel", "m3e-base"), "xinference", {"xinference"}),
+        (lab.one("xinference:Model", "m3e-base"), "xinference", {"xinference"}),
     ):
-        ready = lab.one(":ContainersReady", f"{service}-healthy")
+        ready = lab.one("server:ContainersReady", f"{service}-healthy")
         assert ready.urn in lab.before(first)
         assert ready.inputs["containers"] == {name: f"id-{name}" for name in needs}
         assert {containers(lab)[name].urn for name in needs} <= lab.before(ready)
@@ -374,25 +374,25 @@ def test_the_gpu_goes_to_xinference_alone(lab: Recording) -> None:
 
 
 def test_small_models_first_then_the_chat_model(lab: Recording) -> None:
-    chat = lab.one(":XinferenceModel", "qwen2.5-instruct")
+    chat = lab.one("xinference:Model", "qwen2.5-instruct")
     before = lab.before(chat)
-    assert lab.one(":XinferenceModelsReady", "side-models-ready").urn in before
-    small = {lab.one(":XinferenceModel", n).urn for n in ("m3e-base", "bge-reranker-v2-m3")}
+    assert lab.one("xinference:ModelsReady", "side-models-ready").urn in before
+    small = {lab.one("xinference:Model", n).urn for n in ("m3e-base", "bge-reranker-v2-m3")}
     assert small <= before
 
 
 def test_at_most_two_resources_wait_for_models(lab: Recording) -> None:
-    assert len(lab.of_type(":XinferenceModelsReady")) <= 2
+    assert len(lab.of_type("xinference:ModelsReady")) <= 2
 
 
 def test_embeddings_route_without_the_chat_model(lab: Recording) -> None:
-    chat = lab.one(":XinferenceModel", "qwen2.5-instruct").urn
+    chat = lab.one("xinference:Model", "qwen2.5-instruct").urn
     assert chat not in lab.before(lab.one("oneapi:Channel", "xinference-embedding"))
     assert chat in lab.before(lab.one("oneapi:Channel", "xinference-chat"))
 
 
 def test_documents_are_indexed_without_the_chat_model(lab: Recording) -> None:
-    chat = lab.one(":XinferenceModel", "qwen2.5-instruct").urn
+    chat = lab.one("xinference:Model", "qwen2.5-instruct").urn
     assert chat not in lab.before(lab.one("fastgpt:DocumentsReady"))
     assert chat in lab.before(lab.one("fastgpt:Answer"))
 
@@ -418,7 +418,7 @@ def test_a_paid_channel_can_be_left_unasked(key: Path, cpu: Recording) -> None:
 
 def test_the_cpu_lab_has_no_xinference_and_no_driver(cpu: Recording) -> None:
     assert "xinference" not in containers(cpu)
-    assert not cpu.of_type(":XinferenceModel")
+    assert not cpu.of_type("xinference:Model")
     steps = {r.name for r in cpu.of_type(":Command")}
     assert not {"driver", "toolkit", "pull-xinference"} & steps
     assert "9997/9997" not in {r.inputs["portRange"] for r in cpu.of_type(":SecurityGroupRule")}

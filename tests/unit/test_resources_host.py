@@ -16,8 +16,10 @@ from provisioning import remote
 from provisioning.clients.http import DeadlineExceeded
 from provisioning.tunnel import CommandFailed, ServerUnreachable, SshServer
 from stack.resources import base
-from stack.resources.base import Props
-from stack.resources.host import ContainersReadyProvider, ServerFileProvider, ServerReadyProvider
+from stack.resources.base import LabProvider, Props
+from stack.resources.server.containers_ready import ContainersReady
+from stack.resources.server.file import File
+from stack.resources.server.ready import Ready
 from tests.unit.fake_services import FakeClock
 
 HERE = {"host": "198.18.0.1", "ssh_port": 22, "user": "root", "host_key": "ssh-ed25519 AAAA"}
@@ -103,8 +105,8 @@ INPUTS: Props = {
 STATE: Props = {**INPUTS, "generation": 4}
 
 
-def containers() -> ContainersReadyProvider:
-    provider = ContainersReadyProvider()
+def containers() -> LabProvider:
+    provider = LabProvider(ContainersReady)
     provider.clock = FakeClock()
     return provider
 
@@ -193,8 +195,8 @@ def test_a_stopped_docker_is_named(server: Server, warnings: list[str]) -> None:
 SERVER: Props = {"endpoint": HERE, "previewing": False}
 
 
-def server_ready() -> ServerReadyProvider:
-    provider = ServerReadyProvider()
+def server_ready() -> LabProvider:
+    provider = LabProvider(Ready)
     provider.clock = FakeClock()
     return provider
 
@@ -242,41 +244,41 @@ def file(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_file_is_put_in_place_for_everybody_to_read(server: Server, file: Props) -> None:
-    made = ServerFileProvider().create(file)
+    made = LabProvider(File).create(file)
     there = server.home / made.id
     assert there.read_bytes() == b"words\0"
     assert there.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in there.parent.iterdir()] == ["words"]
-    assert not ServerFileProvider().diff(made.id, made.outs, file).changes
+    assert not LabProvider(File).diff(made.id, made.outs, file).changes
     elsewhere = {**file, "source": "/another/cache"}
-    assert not ServerFileProvider().diff(made.id, made.outs, elsewhere).changes
+    assert not LabProvider(File).diff(made.id, made.outs, elsewhere).changes
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("half")])
 def test_a_damaged_file_is_brought_back_by_the_next_up(
     server: Server, file: Props, warnings: list[str], harm: Any
 ) -> None:
-    made = ServerFileProvider().create(file)
+    made = LabProvider(File).create(file)
     there = server.home / made.id
     harm(there)
 
-    assert ServerFileProvider().diff(made.id, made.outs, preview(file)).changes
+    assert LabProvider(File).diff(made.id, made.outs, preview(file)).changes
     (told,) = warnings
     assert "damaged or gone; `pulumi up` brings it back" in told
-    assert ServerFileProvider().diff(made.id, made.outs, file).changes
-    ServerFileProvider().update(made.id, made.outs, file)
+    assert LabProvider(File).diff(made.id, made.outs, file).changes
+    LabProvider(File).update(made.id, made.outs, file)
     assert there.read_bytes() == b"words\0"
 
 
 def test_a_refresh_sees_what_became_of_a_file(server: Server, file: Props) -> None:
-    made = ServerFileProvider().create(file)
+    made = LabProvider(File).create(file)
     (server.home / made.id).write_text("half")
-    seen = ServerFileProvider().read(made.id, made.outs)
-    assert ServerFileProvider().diff(made.id, seen.outs or {}, file).changes
+    seen = LabProvider(File).read(made.id, made.outs)
+    assert LabProvider(File).diff(made.id, seen.outs or {}, file).changes
     (server.home / made.id).unlink()
-    assert ServerFileProvider().read(made.id, made.outs).id is None
+    assert LabProvider(File).read(made.id, made.outs).id is None
 
 
 def test_a_file_that_comes_damaged_is_an_error(server: Server, file: Props) -> None:
     with pytest.raises(remote.UploadDamaged, match="is the disk full"):
-        ServerFileProvider().create({**file, "sha256": "0" * 64})
+        LabProvider(File).create({**file, "sha256": "0" * 64})

@@ -10,7 +10,7 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
-from stack.resources.base import LabProvider, ThingProvider
+from stack.resources.base import LabProvider
 from stack.resources.declaration import Props
 from stack.resources.oneapi.channel import Channel
 from stack.resources.oneapi.root import Root
@@ -35,20 +35,20 @@ def ready(provider: LabProvider, service: FakeOneApi) -> Any:
 
 @pytest.fixture
 def root(service: FakeOneApi) -> LabProvider:
-    made: LabProvider = ready(ThingProvider(Root), service)
+    made: LabProvider = ready(LabProvider(Root), service)
     return made
 
 
 @pytest.fixture
 def channels(service: FakeOneApi) -> LabProvider:
     service.add_token(name="fastgpt")
-    made: LabProvider = ready(ThingProvider(Channel), service)
+    made: LabProvider = ready(LabProvider(Channel), service)
     return made
 
 
 @pytest.fixture
 def tokens(service: FakeOneApi) -> LabProvider:
-    made: LabProvider = ready(ThingProvider(Token), service)
+    made: LabProvider = ready(LabProvider(Token), service)
     return made
 
 

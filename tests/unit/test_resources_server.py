@@ -8,7 +8,7 @@ import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import DeadlineExceeded
-from stack.resources.base import LabProvider, ThingProvider
+from stack.resources.base import LabProvider
 from stack.resources.declaration import Props
 from stack.resources.server import host_key
 from stack.resources.server.choice import Choice
@@ -50,7 +50,7 @@ def test_no_lease_ever_ends_at_a_forbidden_moment() -> None:
 
 
 def lease(clock: FakeClock) -> LabProvider:
-    provider = ThingProvider(Term)
+    provider = LabProvider(Term)
     provider.clock = clock
     return provider
 
@@ -149,7 +149,7 @@ def test_the_host_key_is_taken_once_within_ten_minutes(monkeypatch: pytest.Monke
         return "ssh-ed25519 AAAA"
 
     monkeypatch.setattr(host_key, "scan_host_key", scan)
-    provider = ThingProvider(HostKey)
+    provider = LabProvider(HostKey)
     props = {"host": "1.2.3.4", "port": 22.0, "instance_id": "i-1"}
 
     outs = provider.create(props).outs
@@ -167,8 +167,8 @@ def test_another_machine_has_another_host_key() -> None:
     olds = {"host": "1.2.3.4", "port": 22, "instance_id": "i-1", "host_key": "k"}
     news = {"host": "1.2.3.4", "port": 22, "instance_id": UNKNOWN}
 
-    assert ThingProvider(HostKey).diff("x", olds, news).replaces == ["instance_id"]
-    assert not ThingProvider(HostKey).diff("x", olds, {**news, "instance_id": "i-1"}).changes
+    assert LabProvider(HostKey).diff("x", olds, news).replaces == ["instance_id"]
+    assert not LabProvider(HostKey).diff("x", olds, {**news, "instance_id": "i-1"}).changes
 
 
 def test_a_server_that_never_answers_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_a_server_that_never_answers_ends_the_waiting(monkeypatch: pytest.Monkey
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    provider = ThingProvider(HostKey)
+    provider = LabProvider(HostKey)
     provider.clock = FakeClock()
 
     with pytest.raises(DeadlineExceeded, match="SSH server"):
@@ -188,14 +188,14 @@ OFFER = {"generation": 1, "zones": ["b", "a"], "images": ["i2", "i1"], "wanted":
 
 
 def test_the_first_on_offer_is_chosen() -> None:
-    outs = ThingProvider(Choice).create(OFFER).outs
+    outs = LabProvider(Choice).create(OFFER).outs
 
     assert outs is not None
     assert (outs["zone"], outs["image"]) == ("b", "i2")
 
 
 def test_a_later_offer_never_moves_the_server() -> None:
-    provider = ThingProvider(Choice)
+    provider = LabProvider(Choice)
     outs = provider.create(OFFER).outs
     sold_out = {**OFFER, "zones": [], "images": ["i3"]}
 
@@ -205,7 +205,7 @@ def test_a_later_offer_never_moves_the_server() -> None:
 
 
 def test_another_generation_chooses_anew() -> None:
-    provider = ThingProvider(Choice)
+    provider = LabProvider(Choice)
     outs = provider.create(OFFER).outs
     new = {**OFFER, "generation": 2, "zones": ["c"]}
 
@@ -218,11 +218,11 @@ def test_another_generation_chooses_anew() -> None:
 
 @pytest.mark.parametrize("olds", [{}, {**OFFER, "generation": 0}])
 def test_nothing_on_offer_is_said_before_anything_is_made(olds: Props) -> None:
-    failures = ThingProvider(Choice).check(olds, {**OFFER, "zones": []}).failures
+    failures = LabProvider(Choice).check(olds, {**OFFER, "zones": []}).failures
 
     assert [failure.property for failure in failures] == ["zones"]
     assert "gn7i in hz" in failures[0].reason
 
 
 def test_an_offer_that_is_not_known_yet_is_not_judged() -> None:
-    assert ThingProvider(Choice).check({}, {**OFFER, "zones": UNKNOWN}).failures == []
+    assert LabProvider(Choice).check({}, {**OFFER, "zones": UNKNOWN}).failures == []

@@ -10,15 +10,13 @@ import pytest
 from provisioning.clients.http import DeadlineExceeded, Refused, Unreachable
 from provisioning.clients.xinference import Progress
 from stack.resources.base import LabProvider, Props
-from stack.resources.xinference import (
+from stack.resources.xinference.launch import POLL_SECONDS, STOP_SECONDS, differences
+from stack.resources.xinference.model import Model
+from stack.resources.xinference.models_ready import ModelsReady
+from stack.resources.xinference.progress import (
     MOST_LAUNCHES,
-    POLL_SECONDS,
     STALL_SECONDS,
-    STOP_SECONDS,
     UNWIND_SECONDS,
-    XinferenceModelProvider,
-    XinferenceModelsReadyProvider,
-    differences,
     progress_text,
 )
 from tests.unit.fake_services import FakeClock, FakeXinference
@@ -47,14 +45,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def models(service: FakeXinference, clock: FakeClock) -> XinferenceModelProvider:
-    made: XinferenceModelProvider = ready(XinferenceModelProvider(), service, clock)
+def models(service: FakeXinference, clock: FakeClock) -> LabProvider:
+    made: LabProvider = ready(LabProvider(Model), service, clock)
     return made
 
 
 @pytest.fixture
-def group(service: FakeXinference, clock: FakeClock) -> XinferenceModelsReadyProvider:
-    made: XinferenceModelsReadyProvider = ready(XinferenceModelsReadyProvider(), service, clock)
+def group(service: FakeXinference, clock: FakeClock) -> LabProvider:
+    made: LabProvider = ready(LabProvider(ModelsReady), service, clock)
     return made
 
 
@@ -85,7 +83,7 @@ def create(provider: LabProvider, props: Props) -> Props:
 
 
 def test_a_model_is_started_and_not_awaited(
-    models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
+    models: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.launched_as = "CREATING"
 
@@ -97,18 +95,14 @@ def test_a_model_is_started_and_not_awaited(
     assert service.autostart["qwen"]["launch"] == PAYLOAD
 
 
-def test_sizes_are_sent_as_whole_numbers(
-    models: XinferenceModelProvider, service: FakeXinference
-) -> None:
+def test_sizes_are_sent_as_whole_numbers(models: LabProvider, service: FakeXinference) -> None:
     # As it comes over the engine's wire.
     create(models, model(payload={**PAYLOAD, "model_size_in_billions": 14.0}))
 
     assert repr(service.launches[0]["model_size_in_billions"]) == "14"
 
 
-def test_an_equal_model_is_adopted(
-    models: XinferenceModelProvider, service: FakeXinference
-) -> None:
+def test_an_equal_model_is_adopted(models: LabProvider, service: FakeXinference) -> None:
     service.put({**PAYLOAD, "model_engine": "vLLM", "model_size_in_billions": "14"})
 
     create(models, model())
@@ -118,7 +112,7 @@ def test_an_equal_model_is_adopted(
 
 
 def test_one_that_is_still_starting_is_adopted(
-    models: XinferenceModelProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD, "LOADING")
 
@@ -128,7 +122,7 @@ def test_one_that_is_still_starting_is_adopted(
 
 
 def test_another_model_of_the_uid_leaves_before_ours_comes(
-    models: XinferenceModelProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     service.put({**PAYLOAD, "model_size_in_billions": 7})
 
@@ -147,7 +141,7 @@ def test_another_model_of_the_uid_leaves_before_ours_comes(
     assert service.models["qwen"]["payload"] == PAYLOAD
 
 
-def test_a_changed_payload_replaces_delete_first(models: XinferenceModelProvider) -> None:
+def test_a_changed_payload_replaces_delete_first(models: LabProvider) -> None:
     olds = model(uid="qwen")
     result = models.diff("qwen", olds, model(payload={**PAYLOAD, "gpu_memory_utilization": 0.6}))
 
@@ -156,7 +150,7 @@ def test_a_changed_payload_replaces_delete_first(models: XinferenceModelProvider
 
 @pytest.mark.parametrize("status", ["READY", "LOADING", "CREATING"])
 def test_a_model_that_serves_or_starts_is_there(
-    models: XinferenceModelProvider, service: FakeXinference, status: str
+    models: LabProvider, service: FakeXinference, status: str
 ) -> None:
     outs = create(models, model())
     service.models["qwen"]["status"] = status
@@ -169,7 +163,7 @@ def test_a_model_that_serves_or_starts_is_there(
 
 @pytest.mark.parametrize("status", ["ERROR", "TERMINATED", None])
 def test_a_model_that_failed_or_was_stopped_is_gone(
-    models: XinferenceModelProvider, service: FakeXinference, status: str | None
+    models: LabProvider, service: FakeXinference, status: str | None
 ) -> None:
     outs = create(models, model())
     if status is None:
@@ -180,9 +174,7 @@ def test_a_model_that_failed_or_was_stopped_is_gone(
     assert models.read("qwen", outs).id is None
 
 
-def test_a_model_changed_by_hand_is_drift(
-    models: XinferenceModelProvider, service: FakeXinference
-) -> None:
+def test_a_model_changed_by_hand_is_drift(models: LabProvider, service: FakeXinference) -> None:
     outs = create(models, model())
     service.put({**PAYLOAD, "quantization": "Int8"})
 
@@ -193,9 +185,7 @@ def test_a_model_changed_by_hand_is_drift(
     assert models.diff("qwen", seen, model()).replaces == ["payload"]
 
 
-def test_a_model_whose_process_ended_is_gone(
-    models: XinferenceModelProvider, service: FakeXinference
-) -> None:
+def test_a_model_whose_process_ended_is_gone(models: LabProvider, service: FakeXinference) -> None:
     """Though it is described as ever, and the server calls what replaced it ready."""
     outs = create(models, model())
     service.models["qwen"]["crashed"] = True
@@ -203,9 +193,7 @@ def test_a_model_whose_process_ended_is_gone(
     assert models.read("qwen", outs).id is None
 
 
-def test_a_launch_that_was_cancelled_is_gone(
-    models: XinferenceModelProvider, service: FakeXinference
-) -> None:
+def test_a_launch_that_was_cancelled_is_gone(models: LabProvider, service: FakeXinference) -> None:
     """2.12 tells of it as CREATING for ever."""
     outs = create(models, model())
     service.models["qwen"].update(status="CREATING", cancelled=True)
@@ -224,7 +212,7 @@ def test_a_launch_that_was_cancelled_is_gone(
     ],
 )
 def test_a_model_whose_turn_is_to_come_after_a_restart_is_not_gone(
-    models: XinferenceModelProvider, service: FakeXinference, state: dict[str, Any], there: bool
+    models: LabProvider, service: FakeXinference, state: dict[str, Any], there: bool
 ) -> None:
     outs = create(models, model())
     service.models.clear()
@@ -233,9 +221,7 @@ def test_a_model_whose_turn_is_to_come_after_a_restart_is_not_gone(
     assert bool(models.read("qwen", outs).id) is there
 
 
-def test_a_dead_model_is_not_adopted(
-    models: XinferenceModelProvider, service: FakeXinference
-) -> None:
+def test_a_dead_model_is_not_adopted(models: LabProvider, service: FakeXinference) -> None:
     service.put(PAYLOAD)
     service.models["qwen"]["crashed"] = True
 
@@ -247,7 +233,7 @@ def test_a_dead_model_is_not_adopted(
 
 @pytest.mark.parametrize("rows", [["TERMINATED", "READY"], ["READY"]])
 def test_copies_that_were_stopped_are_gone_whatever_their_rows_say(
-    models: XinferenceModelProvider, service: FakeXinference, rows: list[str]
+    models: LabProvider, service: FakeXinference, rows: list[str]
 ) -> None:
     """2.12 writes one row too low, so the last one stays READY."""
     outs = create(models, model(payload={**PAYLOAD, "replica": 2}))
@@ -259,7 +245,7 @@ def test_copies_that_were_stopped_are_gone_whatever_their_rows_say(
 
 
 def test_one_copy_of_two_is_not_what_was_asked_for(
-    models: XinferenceModelProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     outs = create(models, model(payload={**PAYLOAD, "replica": 2}))
     assert models.read("qwen", outs).id
@@ -268,16 +254,14 @@ def test_one_copy_of_two_is_not_what_was_asked_for(
     assert models.read("qwen", outs).id is None
 
 
-def test_unreachable_is_not_gone(models: XinferenceModelProvider, service: FakeXinference) -> None:
+def test_unreachable_is_not_gone(models: LabProvider, service: FakeXinference) -> None:
     outs = create(models, model())
     service.down = True
 
     assert models.read("qwen", outs).outs == outs
 
 
-def test_delete_forgets_the_autostart_first(
-    models: XinferenceModelProvider, service: FakeXinference
-) -> None:
+def test_delete_forgets_the_autostart_first(models: LabProvider, service: FakeXinference) -> None:
     outs = create(models, model())
     before = len(service.called("DELETE"))
 
@@ -289,7 +273,7 @@ def test_delete_forgets_the_autostart_first(
     assert service.models["qwen"]["status"] == "TERMINATED"
 
 
-def test_delete_cancels_a_launch(models: XinferenceModelProvider, service: FakeXinference) -> None:
+def test_delete_cancels_a_launch(models: LabProvider, service: FakeXinference) -> None:
     service.launched_as = "LOADING"
     outs = create(models, model())
 
@@ -302,7 +286,7 @@ def test_delete_cancels_a_launch(models: XinferenceModelProvider, service: FakeX
 
 
 def test_a_launch_without_a_first_status_is_not_cancelled_yet(
-    models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
+    models: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.launched_as = "CREATING"
     outs = create(models, model())
@@ -321,7 +305,7 @@ def test_a_launch_without_a_first_status_is_not_cancelled_yet(
 
 
 def test_a_launch_that_cannot_be_ended_is_not_called_gone(
-    models: XinferenceModelProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     service.launched_as = "LOADING"
     outs = create(models, model())
@@ -333,7 +317,7 @@ def test_a_launch_that_cannot_be_ended_is_not_called_gone(
 
 
 def test_a_model_that_serves_is_never_cancelled(
-    models: XinferenceModelProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     models.delete("qwen", create(models, model()))
 
@@ -341,7 +325,7 @@ def test_a_model_that_serves_is_never_cancelled(
 
 
 def test_one_that_became_ready_while_it_was_cancelled_is_cleared_away(
-    models: XinferenceModelProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     """By a launch of its uid: that meets the copy that nothing else reaches, and fails."""
     outs = create(models, model())
@@ -354,7 +338,7 @@ def test_one_that_became_ready_while_it_was_cancelled_is_cleared_away(
 
 
 def test_unreachable_is_no_reason_to_go_on_deleting(
-    models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
+    models: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.launched_as = "LOADING"
     outs = create(models, model())
@@ -370,7 +354,7 @@ def test_unreachable_is_no_reason_to_go_on_deleting(
 
 
 def test_what_is_leaving_is_waited_for(
-    models: XinferenceModelProvider, service: FakeXinference, clock: FakeClock
+    models: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     outs = create(models, model())
     service.models["qwen"]["status"] = "TERMINATING"
@@ -385,7 +369,7 @@ def test_what_is_leaving_is_waited_for(
 
 
 def test_a_model_that_crashes_in_the_moment_of_its_delete_is_deleted_all_the_same(
-    models: XinferenceModelProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
+    models: LabProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outs = create(models, model())
     answer = service.answer
@@ -401,7 +385,7 @@ def test_a_model_that_crashes_in_the_moment_of_its_delete_is_deleted_all_the_sam
 
 
 def test_one_that_started_by_itself_meanwhile_is_adopted(
-    models: XinferenceModelProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
+    models: LabProvider, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.put({**PAYLOAD, "model_size_in_billions": 7})
     answer = service.answer
@@ -418,7 +402,7 @@ def test_one_that_started_by_itself_meanwhile_is_adopted(
 
 
 def test_an_autostart_entry_deleted_by_hand_is_drift(
-    models: XinferenceModelProvider, service: FakeXinference
+    models: LabProvider, service: FakeXinference
 ) -> None:
     outs = create(models, model())
     service.autostart.clear()
@@ -441,7 +425,7 @@ def test_a_model_for_the_cpu_that_came_back_on_a_gpu_is_drift() -> None:
     assert differences({**PAYLOAD, "n_gpu": 1}, {"accelerators": ["0"]}) == {}
 
 
-def test_a_payload_without_uid_is_refused(models: XinferenceModelProvider) -> None:
+def test_a_payload_without_uid_is_refused(models: LabProvider) -> None:
     assert models.check({}, model(payload={"model_name": "x"})).failures
 
 
@@ -449,7 +433,7 @@ def test_a_payload_without_uid_is_refused(models: XinferenceModelProvider) -> No
 
 
 def test_a_group_is_ready_when_all_serve(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
 
@@ -466,7 +450,7 @@ def test_a_group_is_ready_when_all_serve(
 
 
 def test_progress_is_told(
-    group: XinferenceModelsReadyProvider,
+    group: LabProvider,
     service: FakeXinference,
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -491,7 +475,7 @@ def test_progress_is_told(
 
 
 def test_a_failed_download_is_started_again_under_its_uid(
-    group: XinferenceModelsReadyProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD, "ERROR", FAILED)
 
@@ -500,7 +484,7 @@ def test_a_failed_download_is_started_again_under_its_uid(
 
 
 def test_a_download_that_keeps_failing_ends(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "ERROR", FAILED)
 
@@ -514,7 +498,7 @@ def test_a_download_that_keeps_failing_ends(
 
 
 def test_without_a_payload_a_failed_download_is_final(
-    group: XinferenceModelsReadyProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD, "ERROR", FAILED)
 
@@ -523,7 +507,7 @@ def test_without_a_payload_a_failed_download_is_final(
 
 
 def test_an_error_is_judged_with_its_message(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     """ERROR comes before the reason for it."""
     service.put(PAYLOAD, "LOADING")
@@ -538,7 +522,7 @@ def test_an_error_is_judged_with_its_message(
 
 
 def test_an_error_without_a_message_is_explained(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     """A process that did not start in time: tried again, and never told as an empty sentence."""
     service.put(PAYLOAD, "ERROR")
@@ -554,7 +538,7 @@ def test_an_error_without_a_message_is_explained(
 
 
 def test_a_launch_that_unwinds_is_waited_for(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     """After a cancel 2.12 refuses the uid for up to a minute: no launch is wasted on that."""
     service.put(PAYLOAD, "ERROR", "qwen-0 is running")
@@ -569,7 +553,7 @@ def test_a_launch_that_unwinds_is_waited_for(
 
 
 def test_a_model_whose_process_ended_is_not_waited_for(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD)
     service.models["qwen"]["crashed"] = True
@@ -580,7 +564,7 @@ def test_a_model_whose_process_ended_is_not_waited_for(
 
 
 def test_a_model_that_keeps_ending_is_given_up(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD)
 
@@ -594,7 +578,7 @@ def test_a_model_that_keeps_ending_is_given_up(
 
 
 def test_a_group_waits_for_a_turn_and_launches_nothing(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     """After a restart the models come one by one; ours is the last."""
     service.autostart["qwen"] = {"launch": PAYLOAD, "state": {}}
@@ -612,7 +596,7 @@ NO_MEMORY = "ValueError: No available memory for the cache blocks"
 
 
 def test_no_memory_says_what_to_do_at_once(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
 
@@ -627,7 +611,7 @@ def test_no_memory_says_what_to_do_at_once(
 
 
 def test_an_earlier_runs_error_is_tried_again_once(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "ERROR", NO_MEMORY)
 
@@ -641,7 +625,7 @@ def test_an_earlier_runs_error_is_tried_again_once(
 
 
 def test_a_model_that_no_catalogue_knows_is_not_tried_again(
-    group: XinferenceModelsReadyProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD, "ERROR", "Model not found, name: qwen9, format: awq")
 
@@ -651,7 +635,7 @@ def test_a_model_that_no_catalogue_knows_is_not_tried_again(
 
 
 def test_a_launch_that_cleared_a_stranded_copy_away_is_repeated(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
     taken = "Model is already in the model list, uid: qwen-0"
@@ -666,9 +650,7 @@ def test_a_launch_that_cleared_a_stranded_copy_away_is_repeated(
     assert service.launches == [PAYLOAD]
 
 
-def test_ready_but_out_of_reach_does_not_serve(
-    group: XinferenceModelsReadyProvider, service: FakeXinference
-) -> None:
+def test_ready_but_out_of_reach_does_not_serve(group: LabProvider, service: FakeXinference) -> None:
     service.put(PAYLOAD)
     service.models["qwen"]["stranded"] = True
 
@@ -678,7 +660,7 @@ def test_ready_but_out_of_reach_does_not_serve(
 
 
 def test_a_download_without_a_new_byte_hangs_and_is_started_again(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
     service.models["qwen"]["progress"] = {
@@ -694,7 +676,7 @@ def test_a_download_without_a_new_byte_hangs_and_is_started_again(
 
 
 def test_without_bytes_a_fraction_that_stands_still_hangs(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "CREATING")
     service.models["qwen"]["progress"] = {"progress": 0.35}
@@ -706,7 +688,7 @@ def test_without_bytes_a_fraction_that_stands_still_hangs(
 
 
 def test_without_bytes_a_slow_download_does_not_hang(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "CREATING")
 
@@ -725,7 +707,7 @@ def test_without_bytes_a_slow_download_does_not_hang(
     "progress", [{"progress": 0.8}, {"progress": 0.9, "stage": "installing_dependencies"}]
 )
 def test_loading_may_take_its_time(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, progress: dict[str, Any]
+    group: LabProvider, service: FakeXinference, progress: dict[str, Any]
 ) -> None:
     service.put(PAYLOAD, "LOADING")
     service.models["qwen"]["progress"] = progress
@@ -736,7 +718,7 @@ def test_loading_may_take_its_time(
 
 
 def test_a_slow_download_does_not_hang(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     service.put(PAYLOAD, "LOADING")
 
@@ -753,7 +735,7 @@ def test_a_slow_download_does_not_hang(
 
 
 def test_a_model_nobody_knows_is_started_after_a_while(
-    group: XinferenceModelsReadyProvider, service: FakeXinference, clock: FakeClock
+    group: LabProvider, service: FakeXinference, clock: FakeClock
 ) -> None:
     create(group, waiting())
 
@@ -762,7 +744,7 @@ def test_a_model_nobody_knows_is_started_after_a_while(
 
 
 def test_an_adopted_start_that_turns_out_to_be_another_model_is_replaced(
-    group: XinferenceModelsReadyProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put({**PAYLOAD, "model_size_in_billions": 7})
 
@@ -772,7 +754,7 @@ def test_an_adopted_start_that_turns_out_to_be_another_model_is_replaced(
 
 
 def test_a_model_that_no_longer_serves_is_drift_of_its_group(
-    group: XinferenceModelsReadyProvider, service: FakeXinference
+    group: LabProvider, service: FakeXinference
 ) -> None:
     service.put(PAYLOAD)
     outs = create(group, waiting())
@@ -789,7 +771,7 @@ def test_a_model_that_no_longer_serves_is_drift_of_its_group(
     assert mended["ready"] == ["qwen"]
 
 
-def test_another_deadline_changes_nothing(group: XinferenceModelsReadyProvider) -> None:
+def test_another_deadline_changes_nothing(group: LabProvider) -> None:
     olds = waiting(ready=["qwen"])
 
     assert not group.diff("x", olds, waiting(deadline_minutes=5)).changes

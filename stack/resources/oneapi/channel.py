@@ -211,7 +211,7 @@ class OneApiChannel(LabResource, thing=Channel, token="oneapi:Channel"):
     """One channel.
 
     Args:
-        name: exact, unique; an existing channel of that name is adopted, duplicates are removed.
+        name: exact, unique; an existing channel of that name is adopted, namesakes are removed.
         type: OneAPI's channel type id (1 for Xinference).
         base_url: without path; "" for the vendor's own address.
         models: public names; blanks stripped, each once whatever its case.
@@ -220,5 +220,5 @@ class OneApiChannel(LabResource, thing=Channel, token="oneapi:Channel"):
         priority: the highest wins.
         probe: the request that must go through before the channel counts as made; None skips it.
 
-    Outputs: `channel_id`, `status` (1 enabled), `duplicates`.
+    Outputs: `channel_id`, `status` (1 enabled), `namesakes`.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
-from stack.resources.base import LabProvider, ThingProvider
+from stack.resources.base import LabProvider
 from stack.resources.declaration import Props
 from stack.resources.oneapi.channel import Channel
 from stack.resources.oneapi.root import Root
@@ -31,13 +31,13 @@ def ours(oneapi: OneApi) -> OurSide:
 @pytest.fixture
 def channels(ours: OurSide) -> LabProvider:
     """The channels' provider."""
-    return ours.provider(ThingProvider(Channel))
+    return ours.provider(LabProvider(Channel))
 
 
 @pytest.fixture
 def tokens(ours: OurSide) -> LabProvider:
     """The tokens' provider."""
-    return ours.provider(ThingProvider(Token))
+    return ours.provider(LabProvider(Token))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_the_first_contact(start: Start) -> None:
     """Root gets the lab's password; a second run finds it set, and takes up the same token."""
     oneapi = start()
     ours = OurSide(oneapi)
-    root = ours.provider(ThingProvider(Root))
+    root = ours.provider(LabProvider(Root))
     inputs = {"endpoint": ours.endpoint, "password": PASSWORD}
     outs = _create(root, inputs)
     assert oneapi.login().json()["success"] is False
@@ -100,7 +100,7 @@ def test_a_changed_password_goes_by_the_access_token(start: Start) -> None:
     """A new password needs no login, and the access token stays."""
     oneapi = start()
     ours = OurSide(oneapi)
-    root = ours.provider(ThingProvider(Root))
+    root = ours.provider(LabProvider(Root))
     outs = _create(root, {"endpoint": ours.endpoint, "password": PASSWORD})
     logins = ours.network.calls.count(("POST", "/api/user/login"))
     other = {"endpoint": ours.endpoint, "password": "another-password"}
@@ -115,7 +115,7 @@ def test_a_rotated_access_token_is_seen_and_fetched_again(start: Start) -> None:
     """An access token rotated by hand is drift; the next `up` takes up the new one."""
     oneapi = start()
     ours = OurSide(oneapi)
-    root = ours.provider(ThingProvider(Root))
+    root = ours.provider(LabProvider(Root))
     inputs = {"endpoint": ours.endpoint, "password": PASSWORD}
     outs = _create(root, inputs)
     oneapi.access_token = outs["access_token"]
@@ -129,7 +129,7 @@ def test_a_password_changed_by_hand_is_said(start: Start) -> None:
     oneapi.become_root()
     oneapi.api("PUT", "/api/user/self", {"password": "somebody-elses"})
     ours = OurSide(oneapi)
-    root = ours.provider(ThingProvider(Root))
+    root = ours.provider(LabProvider(Root))
     with pytest.raises(Unauthorized, match="changed in the web page") as error:
         root.create({"endpoint": ours.endpoint, "password": PASSWORD})
     assert PASSWORD not in str(error.value)

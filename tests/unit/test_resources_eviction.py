@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stack.resources.base import Props
-from stack.resources.xinference import XinferenceRoomProvider
+from stack.resources.base import LabProvider, Props
+from stack.resources.xinference.eviction import Eviction
 from tests.unit.fake_services import FakeXinference
 
 ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 9997}
@@ -24,8 +24,8 @@ def service() -> FakeXinference:
 
 
 @pytest.fixture
-def room(service: FakeXinference) -> XinferenceRoomProvider:
-    provider = XinferenceRoomProvider()
+def eviction(service: FakeXinference) -> LabProvider:
+    provider = LabProvider(Eviction)
     provider.transport = service.transport
     return provider
 
@@ -35,59 +35,59 @@ def wanted(*payloads: dict[str, Any]) -> Props:
     return {"endpoint": ENDPOINT, "payloads": listed}
 
 
-def updated(room: XinferenceRoomProvider, olds: Props, news: Props) -> Props:
-    assert room.diff("room", olds, news).changes
-    outs = room.update("room", olds, news).outs
+def updated(eviction: LabProvider, olds: Props, news: Props) -> Props:
+    assert eviction.diff("eviction", olds, news).changes
+    outs = eviction.update("eviction", olds, news).outs
     assert outs is not None
     return outs
 
 
-def made(room: XinferenceRoomProvider, *payloads: dict[str, Any]) -> Props:
-    outs = room.create(wanted(*payloads)).outs
+def made(eviction: LabProvider, *payloads: dict[str, Any]) -> Props:
+    outs = eviction.create(wanted(*payloads)).outs
     assert outs is not None
     return outs
 
 
 def test_what_is_no_longer_wanted_leaves_and_its_entry_first(
-    room: XinferenceRoomProvider, service: FakeXinference
+    eviction: LabProvider, service: FakeXinference
 ) -> None:
-    changed = updated(room, made(room, QWEN), wanted(LLAMA))
+    changed = updated(eviction, made(eviction, QWEN), wanted(LLAMA))
     assert service.models["qwen"]["status"] == "TERMINATED"
     assert service.autostart == {}
     assert service.launches == [], "the new one is for XinferenceModel to start"
-    assert changed["round"] == 1
+    assert changed["generation"] == 1
 
 
 def test_a_model_with_other_arguments_leaves_too(
-    room: XinferenceRoomProvider, service: FakeXinference
+    eviction: LabProvider, service: FakeXinference
 ) -> None:
-    updated(room, made(room, QWEN), wanted({**QWEN, "gpu_memory_utilization": 0.5}))
+    updated(eviction, made(eviction, QWEN), wanted({**QWEN, "gpu_memory_utilization": 0.5}))
     assert service.models["qwen"]["status"] == "TERMINATED"
 
 
-def test_what_stays_is_not_touched(room: XinferenceRoomProvider, service: FakeXinference) -> None:
-    updated(room, made(room, QWEN), wanted(QWEN, LLAMA))
+def test_what_stays_is_not_touched(eviction: LabProvider, service: FakeXinference) -> None:
+    updated(eviction, made(eviction, QWEN), wanted(QWEN, LLAMA))
     assert service.models["qwen"]["status"] == "READY"
     assert "qwen" in service.autostart
 
 
 def test_a_change_taken_back_starts_the_old_model_again(
-    room: XinferenceRoomProvider, service: FakeXinference
+    eviction: LabProvider, service: FakeXinference
 ) -> None:
-    changed = updated(room, made(room, QWEN), wanted(LLAMA))
+    changed = updated(eviction, made(eviction, QWEN), wanted(LLAMA))
     service.put(LLAMA)
-    back = updated(room, changed, wanted(QWEN))
+    back = updated(eviction, changed, wanted(QWEN))
     assert service.models["llama"]["status"] == "TERMINATED"
     assert service.models["qwen"]["status"] == "READY"
     assert "qwen" in service.autostart
-    assert back["round"] == 2
-    assert set(back["put_out"]) == {"llama"}
+    assert back["generation"] == 2
+    assert set(back["evicted"]) == {"llama"}
 
 
 def test_another_way_to_the_service_moves_nobody(
-    room: XinferenceRoomProvider, service: FakeXinference
+    eviction: LabProvider, service: FakeXinference
 ) -> None:
     there = {**wanted(QWEN), "endpoint": {**ENDPOINT, "host": "1.2.3.5"}}
-    changed = updated(room, made(room, QWEN), there)
+    changed = updated(eviction, made(eviction, QWEN), there)
     assert service.models["qwen"]["status"] == "READY"
-    assert changed["round"] == 0, "nobody has to look at the models again"
+    assert changed["generation"] == 0, "nobody has to look at the models again"

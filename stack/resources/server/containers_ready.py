@@ -1,0 +1,96 @@
+"""Whether the containers on the server are healthy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import pulumi
+
+from provisioning import remote
+from provisioning.clients.http import Waiting, wait_until
+from provisioning.remote import Container, DockerDown
+from stack.resources.base import LabResource, say
+from stack.resources.declaration import OUTPUT, Lab
+from stack.resources.server.watched import Watched
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainersReady(Watched):
+    """Sees what runs, and waits until it is healthy."""
+
+    containers: Mapping[str, str]
+    wait_seconds: int
+    generation: Annotated[int, OUTPUT] = 1
+
+    @property
+    def id(self) -> str:
+        """Whichever they are."""
+        return "containers"
+
+    def create(self, lab: Lab) -> ContainersReady:
+        """Wait until all are healthy; what was stopped is started, once."""
+        server, names = lab.server(self.endpoint), sorted(self.containers)
+        started: set[str] = set()
+
+        def look() -> str | Waiting:
+            down = _down(remote.containers(server, names))
+            for container in down:
+                if container.ended and container.name not in started:
+                    started.add(container.name)
+                    remote.start_container(server, container.name)
+            return Waiting(_listed(down)) if down else "healthy"
+
+        wait_until(
+            f"{', '.join(names)} to be healthy",
+            look,
+            service="Docker",
+            deadline=float(self.wait_seconds),
+            advice="`docker logs NAME` on the server says why; `pulumi up --refresh` makes one "
+            "anew that is gone",
+            clock=lab.clock,
+            progress=say("containers"),
+        )
+        return replace(self, generation=1)
+
+    def update(self, lab: Lab, old: ContainersReady, changed: frozenset[str]) -> ContainersReady:  # noqa: ARG002
+        """Wait once more, and tell who seeds them that they may have started anew."""
+        return replace(self.create(lab), generation=old.generation + 1)
+
+    def amiss(self, lab: Lab) -> str:
+        """Which are down."""
+        try:
+            down = _down(remote.containers(lab.server(self.endpoint), sorted(self.containers)))
+        except DockerDown as error:
+            return str(error)
+        if not down:
+            return ""
+        gone = any(not container.state for container in down)
+        remedy = "up --refresh` makes anew what is gone" if gone else "up` brings them back"
+        return f"down on the server: {_listed(down)}; `pulumi {remedy}"
+
+
+def _down(found: Iterable[Container]) -> list[Container]:
+    return [container for container in found if not container.healthy]
+
+
+def _listed(found: Iterable[Container]) -> str:
+    return ", ".join(str(container) for container in found)
+
+
+class ServerContainersReady(LabResource, thing=ContainersReady, token="server:ContainersReady"):
+    """These containers are healthy, however they were started; who needs them comes after this.
+
+    The Docker provider waits only where it makes a container, not where it starts one that was
+    stopped (`docs/facts/measured.md §3`).
+
+    Args:
+        endpoint: the server's SSH server.
+        containers: name to id; another id is another container, and is waited for.
+        wait_seconds: for all of them together.
+
+    Outputs: `generation`, a number that grows whenever something had to be waited for.
+    """
+
+    generation: pulumi.Output[int]

@@ -1,0 +1,63 @@
+"""A file on the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from provisioning import remote
+from provisioning.clients.http import NotFound
+from stack.resources.base import LabResource
+from stack.resources.declaration import IDENTITY, IGNORED, Lab
+from stack.resources.server.watched import Watched
+
+
+@dataclass(frozen=True, kw_only=True)
+class File(Watched):
+    """Keeps a file on the server as it should be."""
+
+    path: Annotated[str, IDENTITY]
+    source: Annotated[str, IGNORED]
+    sha256: str
+
+    @property
+    def id(self) -> str:
+        """Where it lies."""
+        return self.path
+
+    def create(self, lab: Lab) -> File:
+        """Write it, and read back what came."""
+        server = lab.server(self.endpoint)
+        remote.put_file(server, self.path, Path(self.source).read_bytes())
+        found = remote.file_sha256(server, self.path)
+        if found != self.sha256:
+            said = f"sha256 {found} came, {self.sha256} was sent; is the disk full?"
+            raise remote.UploadDamaged("SSH", f"write {self.path} on {server.place}", said)
+        return self
+
+    def read(self, lab: Lab) -> File | None:
+        """The hash of what lies there."""
+        try:
+            found = remote.file_sha256(lab.server(self.endpoint), self.path)
+        except NotFound:
+            return None
+        return replace(self, sha256=found)
+
+    def amiss(self, lab: Lab) -> str:
+        """Whether it is damaged or gone."""
+        seen = self.read(lab)
+        if seen is not None and seen.sha256 == self.sha256:
+            return ""
+        return f"{self.path} on the server is damaged or gone; `pulumi up` brings it back"
+
+
+class ServerFile(LabResource, thing=File, token="server:File"):
+    """A file on the server that everybody there may read.
+
+    Args:
+        endpoint: the server's SSH server.
+        path: there, relative to the login's home.
+        source: here; where it lies means nothing.
+        sha256: of its content.
+    """

@@ -1,0 +1,1 @@
+"""Models running in Xinference, as resources (`docs/facts/xinference.md`)."""

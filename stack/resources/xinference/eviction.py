@@ -1,0 +1,71 @@
+"""What of a group of models is no longer wanted leaves the card before anything new comes.
+
+The engine deletes what the program no longer names at the very end, after everything new was made.
+On a card of one chat model the new one would find no memory. So the group's own books are kept
+here, in a resource that comes before its models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import pulumi
+
+from stack.resources.base import LabResource
+from stack.resources.declaration import OUTPUT, Lab
+from stack.resources.xinference.launch import Managed, start, stop
+
+Payloads = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eviction(Managed):
+    """Stops what has left a group; the models themselves belong to `Model`."""
+
+    payloads: Payloads
+    evicted: Annotated[Payloads | None, OUTPUT] = None
+    generation: Annotated[int, OUTPUT] = 0
+
+    @property
+    def id(self) -> str:
+        """Whichever group it is."""
+        return "eviction"
+
+    def create(self, lab: Lab) -> Eviction:  # noqa: ARG002
+        """Nothing has left a group that is new."""
+        return replace(self, evicted={}, generation=0)
+
+    def update(self, lab: Lab, old: Eviction, changed: frozenset[str]) -> Eviction:  # noqa: ARG002
+        """Stop what left the group; start again what came back to it."""
+        leaving = {uid: p for uid, p in old.payloads.items() if self.payloads.get(uid) != p}
+        evicted = {**(old.evicted or {}), **leaving}
+        returning = {uid: p for uid, p in evicted.items() if self.payloads.get(uid) == p}
+        with self.client(lab) as client:
+            for uid in sorted(leaving):
+                # The entry first: it would start the model again.
+                client.delete_autostart(uid)
+                stop(client, leaving[uid])
+            for uid in sorted(returning):
+                # An operator who takes a failed change back: the engine still believes that the
+                # old model is there, and would not start it.
+                start(client, returning[uid])
+                client.put_autostart(returning[uid])
+        away = {uid: p for uid, p in evicted.items() if uid not in returning}
+        return replace(self, evicted=away, generation=old.generation + 1)
+
+
+class XinferenceEviction(LabResource, thing=Eviction, token="xinference:Eviction"):
+    """Room on the card: what of a group is no longer wanted leaves before anything new comes.
+
+    Args:
+        endpoint: Xinference's port on the server.
+        payloads: uid -> launch payload, of the whole group.
+
+    Outputs: `generation`, which grows with every change of the group; `evicted`, the models that
+    left, uid -> launch payload, kept to start them again if the change is taken back.
+    """
+
+    payloads: pulumi.Output[dict[str, Any]]
+    generation: pulumi.Output[int]
