@@ -176,7 +176,8 @@ def _channel_name(model: Model) -> str:
     if remote.api_key and remote.api_key != remote.provider:
         parts.append(remote.api_key)
     if remote.base_url:
-        parts.append(re.sub(r"[^A-Za-z0-9]+", "-", urlsplit(remote.base_url).netloc).strip("-"))
+        host = urlsplit(remote.base_url).netloc.rpartition("@")[2]
+        parts.append(re.sub(r"[^A-Za-z0-9]+", "-", host).strip("-"))
     return "-".join([*parts, model.kind])
 
 
