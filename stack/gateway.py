@@ -12,6 +12,7 @@ from provisioning.ports import ONEAPI_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.models import Models
+from stack.part import part
 from stack.resources.oneapi.channel import OneApiChannel, Probe
 from stack.resources.oneapi.root import OneApiRoot
 from stack.resources.oneapi.token import OneApiToken
@@ -45,9 +46,7 @@ def seed_gateway(
     lab: pulumi.Resource,
 ) -> Gateway:
     """Make the channels and tokens. A channel waits for its own models only."""
-    parent = pulumi.ComponentResource(
-        "lab:stack:Gateway", "gateway", opts=pulumi.ResourceOptions(parent=lab)
-    )
+    parent = part("Gateway", lab)
     there = endpoint(server, ONEAPI_PORT)
     root = OneApiRoot(
         "oneapi-root",

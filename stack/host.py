@@ -30,6 +30,7 @@ from provisioning.vocabulary import (
     vocabulary_file,
 )
 from stack.endpoints import login
+from stack.part import part
 from stack.passwords import Passwords
 from stack.resources.host import ServerFile
 from stack.server import Server
@@ -64,9 +65,7 @@ def prepare_host(
     settings: Settings, plan: Plan, server: Server, passwords: Passwords, lab: pulumi.Resource
 ) -> Host:
     """Run the steps of `provisioning/host`; each runs again when its content changes."""
-    parent = pulumi.ComponentResource(
-        "lab:stack:Host", "host", opts=pulumi.ResourceOptions(parent=lab)
-    )
+    parent = part("Host", lab)
     runner = _Runner(settings, server, passwords, parent)
     done: dict[str, command.remote.Command] = {}
     for step in plan.steps:

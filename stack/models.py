@@ -13,6 +13,7 @@ from provisioning.plan import Plan
 from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
+from stack.part import part
 from stack.resources.host import ContainersReady
 from stack.resources.xinference import XinferenceModel, XinferenceModelsReady, XinferenceRoom
 from stack.server import Server
@@ -48,9 +49,7 @@ def start_models(
     start once the others hold theirs (`docs/facts/xinference.md §4`), and what is no longer wanted,
     in either group, leaves before anything starts.
     """
-    parent = pulumi.ComponentResource(
-        "lab:stack:Models", "models", opts=pulumi.ResourceOptions(parent=lab)
-    )
+    parent = part("Models", lab)
     kinds = {model.name: model.kind for model in in_xinference(settings.models)}
     side = {name: told for name, told in plan.launches.items() if kinds[name] != "chat"}
     chat = {name: told for name, told in plan.launches.items() if kinds[name] == "chat"}

@@ -13,6 +13,7 @@ from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
 from stack.market import images_on_offer, zones_in_stock
 from stack.on_server import dies_with
+from stack.part import part
 from stack.resources.host import ServerReady
 from stack.resources.server.choice import ServerChoice
 from stack.resources.server.host_key import ServerHostKey
@@ -53,7 +54,7 @@ def rent_server(settings: Settings, plan: Plan) -> Server:
     """Everything that is rented, and the server's host key once it answers."""
     name = f"ai-lab-{pulumi.get_stack()}"
     tags = {OWN_TAG: pulumi.get_stack(), **settings.tags}
-    place = pulumi.ComponentResource("lab:stack:Server", "server")
+    place = part("Server")
     inside = pulumi.ResourceOptions(parent=place)
 
     choice = ServerChoice(

@@ -24,6 +24,7 @@ from provisioning.settings import Settings
 from stack.containers import Containers, Service
 from stack.endpoints import login
 from stack.host import Host
+from stack.part import part
 from stack.passwords import Passwords
 from stack.resources.host import ContainersReady
 from stack.server import Server
@@ -63,9 +64,7 @@ def run_services(
     lab: pulumi.Resource,
 ) -> Services:
     """Create every container; each is healthy when this is done."""
-    parent = pulumi.ComponentResource(
-        "lab:stack:Services", "services", opts=pulumi.ResourceOptions(parent=lab)
-    )
+    parent = part("Services", lab)
     containers = Containers(host, _docker(settings, server, host, parent), parent)
     chosen = plan.images
     pg = containers.run(_pg(chosen, passwords.pg), after=[host.db_password["pg"]])
