@@ -18,6 +18,7 @@ from provisioning.launch import (
     xinference_command,
     xinference_environment,
 )
+from provisioning.openssh import ssh_options
 from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
@@ -117,29 +118,9 @@ def _docker(
     return docker.Provider(
         "docker",
         host=address,
-        ssh_opts=server.host_key.apply(lambda key: ssh_options(settings, key)),
+        ssh_opts=server.host_key.apply(lambda key: ssh_options(settings.private_key_file, key)),
         opts=pulumi.ResourceOptions(parent=parent),
     )
-
-
-def ssh_options(settings: Settings, host_key: str) -> list[str]:
-    """Options for the `ssh` that the Docker provider runs: our key, and no other host's key.
-
-    KnownHostsCommand needs no file, so the state works from another machine as well (OpenSSH 8.5+).
-    """
-    options = {
-        "IdentitiesOnly": "yes",
-        "BatchMode": "yes",
-        "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": "/dev/null",
-        "KnownHostsCommand": f"/bin/echo * {host_key}",
-        "ConnectTimeout": "15",
-        "ServerAliveInterval": "15",
-    }
-    words = ["-i", str(settings.private_key_file)]
-    for name, value in options.items():
-        words += ["-o", f"{name}={value}"]
-    return words
 
 
 def _pg(chosen: Images, password: pulumi.Output[str]) -> Service:
