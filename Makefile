@@ -10,7 +10,7 @@ LOCK_GROUP = $(COMPILE) --group pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime rehearse rehearse-stop test test-python contract record lint up \
-	preview destroy pulumi status ask models catalogue lock clean
+	preview destroy pulumi status ask models plan catalogue lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -21,6 +21,8 @@ help:
 	@echo '  make rehearse-stop   end a rehearsal that was left standing'
 	@echo '  make models          which chat models fit the GPU beside the others, and how'
 	@echo '                       STACK=name, CARD=T4, TYPE=ecs.gn8is.2xlarge, MODEL=qwen3'
+	@echo '  make plan            what would be rented, where, at what price; what is wrong with it'
+	@echo '                       STACK=name (default dev), JSON=1 for programs'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
 	@echo '  make test-python     the unit tests with another Python: PYTHON=python3.13'
 	@echo '  make contract        our clients on the real OneAPI, and on the doubles'
@@ -100,6 +102,10 @@ ask: setup-runtime
 # STACK, TYPE, CARD and MODEL reach it as environment variables, as make hands them on.
 models: setup-runtime
 	@$(PY) -m tools.models
+
+# STACK and JSON reach it as environment variables, as make hands them on.
+plan: setup-runtime
+	@$(PY) -m tools.plan
 
 catalogue: setup-runtime
 	@$(PY) -m tools.vendor_lists

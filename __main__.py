@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from provisioning.plan import plan
 from stack.gateway import seed_gateway
 from stack.host import prepare_host
 from stack.interrupts import end_quietly
@@ -17,15 +18,16 @@ from stack.settings import load_settings
 end_quietly()
 project = Path(__file__).parent
 settings = load_settings(project)
+planned = plan(settings)
 
 passwords = make_passwords(settings.password_rotation)
-server = rent_server(settings)
+server = rent_server(settings, planned)
 lab = OnServer("lab", server.life, server.ready)
 
-host = prepare_host(settings, server, passwords, lab)
-services = run_services(settings, server, host, passwords, lab)
-models = start_models(settings, server, services, lab)
-gateway = seed_gateway(settings, server, services, models, lab)
+host = prepare_host(settings, planned, server, passwords, lab)
+services = run_services(settings, planned, server, host, passwords, lab)
+models = start_models(settings, planned, server, services, lab)
+gateway = seed_gateway(settings, planned, server, services, models, lab)
 knowledge = seed_knowledge(settings, server, services, models, gateway, lab, project)
 
-export_outputs(settings, server, services, gateway, knowledge)
+export_outputs(settings, planned, server, services, gateway, knowledge)

@@ -86,7 +86,7 @@ def channel_plans(
         region: decides DashScope's address; None leaves OneAPI's own default.
 
     Raises:
-        PlanError: two sources would get channels of one name.
+        PlanError: two sources would get channels of one name, or no such provider.
     """
     groups: dict[str, list[Model]] = defaultdict(list)
     for model in models:
@@ -131,7 +131,7 @@ def _plan(
     return ChannelPlan(
         name=name,
         kind=first.kind,
-        type=PROVIDERS[remote.provider].type if remote else _OPENAI_TYPE,
+        type=_type(remote),
         base_url=_base_url(remote, region) if remote else xinference_url,
         models=tuple(routed),
         model_mapping={
@@ -143,6 +143,15 @@ def _plan(
         served=tuple(model.name for model in group),
         probe=first.name,
     )
+
+
+def _type(remote: RemoteSource | None) -> int:
+    if remote is None:
+        return _OPENAI_TYPE
+    if remote.provider not in PROVIDERS:
+        wrong = f"OneAPI knows no provider {remote.provider!r}"
+        raise PlanError("models", wrong, nearest(remote.provider, PROVIDERS))
+    return PROVIDERS[remote.provider].type
 
 
 def _base_url(remote: RemoteSource, region: Region | None) -> str:
@@ -167,7 +176,8 @@ def _channel_name(model: Model) -> str:
     if remote.api_key and remote.api_key != remote.provider:
         parts.append(remote.api_key)
     if remote.base_url:
-        parts.append(re.sub(r"[^A-Za-z0-9]+", "-", urlsplit(remote.base_url).netloc).strip("-"))
+        host = urlsplit(remote.base_url).netloc.rpartition("@")[2]
+        parts.append(re.sub(r"[^A-Za-z0-9]+", "-", host).strip("-"))
     return "-".join([*parts, model.kind])
 
 

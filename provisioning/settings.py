@@ -7,6 +7,7 @@ what is wrong with it, what would be right.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,10 +44,15 @@ STRUCTURES = ("models", "tokens", "knowledge", "images", "mirrors", "tags", "all
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `problems` has everything found, not only the first."""
+    """The settings cannot be used.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+    Attributes:
+        problems: everything that is refused, not only the first.
+        settings: what was refused, to show what it asks for; None where it is not even in shape.
+    """
+
+    def __init__(self, problems: Iterable[Problem], settings: Settings | None = None) -> None:
+        self.problems, self.settings = tuple(problems), settings
         count = len(self.problems)
         head = f"{count} setting{'s' if count > 1 else ''} cannot be used; nothing was created.\n"
         super().__init__(head + "\n".join(f"  - {problem}" for problem in self.problems))
@@ -137,6 +143,16 @@ class Settings(Shape):
         return bool(in_xinference(self.models))
 
 
+def parsed(key: str, value: Any) -> Any:  # noqa: ANN401 - whatever the operator wrote
+    """A setting's value: a structure that was handed over as JSON, read; all else as it is."""
+    if key not in STRUCTURES or not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
 def read_settings(given: Mapping[str, Any], secrets: Iterable[str], project: Path) -> Settings:
     """Validate `given` (camelCase top-level settings and `region`) as a whole.
 
@@ -156,9 +172,9 @@ def read_settings(given: Mapping[str, Any], secrets: Iterable[str], project: Pat
     except ValidationError as error:
         raise SettingsError([*problems, *shape_problems(error, Settings)]) from None
     problems += _check(settings, secrets, project)
+    settings._warnings = tuple(problem for problem in problems if problem.warning)
     if refused := [problem for problem in problems if not problem.warning]:
-        raise SettingsError(refused)
-    settings._warnings = tuple(problems)
+        raise SettingsError(refused, settings)
     return settings
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import pulumi
 
-from provisioning.channels import XINFERENCE_KEY, ChannelPlan, channel_plans
+from provisioning.channels import XINFERENCE_KEY, ChannelPlan
+from provisioning.plan import Plan
 from provisioning.ports import ONEAPI_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.models import Models
-from stack.plan import region_of
+from stack.part import part
 from stack.resources.oneapi.channel import OneApiChannel, Probe
 from stack.resources.oneapi.root import OneApiRoot
 from stack.resources.oneapi.token import OneApiToken
@@ -35,12 +36,15 @@ class Gateway:
 
 
 def seed_gateway(
-    settings: Settings, server: Server, services: Services, models: Models, lab: pulumi.Resource
+    settings: Settings,
+    plan: Plan,
+    server: Server,
+    services: Services,
+    models: Models,
+    lab: pulumi.Resource,
 ) -> Gateway:
     """Make the channels and tokens. A channel waits for its own models only."""
-    parent = pulumi.ComponentResource(
-        "lab:stack:Gateway", "gateway", opts=pulumi.ResourceOptions(parent=lab)
-    )
+    parent = part("Gateway", lab)
     there = endpoint(server, ONEAPI_PORT)
     root = OneApiRoot(
         "oneapi-root",
@@ -51,23 +55,23 @@ def seed_gateway(
     access_token: pulumi.Output[str] = pulumi.Output.secret(root.access_token)
     channels = {}
     by_model = {}
-    for plan in channel_plans(settings.models, region_of(settings)):
-        waits = models.ready(plan.kind) if plan.api_key is None else []
+    for each in plan.channels:
+        waits = models.ready(each.kind) if each.api_key is None else []
         channel = OneApiChannel(
-            plan.name,
-            name=plan.name,
+            each.name,
+            name=each.name,
             endpoint=there,
             access_token=access_token,
-            type=plan.type,
-            base_url=plan.base_url,
-            models=list(plan.models),
-            model_mapping=plan.model_mapping,
-            key=_key(plan),
-            probe=_probe(plan, settings, services),
+            type=each.type,
+            base_url=each.base_url,
+            models=list(each.models),
+            model_mapping=each.model_mapping,
+            key=_key(each),
+            probe=_probe(each, settings, services),
             opts=pulumi.ResourceOptions(parent=parent, depends_on=waits),
         )
-        channels[plan.name] = channel
-        by_model.update(dict.fromkeys(plan.served, channel))
+        channels[each.name] = channel
+        by_model.update(dict.fromkeys(each.served, channel))
     tokens = {
         token.name: OneApiToken(
             f"token-{token.name}",
@@ -86,14 +90,14 @@ def seed_gateway(
     return Gateway(access_token, keys, by_model)
 
 
-def _key(plan: ChannelPlan) -> pulumi.Output[str]:
-    if plan.api_key is None:
+def _key(channel: ChannelPlan) -> pulumi.Output[str]:
+    if channel.api_key is None:
         # Xinference asks for none, and OneAPI refuses an empty one (docs/facts/oneapi.md §4).
         return pulumi.Output.secret(XINFERENCE_KEY)
-    return pulumi.Config().require_secret(plan.api_key)
+    return pulumi.Config().require_secret(channel.api_key)
 
 
-def _probe(plan: ChannelPlan, settings: Settings, services: Services) -> Probe | None:
-    if plan.api_key is not None and not settings.check_paid_channels:
+def _probe(channel: ChannelPlan, settings: Settings, services: Services) -> Probe | None:
+    if channel.api_key is not None and not settings.check_paid_channels:
         return None
-    return {"kind": plan.kind, "model": plan.probe, "relay_key": services.relay_key}
+    return {"kind": channel.kind, "model": channel.probe, "relay_key": services.relay_key}

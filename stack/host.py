@@ -16,13 +16,12 @@ from provisioning.host import (
     DRIVER_PROVED,
     KEYFILE_WRITTEN,
     VOCABULARY_FOLDER,
-    HostPlan,
     Step,
     image_pulled,
     password_followed,
     pulled_services,
-    steps,
 )
+from provisioning.plan import Plan
 from provisioning.settings import Settings
 from provisioning.vocabulary import (
     VOCABULARY_NAME,
@@ -31,8 +30,8 @@ from provisioning.vocabulary import (
     vocabulary_file,
 )
 from stack.endpoints import login
+from stack.part import part
 from stack.passwords import Passwords
-from stack.plan import images_of, region_of, release_of
 from stack.resources.server.file import ServerFile
 from stack.server import Server
 
@@ -63,22 +62,13 @@ class Host:
 
 
 def prepare_host(
-    settings: Settings, server: Server, passwords: Passwords, lab: pulumi.Resource
+    settings: Settings, plan: Plan, server: Server, passwords: Passwords, lab: pulumi.Resource
 ) -> Host:
     """Run the steps of `provisioning/host`; each runs again when its content changes."""
-    parent = pulumi.ComponentResource(
-        "lab:stack:Host", "host", opts=pulumi.ResourceOptions(parent=lab)
-    )
-    plan = HostPlan(
-        region=region_of(settings),
-        images=images_of(settings),
-        gpu=bool(settings.gpus),
-        xinference=settings.uses_xinference,
-        minimum_driver=release_of(settings).minimum_driver,
-    )
+    parent = part("Host", lab)
     runner = _Runner(settings, server, passwords, parent)
     done: dict[str, command.remote.Command] = {}
-    for step in steps(plan):
+    for step in plan.steps:
         done[step.name] = runner.run(step, done)
     parent.register_outputs({})
     return Host(
@@ -86,7 +76,7 @@ def prepare_host(
         proven=done[DRIVER_PROVED],
         mongo_key=done[KEYFILE_WRITTEN],
         vocabulary=_vocabulary(server, parent, done[DOCKER_INSTALLED]),
-        pulled={name: done[image_pulled(name)] for name in pulled_services(plan)},
+        pulled={name: done[image_pulled(name)] for name in pulled_services(plan.host)},
         db_password={name: done[password_followed(name)] for name in DATABASE_SECRETS},
     )
 

@@ -19,6 +19,7 @@ from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.gateway import Gateway
 from stack.models import Models
+from stack.part import part
 from stack.resources.fastgpt.answer import FastGptAnswer
 from stack.resources.fastgpt.api_key import FastGptApiKey
 from stack.resources.fastgpt.app import FastGptApp
@@ -61,9 +62,7 @@ def seed_knowledge(
     project: Path,
 ) -> KnowledgeOutputs:
     """Make the bases, documents, apps and links of the settings, and ask the question."""
-    parent = pulumi.ComponentResource(
-        "lab:stack:Knowledge", "knowledge", opts=pulumi.ResourceOptions(parent=lab)
-    )
+    parent = part("Knowledge", lab)
     seed = _Seed(settings, server, services, models, gateway, parent, project)
     bases = {base.name: seed.base(base) for base in settings.knowledge.bases}
     apps = {app.name: seed.app(app, bases) for app in settings.knowledge.apps}

@@ -15,7 +15,6 @@ import pulumi
 import pulumi_alicloud as alicloud
 
 from provisioning.settings import Settings
-from stack.plan import release_of
 
 _SECONDS = 60
 _DRIVER_IMAGE = r"(?i)^ubuntu_2[24]_04_.*gpu"
@@ -51,7 +50,7 @@ def zones_in_stock(settings: Settings) -> pulumi.Output[list[str]]:
     return pulumi.Output.from_input(ask())
 
 
-def images_on_offer(settings: Settings) -> pulumi.Output[list[str]]:
+def images_on_offer(settings: Settings, minimum_driver: int) -> pulumi.Output[list[str]]:
     """Images for the server, the best first.
 
     The newest whose NVIDIA driver is known to be new enough, then plain Ubuntu, which gets its
@@ -73,8 +72,7 @@ def images_on_offer(settings: Settings) -> pulumi.Output[list[str]]:
 
     async def ask() -> list[str]:
         with_driver = await newest(_DRIVER_IMAGE) if settings.gpus else []
-        minimum = release_of(settings).minimum_driver
-        fitting = [image for image in with_driver if driver_of(image) >= minimum]
+        fitting = [image for image in with_driver if driver_of(image) >= minimum_driver]
         silent = [image for image in with_driver if not driver_of(image)]
         return [i.id for i in fitting[:1] + (await newest(_PLAIN_IMAGE))[:1] + silent[:1]]
 

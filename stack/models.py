@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
-from provisioning.catalogue import Model, in_xinference
-from provisioning.launch import launch_payload
+from provisioning.catalogue import in_xinference
+from provisioning.plan import Plan
 from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
-from stack.plan import region_of, release_of
+from stack.part import part
 from stack.resources.server.containers_ready import ServerContainersReady
 from stack.resources.xinference.eviction import XinferenceEviction
 from stack.resources.xinference.model import XinferenceModel
 from stack.resources.xinference.models_ready import XinferenceModelsReady
 from stack.server import Server
 from stack.services import Services
+
+_Payload = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Models:
 
 
 def start_models(
-    settings: Settings, server: Server, services: Services, lab: pulumi.Resource
+    settings: Settings, plan: Plan, server: Server, services: Services, lab: pulumi.Resource
 ) -> Models:
     """Start every model in Xinference, small ones first, and wait for each group.
 
@@ -49,12 +51,10 @@ def start_models(
     start once the others hold theirs (`docs/facts/xinference.md §4`), and what is no longer wanted,
     in either group, leaves before anything starts.
     """
-    parent = pulumi.ComponentResource(
-        "lab:stack:Models", "models", opts=pulumi.ResourceOptions(parent=lab)
-    )
-    ours = in_xinference(settings.models)
-    side = [model for model in ours if model.kind != "chat"]
-    chat = [model for model in ours if model.kind == "chat"]
+    parent = part("Models", lab)
+    kinds = {model.name: model.kind for model in in_xinference(settings.models)}
+    side = {name: told for name, told in plan.launches.items() if kinds[name] != "chat"}
+    chat = {name: told for name, told in plan.launches.items() if kinds[name] == "chat"}
     if services.xinference is None:
         parent.register_outputs({})
         return Models(None, None)
@@ -85,30 +85,30 @@ class _Group:
         self._container = container
 
     def evict(
-        self, name: str, models: Sequence[Model], needs: Sequence[pulumi.Resource]
+        self, name: str, payloads: Mapping[str, _Payload], needs: Sequence[pulumi.Resource]
     ) -> XinferenceEviction:
         return XinferenceEviction(
             f"{name}-eviction",
             endpoint=self._endpoint,
-            payloads={model.name: self._payload(model) for model in models},
+            payloads=dict(payloads),
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
         )
 
     def start(
         self,
         name: str,
-        models: Sequence[Model],
+        payloads: Mapping[str, _Payload],
         eviction: XinferenceEviction,
         needs: Sequence[pulumi.Resource],
     ) -> XinferenceModelsReady | None:
-        if not models:
+        if not payloads:
             return None
-        started = [self._model(model, needs) for model in models]
+        started = [self._model(*launch, needs) for launch in payloads.items()]
         return XinferenceModelsReady(
             f"{name}-ready",
             endpoint=self._endpoint,
-            uids=[model.name for model in models],
-            payloads={model.name: self._payload(model) for model in models},
+            uids=list(payloads),
+            payloads=dict(payloads),
             # A container that started anew has to load every model again.
             generation=pulumi.Output.all(
                 self._container.generation, eviction.generation, *[model.id for model in started]
@@ -117,13 +117,12 @@ class _Group:
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=started),
         )
 
-    def _model(self, model: Model, needs: Sequence[pulumi.Resource]) -> XinferenceModel:
+    def _model(
+        self, name: str, payload: _Payload, needs: Sequence[pulumi.Resource]
+    ) -> XinferenceModel:
         return XinferenceModel(
-            model.name,
+            name,
             endpoint=self._endpoint,
-            payload=self._payload(model),
+            payload=payload,
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
         )
-
-    def _payload(self, model: Model) -> dict[str, Any]:
-        return launch_payload(model, region_of(self._settings), release_of(self._settings))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pulumi
 
+from stack.part import part_type
+
 
 def dies_with(
     what: pulumi.Resource, after: Sequence[pulumi.Resource] = ()
@@ -44,7 +46,7 @@ class OnServer(pulumi.ComponentResource):
 
     def __init__(self, name: str, life: pulumi.Resource, ready: pulumi.Resource) -> None:
         super().__init__(
-            "lab:stack:OnServer",
+            part_type("OnServer"),
             name,
             opts=pulumi.ResourceOptions(transformations=[dies_with(life, [ready])]),
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pulumi
 
 from provisioning.catalogue import Model
+from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
-from provisioning.prices import hourly_price
+from provisioning.prices import Price
 from provisioning.settings import Settings
 from stack.gateway import Gateway
 from stack.knowledge import KnowledgeOutputs
@@ -16,6 +17,7 @@ from stack.services import Services
 
 def export_outputs(
     settings: Settings,
+    plan: Plan,
     server: Server,
     services: Services,
     gateway: Gateway,
@@ -51,7 +53,7 @@ def export_outputs(
     if knowledge.answer is not None:
         pulumi.export("answer", knowledge.answer)
         pulumi.export("citations", knowledge.citations)
-    pulumi.export("hourlyPrice", _price(settings))
+    pulumi.export("hourlyPrice", _price(plan.price))
     pulumi.export(
         "leaseEnds", server.lease_ends.apply(lambda ends: ends or "never: ends with destroy only")
     )
@@ -70,15 +72,7 @@ def _served(model: Model) -> dict[str, str]:
     return {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
 
 
-def _price(settings: Settings) -> dict[str, object]:
-    price = hourly_price(
-        settings.instance_type,
-        settings.disk_size_gib,
-        settings.disk_category,
-        settings.disk_performance_level,
-        settings.region,
-        settings.spot,
-    )
+def _price(price: Price) -> dict[str, object]:
     return {
         "total": price.total,
         "currency": price.currency,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_random as random
 
+from stack.part import part
+
 
 @dataclass(frozen=True)
 class Passwords:
@@ -42,7 +44,7 @@ _FOR_LIFE = ("mongo_key", "relay_token")
 
 def make_passwords(rotation: int) -> Passwords:
     """All passwords of a lab. Raising `rotation` renews them, but for those that cannot follow."""
-    parent = pulumi.ComponentResource("lab:stack:Passwords", "passwords")
+    parent = part("Passwords")
     made = {name: _make(name, rotation, parent) for name in Passwords.__dataclass_fields__}
     parent.register_outputs({})
     return Passwords(**made)

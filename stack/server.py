@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_alicloud as alicloud
 
-from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
+from provisioning.plan import Plan
 from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
 from stack.market import images_on_offer, zones_in_stock
 from stack.on_server import dies_with
+from stack.part import part
 from stack.resources.server.choice import ServerChoice
 from stack.resources.server.host_key import ServerHostKey
 from stack.resources.server.lease import Lease
 from stack.resources.server.ready import ServerReady
 
 _NETWORK = "172.16.0.0/16"
-_WORLD = "0.0.0.0/0"
 _USER = "root"
 
 
@@ -50,18 +50,20 @@ class Server:
     lease_ends: pulumi.Output[str]
 
 
-def rent_server(settings: Settings) -> Server:
+def rent_server(settings: Settings, plan: Plan) -> Server:
     """Everything that is rented, and the server's host key once it answers."""
     name = f"ai-lab-{pulumi.get_stack()}"
     tags = {OWN_TAG: pulumi.get_stack(), **settings.tags}
-    place = pulumi.ComponentResource("lab:stack:Server", "server")
+    place = part("Server")
     inside = pulumi.ResourceOptions(parent=place)
 
     choice = ServerChoice(
         "choice",
         generation=settings.server_generation,
         zones=[settings.zone] if settings.zone else zones_in_stock(settings),
-        images=[settings.image_id] if settings.image_id else images_on_offer(settings),
+        images=[settings.image_id]
+        if settings.image_id
+        else images_on_offer(settings, plan.release.minimum_driver),
         wanted=f"{settings.instance_type} in {settings.region}",
         opts=inside,
     )
@@ -86,7 +88,11 @@ def rent_server(settings: Settings) -> Server:
         tags=tags,
         opts=inside,
     )
-    rules = [_rule(group, port, cidr, inside) for port, cidr in open_ports(settings)]
+    rules = [
+        _rule(group, port, cidr, inside)
+        for port, networks in plan.open_ports.items()
+        for cidr in networks
+    ]
     key = _key_pair(name, settings, tags, inside)
     instance = alicloud.ecs.Instance(
         "instance",
@@ -159,17 +165,6 @@ def rent_server(settings: Settings) -> Server:
         lease_started=lease.started_at,
         lease_ends=lease.ends,
     )
-
-
-def open_ports(settings: Settings) -> list[tuple[int, str]]:
-    """Which port is open to which network, sorted; nothing else is."""
-    ports = [settings.ssh_port, FASTGPT_PORT, ONEAPI_PORT]
-    if settings.uses_xinference:
-        ports.append(XINFERENCE_PORT)
-    pairs = [(port, cidr) for port in ports for cidr in settings.allowed_cidrs]
-    if settings.public_chat:
-        pairs = [pair for pair in pairs if pair[0] != FASTGPT_PORT] + [(FASTGPT_PORT, _WORLD)]
-    return sorted(pairs)
 
 
 def _subnet(generation: int) -> str:

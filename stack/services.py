@@ -11,8 +11,6 @@ import pulumi
 import pulumi_docker as docker
 
 from provisioning import health
-from provisioning.catalogue import in_xinference
-from provisioning.fastgpt_config import config_json
 from provisioning.host import MONGO_KEYFILE, VOCABULARY_FOLDER
 from provisioning.images import Images
 from provisioning.launch import (
@@ -20,13 +18,15 @@ from provisioning.launch import (
     xinference_command,
     xinference_environment,
 )
+from provisioning.openssh import ssh_options
+from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.containers import Containers, Service
 from stack.endpoints import login
 from stack.host import Host
+from stack.part import part
 from stack.passwords import Passwords
-from stack.plan import images_of, region_of, release_of
 from stack.resources.server.containers_ready import ServerContainersReady
 from stack.server import Server
 
@@ -57,14 +57,17 @@ class Services:
 
 
 def run_services(
-    settings: Settings, server: Server, host: Host, passwords: Passwords, lab: pulumi.Resource
+    settings: Settings,
+    plan: Plan,
+    server: Server,
+    host: Host,
+    passwords: Passwords,
+    lab: pulumi.Resource,
 ) -> Services:
     """Create every container; each is healthy when this is done."""
-    parent = pulumi.ComponentResource(
-        "lab:stack:Services", "services", opts=pulumi.ResourceOptions(parent=lab)
-    )
+    parent = part("Services", lab)
     containers = Containers(host, _docker(settings, server, host, parent), parent)
-    chosen = images_of(settings)
+    chosen = plan.images
     pg = containers.run(_pg(chosen, passwords.pg), after=[host.db_password["pg"]])
     mongo = containers.run(
         _mongo(chosen, passwords.mongo), after=[host.mongo_key, host.db_password["mongo"]]
@@ -74,10 +77,8 @@ def run_services(
     oneapi = containers.run(_oneapi(chosen, passwords), after=[mysql, host.vocabulary])
     xinference = None
     if settings.uses_xinference:
-        xinference = containers.run(_xinference(settings, chosen, server), after=[host.proven])
-    fastgpt = containers.run(
-        _fastgpt(settings, chosen, passwords), after=[pg, mongo, sandbox, oneapi]
-    )
+        xinference = containers.run(_xinference(settings, plan, server), after=[host.proven])
+    fastgpt = containers.run(_fastgpt(plan, passwords), after=[pg, mongo, sandbox, oneapi])
     ready = partial(_ready, server, parent)
     parent.register_outputs({})
     return Services(
@@ -117,29 +118,9 @@ def _docker(
     return docker.Provider(
         "docker",
         host=address,
-        ssh_opts=server.host_key.apply(lambda key: ssh_options(settings, key)),
+        ssh_opts=server.host_key.apply(lambda key: ssh_options(settings.private_key_file, key)),
         opts=pulumi.ResourceOptions(parent=parent),
     )
-
-
-def ssh_options(settings: Settings, host_key: str) -> list[str]:
-    """Options for the `ssh` that the Docker provider runs: our key, and no other host's key.
-
-    KnownHostsCommand needs no file, so the state works from another machine as well (OpenSSH 8.5+).
-    """
-    options = {
-        "IdentitiesOnly": "yes",
-        "BatchMode": "yes",
-        "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": "/dev/null",
-        "KnownHostsCommand": f"/bin/echo * {host_key}",
-        "ConnectTimeout": "15",
-        "ServerAliveInterval": "15",
-    }
-    words = ["-i", str(settings.private_key_file)]
-    for name, value in options.items():
-        words += ["-o", f"{name}={value}"]
-    return words
 
 
 def _pg(chosen: Images, password: pulumi.Output[str]) -> Service:
@@ -220,14 +201,12 @@ def _oneapi(chosen: Images, passwords: Passwords) -> Service:
     )
 
 
-def _xinference(settings: Settings, chosen: Images, server: Server) -> Service:
-    release = release_of(settings)
-    envs = xinference_environment(in_xinference(settings.models), region_of(settings), release)
+def _xinference(settings: Settings, plan: Plan, server: Server) -> Service:
     return Service(
         name="xinference",
-        image=chosen.xinference,
-        command=xinference_command(release),
-        envs=envs,
+        image=plan.images.xinference,
+        command=xinference_command(plan.release),
+        envs=xinference_environment(settings.models, plan.region, plan.release),
         data=XINFERENCE_HOME,
         published={XINFERENCE_PORT: 9997},
         gpus="all" if settings.gpus else None,
@@ -242,7 +221,7 @@ def _what_is_left(server_mib: int) -> int:
     return max(int(server_mib) - _MEMORY_FOR_THE_REST_MIB, int(server_mib) // 2)
 
 
-def _fastgpt(settings: Settings, chosen: Images, passwords: Passwords) -> Service:
+def _fastgpt(plan: Plan, passwords: Passwords) -> Service:
     envs: dict[str, Any] = {
         "DEFAULT_ROOT_PSW": passwords.fastgpt_root,
         "OPENAI_BASE_URL": "http://oneapi:3000/v1",
@@ -264,9 +243,9 @@ def _fastgpt(settings: Settings, chosen: Images, passwords: Passwords) -> Servic
     }
     return Service(
         name="fastgpt",
-        image=chosen.fastgpt,
+        image=plan.images.fastgpt,
         envs=envs,
-        files={"/app/data/config.json": config_json(settings.models)},
+        files={"/app/data/config.json": plan.fastgpt_config},
         published={FASTGPT_PORT: 3000},
         wait_seconds=600,
         health=health.FASTGPT,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from provisioning.settings import STRUCTURES, Settings, SettingsError, read_settings
+from provisioning.settings import Settings, SettingsError, parsed, read_settings
 
 # What the language host understands as "the operator has been told": any other way out of the
 # program ends in a traceback or in "an unhandled error occurred".
@@ -46,14 +45,5 @@ def _configured() -> tuple[dict[str, Any], set[str]]:
         key = full[len(prefix) :]
         if pulumi.runtime.config.is_config_secret(full):
             secrets.add(key)
-        given[key] = "" if key.startswith("key-") else _parsed(key, value)
+        given[key] = "" if key.startswith("key-") else parsed(key, value)
     return given, secrets
-
-
-def _parsed(key: str, value: str) -> Any:  # noqa: ANN401 - whatever the operator wrote
-    if key not in STRUCTURES:
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value

@@ -31,6 +31,7 @@ from provisioning.problems import PlanError, nearest
 from provisioning.regions import Region, region
 from provisioning.vendor import VendorModel, VendorSpec, release, vendor_models
 from tools.environment import ROOT
+from tools.stack_file import CannotRead, read_stack
 
 WIDTH_WHEN_PIPED = 120
 USUAL_CONTEXT = 16384
@@ -118,8 +119,11 @@ def asked(environ: Mapping[str, str], root: Path) -> Question:
     Raises:
         CannotSay: no such stack, type, card or model.
     """
-    config = _config(root, environ.get("STACK") or "dev")
-    instance_type = _type(environ, config.get("instanceType") or _default_type(root))
+    try:
+        config = read_stack(root, environ.get("STACK") or "dev").settings
+    except CannotRead as error:
+        raise CannotSay(str(error)) from None
+    instance_type = _type(environ, config["instanceType"])
     if problem := type_problem(instance_type, needs_gpu=True):
         raise CannotSay(f"{problem.wrong[:1].upper()}{problem.wrong[1:]}: {problem.right}")
     gpus = gpus_of(instance_type)
@@ -138,24 +142,6 @@ def asked(environ: Mapping[str, str], root: Path) -> Question:
         raise CannotSay(str(error)) from None
     beside = tuple(model for model in local if model.kind != "chat" and source_of(model).gpus)
     return Question(instance_type, gpus, place, beside, chat[0] if chat else USUAL_CONTEXT, model)
-
-
-def _config(root: Path, stack: str) -> dict[str, Any]:
-    """The stack's settings by their bare names."""
-    path = root / f"Pulumi.{stack}.yaml"
-    try:
-        found = yaml.safe_load(path.read_text()) or {}
-        return {str(key).partition(":")[2]: value for key, value in found["config"].items()}
-    except FileNotFoundError:
-        there = sorted(p.name.split(".")[1] for p in root.glob("Pulumi.*.yaml"))
-        raise CannotSay(f"{path.name} is not there: STACK may be {', '.join(there)}") from None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise CannotSay(f"{path.name} is no stack's file: {error}") from None
-
-
-def _default_type(root: Path) -> str:
-    declared = yaml.safe_load((root / "Pulumi.yaml").read_text())["config"]
-    return str(declared["instanceType"]["default"])
 
 
 def _type(environ: Mapping[str, str], own: str) -> str:

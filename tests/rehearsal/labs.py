@@ -20,7 +20,7 @@ from rehearsal.probes import Probe
 PROJECT = "ai-lab"
 _IDLE = frozenset({"same", "read", "refresh"})
 # Not things of their own: they group others, or only carry a connection.
-_WITHOUT_SUBSTANCE = ("lab:stack:", "pulumi:pulumi:")
+_WITHOUT_SUBSTANCE = ("ailab:lab:", "pulumi:pulumi:")
 
 
 @contextmanager

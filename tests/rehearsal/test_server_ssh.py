@@ -13,6 +13,7 @@ import asyncssh
 import pytest
 from asyncssh.packet import String
 
+from provisioning.openssh import ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.children import command_of, descendants
 from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, asynchronously, until
@@ -191,13 +192,9 @@ def test_a_tunnel_to_a_closed_port_is_refused(server: Login) -> None:
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client on this machine")
 def test_the_system_s_ssh_takes_the_options_of_the_docker_provider(server: Login) -> None:
     """`stack/services.py` hands these to the real provider, which starts the operator's ssh."""
-    from stack.services import ssh_options
-
-    class Settings:
-        private_key_file = server.key_file
 
     def ssh(host_key: str) -> subprocess.CompletedProcess[str]:
-        options = ssh_options(Settings(), host_key)  # type: ignore[arg-type]
+        options = ssh_options(server.key_file, host_key)
         target = ["-l", "root", "-p", str(SSH_PORT), "--", server.machine.address]
         return subprocess.run(
             ["ssh", "-F", "none", *options, "-T", *target, "echo", "hello"],

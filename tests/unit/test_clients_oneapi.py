@@ -162,7 +162,9 @@ def test_what_a_refused_post_leaves_is_removed(
     client: OneApiClient, service: FakeOneApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if our cleaning had missed a double: the row stays behind.
-    monkeypatch.setattr("provisioning.clients.oneapi.clean_models", lambda _: ("qwen", "QWEN"))
+    monkeypatch.setattr(
+        "provisioning.clients.oneapi.management.clean_models", lambda _: ("qwen", "QWEN")
+    )
     older = service.add_channel(name="xinference-chat", type=1)
 
     with pytest.raises(Refused, match="UNIQUE"):

@@ -52,6 +52,20 @@ def environment(container: Recorded) -> dict[str, str]:
     return dict(env.split("=", 1) for env in container.inputs.get("envs", []))
 
 
+def test_the_parts_keep_their_type_tokens(lab: Recording) -> None:
+    """State format: an entry here may be added, never changed (`docs/facts/engine.md`)."""
+    assert {r.type: r.name for r in lab.resources if not r.custom} == {
+        "ailab:lab:Passwords": "passwords",
+        "ailab:lab:Server": "server",
+        "ailab:lab:OnServer": "lab",
+        "ailab:lab:Host": "host",
+        "ailab:lab:Services": "services",
+        "ailab:lab:Models": "models",
+        "ailab:lab:Gateway": "gateway",
+        "ailab:lab:Knowledge": "knowledge",
+    }
+
+
 # --- the server ------------------------------------------------------------------------------
 
 

@@ -1,0 +1,111 @@
+"""The plan of a lab: all that the tables say of its settings, asked once.
+
+Pure: no engine, no account, no network. `__main__.py` makes it after the settings were validated
+and hands it on; `make plan` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from provisioning.catalogue import in_xinference
+from provisioning.channels import ChannelPlan, channel_plans
+from provisioning.fastgpt_config import config_json
+from provisioning.gpu import Fit, fit
+from provisioning.host import HostPlan, Step, steps
+from provisioning.images import Images, images
+from provisioning.launch import launch_payload
+from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
+from provisioning.prices import Price, hourly_price
+from provisioning.regions import Region, region
+from provisioning.settings import Settings
+from provisioning.versions import XinferenceRelease, xinference_release
+
+_WORLD = "0.0.0.0/0"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is built of the settings.
+
+    Attributes:
+        region: where packages, images and models come from.
+        images: what the services run.
+        release: what this Xinference can do and needs.
+        open_ports: port to the networks that reach it, both sorted; every other port is shut.
+        host: what the server is prepared for.
+        steps: how, in order.
+        launches: model to the body of its launch in Xinference, in the settings' order.
+        channels: OneAPI's.
+        fastgpt_config: text of FastGPT's config.json.
+        fit: the models on the cards.
+        price: per hour.
+    """
+
+    region: Region
+    images: Images
+    release: XinferenceRelease
+    open_ports: Mapping[int, tuple[str, ...]]
+    host: HostPlan
+    steps: tuple[Step, ...]
+    launches: Mapping[str, dict[str, Any]]
+    channels: tuple[ChannelPlan, ...]
+    fastgpt_config: str
+    fit: Fit
+    price: Price
+
+
+def plan(settings: Settings) -> Plan:
+    """The plan of these settings; also of some that were refused, to show what they ask for.
+
+    Raises:
+        PlanError: no such region, release, image or provider, so that there is nothing to plan
+            with. `read_settings` has refused such settings with the same problem.
+    """
+    place = region(settings.region, settings.mirrors)
+    release = xinference_release(settings.xinference_version)
+    chosen = images(place, settings.images, settings.xinference_version, bool(settings.gpus))
+    host = HostPlan(
+        region=place,
+        images=chosen,
+        gpu=bool(settings.gpus),
+        xinference=settings.uses_xinference,
+        minimum_driver=release.minimum_driver,
+    )
+    return Plan(
+        region=place,
+        images=chosen,
+        release=release,
+        open_ports=_open_ports(settings),
+        host=host,
+        steps=steps(host),
+        launches={
+            model.name: launch_payload(model, place, release)
+            for model in in_xinference(settings.models)
+        },
+        channels=tuple(channel_plans(settings.models, place)),
+        fastgpt_config=config_json(settings.models),
+        fit=fit(settings.models, settings.gpus),
+        price=_price(settings),
+    )
+
+
+def _open_ports(settings: Settings) -> dict[int, tuple[str, ...]]:
+    ports = [settings.ssh_port, FASTGPT_PORT, ONEAPI_PORT]
+    if settings.uses_xinference:
+        ports.append(XINFERENCE_PORT)
+    opened = dict.fromkeys(sorted(ports), tuple(sorted(settings.allowed_cidrs)))
+    return opened | ({FASTGPT_PORT: (_WORLD,)} if settings.public_chat else {})
+
+
+def _price(settings: Settings) -> Price:
+    return hourly_price(
+        settings.instance_type,
+        settings.disk_size_gib,
+        settings.disk_category,
+        settings.disk_performance_level,
+        settings.region,
+        settings.spot,
+    )

@@ -1,0 +1,69 @@
+"""The plan as a value: what the tables say of a lab's settings, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioning.plan import Plan, plan
+from provisioning.problems import PlanError
+from provisioning.settings import Settings
+from tests.unit.program import given
+
+
+def settings(stack: str = "dev", **changes: Any) -> Settings:
+    """A stack's settings, in shape but not checked."""
+    return Settings.model_validate(given(stack, Path("no-key")) | changes)
+
+
+def planned(stack: str = "dev", **changes: Any) -> Plan:
+    return plan(settings(stack, **changes))
+
+
+def test_every_port_names_its_networks_and_the_chat_alone_opens_to_all() -> None:
+    two = ["198.18.0.9/32", "198.18.0.5/32"]
+    assert planned(allowedCidrs=two, sshPort=2222).open_ports == dict.fromkeys(
+        (2222, 3000, 3001, 9997), tuple(sorted(two))
+    )
+    public = planned("cpu", publicChat=True).open_ports
+    assert public == {22: ("198.18.0.5/32",), 3000: ("0.0.0.0/0",), 3001: ("198.18.0.5/32",)}
+
+
+def test_a_launch_for_each_model_on_the_server_and_a_channel_for_each_source() -> None:
+    lab = planned()
+    assert list(lab.launches) == ["qwen2.5-instruct", "m3e-base", "bge-reranker-v2-m3"]
+    assert [channel.name for channel in lab.channels] == ["xinference-chat", "xinference-embedding"]
+    assert planned("cpu").launches == {}
+
+
+def test_the_server_gets_a_driver_where_it_has_a_card() -> None:
+    assert "driver" in [step.name for step in planned().steps]
+    assert "driver" not in [step.name for step in planned("cpu").steps]
+
+
+def test_what_does_not_fit_is_planned_all_the_same() -> None:
+    models = [
+        {"name": "qwen2.5-instruct", "kind": "chat", "context": 131072}
+        | {"xinference": {"engine": "vllm", "format": "pytorch", "size": 72}}
+    ]
+    assert planned(models=models).fit.problems
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"region": "cn-atlantis"}, "alicloud:region"),
+        ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
+        ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
+        (
+            {"models": [{"name": "m", "kind": "chat", "remote": {"provider": "dashscop"}}]},
+            "models",
+        ),
+    ],
+)
+def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], path: str) -> None:
+    with pytest.raises(PlanError) as error:
+        planned(**change)
+    assert error.value.problem.path == path
