@@ -50,90 +50,36 @@ class Server:
     lease_ends: pulumi.Output[str]
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What every part of the server is made with: name, settings, tags, options."""
+
+    name: str
+    settings: Settings
+    tags: dict[str, str]
+    opts: pulumi.ResourceOptions
+
+
 def rent_server(settings: Settings, plan: Plan) -> Server:
     """Everything that is rented, and the server's host key once it answers."""
-    name = f"ai-lab-{pulumi.get_stack()}"
-    tags = {OWN_TAG: pulumi.get_stack(), **settings.tags}
     place = part("Server")
-    inside = pulumi.ResourceOptions(parent=place)
-
-    choice = ServerChoice(
-        "choice",
-        generation=settings.server_generation,
-        zones=[settings.zone] if settings.zone else zones_in_stock(settings),
-        images=[settings.image_id]
-        if settings.image_id
-        else images_on_offer(settings, plan.release.minimum_driver),
-        wanted=f"{settings.instance_type} in {settings.region}",
-        opts=inside,
+    stack = pulumi.get_stack()
+    order = _Order(
+        name=f"ai-lab-{stack}",
+        settings=settings,
+        tags={OWN_TAG: stack, **settings.tags},
+        opts=pulumi.ResourceOptions(parent=place),
     )
-    lease = Lease("lease", hours=settings.lease_hours, opts=inside)
-    network = alicloud.vpc.Network(
-        "network", vpc_name=name, cidr_block=_NETWORK, tags=tags, opts=inside
-    )
-    switch = alicloud.vpc.Switch(
-        "switch",
-        vswitch_name=name,
-        vpc_id=network.id,
-        cidr_block=_subnet(settings.server_generation),
-        zone_id=choice.zone,
-        tags=tags,
-        opts=inside,
-    )
-    group = alicloud.ecs.SecurityGroup(
-        "firewall",
-        security_group_name=name,
-        vpc_id=network.id,
-        inner_access_policy="Drop",
-        tags=tags,
-        opts=inside,
-    )
+    choice = _choice(order, plan)
+    lease = Lease("lease", hours=settings.lease_hours, opts=order.opts)
+    switch, group = _network(order, choice)
     rules = [
-        _rule(group, port, cidr, inside)
+        _rule(group, port, cidr, order.opts)
         for port, networks in plan.open_ports.items()
         for cidr in networks
     ]
-    key = _key_pair(name, settings, tags, inside)
-    instance = alicloud.ecs.Instance(
-        "instance",
-        # A new generation is a new name, and a new name is a new server: nothing else replaces it
-        # on purpose.
-        instance_name=f"{name}-{settings.server_generation}",
-        availability_zone=choice.zone,
-        image_id=choice.image,
-        instance_type=settings.instance_type,
-        vswitch_id=switch.id,
-        security_groups=[group.id],
-        key_name=key.key_pair_name,
-        system_disk_category=settings.disk_category,
-        system_disk_performance_level=(
-            settings.disk_performance_level if settings.disk_category == "cloud_essd" else None
-        ),
-        system_disk_size=settings.disk_size_gib,
-        internet_charge_type="PayByTraffic",
-        internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
-        instance_charge_type="PostPaid",
-        spot_strategy=_spot_strategy(settings),
-        spot_price_limit=float(settings.spot_price_limit) if settings.spot_price_limit else None,
-        auto_release_time=lease.ends.apply(lambda ends: ends or None),
-        # FastGPT fetches links that strangers give it; without these it would hand out the
-        # server's metadata.
-        http_endpoint="enabled",
-        http_tokens="required",
-        # The hop limit is 1 by default, so no container gets a token. It is not set: the cloud
-        # offers it to invited accounts only, and where it reads back otherwise the provider would
-        # replace the server at every update.
-        tags=tags,
-        volume_tags=tags,
-        opts=pulumi.ResourceOptions.merge(
-            inside,
-            pulumi.ResourceOptions(
-                replace_on_changes=["instanceName"],
-                custom_timeouts=pulumi.CustomTimeouts(create="15m", delete="20m"),
-            ),
-        ),
-    )
-    address = _address(name, settings, instance, tags, inside)
+    instance = _instance(order, choice, lease, switch, group)
+    address = _address(order, instance)
     host_key = ServerHostKey(
         "host-key",
         host=address,
@@ -167,6 +113,95 @@ def rent_server(settings: Settings, plan: Plan) -> Server:
     )
 
 
+def _choice(order: _Order, plan: Plan) -> ServerChoice:
+    settings = order.settings
+    return ServerChoice(
+        "choice",
+        generation=settings.server_generation,
+        zones=[settings.zone] if settings.zone else zones_in_stock(settings),
+        images=[settings.image_id]
+        if settings.image_id
+        else images_on_offer(settings, plan.release.minimum_driver),
+        wanted=f"{settings.instance_type} in {settings.region}",
+        opts=order.opts,
+    )
+
+
+def _network(
+    order: _Order, choice: ServerChoice
+) -> tuple[alicloud.vpc.Switch, alicloud.ecs.SecurityGroup]:
+    network = alicloud.vpc.Network(
+        "network", vpc_name=order.name, cidr_block=_NETWORK, tags=order.tags, opts=order.opts
+    )
+    switch = alicloud.vpc.Switch(
+        "switch",
+        vswitch_name=order.name,
+        vpc_id=network.id,
+        cidr_block=_subnet(order.settings.server_generation),
+        zone_id=choice.zone,
+        tags=order.tags,
+        opts=order.opts,
+    )
+    group = alicloud.ecs.SecurityGroup(
+        "firewall",
+        security_group_name=order.name,
+        vpc_id=network.id,
+        inner_access_policy="Drop",
+        tags=order.tags,
+        opts=order.opts,
+    )
+    return switch, group
+
+
+def _instance(
+    order: _Order,
+    choice: ServerChoice,
+    lease: Lease,
+    switch: alicloud.vpc.Switch,
+    group: alicloud.ecs.SecurityGroup,
+) -> alicloud.ecs.Instance:
+    settings = order.settings
+    return alicloud.ecs.Instance(
+        "instance",
+        # A new generation is a new name, and a new name is a new server: nothing else replaces it
+        # on purpose.
+        instance_name=f"{order.name}-{settings.server_generation}",
+        availability_zone=choice.zone,
+        image_id=choice.image,
+        instance_type=settings.instance_type,
+        vswitch_id=switch.id,
+        security_groups=[group.id],
+        key_name=_key_pair(order).key_pair_name,
+        system_disk_category=settings.disk_category,
+        system_disk_performance_level=(
+            settings.disk_performance_level if settings.disk_category == "cloud_essd" else None
+        ),
+        system_disk_size=settings.disk_size_gib,
+        internet_charge_type="PayByTraffic",
+        internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
+        instance_charge_type="PostPaid",
+        spot_strategy=_spot_strategy(settings),
+        spot_price_limit=float(settings.spot_price_limit) if settings.spot_price_limit else None,
+        auto_release_time=lease.ends.apply(lambda ends: ends or None),
+        # FastGPT fetches links that strangers give it; without these it would hand out the
+        # server's metadata.
+        http_endpoint="enabled",
+        http_tokens="required",
+        # The hop limit is 1 by default, so no container gets a token. It is not set: the cloud
+        # offers it to invited accounts only, and where it reads back otherwise the provider would
+        # replace the server at every update.
+        tags=order.tags,
+        volume_tags=order.tags,
+        opts=pulumi.ResourceOptions.merge(
+            order.opts,
+            pulumi.ResourceOptions(
+                replace_on_changes=["instanceName"],
+                custom_timeouts=pulumi.CustomTimeouts(create="15m", delete="20m"),
+            ),
+        ),
+    )
+
+
 def _subnet(generation: int) -> str:
     # Old and new server stand side by side for a while, perhaps in two zones, and the switches of
     # one network must not overlap.
@@ -191,19 +226,17 @@ def _rule(
     )
 
 
-def _key_pair(
-    name: str, settings: Settings, tags: dict[str, str], opts: pulumi.ResourceOptions
-) -> alicloud.ecs.EcsKeyPair:
-    public_key = settings.public_key
+def _key_pair(order: _Order) -> alicloud.ecs.EcsKeyPair:
+    public_key = order.settings.public_key
     # The provider never sends a changed public key (docs/facts/alicloud.md §1.1); another name
     # makes it another key pair.
     fingerprint = hashlib.sha256(public_key.encode()).hexdigest()[:8]
     return alicloud.ecs.EcsKeyPair(
         "key",
-        key_pair_name=f"{name}-{fingerprint}",
+        key_pair_name=f"{order.name}-{fingerprint}",
         public_key=public_key,
-        tags=tags,
-        opts=opts,
+        tags=order.tags,
+        opts=order.opts,
     )
 
 
@@ -213,29 +246,25 @@ def _spot_strategy(settings: Settings) -> str:
     return "SpotWithPriceLimit" if settings.spot_price_limit else "SpotAsPriceGo"
 
 
-def _address(
-    name: str,
-    settings: Settings,
-    instance: alicloud.ecs.Instance,
-    tags: dict[str, str],
-    opts: pulumi.ResourceOptions,
-) -> pulumi.Output[str]:
-    if not settings.elastic_ip:
+def _address(order: _Order, instance: alicloud.ecs.Instance) -> pulumi.Output[str]:
+    if not order.settings.elastic_ip:
         return instance.public_ip
     address = alicloud.ecs.EipAddress(
         "address",
-        address_name=name,
-        bandwidth=str(settings.bandwidth_mbps),
+        address_name=order.name,
+        bandwidth=str(order.settings.bandwidth_mbps),
         internet_charge_type="PayByTraffic",
         payment_type="PayAsYouGo",
-        tags=tags,
-        opts=opts,
+        tags=order.tags,
+        opts=order.opts,
     )
     joined = alicloud.ecs.EipAssociation(
         "address-of-server",
         allocation_id=address.id,
         instance_id=instance.id,
         # An address leaves the old server before the new one can have it.
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
+        opts=pulumi.ResourceOptions.merge(
+            order.opts, pulumi.ResourceOptions(delete_before_replace=True)
+        ),
     )
     return pulumi.Output.all(address.ip_address, joined.id).apply(lambda known: str(known[0]))
