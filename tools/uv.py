@@ -196,7 +196,8 @@ def sync(uv: Uv, venv: Path, *, dev: bool, say: Say) -> None:
         )
         mark.touch()
     lock = DEV_LOCK if dev else RUNTIME_LOCK
-    how = ("sync",) if dev else ("install", "-r")
+    # The lock is whole: resolving it again would ask the index for what the cache holds.
+    how = ("sync",) if dev else ("install", "--no-deps", "-r")
     try:
         said = uv.run(
             *("pip", *how, lock, "--require-hashes", "--python", venv_python(venv)),
