@@ -9,7 +9,7 @@ LOCK = $(COMPILE) pyproject.toml
 LOCK_GROUP = $(COMPILE) --group pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime rehearse rehearse-stop test test-python contract record lint up \
+.PHONY: help setup setup-runtime rehearse rehearse-stop bench test test-python contract record lint up \
 	preview destroy pulumi status ask models plan catalogue lock clean
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo '                       KEEP=1      leave it standing and print the addresses'
 	@echo '                       PLUGIN=real with the installed alicloud plugin, not ours'
 	@echo '  make rehearse-stop   end a rehearsal that was left standing'
+	@echo '  make bench           what an up that changes nothing costs, beside an empty program'
 	@echo '  make models          which chat models fit the GPU beside the others, and how'
 	@echo '                       STACK=name, CARD=T4, TYPE=ecs.gn8is.2xlarge, MODEL=qwen3'
 	@echo '  make plan            what would be rented, where, at what price; what is wrong with it'
@@ -56,6 +57,9 @@ rehearse: setup
 
 rehearse-stop: setup
 	@$(PY) -m rehearsal stop
+
+bench: setup
+	@$(PY) -m rehearsal.bench
 
 test: setup
 	@$(PY) -m tools.run_tests
