@@ -121,7 +121,7 @@ def scan_host_key(
     deadline: float,
     *,
     clock: Clock = SYSTEM_CLOCK,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> str:
     """The host key at the first contact, `ssh-ed25519 AAAA...`; waits until the SSH server answers.
 

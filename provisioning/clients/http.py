@@ -1,25 +1,20 @@
 """What the clients share: one exception tree, one HTTP client, one way of waiting.
 
-Exceptions:
-
-* ServiceError: base; says which service, which call, what it answered
-  * Unreachable: no usable answer at all (no connection, it broke, or it took too long)
-  * Unexpected: an answer, but not one that the contract knows (a proxy's page, a wrong port)
-  * Refused: the service understood and said no
-    * Unauthorized: the credential is missing, wrong or has expired
-    * NotFound: the service itself says that the thing is not there
-    * Conflict: it is there already, or more than once
-    * Busy: not now (a model that is still loading)
-    * RateLimited: too many calls
-  * DeadlineExceeded: waited, and it did not come: what for, what was seen last, what to do
+ServiceError
+  Unreachable         no usable answer at all
+  Unexpected          an answer that the contract does not know (a proxy's page, a wrong port)
+  Refused             the service understood and said no
+    Unauthorized, NotFound, Conflict, Busy, RateLimited
+  DeadlineExceeded    waited, and it did not come
 
 "Gone" is only ever concluded from NotFound. Unreachable never means gone.
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict, TypeVar
@@ -41,6 +36,7 @@ ANSWER_SECONDS = 60.0
 RETRY_SECONDS = 30.0
 ANSWER_LENGTH = 600
 FIRST_PAUSE = 0.1
+MOST_PAGES = 1000
 SHORTEST_SECRET = 6
 
 
@@ -85,7 +81,7 @@ class Conflict(Refused):
 
 
 class Busy(Refused):
-    """It is there, but cannot answer yet."""
+    """It is there, but cannot answer yet (a model that is still loading)."""
 
 
 class RateLimited(Refused):
@@ -134,20 +130,29 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own time."""
 
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
+
     def now(self) -> datetime:
         """The time of day in UTC."""
         return datetime.now(timezone.utc)
 
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep for `seconds`."""
-        time.sleep(seconds)
-
 
 SYSTEM_CLOCK = SystemClock()
+
+
+def repeating(
+    when: tenacity.retry_base, pause: tenacity.wait.wait_base, *, seconds: float, clock: Clock
+) -> tenacity.Retrying:
+    """Calls what it is given while `when` holds of the outcome; after `seconds` the last stands."""
+    give_up_at = clock.monotonic() + seconds
+    return tenacity.Retrying(
+        retry=when,
+        stop=lambda _: clock.monotonic() >= give_up_at,
+        wait=lambda state: max(0.0, min(pause(state), give_up_at - clock.monotonic())),
+        sleep=clock.sleep,
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )
 
 
 @dataclass(frozen=True)
@@ -166,39 +171,49 @@ def wait_until(
     advice: str = "",
     every: float = 2.0,
     clock: Clock = SYSTEM_CLOCK,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
     tolerate: tuple[type[ServiceError], ...] = (Unreachable,),
 ) -> T:
-    """Look again and again until `look` returns something other than `Waiting`.
+    """Look again, after short pauses first, until `look` returns something other than `Waiting`.
 
     Args:
         deadline: seconds from now.
-        every: seconds between two looks, at the most: most things come at once or take long, so
-            the first pauses are short.
+        every: seconds between two looks, at the most.
         progress: told each state once, when it changes.
         tolerate: errors that count as "not yet".
 
     Raises:
         DeadlineExceeded: with what was waited for, what was seen last, and `advice`.
     """
-    give_up_at = clock.monotonic() + deadline
-    told: str | None = None
-    pause = FIRST_PAUSE
-    while True:
+    # Not again for the state it was told last.
+    tell = functools.lru_cache(maxsize=1)(progress)
+
+    def seen() -> T | Waiting:
         try:
             found = look()
         except tolerate as error:
             found = Waiting(str(error))
-        if not isinstance(found, Waiting):
-            return found
-        if progress and found.seen != told:
-            progress(found.seen)
-            told = found.seen
-        left = give_up_at - clock.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(service, what, found.seen, advice)
-        clock.sleep(min(pause, every, left))
-        pause *= 2
+        if isinstance(found, Waiting):
+            tell(found.seen)
+        return found
+
+    not_yet = tenacity.retry_if_result(lambda found: isinstance(found, Waiting))
+    ramp = tenacity.wait_exponential(multiplier=FIRST_PAUSE, max=every)
+    found = repeating(not_yet, ramp, seconds=deadline, clock=clock)(seen)
+    if isinstance(found, Waiting):
+        raise DeadlineExceeded(service, what, found.seen, advice)
+    return found
+
+
+def pages(read: Callable[[int], list[T]], size: int) -> Iterator[T]:
+    """The rows of page after page, counted from 0, up to the first that is not full.
+
+    What is made meanwhile moves others on: a row may come twice.
+    """
+    for number in range(MOST_PAGES):
+        yield from (rows := read(number))
+        if len(rows) < size:
+            return
 
 
 class Row(BaseModel):
@@ -215,6 +230,7 @@ class Row(BaseModel):
 
 
 AnyRow = TypeVar("AnyRow", bound=Row)
+AnyError = TypeVar("AnyError", bound=ServiceError)
 
 
 class Options(TypedDict, total=False):
@@ -223,8 +239,7 @@ class Options(TypedDict, total=False):
     Attributes:
         transport: replaces the network in tests.
         answer_seconds: how long an answer may take.
-        retry_seconds: for how long a call is repeated when the connection fails. A POST is repeated
-            only where nothing was sent, or where the caller says that twice does no harm.
+        retry_seconds: for how long a call is repeated when the connection fails.
         clock: time.
     """
 
@@ -232,6 +247,28 @@ class Options(TypedDict, total=False):
     answer_seconds: float
     retry_seconds: float
     clock: Clock
+
+
+class Content(TypedDict, total=False):
+    """What a call carries, as httpx takes it."""
+
+    params: Mapping[str, str | int]
+    json: Json
+    data: Mapping[str, str]
+    files: Mapping[str, tuple[str, bytes, str]]
+
+
+class Request(Content, total=False):
+    """What every client's calls take beside method and path.
+
+    Attributes:
+        seconds: how long this answer may take.
+        twice_is_harmless: whether it may be repeated though it may have arrived; unsaid, only what
+            is no POST.
+    """
+
+    seconds: float
+    twice_is_harmless: bool
 
 
 class ServiceClient:
@@ -249,75 +286,50 @@ class ServiceClient:
         self.base_url = base_url.rstrip("/")
         self.clock = options.get("clock", SYSTEM_CLOCK)
         self._retry_seconds = options.get("retry_seconds", RETRY_SECONDS)
+        self._answer_seconds = options.get("answer_seconds", ANSWER_SECONDS)
         self._secrets: set[str] = set()
         self._http = httpx.Client(
-            base_url=self.base_url,
-            transport=options.get("transport"),
-            timeout=httpx.Timeout(
-                options.get("answer_seconds", ANSWER_SECONDS), connect=CONNECT_SECONDS
-            ),
-            trust_env=False,
-            follow_redirects=False,
+            base_url=self.base_url, transport=options.get("transport"), trust_env=False
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._http.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._http.close()
 
     def _send(
         self,
         method: str,
         path: str,
         *,
-        twice_is_harmless: bool | None = None,
-        seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str | int] | None = None,
-        json: Json = None,
-        data: Mapping[str, str] | None = None,
-        files: Mapping[str, tuple[str, bytes, str]] | None = None,
+        seconds: float | None = None,
+        twice_is_harmless: bool | None = None,
+        **content: Unpack[Content],
     ) -> httpx.Response:
         """One call, repeated over connection failures until `retry_seconds` are over.
 
         Raises:
             Unreachable: the connection kept failing.
         """
-        harmless = method in ("GET", "PUT", "DELETE")
-        if twice_is_harmless is not None:
-            harmless = twice_is_harmless
-        timeout = (
-            self._http.timeout
-            if seconds is None
-            else httpx.Timeout(seconds, connect=CONNECT_SECONDS)
-        )
-        give_up_at = self.clock.monotonic() + self._retry_seconds
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: _worth_repeating(error, harmless)),
-            stop=lambda _: self.clock.monotonic() >= give_up_at,
-            wait=tenacity.wait_exponential(multiplier=0.25, max=3),
-            sleep=self.clock.sleep,
-            reraise=True,
+        if twice_is_harmless is None:
+            twice_is_harmless = method != "POST"
+        timeout = httpx.Timeout(seconds or self._answer_seconds, connect=CONNECT_SECONDS)
+        again = repeating(
+            tenacity.retry_if_exception_type(
+                httpx.TransportError if twice_is_harmless else _UNSENT
+            ),
+            tenacity.wait_exponential(multiplier=0.25, max=3),
+            seconds=self._retry_seconds,
+            clock=self.clock,
         )
         try:
-            return retrying(
-                self._http.request,
-                method,
-                path,
-                headers=headers,
-                params=params,
-                json=json,
-                data=data,
-                files=files,
-                timeout=timeout,
+            return again(
+                self._http.request, method, path, headers=headers, timeout=timeout, **content
             )
         except httpx.TransportError as error:
             said = f"{type(error).__name__} {error}".strip().rstrip(".")
@@ -337,14 +349,26 @@ class ServiceClient:
             said = f"no {shape.__name__.lower()} as we know it: {'; '.join(wrong)}"
             raise Unexpected(self.service, "answer", said) from None
 
+    def _rows(self, shape: type[AnyRow], data: Iterable[Json] | None) -> list[AnyRow]:
+        """A list of rows; a null is an empty one."""
+        return [self._row(shape, each) for each in data or ()]
+
     def _hide(self, *secrets: str) -> None:
         """Keep these out of every later error text; services do echo what they are sent."""
         self._secrets.update(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
 
-    def _masked(self, text: str) -> str:
+    def _error(
+        self, kind: Callable[[str, str, str], AnyError], response: httpx.Response, said: str = ""
+    ) -> AnyError:
+        """An error about an answer: what the service said of it, or the answer itself.
+
+        The query is left out, it may hold a name.
+        """
+        call = f"{response.request.method} {response.request.url.path}"
+        said = said or f"HTTP {response.status_code} {response.text or '(empty body)'}"
         for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+            said = said.replace(secret, "***")
+        return kind(self.service, call, said)
 
     def _json(self, response: httpx.Response) -> Json:
         """The body as JSON.
@@ -355,22 +379,7 @@ class ServiceClient:
         try:
             return response.json()
         except ValueError:
-            said = self._masked(said_by(response))
-            raise Unexpected(self.service, call_of(response), said) from None
+            raise self._error(Unexpected, response) from None
 
 
-def _worth_repeating(error: BaseException, harmless: bool) -> bool:
-    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
-        return True
-    return harmless and isinstance(error, httpx.TransportError)
-
-
-def call_of(response: httpx.Response) -> str:
-    """`GET /path` of the call that led to `response`; the query is left out, it may hold a name."""
-    request = response.request
-    return f"{request.method} {request.url.path}"
-
-
-def said_by(response: httpx.Response) -> str:
-    """Status and text of an answer, for an error message."""
-    return f"HTTP {response.status_code} {response.text or '(empty body)'}"
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout)

@@ -163,7 +163,7 @@ def test_what_a_refused_post_leaves_is_removed(
 ) -> None:
     # As if our cleaning had missed a double: the row stays behind.
     monkeypatch.setattr(
-        "provisioning.clients.oneapi.management.clean_models", lambda _: ("qwen", "QWEN")
+        "provisioning.clients.oneapi.rows.clean_models", lambda _: ("qwen", "QWEN")
     )
     older = service.add_channel(name="xinference-chat", type=1)
 

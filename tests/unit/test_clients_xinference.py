@@ -7,13 +7,19 @@ from typing import Any
 import httpx
 import pytest
 
-from provisioning.clients.http import Busy, Conflict, NotFound, Refused, Unauthorized
+from provisioning.clients.http import (
+    Busy,
+    Conflict,
+    NotFound,
+    RateLimited,
+    Refused,
+    ServiceError,
+    Unauthorized,
+)
 from provisioning.clients.xinference import (
     ModelState,
     XinferenceClient,
     advice_for,
-    autostart_payload,
-    concise,
     is_failed_download,
     is_left_over,
     is_unknown_model,
@@ -21,7 +27,8 @@ from provisioning.clients.xinference import (
 from tests.unit.fake_services import FakeClock, FakeXinference
 
 PAYLOAD = {"model_uid": "m3e", "model_name": "m3e-base", "model_type": "embedding"}
-NOT_FOUND = "[address=1.2.3.4:5, pid=6] Model not found in the model list, uid: m3e"
+PREFIX = "[address=1.2.3.4:5, pid=6] "
+NOT_FOUND = "Model not found in the model list, uid: m3e"
 
 
 @pytest.fixture
@@ -34,110 +41,89 @@ def client(service: FakeXinference) -> XinferenceClient:
     return XinferenceClient("http://x:9997", transport=service.transport, clock=FakeClock())
 
 
-def answering(response: httpx.Response) -> XinferenceClient:
-    return XinferenceClient(
-        "http://x", transport=httpx.MockTransport(lambda _: response), clock=FakeClock()
-    )
+def answering(status: int, body: Any) -> XinferenceClient:
+    """A client whose every call is answered with this body, or with a text as Xinference errs."""
+    answer = httpx.Response(status, json={"detail": body} if isinstance(body, str) else body)
+    transport = httpx.MockTransport(lambda _: answer)
+    return XinferenceClient("http://x", transport=transport, clock=FakeClock())
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "kind"),
+    [
+        (400, NOT_FOUND, NotFound),
+        (500, "Model m3e has not been launched yet", NotFound),
+        (404, "Not Found", NotFound),
+        # Of the catalogue, not of the book.
+        (400, "Model not found, name: nix", Refused),
+        (400, "Model is already in the model list, uid: m3e", Conflict),
+        (503, "Model is loading, please retry later", Busy),
+        (503, "Failed to download model 'm3e' after multiple retries", Refused),
+        (429, "Rate limit reached", RateLimited),
+        (401, "Could not validate credentials", Unauthorized),
+    ],
+)
+def test_errors_are_told_by_their_text(status: int, detail: str, kind: type[ServiceError]) -> None:
+    with pytest.raises(ServiceError) as error:
+        answering(status, PREFIX + detail).describe("m3e")
+    assert type(error.value) is kind
+    assert error.value.answer.startswith(f"HTTP {status} {detail}")
+    assert ("XINFERENCE_AUTH_ADVANCED=0" in error.value.answer) == (kind is Unauthorized)
 
 
 def test_not_to_wait_is_said_in_the_query(
     client: XinferenceClient, service: FakeXinference
 ) -> None:
-    assert client.launch(PAYLOAD) == "m3e"
+    client.launch(PAYLOAD)
     # In the body it would be an argument of the engine.
-    assert service.waits == ["false"]
-    assert service.launches == [PAYLOAD]
+    assert (service.waits, service.launches) == (["false"], [PAYLOAD])
 
 
-def test_a_taken_uid_is_a_conflict_even_while_loading(
+@pytest.mark.parametrize(
+    ("detail", "uid", "stays"),
+    [
+        (NOT_FOUND, "m3e", False),
+        # It loads, and goes on loading: what is not found is a replica, whose name differs by
+        # version.
+        (f"{NOT_FOUND}-0", "m3e", True),
+        (f"{NOT_FOUND}-rep0", "m3e", True),
+        # A uid that looks like a replica's is one's own all the same.
+        (f"{NOT_FOUND}-rep0", "m3e-rep0", False),
+        # It is being started again.
+        ("m3e-0 is launching", "m3e", True),
+    ],
+)
+def test_a_refused_delete_is_not_always_gone(detail: str, uid: str, stays: bool) -> None:
+    client = answering(400, PREFIX + detail)
+    if stays:
+        with pytest.raises(Busy):
+            client.stop(uid)
+    else:
+        client.stop(uid)
+
+
+def test_a_model_that_serves_is_stopped_and_not_cancelled(
     client: XinferenceClient, service: FakeXinference
 ) -> None:
-    service.put(PAYLOAD, "LOADING")
-
-    with pytest.raises(Conflict):
-        client.launch(PAYLOAD)
-
-
-def test_a_400_not_found_is_gone_and_a_503_loading_is_busy(
-    client: XinferenceClient, service: FakeXinference
-) -> None:
-    with pytest.raises(NotFound):
-        client.describe("m3e")
-    service.put(PAYLOAD, "LOADING")
-    with pytest.raises(Busy):
-        client.describe("m3e")
-
-
-def test_an_unknown_model_name_is_refused_and_not_gone() -> None:
-    client = answering(httpx.Response(400, json={"detail": "Model not found, name: nix"}))
-
-    with pytest.raises(Refused) as error:
-        client.launch(PAYLOAD)
-    assert not isinstance(error.value, NotFound)
-
-
-def test_a_failed_download_is_not_loading() -> None:
-    detail = "[address=1.2.3.4:5, pid=6] Failed to download model 'm3e' after multiple retries"
-    client = answering(httpx.Response(503, json={"detail": detail}))
-
-    with pytest.raises(Refused, match="503 Failed to download") as error:
-        client.launch(PAYLOAD)
-    assert not isinstance(error.value, Busy)
-    assert is_failed_download(error.value.answer)
-
-
-def test_authentication_that_is_on_says_how_to_switch_it_off() -> None:
-    client = answering(httpx.Response(401, json={"detail": "Could not validate credentials"}))
-
-    with pytest.raises(Unauthorized, match="XINFERENCE_AUTH_ADVANCED=0"):
-        client.version()
-
-
-def test_stopping_what_is_not_there_is_done(
-    client: XinferenceClient, service: FakeXinference
-) -> None:
+    client.cancel("m3e")
     service.put(PAYLOAD)
-
-    assert client.stop("m3e")
-    assert not client.stop("m3e")
-
-
-def test_cancelling_what_was_never_launched_is_done(client: XinferenceClient) -> None:
-    assert not client.cancel("m3e")
-
-
-def test_a_refused_delete_of_a_launch_is_not_gone(
-    client: XinferenceClient, service: FakeXinference
-) -> None:
-    service.put(PAYLOAD, "LOADING")
-
-    with pytest.raises(Busy, match="uid: m3e-0"):
-        client.stop("m3e")
-
-
-def test_a_replicas_name_differs_by_version() -> None:
-    detail = "[address=1.2.3.4:5, pid=6] Model not found in the model list, uid: m3e-rep0"
-    with pytest.raises(Busy):
-        answering(httpx.Response(400, json={"detail": detail})).stop("m3e")
-    # A uid that looks like a replica's is one's own all the same.
-    assert not answering(httpx.Response(400, json={"detail": detail})).stop("m3e-rep0")
-
-
-def test_a_model_that_serves_is_not_cancelled(
-    client: XinferenceClient, service: FakeXinference
-) -> None:
-    service.put(PAYLOAD)
-
-    assert not client.cancel("m3e")
+    client.cancel("m3e")
     assert service.called("POST") == []
     assert client.state("m3e").standing == "serving"
 
+    client.stop("m3e")
+    assert client.state("m3e").standing == "absent"
 
-def test_a_launch_is_cancelled(client: XinferenceClient, service: FakeXinference) -> None:
+
+def test_a_launch_is_cancelled_and_not_stopped(
+    client: XinferenceClient, service: FakeXinference
+) -> None:
     service.put(PAYLOAD, "CREATING")
-
+    with pytest.raises(Busy):
+        client.stop("m3e")
     assert client.state("m3e").standing == "launching"
-    assert client.cancel("m3e")
+
+    client.cancel("m3e")
     assert client.state("m3e").standing == "failed"
 
 
@@ -209,11 +195,18 @@ def test_a_state_is_told_in_a_few_words(state: ModelState, text: str) -> None:
 
 def test_a_list_of_all_models_is_no_part_of_an_error() -> None:
     listed = "dict_keys(['bge-m3', " + "'another', " * 500 + "])"
-    said = concise(
-        f"[address=0.0.0.0:3, pid=9] Rerank model x not found, available models: {listed}"
-    )
-    assert said == "Rerank model x not found, available models: ..."
-    assert is_unknown_model(said)
+    unknown = f"Rerank model x not found, available models: {listed}"
+    rows = [{"status": "ERROR", "error_message": text} for text in (None, PREFIX + unknown)]
+    book = [{"status": "ERROR", "replica_statuses": rows}]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        told = request.url.path == "/v1/models/instances"
+        return httpx.Response(200, json=book) if told else httpx.Response(404, json={})
+
+    asked = XinferenceClient("http://x", transport=httpx.MockTransport(answer), clock=FakeClock())
+    error = asked.state("m3e").error
+    assert error == "Rerank model x not found, available models: ..."
+    assert is_unknown_model(error)
 
 
 @pytest.mark.parametrize(
@@ -230,12 +223,6 @@ def test_what_is_left_of_an_earlier_launch_is_known(error: str, left_over: bool)
     assert is_left_over(error) is left_over
 
 
-def test_a_delete_of_what_is_being_started_again_is_repeated_later() -> None:
-    refused = httpx.Response(400, json={"detail": "[address=1:2, pid=3] m3e-0 is launching"})
-    with pytest.raises(Busy):
-        answering(refused).stop("m3e")
-
-
 @pytest.mark.parametrize(
     ("state", "to_come"),
     [
@@ -244,6 +231,7 @@ def test_a_delete_of_what_is_being_started_again_is_repeated_later() -> None:
         ({"attempts": 1, "status": "launching"}, True),
         ({"attempts": 1, "status": "active"}, False),
         ({"attempts": 3, "status": "error"}, False),
+        ({"status": None}, True),
     ],
 )
 def test_a_models_turn_after_a_restart_is_told_by_its_entry(
@@ -262,35 +250,36 @@ def test_chat_models_come_back_after_the_small_ones(
     assert priority["m3e"] < priority["a-chat"]
 
 
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({"n_gpu": None, "quantization": None}, {"device": "cpu"}),
+        ({"n_gpu": None, "device": "cpu:1"}, {"device": "cpu:1"}),
+        ({"n_gpu": 1}, {"n_gpu": 1}),
+    ],
+)
 def test_an_autostart_entry_says_cpu_in_a_way_that_is_kept(
-    client: XinferenceClient, service: FakeXinference
+    client: XinferenceClient, service: FakeXinference, more: dict[str, Any], kept: dict[str, Any]
 ) -> None:
-    client.put_autostart({**PAYLOAD, "n_gpu": None, "quantization": None})
-
-    launch = service.autostart["m3e"]["launch"]
-    assert launch == {**PAYLOAD, "device": "cpu"}
-    assert list(client.autostart()) == ["m3e"]
+    client.put_autostart({**PAYLOAD, **more})
+    assert service.autostart["m3e"]["launch"] == {**PAYLOAD, **kept}
 
 
-def test_an_autostart_entry_is_the_payload_where_no_null_is_lost() -> None:
-    assert autostart_payload({**PAYLOAD, "n_gpu": 1}) == {**PAYLOAD, "n_gpu": 1}
-    chosen = {**PAYLOAD, "n_gpu": None, "device": "cpu:1"}
-    assert autostart_payload(chosen)["device"] == "cpu:1"
+def test_progress_adds_up_the_files() -> None:
+    files = [
+        {"downloaded_bytes": 5, "total_bytes": 10, "speed_bytes_per_second": 2.5},
+        # The total's name differs by version, and what is not known is null.
+        {"downloaded_bytes": 5, "total_size": 10, "speed_bytes_per_second": None},
+        {"downloaded_bytes": 1, "total_bytes": None},
+    ]
+    found = answering(200, {"stage": "downloading", "download_files": files}).progress("m3e")
 
-
-def test_progress_adds_up_the_files(client: XinferenceClient, service: FakeXinference) -> None:
-    service.put(PAYLOAD, "LOADING")
-    file = {"downloaded_bytes": 5, "total_bytes": 10, "speed_bytes_per_second": 2.5}
-    service.models["m3e"]["progress"] = {"stage": "downloading", "download_files": [file, file]}
-
-    found = client.progress("m3e")
-
-    assert (found.stage, found.bytes_done, found.bytes_total) == ("downloading", 10, 20)
-    assert found.bytes_per_second == 5.0
+    assert (found.stage, found.bytes_done, found.bytes_total) == ("downloading", 11, 20)
+    assert found.bytes_per_second == 2.5
 
 
 def test_the_older_shape_of_progress_is_read_too() -> None:
-    assert answering(httpx.Response(200, json={"progress": 0.5})).progress("m3e").fraction == 0.5
+    assert answering(200, {"progress": 0.5}).progress("m3e").fraction == 0.5
 
 
 @pytest.mark.parametrize(
@@ -309,6 +298,6 @@ def test_the_older_shape_of_progress_is_read_too() -> None:
 )
 def test_advice_goes_by_the_text(error: str, word: str) -> None:
     advice = advice_for(error)
-
     assert word in advice
     assert bool(advice) == bool(word)
+    assert is_failed_download(error) == (word == "hub")

@@ -785,8 +785,8 @@ def test_only_what_both_sides_tell_is_compared() -> None:
 
 
 def test_progress_without_bytes_is_its_stage() -> None:
-    assert progress_text("LOADING", Progress(0, "", 0, 0, 0)) == "loading"
-    assert progress_text("CREATING", Progress(0.4, "", 0, 0, 0)) == "creating, 40%"
-    assert progress_text("LOADING", Progress(0, "installing_dependencies", 0, 0, 0)) == (
+    assert progress_text("LOADING", Progress(fraction=0, stage="")) == "loading"
+    assert progress_text("CREATING", Progress(fraction=0.4, stage="")) == "creating, 40%"
+    assert progress_text("LOADING", Progress(fraction=0, stage="installing_dependencies")) == (
         "installing_dependencies"
     )

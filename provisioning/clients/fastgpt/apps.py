@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from provisioning.clients.fastgpt.rows import ApiKey, App, ShareLink
-from provisioning.clients.fastgpt.session import Session, listed
+from provisioning.clients.fastgpt.session import Session
 from provisioning.clients.http import AnyRow, Json, NotFound, Refused, Unexpected
 
 APP = "/api/core/app"
@@ -23,8 +23,7 @@ class Apps(Session):
 
     def apps(self) -> list[App]:
         """All apps at the top level, without their graphs."""
-        rows = self._read(f"{APP}/list", {"parentId": None})
-        return [self._row(App, row) for row in rows or []]
+        return self._rows(App, self._read(f"{APP}/list", {"parentId": None}))
 
     def app(self, app_id: str) -> App:
         """One app, in whatever folder.
@@ -32,8 +31,7 @@ class Apps(Session):
         Raises:
             NotFound: it is not among FastGPT's apps.
         """
-        row = self._found(f"{APP}/detail", {"appId": app_id}, lambda: listed(self.apps(), app_id))
-        return self._row(App, row)
+        return self._one(App, f"{APP}/detail", {"appId": app_id}, self.apps)
 
     def create_app(self, name: str, nodes: Sequence[Json], edges: Sequence[Json]) -> str:
         """Make a simple app; returns its id. Nothing else is taken here: update and publish it."""
@@ -83,8 +81,7 @@ class Apps(Session):
 
     def share_links(self, app_id: str) -> list[ShareLink]:
         """All share links of an app; none of an app that is gone."""
-        rows = self._of_app(f"{LINK}/list", app_id, type="share")
-        return [self._row(ShareLink, row) for row in rows]
+        return self._of_app(ShareLink, f"{LINK}/list", app_id, type="share")
 
     def create_share_link(self, app_id: str, name: str, *, response_detail: bool) -> ShareLink:
         """Make a share link."""
@@ -112,11 +109,11 @@ class Apps(Session):
 
     def delete_share_link(self, link_id: str, *, app_id: str) -> None:
         """Delete a share link; one that is not there counts as deleted."""
-        self._delete(f"{LINK}/delete", link_id, lambda: listed(self.share_links(app_id), link_id))
+        self._delete(f"{LINK}/delete", link_id, lambda: self.share_links(app_id))
 
     def api_keys(self, app_id: str) -> list[ApiKey]:
         """All API keys of an app, masked; none of an app that is gone."""
-        return [self._row(ApiKey, row) for row in self._of_app(f"{KEY}/list", app_id)]
+        return self._of_app(ApiKey, f"{KEY}/list", app_id)
 
     def create_api_key(self, app_id: str, name: str) -> ApiKey:
         """Make an API key of an app (ten at the most), with the key: FastGPT shows it only now."""
@@ -137,11 +134,11 @@ class Apps(Session):
 
     def delete_api_key(self, key_id: str, *, app_id: str) -> None:
         """Delete an API key; one that is not there counts as deleted."""
-        self._delete(f"{KEY}/delete", key_id, lambda: listed(self.api_keys(app_id), key_id))
+        self._delete(f"{KEY}/delete", key_id, lambda: self.api_keys(app_id))
 
-    def _of_app(self, path: str, app_id: str, **more: str) -> Sequence[Json]:
+    def _of_app(self, shape: type[AnyRow], path: str, app_id: str, **more: str) -> list[AnyRow]:
         try:
-            return self._call("GET", path, params={"appId": app_id, **more}) or []
+            return self._rows(shape, self._call("GET", path, params={"appId": app_id, **more}))
         except Refused:
             try:
                 self.app(app_id)

@@ -14,11 +14,10 @@ from provisioning.clients.fastgpt.rows import (
     Hit,
     Uploaded,
 )
-from provisioning.clients.fastgpt.session import Session, listed
-from provisioning.clients.http import Json
+from provisioning.clients.fastgpt.session import Listed, Session
+from provisioning.clients.http import Json, pages
 
 PAGE_SIZE = 30
-MOST_PAGES = 1000
 UPLOAD_SECONDS = 900.0
 DATASET = "/api/core/dataset"
 COLLECTION = f"{DATASET}/collection"
@@ -29,8 +28,7 @@ class Datasets(Session):
 
     def datasets(self) -> list[Dataset]:
         """All datasets at the top level."""
-        rows = self._read(f"{DATASET}/list", {"parentId": None})
-        return [self._row(Dataset, row) for row in rows or []]
+        return self._rows(Dataset, self._read(f"{DATASET}/list", {"parentId": None}))
 
     def dataset(self, dataset_id: str) -> Dataset:
         """One dataset.
@@ -38,10 +36,7 @@ class Datasets(Session):
         Raises:
             NotFound: it is not among FastGPT's datasets.
         """
-        row = self._found(
-            f"{DATASET}/detail", {"id": dataset_id}, lambda: self._has_dataset(dataset_id)
-        )
-        return self._row(Dataset, row)
+        return self._one(Dataset, f"{DATASET}/detail", {"id": dataset_id}, self.datasets)
 
     def create_dataset(self, name: str, *, vector_model: str, agent_model: str) -> str:
         """Make a dataset; returns its id. Unknown models silently become FastGPT's first ones.
@@ -66,19 +61,17 @@ class Datasets(Session):
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete it with its documents; one that is not there counts as deleted."""
-        self._delete(f"{DATASET}/delete", dataset_id, lambda: self._has_dataset(dataset_id))
+        self._delete(f"{DATASET}/delete", dataset_id, self.datasets)
 
     def collections(self, dataset_id: str) -> list[Collection]:
         """All documents of a dataset; asking also wakes the indexing."""
-        found: dict[str, Collection] = {}
         body = {"datasetId": dataset_id, "pageSize": PAGE_SIZE, "parentId": None, "searchText": ""}
-        for page in range(1, MOST_PAGES):
-            answer = self._read(f"{COLLECTION}/list", {**body, "pageNum": page})
-            rows = [self._row(Collection, row) for row in answer.get("data") or []]
-            found.update({row.id: row for row in rows})
-            if not rows or len(found) >= int(answer.get("total") or 0):
-                break
-        return list(found.values())
+
+        def read(page: int) -> list[Collection]:
+            answer = self._read(f"{COLLECTION}/list", {**body, "pageNum": page + 1})
+            return self._rows(Collection, answer.get("data"))
+
+        return list({found.id: found for found in pages(read, PAGE_SIZE)}.values())
 
     def collection(self, collection_id: str, *, dataset_id: str) -> CollectionDetail:
         """One document.
@@ -86,12 +79,8 @@ class Datasets(Session):
         Raises:
             NotFound: it is not in its dataset, or that is gone.
         """
-        row = self._found(
-            f"{COLLECTION}/detail",
-            {"id": collection_id},
-            lambda: self._has_collection(dataset_id, collection_id),
-        )
-        return self._row(CollectionDetail, row)
+        path, ours = f"{COLLECTION}/detail", self._collections_of(dataset_id)
+        return self._one(CollectionDetail, path, {"id": collection_id}, ours)
 
     def upload_file(
         self, dataset_id: str, name: str, content: bytes, fields: Mapping[str, Json]
@@ -125,11 +114,7 @@ class Datasets(Session):
 
     def delete_collection(self, collection_id: str, *, dataset_id: str) -> None:
         """Delete a document; one that is not there counts as deleted."""
-        self._delete(
-            f"{COLLECTION}/delete",
-            collection_id,
-            lambda: self._has_collection(dataset_id, collection_id),
-        )
+        self._delete(f"{COLLECTION}/delete", collection_id, self._collections_of(dataset_id))
 
     def take_out_of_folder(self, collection_id: str) -> None:
         """Move a document to the top of its base; only there the list of documents shows it."""
@@ -155,15 +140,15 @@ class Datasets(Session):
         answer = self._read(f"{DATASET}/searchTest", body)
         # The docs show a list, the code answers an object.
         rows = answer.get("list") if isinstance(answer, dict) else answer
-        return [self._row(Hit, row) for row in rows or []]
+        return self._rows(Hit, rows)
 
     def _add(self, kind: str, body: Json) -> Uploaded:
         path = f"{COLLECTION}/create/{kind}"
         return self._row(Uploaded, self._call("POST", path, json=body, seconds=UPLOAD_SECONDS))
 
-    def _has_dataset(self, dataset_id: str) -> bool:
-        return listed(self.datasets(), dataset_id)
+    def _collections_of(self, dataset_id: str) -> Listed:
+        def listed() -> list[Collection]:
+            there = any(row.id == dataset_id for row in self.datasets())
+            return self.collections(dataset_id) if there else []
 
-    def _has_collection(self, dataset_id: str, collection_id: str) -> bool:
-        there = self._has_dataset(dataset_id)
-        return there and listed(self.collections(dataset_id), collection_id)
+        return listed

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict
+from typing import TypeAlias
 
 import httpx
 from typing_extensions import Unpack
 
 from provisioning.clients.fastgpt.rows import InitData, NamedRow
 from provisioning.clients.http import (
+    AnyRow,
     Json,
     NotFound,
     Options,
     Refused,
+    Request,
     ServiceClient,
     Unauthorized,
     Unexpected,
     Waiting,
-    call_of,
-    said_by,
     wait_until,
 )
 
@@ -35,15 +35,8 @@ _NOT_REGISTERED = "用户未注册"
 _BAD_CREDENTIAL = frozenset({403, 514})
 
 
-class Request(TypedDict, total=False):
-    """What goes with a call, as `ServiceClient._send` takes it."""
-
-    params: Mapping[str, str] | None
-    json: Json
-    data: Mapping[str, str]
-    files: Mapping[str, tuple[str, bytes, str]]
-    seconds: float
-    twice_is_harmless: bool
+Listed: TypeAlias = Callable[[], Iterable[NamedRow]]
+"""FastGPT's own list of what there is."""
 
 
 class Session(ServiceClient):
@@ -127,12 +120,11 @@ class Session(ServiceClient):
         except Refused as error:
             if _NOT_REGISTERED in error.answer:
                 return Waiting(error.answer)
-            raise Unauthorized(
-                self.service,
-                error.call,
+            said = (
                 f"{error.answer}. If root's password was changed in the web page: FastGPT sets "
-                "the lab's again at its start, so `docker restart fastgpt` on the server helps",
-            ) from None
+                "the lab's again at its start, so `docker restart fastgpt` on the server helps"
+            )
+            raise Unauthorized(self.service, error.call, said) from None
         return str(data["token"])
 
     def _call(self, method: str, path: str, **request: Unpack[Request]) -> Json:
@@ -148,29 +140,31 @@ class Session(ServiceClient):
         self.login()
         return self._open(method, path, self.token, **request)
 
-    def _read(self, path: str, body: Json, params: Mapping[str, str] | None = None) -> Json:
+    def _read(self, path: str, body: Json, **request: Unpack[Request]) -> Json:
         """A POST that may be repeated: it only reads, or does the same when done twice."""
-        return self._call("POST", path, json=body, params=params, twice_is_harmless=True)
+        return self._call("POST", path, **{**request, "json": body, "twice_is_harmless": True})
 
-    def _found(self, path: str, params: Mapping[str, str], is_there: Callable[[], bool]) -> Json:
-        """One thing.
+    def _one(
+        self, shape: type[AnyRow], path: str, params: Mapping[str, str], listed: Listed
+    ) -> AnyRow:
+        """One thing, whose id is in `params`.
 
         Raises:
             NotFound: the call was refused, and FastGPT's own list does not show the thing.
         """
         try:
-            return self._call("GET", path, params=params)
+            return self._row(shape, self._call("GET", path, params=params))
         except Refused as error:
-            if is_there():
+            if any(row.id in params.values() for row in listed()):
                 raise
             raise NotFound(self.service, error.call, error.answer) from None
 
-    def _delete(self, path: str, object_id: str, is_there: Callable[[], bool]) -> None:
+    def _delete(self, path: str, object_id: str, listed: Listed) -> None:
         """Delete one thing; refused where FastGPT's own list does not show it is as good."""
         try:
             self._call("DELETE", path, params={"id": object_id})
         except Refused:
-            if is_there():
+            if any(row.id == object_id for row in listed()):
                 raise
 
     def _open(self, method: str, path: str, token: str = "", **request: Unpack[Request]) -> Json:
@@ -183,13 +177,7 @@ class Session(ServiceClient):
 
     def _refusal(self, response: httpx.Response, body: Json) -> Refused | Unexpected:
         if not isinstance(body, dict) or "code" not in body:
-            return Unexpected(self.service, call_of(response), self._masked(said_by(response)))
+            return self._error(Unexpected, response)
         parts = (body["code"], body.get("statusText"), body.get("message"))
-        said = self._masked(" ".join(str(part) for part in parts if part))
         kind = Unauthorized if body["code"] in _BAD_CREDENTIAL else Refused
-        return kind(self.service, call_of(response), said)
-
-
-def listed(rows: Iterable[NamedRow], object_id: str) -> bool:
-    """Whether a list shows a thing of this id."""
-    return any(row.id == object_id for row in rows)
+        return self._error(kind, response, " ".join(str(part) for part in parts if part))

@@ -6,8 +6,6 @@ counts (`docs/facts/oneapi.md §3`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import httpx
 import tenacity
 from typing_extensions import Unpack
@@ -18,24 +16,24 @@ from provisioning.clients.http import (
     Options,
     RateLimited,
     Refused,
+    Request,
     ServiceClient,
     Unauthorized,
     Unexpected,
     Unreachable,
-    call_of,
-    said_by,
+    pages,
+    repeating,
 )
 from provisioning.clients.oneapi.rows import (
     ENABLED,
+    AnyListed,
     Channel,
     Token,
-    clean_models,
-    mapping_text,
+    channel_body,
     token_body,
 )
 
 PAGE_SIZE = 10
-MOST_PAGES = 1000
 RATE_LIMIT_SECONDS = 200.0
 RATE_LIMIT_PAUSE = 10.0
 FIRST_PASSWORD = "123456"  # noqa: S105 - what a fresh OneAPI has; replaced at the first contact
@@ -48,7 +46,7 @@ class OneApiClient(ServiceClient):
     """OneAPI's management interface.
 
     Args:
-        access_token: of an administrator; without it only `status` and `login` work.
+        access_token: of an administrator; without it only `login` works.
     """
 
     service = "OneAPI"
@@ -59,10 +57,6 @@ class OneApiClient(ServiceClient):
         super().__init__(base_url, **options)
         self._access_token = access_token
         self._hide(access_token)
-
-    def status(self) -> dict[str, Json]:
-        """`version`, `start_time`, ...; says nothing about the database behind it."""
-        return dict(self._call("GET", "/api/status"))
 
     # -- root -----------------------------------------------------------------------------------
 
@@ -76,18 +70,13 @@ class OneApiClient(ServiceClient):
             Unauthorized: user name or password refused.
             RateLimited: too many logins for longer than `RATE_LIMIT_SECONDS`.
         """
-        self._hide(password)
         try:
-            credentials = {"username": username, "password": password}
-            self._call("POST", "/api/user/login", json=credentials, twice_is_harmless=True)
+            self._log_in(username, password)
         except RateLimited:
             raise
         except Refused as error:
-            raise Unauthorized(
-                self.service,
-                error.call,
-                f"{error.answer} (a database that is down gives the same answer)",
-            ) from None
+            said = f"{error.answer} (a database that is down gives the same answer)"
+            raise Unauthorized(self.service, error.call, said) from None
         # Not GET /api/user/token: that one makes a new token and ends the old one.
         token = str(self.me()["access_token"] or "")
         token = token or str(self._call("GET", "/api/user/token"))
@@ -105,15 +94,8 @@ class OneApiClient(ServiceClient):
         Raises:
             Unreachable: OneAPI's database does not answer.
         """
-        self._hide(password)
         try:
-            self._call(
-                "POST",
-                "/api/user/login",
-                json={"username": username, "password": password},
-                twice_is_harmless=True,
-                patient=False,
-            )
+            self._log_in(username, password, patient=False)
         except RateLimited:
             return True
         except Refused:
@@ -122,6 +104,16 @@ class OneApiClient(ServiceClient):
         finally:
             self._http.cookies.clear()
         return True
+
+    def _log_in(self, username: str, password: str, *, patient: bool = True) -> None:
+        self._hide(password)
+        self._call(
+            "POST",
+            "/api/user/login",
+            json={"username": username, "password": password},
+            twice_is_harmless=True,
+            patient=patient,
+        )
 
     def check_database(self) -> None:
         """Tell a database that is down from wrong credentials: logins and access tokens cannot.
@@ -133,7 +125,7 @@ class OneApiClient(ServiceClient):
         response = self._send("GET", "/v1/models", headers=headers)
         if _LOOKUP_FAILED in response.text:
             said = "its database does not answer: look at `docker logs mysql` on the server"
-            raise Unreachable(self.service, call_of(response), said)
+            raise self._error(Unreachable, response, said)
 
     def me(self) -> dict[str, Json]:
         """The caller's own user: `id`, `username`, `role`, `access_token`, ..."""
@@ -148,7 +140,11 @@ class OneApiClient(ServiceClient):
 
     def channels(self) -> list[Channel]:
         """All channels, the newest first."""
-        return [self._row(Channel, row) for row in self._all("/api/channel/")]
+
+        def read(page: int) -> list[Channel]:
+            return self._rows(Channel, self._call("GET", "/api/channel/", params={"p": page}))
+
+        return list({found.id: found for found in pages(read, PAGE_SIZE)}.values())
 
     def channel(self, channel_id: int) -> Channel:
         """One channel.
@@ -156,22 +152,21 @@ class OneApiClient(ServiceClient):
         Raises:
             NotFound
         """
-        return self._row(Channel, self._call("GET", f"/api/channel/{channel_id}"))
+        return self._listed(Channel, self._call("GET", f"/api/channel/{channel_id}"))
 
     def channels_named(self, name: str) -> list[Channel]:
-        """All channels of exactly this name, the newest first (the search goes by prefix)."""
-        rows = self._call("GET", "/api/channel/search", params={"keyword": name}) or []
-        found = [self._row(Channel, row) for row in rows if row["name"] == name]
-        return sorted(found, key=lambda channel: -channel.id)
+        """All channels of exactly this name, the newest first."""
+        return self._named(Channel, "channel", name)
 
     def create_channel(self, channel: Channel) -> int:
         """Make a channel; returns its id.
 
         A refused POST can leave a row behind that breaks OneAPI's start later; it is removed.
         """
+        self._hide(channel.key)
         before = {found.id for found in self.channels_named(channel.name)}
         try:
-            self._call("POST", "/api/channel/", json=self._body(channel))
+            self._call("POST", "/api/channel/", json=channel_body(channel))
         except Refused:
             for left in self.channels_named(channel.name):
                 if left.id not in before:
@@ -190,29 +185,13 @@ class OneApiClient(ServiceClient):
             NotFound: it is gone. (A PUT alone would say yes and leave a ghost among the models.)
         """
         self.channel(channel_id)
-        self._call(
-            "PUT",
-            "/api/channel/",
-            json={"id": channel_id, "status": ENABLED, **self._body(channel)},
-        )
+        self._hide(channel.key)
+        body = {"id": channel_id, "status": ENABLED, **channel_body(channel)}
+        self._call("PUT", "/api/channel/", json=body)
 
     def delete_channel(self, channel_id: int) -> None:
         """Delete a channel; one that is not there counts as deleted."""
         self._call("DELETE", f"/api/channel/{channel_id}")
-
-    def _body(self, channel: Channel) -> dict[str, Json]:
-        self._hide(channel.key)
-        return {
-            "name": channel.name,
-            "type": channel.type,
-            # One channel per line of the key would be made.
-            "key": channel.key.strip(),
-            "base_url": channel.base_url.rstrip("/"),
-            "models": ",".join(clean_models(channel.models)),
-            "model_mapping": mapping_text(channel.model_mapping),
-            "priority": channel.priority,
-            "group": "default",
-        }
 
     # -- tokens ---------------------------------------------------------------------------------
 
@@ -222,17 +201,15 @@ class OneApiClient(ServiceClient):
         Raises:
             NotFound
         """
-        return self._token(self._call("GET", f"/api/token/{token_id}"))
+        return self._listed(Token, self._call("GET", f"/api/token/{token_id}"))
 
     def tokens_named(self, name: str) -> list[Token]:
         """All tokens of exactly this name, the newest first."""
-        rows = self._call("GET", "/api/token/search", params={"keyword": name}) or []
-        found = [self._token(row) for row in rows if row["name"] == name]
-        return sorted(found, key=lambda token: -token.id)
+        return self._named(Token, "token", name)
 
     def create_token(self, token: Token) -> Token:
         """Make a token; OneAPI chooses its key."""
-        return self._token(self._call("POST", "/api/token/", json=token_body(token)))
+        return self._listed(Token, self._call("POST", "/api/token/", json=token_body(token)))
 
     def update_token(self, token_id: int, token: Token, *, set_quota: bool) -> Token:
         """Bring a token to `token`, enabled; what is left of its quota stays unless `set_quota`.
@@ -265,76 +242,50 @@ class OneApiClient(ServiceClient):
         except NotFound:
             return
 
-    def _token(self, row: Json) -> Token:
-        found = self._row(Token, row)
+    # -- calls ----------------------------------------------------------------------------------
+
+    def _named(self, shape: type[AnyListed], kind: str, name: str) -> list[AnyListed]:
+        # The search goes by prefix.
+        rows = self._call("GET", f"/api/{kind}/search", params={"keyword": name}) or []
+        found = [self._listed(shape, row) for row in rows if row["name"] == name]
+        return sorted(found, key=lambda each: -each.id)
+
+    def _listed(self, shape: type[AnyListed], row: Json) -> AnyListed:
+        found = self._row(shape, row)
         self._hide(found.key)
         return found
 
-    # -- calls ----------------------------------------------------------------------------------
-
-    def _all(self, path: str) -> list[dict[str, Json]]:
-        rows: dict[int, dict[str, Json]] = {}
-        for page in range(MOST_PAGES):
-            found = self._call("GET", path, params={"p": page}) or []
-            rows.update({int(row["id"]): row for row in found})
-            if len(found) < PAGE_SIZE:
-                break
-        return list(rows.values())
-
     def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str | int] | None = None,
-        json: Json = None,
-        twice_is_harmless: bool | None = None,
-        patient: bool = True,
+        self, method: str, path: str, *, patient: bool = True, **request: Unpack[Request]
     ) -> Json:
         """One management call; returns `data`. A patient one waits out "too many requests"."""
         headers = {"Authorization": self._access_token} if self._access_token else None
         # Who does not wait for a connection does not wait for a rate limit either.
         patient = patient and self._retry_seconds > 0
-        give_up_at = self.clock.monotonic() + RATE_LIMIT_SECONDS
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(RateLimited),
-            stop=lambda _: not patient or self.clock.monotonic() >= give_up_at,
-            wait=tenacity.wait_fixed(RATE_LIMIT_PAUSE),
-            sleep=self.clock.sleep,
-            reraise=True,
+        again = repeating(
+            tenacity.retry_if_exception_type(RateLimited),
+            tenacity.wait_fixed(RATE_LIMIT_PAUSE),
+            seconds=RATE_LIMIT_SECONDS if patient else 0,
+            clock=self.clock,
         )
-        return retrying(
-            lambda: self._data(
-                self._send(
-                    method,
-                    path,
-                    params=params,
-                    json=json,
-                    headers=headers,
-                    twice_is_harmless=twice_is_harmless,
-                )
-            )
-        )
+        return again(lambda: self._data(self._send(method, path, headers=headers, **request)))
 
     def _data(self, response: httpx.Response) -> Json:
-        call = call_of(response)
         if response.status_code == 429:
-            raise RateLimited(
-                self.service,
-                call,
+            said = (
                 "HTTP 429: too many requests (180 in 3 minutes, 20 logins in 20 minutes, per "
-                "address); wait, or restart the OneAPI container, which forgets the count",
+                "address); wait, or restart the OneAPI container, which forgets the count"
             )
+            raise self._error(RateLimited, response, said)
         if response.status_code == 401:
-            raise Unauthorized(self.service, call, self._masked(said_by(response)))
+            raise self._error(Unauthorized, response)
         body = self._json(response)
         if not isinstance(body, dict) or "success" not in body:
-            raise Unexpected(self.service, call, self._masked(said_by(response)))
+            raise self._error(Unexpected, response)
         if body["success"]:
             return body.get("data")
-        message = self._masked(str(body.get("message") or "(no message)"))
+        message = str(body.get("message") or "(no message)")
         if "record not found" in message:
-            raise NotFound(self.service, call, message)
-        if "access token" in message.lower():
-            raise Unauthorized(self.service, call, message)
-        raise Refused(self.service, call, message)
+            raise self._error(NotFound, response, message)
+        kind = Unauthorized if "access token" in message.lower() else Refused
+        raise self._error(kind, response, message)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import httpx
 from typing_extensions import Unpack
 
 from provisioning.clients.http import (
+    Content,
     Json,
     NotFound,
     Options,
@@ -24,7 +26,6 @@ from provisioning.clients.http import (
     ServiceClient,
     Unauthorized,
     Unexpected,
-    call_of,
 )
 
 RELAY_SECONDS = 180.0
@@ -71,37 +72,27 @@ class OneApiRelay(ServiceClient):
         self._headers = {"Authorization": f"Bearer sk-{bare}{chosen}"}
         self._hide(bare)
 
-    def models(self) -> list[str]:
-        """Names that some channel lists; no proof that they route."""
-        answer = self._json(self._checked("GET", "/v1/models"))
-        return [str(item["id"]) for item in answer["data"]]
-
     def chat(self, model: str, question: str, *, max_tokens: int = 16) -> str:
         """One short answer."""
-        answer = self._post(
-            "/v1/chat/completions",
-            {
-                "model": model,
-                "max_tokens": max_tokens,
-                "messages": [{"role": "user", "content": question}],
-            },
-        )
+        messages = [{"role": "user", "content": question}]
+        body = {"model": model, "max_tokens": max_tokens, "messages": messages}
+        answer = self._json(self._post("/v1/chat/completions", json=body))
         return str(answer["choices"][0]["message"]["content"] or "")
 
     def embed(self, model: str, text: str) -> list[float]:
         """The vector of one text."""
-        answer = self._post("/v1/embeddings", {"model": model, "input": text})
+        body = {"model": model, "input": text}
+        answer = self._json(self._post("/v1/embeddings", json=body))
         return [float(number) for number in answer["data"][0]["embedding"]]
 
     def speak(self, model: str, text: str, voice: str = "alloy") -> bytes:
         """`text` as sound."""
         body = {"model": model, "input": text, "voice": voice}
-        return self._checked("POST", "/v1/audio/speech", json=body).content
+        return self._post("/v1/audio/speech", json=body).content
 
     def transcribe(self, model: str, sound: bytes) -> str:
         """What is said in a WAV file. Routed as `whisper-1`, whatever the name (`§6`)."""
-        response = self._checked(
-            "POST",
+        response = self._post(
             "/v1/audio/transcriptions",
             data={"model": model, "response_format": "json"},
             files={"file": ("probe.wav", sound, "audio/wav")},
@@ -131,26 +122,9 @@ class OneApiRelay(ServiceClient):
         if not answered:
             raise Unexpected(self.service, f"{kind} request", f"{model}: an empty answer")
 
-    def _post(self, path: str, body: Mapping[str, Json]) -> Json:
-        return self._json(self._checked("POST", path, json=dict(body)))
-
-    def _checked(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Json = None,
-        data: Mapping[str, str] | None = None,
-        files: Mapping[str, tuple[str, bytes, str]] | None = None,
-    ) -> httpx.Response:
+    def _post(self, path: str, **content: Unpack[Content]) -> httpx.Response:
         response = self._send(
-            method,
-            path,
-            headers=self._headers,
-            json=json,
-            data=data,
-            files=files,
-            twice_is_harmless=True,
+            "POST", path, headers=self._headers, twice_is_harmless=True, **content
         )
         error = _relay_error(response)
         if response.is_success and error is None:
@@ -158,26 +132,15 @@ class OneApiRelay(ServiceClient):
         raise self._refusal(response, error or {})
 
     def _refusal(self, response: httpx.Response, error: Mapping[str, Json]) -> Refused:
-        call = call_of(response)
-        message = str(error.get("message") or response.text or "(empty body)")
-        said = self._masked(f"HTTP {response.status_code} {message}")
-        if _is_upstreams(error):
-            return UpstreamFailed(
-                self.service, call, said, status=response.status_code, connected=True
-            )
-        if error.get("code") == "do_request_failed":
-            return UpstreamFailed(
-                self.service, call, said, status=response.status_code, connected=False
-            )
-        if response.status_code == 503:
-            return NoChannel(self.service, call, said)
-        if response.status_code == 401:
-            return Unauthorized(self.service, call, said)
-        if response.status_code == 404:
-            return NotFound(self.service, call, said)
-        if response.status_code == 429:
-            return RateLimited(self.service, call, said)
-        return Refused(self.service, call, said)
+        status, unconnected = response.status_code, error.get("code") == "do_request_failed"
+        said = f"HTTP {status} {error.get('message') or response.text or '(empty body)'}"
+        kind: Callable[[str, str, str], Refused] = _KINDS.get(status, Refused)
+        if unconnected or _is_upstreams(error):
+            kind = partial(UpstreamFailed, status=status, connected=not unconnected)
+        return self._error(kind, response, said)
+
+
+_KINDS = {503: NoChannel, 401: Unauthorized, 404: NotFound, 429: RateLimited}
 
 
 def _is_upstreams(error: Mapping[str, Json]) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -34,46 +34,49 @@ def _mapping(text: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
-class Channel(Row):
-    """A channel: as wanted (with `key`), or as found (without: OneAPI never shows it).
+class Listed(Row):
+    """A channel or a token, as wanted or as found.
 
     Attributes:
-        type: channel type id.
-        base_url: without `/v1`, without trailing slash; "" for the vendor's own.
-        models: public names.
-        model_mapping: public name -> upstream name; the public name must be in `models` too.
-        priority: the highest wins.
-        status: 1 enabled, 2 disabled by hand, 3 disabled by OneAPI.
+        status: 1 enabled, 2 disabled by hand; 3 a channel that OneAPI disabled or a token that has
+            expired; 4 a token whose quota is used up.
+        key: of a channel, the vendor's, which OneAPI never shows; of a token, without `sk-`.
         id: OneAPI's; 0 where there is none yet.
     """
 
     name: str
+    models: Names = ()
+    status: int = ENABLED
+    key: str = Field(default="", repr=False)
+    id: int = 0
+
+
+AnyListed = TypeVar("AnyListed", bound=Listed)
+
+
+class Channel(Listed):
+    """A channel; `models` are public names, and the highest `priority` wins.
+
+    Attributes:
+        type: channel type id.
+        base_url: without `/v1`, without trailing slash; "" for the vendor's own.
+        model_mapping: public name -> upstream name; the public name must be in `models` too.
+    """
+
     type: int = 0
     base_url: str = ""
-    models: Names = ()
     model_mapping: Annotated[dict[str, str], BeforeValidator(_mapping)] = Field(
         default_factory=dict
     )
     priority: int = 0
-    key: str = Field(default="", repr=False)
-    status: int = ENABLED
-    id: int = 0
 
 
-class Token(Row):
-    """A relay token. `key` comes without `sk-`; `remain_quota` falls by use.
+class Token(Listed):
+    """A relay token; `remain_quota` falls by use."""
 
-    `status`: 1 enabled, 2 disabled by hand, 3 expired, 4 quota used up.
-    """
-
-    name: str
-    models: Names = ()
     unlimited: bool = Field(default=False, alias="unlimited_quota")
     remain_quota: int = 0
     expired_time: int = -1
-    status: int = ENABLED
-    id: int = 0
-    key: str = Field(default="", repr=False)
 
 
 def clean_models(models: Iterable[str]) -> tuple[str, ...]:
@@ -89,12 +92,24 @@ def clean_models(models: Iterable[str]) -> tuple[str, ...]:
     return tuple(seen.values())
 
 
-def mapping_text(mapping: Mapping[str, str]) -> str:
-    """A model mapping as OneAPI stores it: a JSON string, "" for none."""
-    return json.dumps(dict(sorted(mapping.items())), ensure_ascii=False) if mapping else ""
+def channel_body(channel: Channel) -> dict[str, Json]:
+    """What a POST or PUT of a channel says."""
+    mapping = dict(sorted(channel.model_mapping.items()))
+    return {
+        "name": channel.name,
+        "type": channel.type,
+        # One channel per line of the key would be made.
+        "key": channel.key.strip(),
+        "base_url": channel.base_url.rstrip("/"),
+        "models": ",".join(clean_models(channel.models)),
+        "model_mapping": json.dumps(mapping, ensure_ascii=False) if mapping else "",
+        "priority": channel.priority,
+        "group": "default",
+    }
 
 
 def token_body(token: Token) -> dict[str, Json]:
+    """What a POST or PUT of a token says."""
     return {
         "name": token.name,
         "models": ",".join(clean_models(token.models)),

@@ -1,0 +1,167 @@
+"""Xinference's REST interface.
+
+A launch that is not waited for finds out nearly everything later; a DELETE does not end a launch; a
+cancel does not end a model that serves, it only loses it (`docs/facts/measured.md §2`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import httpx
+from typing_extensions import Unpack
+
+from provisioning.clients.http import Busy, Json, NotFound, Refused, Request, ServiceClient
+from provisioning.clients.xinference.failures import concise, is_left_over, kind_of, names_replica
+from provisioning.clients.xinference.rows import AutostartEntry, Instance, Progress
+from provisioning.clients.xinference.standing import ModelState, Way, state_of
+
+LAUNCH_SECONDS = 60.0
+STOP_SECONDS = 120.0
+CANCEL_SECONDS = 120.0
+
+
+class XinferenceClient(ServiceClient):
+    """Xinference at one address; no credentials (the lab switches its authentication off)."""
+
+    service = "Xinference"
+
+    def version(self) -> str:
+        """The server's version, e.g. `2.12.0`."""
+        return str(self._call("GET", "/v1/cluster/version")["version"])
+
+    def launch(self, payload: Mapping[str, Json]) -> None:
+        """Start a model, and do not wait for it.
+
+        Only a missing field, GPUs that do not go with the replicas, a bad uid or a taken one are
+        refused at once. All else, an unknown model too, shows later in `state`.
+
+        Raises:
+            Conflict: the uid is taken, by a model that serves, is starting or is down.
+            Refused: what is known at once.
+        """
+        # In the query: in the body it would be handed to the engine.
+        waits = {"wait_ready": "false"}
+        self._call("POST", "/v1/models", params=waits, json=dict(payload), seconds=LAUNCH_SECONDS)
+
+    def state(self, uid: str, copies: int = 1) -> ModelState:
+        """How a model stands.
+
+        Args:
+            copies: how many were asked for; fewer are a model that is down.
+        """
+        found: Mapping[str, Json] = {}
+        way: Way = "open"
+        try:
+            found = self.describe(uid)
+        except Busy:
+            way = "opening"
+        except NotFound as error:
+            way = "broken" if names_replica(uid, error.answer) else "none"
+        booked = self._call("GET", "/v1/models/instances", params={"model_uid": uid}) or [{}]
+        return state_of(way, found, self._row(Instance, booked[0]), copies)
+
+    def progress(self, uid: str) -> Progress:
+        """How far a launch is. An unknown or failed model reads like one that has not begun."""
+        return self._row(Progress, self._call("GET", f"/v1/models/{uid}/progress") or {})
+
+    def describe(self, uid: str) -> dict[str, Json]:
+        """What a serving model was launched as.
+
+        Raises:
+            Busy: it is still loading.
+            NotFound: there is none, or its launch failed.
+        """
+        return dict(self._call("GET", f"/v1/models/{uid}"))
+
+    def stop(self, uid: str) -> None:
+        """Stop a model that has loaded, whether it answers or not; one that is not there is done.
+
+        Raises:
+            Busy: it is loading, and goes on loading: a DELETE does not end that.
+        """
+        try:
+            self._call("DELETE", f"/v1/models/{uid}", seconds=STOP_SECONDS)
+        except Refused as error:
+            if names_replica(uid, error.answer) or is_left_over(error.answer):
+                raise Busy(self.service, error.call, error.answer) from None
+            if not isinstance(error, NotFound):
+                raise
+
+    def cancel(self, uid: str) -> None:
+        """Cancel a launch, if there is one. May take a minute to return.
+
+        A model that serves is left alone: it would keep its GPU memory, and no call could reach it.
+        At 2.12 the launch goes on unwinding for a while afterwards.
+        """
+        with suppress(NotFound):
+            try:
+                self.describe(uid)
+            except Busy:
+                self._call("POST", f"/v1/models/{uid}/cancel", seconds=CANCEL_SECONDS)
+
+    def put_autostart(self, payload: Mapping[str, Json]) -> None:
+        """Have this model started at every start of the server.
+
+        It also starts, at once, every model with an entry that is down: ours, and others'.
+        """
+        self._call(
+            "POST",
+            "/v1/autostart/models",
+            json={
+                "launch": autostart_payload(payload),
+                "enabled": True,
+                # One after the other, by priority and uid. vLLM claims its share of the card when
+                # it loads and fails if less is left, so the small ones come first.
+                "priority": 200 if payload.get("model_type", "LLM") == "LLM" else 100,
+                "max_retries": 3,
+                "retry_interval_seconds": 30,
+            },
+        )
+
+    def autostart(self) -> dict[str, bool]:
+        """The uids of the models that are started with the server, and whether its turn is to come.
+
+        After a restart they come one by one, for minutes (`docs/facts/measured.md §2 finding 7`).
+        """
+        answer = self._call("GET", "/v1/autostart/models")
+        entries = self._rows(AutostartEntry, answer["models"])
+        return {entry.uid: entry.to_come for entry in entries}
+
+    def delete_autostart(self, uid: str) -> None:
+        """Forget the autostart entry; nothing happens where there is none."""
+        self._call("DELETE", f"/v1/autostart/models/{uid}")
+
+    def _call(self, method: str, path: str, **request: Unpack[Request]) -> Json:
+        # Every POST here may be sent twice: a second launch is a Conflict, the rest only reads.
+        request["twice_is_harmless"] = True
+        response = self._send(method, path, **request)
+        if response.is_success:
+            return self._json(response)
+        detail = _detail(response)
+        said = f"HTTP {response.status_code} {detail}"
+        if response.status_code == 401:
+            said += ". At 4.1 authentication is on; the container needs XINFERENCE_AUTH_ADVANCED=0"
+        raise self._error(kind_of(response.status_code, detail), response, said)
+
+
+def autostart_payload(payload: Mapping[str, Json]) -> dict[str, Json]:
+    """A launch payload as an autostart entry can hold it: entries lose their nulls.
+
+    `n_gpu: null` means the CPU and would come back as the default, a GPU. The worker takes
+    `device: cpu` for the same (2.12.0: core/worker.py, `launch_builtin_model`).
+    """
+    kept = {key: value for key, value in payload.items() if value is not None}
+    if "n_gpu" in payload and payload["n_gpu"] is None:
+        kept.setdefault("device", "cpu")
+    return kept
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text or "(empty body)"
+    detail = body.get("detail") if isinstance(body, dict) else body
+    return concise(str(detail))
