@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from provisioning.clients.http import (
     SYSTEM_CLOCK,
     Clock,
     Refused,
+    ServiceError,
     Unauthorized,
     Unreachable,
     Waiting,
@@ -43,6 +45,7 @@ KEEPALIVE_MISSES = 4
 COME_BACK_SECONDS = 600.0
 COME_BACK_PAUSE = 1.0
 
+_ANY_FAILURE = (OSError, asyncssh.Error, asyncio.TimeoutError)
 # The protocol signs with SHA-2 what the key file calls ssh-rsa.
 _SIGNATURES = {"ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"]}
 
@@ -92,7 +95,7 @@ def open_tunnel(server: SshServer, remote_port: int) -> str:
     Raises:
         ServerUnreachable, HostKeyChanged, KeyRefused
     """
-    return f"http://127.0.0.1:{_switchboard().run(_link(server).port_for(remote_port))}"
+    return f"http://127.0.0.1:{_on_loop(_port_for(server, remote_port))}"
 
 
 def run(server: SshServer, command: str, stdin: bytes = b"", seconds: float = RUN_SECONDS) -> str:
@@ -102,17 +105,7 @@ def run(server: SshServer, command: str, stdin: bytes = b"", seconds: float = RU
         ServerUnreachable, HostKeyChanged, KeyRefused
         CommandFailed: it ended with another code than 0; the text is what it said.
     """
-    return _switchboard().run(_link(server).run(command, stdin, seconds))
-
-
-def close_tunnels() -> None:
-    """Close every connection of this process; the next `open_tunnel` starts afresh."""
-    board = _switchboard()
-    with _lock:
-        links = list(_links.values())
-        _links.clear()
-    for link in links:
-        board.run(link.close())
+    return _on_loop(_run(server, command, stdin, seconds))
 
 
 def scan_host_key(
@@ -133,8 +126,8 @@ def scan_host_key(
 
     def look() -> str | Waiting:
         try:
-            return _switchboard().run(_scan(host, port))
-        except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
+            return _on_loop(_scan(host, port))
+        except _ANY_FAILURE as error:
             return Waiting(_reason(error))
 
     return wait_until(
@@ -151,9 +144,12 @@ def scan_host_key(
 
 
 async def _scan(host: str, port: int) -> str:
-    for algorithms in (["ssh-ed25519"], None):
+    for algorithms in ("ssh-ed25519", "default"):
+        asking = asyncssh.get_server_host_key(
+            host, port, config=None, server_host_key_algs=algorithms
+        )
         try:
-            key = await asyncio.wait_for(_ask_key(host, port, algorithms), SCAN_SECONDS)
+            key = await asyncio.wait_for(asking, SCAN_SECONDS)
         except asyncssh.KeyExchangeFailed:
             continue
         if key is not None:
@@ -161,27 +157,33 @@ async def _scan(host: str, port: int) -> str:
     raise asyncssh.KeyExchangeFailed("the server shows no usable host key")
 
 
-async def _ask_key(host: str, port: int, algorithms: list[str] | None) -> asyncssh.SSHKey | None:
-    if algorithms is None:
-        return await asyncssh.get_server_host_key(host, port, config=None)
-    return await asyncssh.get_server_host_key(
-        host, port, config=None, server_host_key_algs=algorithms
-    )
+_lock = threading.Lock()
 
 
-class _Switchboard:
-    """One event loop in a thread of its own, for callers in any thread."""
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="ssh-tunnels", daemon=True).start()
+    return loop
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="ssh-tunnels", daemon=True).start()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+def _on_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Work on the one event loop of all connections, for callers in any thread."""
+    with _lock:
+        loop = _loop()
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+
+async def _port_for(server: SshServer, remote_port: int) -> int:
+    return await _link(server).port_for(remote_port)
+
+
+async def _run(server: SshServer, command: str, stdin: bytes, seconds: float) -> str:
+    return await _link(server).run(command, stdin, seconds)
 
 
 class _Link:
-    """The connection to one server, with its local ports. Used on the switchboard's loop only."""
+    """The connection to one server, with its local ports. Used on the loop only."""
 
     def __init__(self, server: SshServer) -> None:
         self._server = server
@@ -198,12 +200,6 @@ class _Link:
                 self._ports[remote_port] = await _forward(connection, 0, remote_port)
             return self._ports[remote_port]
 
-    async def close(self) -> None:
-        self._ports.clear()
-        if self._connection is not None:
-            self._connection.close()
-            await self._connection.wait_closed()
-
     async def run(self, command: str, stdin: bytes, seconds: float) -> str:
         connection = await self._connected()
         call = f"run on {self._server.place}"
@@ -211,10 +207,9 @@ class _Link:
         text: dict[str, Any] = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
         try:
             ran = await asyncio.wait_for(connection.run(command, encoding=None, **text), seconds)
-        except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
-            raise ServerUnreachable(
-                "SSH", call, f"{_reason(error)} (limit {seconds:.0f} s)"
-            ) from None
+        except _ANY_FAILURE as error:
+            said = f"{_reason(error)} (limit {seconds:.0f} s)"
+            raise ServerUnreachable("SSH", call, said) from None
         if ran.exit_status != 0:
             said = _text(ran.stderr).strip()
             raise CommandFailed("SSH", call, said or f"ended with {ran.exit_status} in silence")
@@ -254,6 +249,15 @@ class _Link:
             await asyncio.sleep(COME_BACK_PAUSE)
 
 
+_links: dict[SshServer, _Link] = {}
+
+
+def _link(server: SshServer) -> _Link:
+    if server not in _links:
+        _links[server] = _Link(server)
+    return _links[server]
+
+
 async def _forward(connection: asyncssh.SSHClientConnection, local: int, remote: int) -> int:
     listener = await connection.forward_local_port("127.0.0.1", local, "127.0.0.1", remote)
     return int(listener.get_port())
@@ -262,56 +266,58 @@ async def _forward(connection: asyncssh.SSHClientConnection, local: int, remote:
 async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
     trusted = asyncssh.import_public_key(server.host_key)
     algorithm = trusted.get_algorithm()
+    connecting = asyncssh.connect(
+        server.host,
+        server.port,
+        username=server.user,
+        known_hosts=([trusted], [], []),
+        server_host_key_algs=_SIGNATURES.get(algorithm, [algorithm]),
+        client_keys=[_identity(server)],
+        agent_path=None,
+        config=None,
+        keepalive_interval=KEEPALIVE_SECONDS,
+        keepalive_count_max=KEEPALIVE_MISSES,
+    )
     try:
-        return await asyncio.wait_for(
-            asyncssh.connect(
-                server.host,
-                server.port,
-                username=server.user,
-                known_hosts=([trusted], [], []),
-                server_host_key_algs=_SIGNATURES.get(algorithm, [algorithm]),
-                client_keys=_identity(server),
-                agent_path=None,
-                config=None,
-                keepalive_interval=KEEPALIVE_SECONDS,
-                keepalive_count_max=KEEPALIVE_MISSES,
-            ),
-            CONNECT_SECONDS,
-        )
-    except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
-        raise HostKeyChanged(
-            "SSH",
-            f"connect {server.place}",
-            f"it is not the server first met ({_reason(error)}). If you replaced it yourself, run "
-            "`pulumi up` once more; if not, somebody may be in between",
-        ) from None
-    except asyncssh.PermissionDenied as error:
-        raise KeyRefused(
-            "SSH",
-            f"connect {server.place}",
-            f"{_reason(error)}. The key must be the one that the server was made with: see the "
-            "setting sshKeyFile (its public half is the .pub file beside it)",
-        ) from None
-    except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
-        raise ServerUnreachable(
-            "SSH",
-            f"connect {server.place}",
-            f"{_reason(error)}. If the server is switched off, start it in the cloud's console and "
-            "run `pulumi up`; if your own address changed, `pulumi up` applies a changed "
-            "allowedCidrs; if the lease has ended, `pulumi destroy` and `pulumi up` build a new "
-            "lab",
-        ) from None
+        return await asyncio.wait_for(connecting, CONNECT_SECONDS)
+    except _ANY_FAILURE as error:
+        told = ((kind, advice) for errors, kind, advice in _FAILURES if isinstance(error, errors))
+        kind, advice = next(told)
+        raise kind("SSH", f"connect {server.place}", f"{_reason(error)}. {advice}") from None
 
 
-def _identity(server: SshServer) -> list[asyncssh.SSHKey]:
+def _identity(server: SshServer) -> asyncssh.SSHKey:
     if server.key_file is None:
         said = "no key: set sshKeyFile (`pulumi config set sshKeyFile ~/.ssh/...`)"
         raise KeyRefused("SSH", f"connect {server.place}", said)
     try:
-        return [asyncssh.read_private_key(server.key_file)]
-    except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        said = f"{_reason(error)}. sshKeyFile must name a private key without a passphrase"
+        return asyncssh.read_private_key(server.key_file)
+    except (OSError, ValueError) as error:
+        said = f"{_reason(error)}. See the setting sshKeyFile"
         raise KeyRefused("SSH", f"read {server.key_file}", said) from None
+
+
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], type[ServiceError], str], ...] = (
+    (
+        (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed),
+        HostKeyChanged,
+        "It is not the server first met. If you replaced it yourself, run `pulumi up` once more; "
+        "if not, somebody may be in between",
+    ),
+    (
+        (asyncssh.PermissionDenied,),
+        KeyRefused,
+        "The key must be the one that the server was made with: see the setting sshKeyFile (its "
+        "public half is the .pub file beside it)",
+    ),
+    (
+        _ANY_FAILURE,
+        ServerUnreachable,
+        "If the server is switched off, start it in the cloud's console and run `pulumi up`; if "
+        "your own address changed, `pulumi up` applies a changed allowedCidrs; if the lease has "
+        "ended, `pulumi destroy` and `pulumi up` build a new lab",
+    ),
+)
 
 
 def _text(said: str | bytes | None) -> str:
@@ -320,23 +326,3 @@ def _text(said: str | bytes | None) -> str:
 
 def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-_lock = threading.Lock()
-_links: dict[SshServer, _Link] = {}
-_board: _Switchboard | None = None
-
-
-def _switchboard() -> _Switchboard:
-    global _board
-    with _lock:
-        if _board is None:
-            _board = _Switchboard()
-        return _board
-
-
-def _link(server: SshServer) -> _Link:
-    with _lock:
-        if server not in _links:
-            _links[server] = _Link(server)
-        return _links[server]

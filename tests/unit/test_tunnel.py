@@ -8,7 +8,7 @@ import http.server
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,14 +16,21 @@ import asyncssh
 import httpx
 import pytest
 
-from provisioning.clients.http import DeadlineExceeded, Refused, ServiceClient, Unreachable
+from provisioning import tunnel
+from provisioning.clients.http import (
+    DeadlineExceeded,
+    Refused,
+    ServiceClient,
+    Unreachable,
+    Waiting,
+    wait_until,
+)
 from provisioning.tunnel import (
     CommandFailed,
     HostKeyChanged,
     KeyRefused,
     ServerUnreachable,
     SshServer,
-    close_tunnels,
     open_tunnel,
     run,
     scan_host_key,
@@ -78,6 +85,10 @@ class Sshd:
             authorized_client_keys=keys,
         )
 
+    def closed(self, number: int) -> bool:
+        """Whether there was a connection of this number, and is no more."""
+        return len(self.connections) > number and self.connections[number].is_closed()
+
     def drop(self) -> None:
         """Cut every connection off."""
 
@@ -98,11 +109,20 @@ class Sshd:
         self._thread.join()
 
 
+@pytest.fixture(autouse=True)
+def links(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[SshServer, tunnel._Link]]:
+    """The test's own connections: none comes back in another test."""
+    made: dict[SshServer, tunnel._Link] = {}
+    monkeypatch.setattr(tunnel, "_links", made)
+    yield made
+    for link in made.values():
+        link._ports.clear()
+
+
 @pytest.fixture
 def sshd() -> Iterator[Sshd]:
     server = Sshd(HOST_KEYS)
     yield server
-    close_tunnels()
     server.stop()
 
 
@@ -201,20 +221,46 @@ def test_another_host_key_is_refused(sshd: Sshd, web: int, key_file: Path) -> No
     assert isinstance(error.value, Refused)
 
 
-def test_an_unknown_key_is_refused_with_advice(sshd: Sshd, web: int, tmp_path: Path) -> None:
-    file = tmp_path / "other"
+def _another(file: Path) -> Path:
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(file))
-
-    with pytest.raises(KeyRefused, match="sshKeyFile"):
-        open_tunnel(server_at(sshd.port, file), web)
+    return file
 
 
-def test_a_key_with_a_passphrase_is_refused(sshd: Sshd, web: int, tmp_path: Path) -> None:
-    file = tmp_path / "locked"
+def _locked(file: Path) -> Path:
     CLIENT_KEY.write_private_key(str(file), "pkcs8-pem", passphrase="secret-words")
+    return file
 
-    with pytest.raises(KeyRefused, match="without a passphrase"):
-        open_tunnel(server_at(sshd.port, file), web)
+
+@pytest.mark.parametrize("key", [_another, _locked, lambda file: file, lambda _: None])
+def test_a_key_that_opens_nothing_is_refused_with_advice(
+    sshd: Sshd, tmp_path: Path, key: Callable[[Path], Path | None]
+) -> None:
+    """Another one; one that is locked since it was looked at; one that is not there; none."""
+    with pytest.raises(KeyRefused, match="sshKeyFile"):
+        run(server_at(sshd.port, key(tmp_path / "key")), "true")
+
+
+def test_a_connection_that_cannot_forward_is_closed(
+    sshd: Sshd, web: int, key_file: Path, links: dict[SshServer, tunnel._Link]
+) -> None:
+    """Its local port was taken while the connection was away."""
+    server = server_at(sshd.port, key_file)
+    url = open_tunnel(server, web)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        links[server]._ports[web] = taken.getsockname()[1]
+        sshd.drop()
+        closed = Waiting("open")
+        wait_until(
+            "the next connection to be closed",
+            lambda: sshd.closed(1) or closed,
+            service="SSH",
+            deadline=30,
+        )
+        with pytest.raises(ServerUnreachable, match="reach root@"):
+            run(server, "true")
+    links[server]._ports[web] = int(url.rpartition(":")[2])
+    assert run(server, "true") == ""
+    assert get(url) == "hello"
 
 
 def test_a_url_comes_back_by_itself(sshd: Sshd, web: int, key_file: Path) -> None:
@@ -223,11 +269,6 @@ def test_a_url_comes_back_by_itself(sshd: Sshd, web: int, key_file: Path) -> Non
 
     with httpx.Client(transport=httpx.HTTPTransport(retries=8), trust_env=False) as patient:
         assert patient.get(url).text == "hello"
-
-
-def test_no_key_at_all(sshd: Sshd, web: int) -> None:
-    with pytest.raises(KeyRefused, match="sshKeyFile"):
-        open_tunnel(server_at(sshd.port, None), web)
 
 
 def test_nothing_listens(key_file: Path) -> None:
@@ -277,7 +318,6 @@ def test_who_asks_while_somebody_dials_shares_the_failure(
             while True:
                 silent.accept()[0].close()
                 dialled += 1
-    close_tunnels()
     assert dialled < 8
 
 
