@@ -19,9 +19,7 @@ import pytest
 from provisioning import tunnel
 from provisioning.clients.http import (
     DeadlineExceeded,
-    Refused,
     ServiceClient,
-    Unreachable,
     Waiting,
     wait_until,
 )
@@ -174,25 +172,19 @@ def get(url: str) -> str:
         return client.get(url).text
 
 
-def test_a_local_url_stands_for_the_servers_port(sshd: Sshd, web: int, key_file: Path) -> None:
-    url = open_tunnel(server_at(sshd.port, key_file), web)
-
-    assert url.startswith("http://127.0.0.1:")
-    assert url != f"http://127.0.0.1:{web}"
-    assert get(url) == "hello"
-
-
 def test_all_threads_share_one_connection(sshd: Sshd, web: int, key_file: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         urls = list(pool.map(lambda _: open_tunnel(server_at(sshd.port, key_file), web), range(16)))
         answers = list(pool.map(get, urls))
 
     assert set(answers) == {"hello"}
-    assert len(set(urls)) == 1
+    (url,) = set(urls)
+    assert url.startswith("http://127.0.0.1:")
+    assert url != f"http://127.0.0.1:{web}"
     assert len(sshd.connections) == 1
 
 
-def test_a_broken_connection_is_made_again_at_the_same_url(
+def test_a_broken_connection_comes_back_by_itself_at_the_same_url(
     sshd: Sshd, web: int, key_file: Path
 ) -> None:
     url = open_tunnel(server_at(sshd.port, key_file), web)
@@ -216,9 +208,8 @@ def test_nothing_behind_the_port_is_a_broken_connection(sshd: Sshd, key_file: Pa
 def test_another_host_key_is_refused(sshd: Sshd, web: int, key_file: Path) -> None:
     other = line(asyncssh.generate_private_key("ssh-ed25519"))
 
-    with pytest.raises(HostKeyChanged, match="not the server first met") as error:
+    with pytest.raises(HostKeyChanged, match="not the server first met"):
         open_tunnel(server_at(sshd.port, key_file, other), web)
-    assert isinstance(error.value, Refused)
 
 
 def _another(file: Path) -> Path:
@@ -263,18 +254,9 @@ def test_a_connection_that_cannot_forward_is_closed(
     assert get(url) == "hello"
 
 
-def test_a_url_comes_back_by_itself(sshd: Sshd, web: int, key_file: Path) -> None:
-    url = open_tunnel(server_at(sshd.port, key_file), web)
-    sshd.drop()
-
-    with httpx.Client(transport=httpx.HTTPTransport(retries=8), trust_env=False) as patient:
-        assert patient.get(url).text == "hello"
-
-
 def test_nothing_listens(key_file: Path) -> None:
-    with pytest.raises(ServerUnreachable, match="allowedCidrs") as error:
+    with pytest.raises(ServerUnreachable, match="allowedCidrs"):
         open_tunnel(server_at(free_port(), key_file), 3000)
-    assert isinstance(error.value, Unreachable)
 
 
 def test_a_command_runs_on_the_same_connection(
