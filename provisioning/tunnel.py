@@ -1,14 +1,7 @@
 """The way to the server: one SSH connection per server and process, shared by all threads.
 
 A local port stands for a port of the server. It stays the same for the life of the process; where
-the connection breaks, the next call makes a new one.
-
-Exceptions (see also `provisioning.clients.http`):
-
-* ServerUnreachable (an Unreachable): nothing answers at the address, or not as an SSH server
-* HostKeyChanged (a Refused): another machine answers than the one first met
-* CommandFailed (a Refused): a command on the server did not succeed
-* KeyRefused (an Unauthorized): the server, or this machine, refuses the operator's key
+the connection breaks, it is made again.
 """
 
 from __future__ import annotations
@@ -95,7 +88,7 @@ def open_tunnel(server: SshServer, remote_port: int) -> str:
     Raises:
         ServerUnreachable, HostKeyChanged, KeyRefused
     """
-    return f"http://127.0.0.1:{_on_loop(_port_for(server, remote_port))}"
+    return f"http://127.0.0.1:{_on_loop(_link(server).port_for(remote_port))}"
 
 
 def run(server: SshServer, command: str, stdin: bytes = b"", seconds: float = RUN_SECONDS) -> str:
@@ -105,7 +98,7 @@ def run(server: SshServer, command: str, stdin: bytes = b"", seconds: float = RU
         ServerUnreachable, HostKeyChanged, KeyRefused
         CommandFailed: it ended with another code than 0; the text is what it said.
     """
-    return _on_loop(_run(server, command, stdin, seconds))
+    return _on_loop(_link(server).run(command, stdin, seconds))
 
 
 def scan_host_key(
@@ -174,16 +167,8 @@ def _on_loop(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
-async def _port_for(server: SshServer, remote_port: int) -> int:
-    return await _link(server).port_for(remote_port)
-
-
-async def _run(server: SshServer, command: str, stdin: bytes, seconds: float) -> str:
-    return await _link(server).run(command, stdin, seconds)
-
-
 class _Link:
-    """The connection to one server, with its local ports. Used on the loop only."""
+    """The connection to one server, with its local ports. Its methods run on the loop only."""
 
     def __init__(self, server: SshServer) -> None:
         self._server = server
@@ -229,7 +214,7 @@ class _Link:
         try:
             for remote_port, local_port in self._ports.items():
                 await _forward(connection, local_port, remote_port)
-        except (OSError, asyncssh.Error) as error:
+        except _ANY_FAILURE as error:
             connection.close()
             raise ServerUnreachable("SSH", f"reach {self._server.place}", _reason(error)) from None
         self._connection = connection
@@ -253,9 +238,8 @@ _links: dict[SshServer, _Link] = {}
 
 
 def _link(server: SshServer) -> _Link:
-    if server not in _links:
-        _links[server] = _Link(server)
-    return _links[server]
+    with _lock:
+        return _links.setdefault(server, _Link(server))
 
 
 async def _forward(connection: asyncssh.SSHClientConnection, local: int, remote: int) -> int:

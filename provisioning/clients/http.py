@@ -92,8 +92,7 @@ class DeadlineExceeded(ServiceError):
     """Something did not happen in time.
 
     Attributes:
-        waited_for: what should have happened.
-        last_seen: the last state observed.
+        waited_for, last_seen: what should have happened, and the last state observed.
         advice: what the operator can do.
     """
 
@@ -116,15 +115,12 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The time of day, aware, in UTC."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds that never run backwards."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass."""
-        ...
 
 
 class SystemClock:
@@ -162,6 +158,9 @@ class Waiting:
     seen: str
 
 
+_NOT_YET = tenacity.retry_if_result(lambda found: isinstance(found, Waiting))
+
+
 def wait_until(
     what: str,
     look: Callable[[], T | Waiting],
@@ -185,7 +184,6 @@ def wait_until(
     Raises:
         DeadlineExceeded: with what was waited for, what was seen last, and `advice`.
     """
-    # Not again for the state it was told last.
     tell = functools.lru_cache(maxsize=1)(progress)
 
     def seen() -> T | Waiting:
@@ -197,9 +195,8 @@ def wait_until(
             tell(found.seen)
         return found
 
-    not_yet = tenacity.retry_if_result(lambda found: isinstance(found, Waiting))
     ramp = tenacity.wait_exponential(multiplier=FIRST_PAUSE, max=every)
-    found = repeating(not_yet, ramp, seconds=deadline, clock=clock)(seen)
+    found = repeating(_NOT_YET, ramp, seconds=deadline, clock=clock)(seen)
     if isinstance(found, Waiting):
         raise DeadlineExceeded(service, what, found.seen, advice)
     return found
@@ -311,18 +308,13 @@ class ServiceClient:
         twice_is_harmless: bool | None = None,
         **content: Unpack[Content],
     ) -> httpx.Response:
-        """One call, repeated over connection failures until `retry_seconds` are over.
-
-        Raises:
-            Unreachable: the connection kept failing.
-        """
+        """One call, repeated over a failing connection for `retry_seconds`, then Unreachable."""
         if twice_is_harmless is None:
             twice_is_harmless = method != "POST"
         timeout = httpx.Timeout(seconds or self._answer_seconds, connect=CONNECT_SECONDS)
+        repeated = httpx.TransportError if twice_is_harmless else _UNSENT
         again = repeating(
-            tenacity.retry_if_exception_type(
-                httpx.TransportError if twice_is_harmless else _UNSENT
-            ),
+            tenacity.retry_if_exception_type(repeated),
             tenacity.wait_exponential(multiplier=0.25, max=3),
             seconds=self._retry_seconds,
             clock=self.clock,
@@ -337,11 +329,7 @@ class ServiceClient:
             raise Unreachable(self.service, f"{method} {path}", f"{said}; {advice}") from None
 
     def _row(self, shape: type[AnyRow], data: Json) -> AnyRow:
-        """What a service answered, as a row.
-
-        Raises:
-            Unexpected: it is none; says which fields, never what they hold.
-        """
+        """What a service answered, as a row; Unexpected says which fields, never their content."""
         try:
             return shape.model_validate(data)
         except ValidationError as error:
@@ -360,10 +348,8 @@ class ServiceClient:
     def _error(
         self, kind: Callable[[str, str, str], AnyError], response: httpx.Response, said: str = ""
     ) -> AnyError:
-        """An error about an answer: what the service said of it, or the answer itself.
-
-        The query is left out, it may hold a name.
-        """
+        """An error about an answer: what the service said of it, or the answer itself."""
+        # Without the query: it may hold a name.
         call = f"{response.request.method} {response.request.url.path}"
         said = said or f"HTTP {response.status_code} {response.text or '(empty body)'}"
         for secret in self._secrets:
@@ -371,11 +357,7 @@ class ServiceClient:
         return kind(self.service, call, said)
 
     def _json(self, response: httpx.Response) -> Json:
-        """The body as JSON.
-
-        Raises:
-            Unexpected: it is none.
-        """
+        """The body as JSON; Unexpected where it is none."""
         try:
             return response.json()
         except ValueError:

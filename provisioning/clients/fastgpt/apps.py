@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from provisioning.clients.fastgpt.rows import ApiKey, App, ShareLink
 from provisioning.clients.fastgpt.session import Session
@@ -26,11 +26,7 @@ class Apps(Session):
         return self._rows(App, self._read(f"{APP}/list", {"parentId": None}))
 
     def app(self, app_id: str) -> App:
-        """One app, in whatever folder.
-
-        Raises:
-            NotFound: it is not among FastGPT's apps.
-        """
+        """One app, in whatever folder; NotFound where it is not among FastGPT's apps."""
         return self._one(App, f"{APP}/detail", {"appId": app_id}, self.apps)
 
     def create_app(self, name: str, nodes: Sequence[Json], edges: Sequence[Json]) -> str:
@@ -94,8 +90,8 @@ class Apps(Session):
         }
         # All that is told is its shareId.
         share_id = self._call("POST", f"{LINK}/create", json=body)
-        made = [link for link in self.share_links(app_id) if link.share_id == share_id]
-        return self._made(made, name, f"{LINK}/create")
+        made = (link for link in self.share_links(app_id) if link.share_id == share_id)
+        return self._made(made, f"{LINK}/create")
 
     def update_share_link(self, link_id: str, name: str, *, response_detail: bool) -> None:
         """Change a share link."""
@@ -120,12 +116,9 @@ class Apps(Session):
         body = {"appId": app_id, "name": name, "limit": _UNLIMITED_KEY}
         key = str(self._call("POST", f"{KEY}/create", json=body))
         self._hide(key)
-        made = [
-            found.model_copy(update={"key": key})
-            for found in self.api_keys(app_id)
-            if (found.name, found.masked[-4:]) == (name, key[-4:])
-        ]
-        return self._made(made, name, f"{KEY}/create")
+        ours = (name, key[-4:])
+        made = (each for each in self.api_keys(app_id) if (each.name, each.masked[-4:]) == ours)
+        return self._made(made, f"{KEY}/create").model_copy(update={"key": key})
 
     def rename_api_key(self, key_id: str, name: str) -> None:
         """Another name; the key stays."""
@@ -146,8 +139,7 @@ class Apps(Session):
                 return []
             raise
 
-    def _made(self, found: Sequence[AnyRow], name: str, path: str) -> AnyRow:
-        if not found:
-            said = f"it made {name}, but does not list it"
-            raise Unexpected(self.service, f"POST {path}", said)
-        return found[0]
+    def _made(self, found: Iterator[AnyRow], path: str) -> AnyRow:
+        for row in found:
+            return row
+        raise Unexpected(self.service, f"POST {path}", "what it made, it does not list")

@@ -31,11 +31,7 @@ class Datasets(Session):
         return self._rows(Dataset, self._read(f"{DATASET}/list", {"parentId": None}))
 
     def dataset(self, dataset_id: str) -> Dataset:
-        """One dataset.
-
-        Raises:
-            NotFound: it is not among FastGPT's datasets.
-        """
+        """One dataset; NotFound where it is not among FastGPT's datasets."""
         return self._one(Dataset, f"{DATASET}/detail", {"id": dataset_id}, self.datasets)
 
     def create_dataset(self, name: str, *, vector_model: str, agent_model: str) -> str:
@@ -74,11 +70,7 @@ class Datasets(Session):
         return list({found.id: found for found in pages(read, PAGE_SIZE)}.values())
 
     def collection(self, collection_id: str, *, dataset_id: str) -> CollectionDetail:
-        """One document.
-
-        Raises:
-            NotFound: it is not in its dataset, or that is gone.
-        """
+        """One document; NotFound where it is not in its dataset, or that is gone."""
         path, ours = f"{COLLECTION}/detail", self._collections_of(dataset_id)
         return self._one(CollectionDetail, path, {"id": collection_id}, ours)
 

@@ -30,7 +30,7 @@ ModelNames = Annotated[tuple[str, ...], BeforeValidator(_model_names)]
 class InitData(Row):
     """What the running FastGPT knows: its version and the models of its config.json."""
 
-    version: str = Field(alias="systemVersion")
+    version: str = Field(alias="systemVersion", min_length=1)
     llm: ModelNames = Field(default=(), alias="llmModels")
     vector: ModelNames = Field(default=(), alias="vectorModels")
     rerank: ModelNames = Field(default=(), alias="reRankModels")

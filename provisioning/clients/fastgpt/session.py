@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TypeAlias
 
 import httpx
@@ -34,7 +35,6 @@ VECTORS_SECONDS = 25.0
 _NOT_REGISTERED = "用户未注册"
 _BAD_CREDENTIAL = frozenset({403, 514})
 
-
 Listed: TypeAlias = Callable[[], Iterable[NamedRow]]
 """FastGPT's own list of what there is."""
 
@@ -50,12 +50,7 @@ class Session(ServiceClient):
     service = "FastGPT"
 
     def __init__(
-        self,
-        base_url: str,
-        *,
-        password: str = "",
-        token: str = "",
-        **options: Unpack[Options],
+        self, base_url: str, *, password: str = "", token: str = "", **options: Unpack[Options]
     ) -> None:
         super().__init__(base_url, **options)
         self._password = password
@@ -68,22 +63,16 @@ class Session(ServiceClient):
         Raises:
             Unexpected: the set-up is not done yet.
         """
-        path = "/api/common/system/getInitData"
-        data = self._open("GET", path)
-        if not isinstance(data, dict) or not data.get("systemVersion"):
-            raise Unexpected(self.service, f"GET {path}", "no version yet")
-        return self._row(InitData, data)
+        return self._row(InitData, self._open("GET", "/api/common/system/getInitData"))
 
     def count_vectors(self) -> int:
         """Vectors stored for root's team: the cheapest call that needs PostgreSQL (and MongoDB).
 
-        With PostgreSQL away FastGPT lives on: `init_data` and `login` answer as ever
-        (`docs/facts/measured.md §1 F3`), and this call is refused, or hangs while FastGPT goes on
-        dialling.
+        With PostgreSQL away the others answer as ever (`docs/facts/measured.md §1 F3`).
 
         Raises:
             Refused: PostgreSQL cannot be reached, or has no table for vectors.
-            Unreachable: nothing came within 25 seconds; one connection attempt takes 20.
+            Unreachable: nothing came within 25 seconds; FastGPT's dialling takes 20.
         """
         path = "/api/support/user/team/plan/getTeamPlanStatus"
         return int(self._call("GET", path, seconds=VECTORS_SECONDS)["usedDatasetSize"])
@@ -129,14 +118,9 @@ class Session(ServiceClient):
 
     def _call(self, method: str, path: str, **request: Unpack[Request]) -> Json:
         """One call in root's session; a session that has expired is opened again, once."""
-        fresh = not self.token
-        if fresh:
-            self.login()
-        try:
-            return self._open(method, path, self.token, **request)
-        except Unauthorized:
-            if fresh:
-                raise
+        if self.token:
+            with suppress(Unauthorized):
+                return self._open(method, path, self.token, **request)
         self.login()
         return self._open(method, path, self.token, **request)
 
@@ -147,11 +131,7 @@ class Session(ServiceClient):
     def _one(
         self, shape: type[AnyRow], path: str, params: Mapping[str, str], listed: Listed
     ) -> AnyRow:
-        """One thing, whose id is in `params`.
-
-        Raises:
-            NotFound: the call was refused, and FastGPT's own list does not show the thing.
-        """
+        """One thing, whose id is in `params`; NotFound where FastGPT's list does not show it."""
         try:
             return self._row(shape, self._call("GET", path, params=params))
         except Refused as error:
@@ -160,7 +140,7 @@ class Session(ServiceClient):
             raise NotFound(self.service, error.call, error.answer) from None
 
     def _delete(self, path: str, object_id: str, listed: Listed) -> None:
-        """Delete one thing; refused where FastGPT's own list does not show it is as good."""
+        """Delete one thing; refused, and not in FastGPT's list, is as good."""
         try:
             self._call("DELETE", path, params={"id": object_id})
         except Refused:

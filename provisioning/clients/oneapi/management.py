@@ -6,6 +6,8 @@ counts (`docs/facts/oneapi.md §3`).
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import httpx
 import tenacity
 from typing_extensions import Unpack
@@ -29,8 +31,6 @@ from provisioning.clients.oneapi.rows import (
     AnyListed,
     Channel,
     Token,
-    channel_body,
-    token_body,
 )
 
 PAGE_SIZE = 10
@@ -39,7 +39,6 @@ RATE_LIMIT_PAUSE = 10.0
 FIRST_PASSWORD = "123456"  # noqa: S105 - what a fresh OneAPI has; replaced at the first contact
 _NOBODY = "nobody"
 _LOOKUP_FAILED = "令牌验证失败"
-_KEPT = ("remain_quota", "expired_time", "unlimited_quota", "models", "subnet", "name")
 
 
 class OneApiClient(ServiceClient):
@@ -57,8 +56,6 @@ class OneApiClient(ServiceClient):
         super().__init__(base_url, **options)
         self._access_token = access_token
         self._hide(access_token)
-
-    # -- root -----------------------------------------------------------------------------------
 
     def login(self, username: str, password: str) -> str:
         """Log in and take up the user's access token; returns it.
@@ -107,13 +104,8 @@ class OneApiClient(ServiceClient):
 
     def _log_in(self, username: str, password: str, *, patient: bool = True) -> None:
         self._hide(password)
-        self._call(
-            "POST",
-            "/api/user/login",
-            json={"username": username, "password": password},
-            twice_is_harmless=True,
-            patient=patient,
-        )
+        who, path = {"username": username, "password": password}, "/api/user/login"
+        self._call("POST", path, json=who, twice_is_harmless=True, patient=patient)
 
     def check_database(self) -> None:
         """Tell a database that is down from wrong credentials: logins and access tokens cannot.
@@ -136,8 +128,6 @@ class OneApiClient(ServiceClient):
         self._hide(password)
         self._call("PUT", "/api/user/self", json={"password": password})
 
-    # -- channels -------------------------------------------------------------------------------
-
     def channels(self) -> list[Channel]:
         """All channels, the newest first."""
 
@@ -147,11 +137,7 @@ class OneApiClient(ServiceClient):
         return list({found.id: found for found in pages(read, PAGE_SIZE)}.values())
 
     def channel(self, channel_id: int) -> Channel:
-        """One channel.
-
-        Raises:
-            NotFound
-        """
+        """One channel; NotFound where there is none."""
         return self._listed(Channel, self._call("GET", f"/api/channel/{channel_id}"))
 
     def channels_named(self, name: str) -> list[Channel]:
@@ -166,7 +152,7 @@ class OneApiClient(ServiceClient):
         self._hide(channel.key)
         before = {found.id for found in self.channels_named(channel.name)}
         try:
-            self._call("POST", "/api/channel/", json=channel_body(channel))
+            self._call("POST", "/api/channel/", json=channel.body())
         except Refused:
             for left in self.channels_named(channel.name):
                 if left.id not in before:
@@ -186,21 +172,14 @@ class OneApiClient(ServiceClient):
         """
         self.channel(channel_id)
         self._hide(channel.key)
-        body = {"id": channel_id, "status": ENABLED, **channel_body(channel)}
-        self._call("PUT", "/api/channel/", json=body)
+        self._call("PUT", "/api/channel/", json=channel.body(id=channel_id, status=ENABLED))
 
     def delete_channel(self, channel_id: int) -> None:
         """Delete a channel; one that is not there counts as deleted."""
         self._call("DELETE", f"/api/channel/{channel_id}")
 
-    # -- tokens ---------------------------------------------------------------------------------
-
     def token(self, token_id: int) -> Token:
-        """One token.
-
-        Raises:
-            NotFound
-        """
+        """One token; NotFound where there is none."""
         return self._listed(Token, self._call("GET", f"/api/token/{token_id}"))
 
     def tokens_named(self, name: str) -> list[Token]:
@@ -209,25 +188,19 @@ class OneApiClient(ServiceClient):
 
     def create_token(self, token: Token) -> Token:
         """Make a token; OneAPI chooses its key."""
-        return self._listed(Token, self._call("POST", "/api/token/", json=token_body(token)))
+        return self._listed(Token, self._call("POST", "/api/token/", json=token.body()))
 
     def update_token(self, token_id: int, token: Token, *, set_quota: bool) -> Token:
         """Bring a token to `token`, enabled; what is left of its quota stays unless `set_quota`.
 
-        PUT replaces everything, so what is not ours to change is read first. It does so but for the
-        status, which has a PUT of its own: refused while the stored time or quota forbids it. A
-        token whose quota is used up, and stays so, is left as it is.
-
-        Raises:
-            NotFound
+        PUT replaces everything, so what is not ours to change is read first; but for the status,
+        which has a PUT of its own: refused while the stored time or quota forbids it. A token whose
+        quota is used up, and stays so, is left as it is. NotFound where there is none.
         """
         row = self._call("GET", f"/api/token/{token_id}")
-        body = {key: row[key] for key in _KEPT if key in row}
-        wanted = token_body(token)
-        if not set_quota:
-            wanted.pop("remain_quota")
-        body.update(wanted, id=token_id)
-        self._call("PUT", "/api/token/", json=body)
+        theirs = {"subnet"} if set_quota else {"subnet", "remain_quota"}
+        kept = {key: row[key] for key in theirs & row.keys()}
+        self._call("PUT", "/api/token/", json=token.body(id=token_id) | kept)
         found = self.token(token_id)
         if found.status == ENABLED or not (found.unlimited or found.remain_quota > 0):
             return found
@@ -237,12 +210,8 @@ class OneApiClient(ServiceClient):
 
     def delete_token(self, token_id: int) -> None:
         """Delete a token; one that is not there counts as deleted."""
-        try:
+        with suppress(NotFound):
             self._call("DELETE", f"/api/token/{token_id}")
-        except NotFound:
-            return
-
-    # -- calls ----------------------------------------------------------------------------------
 
     def _named(self, shape: type[AnyListed], kind: str, name: str) -> list[AnyListed]:
         # The search goes by prefix.

@@ -85,20 +85,6 @@ class OneApiRelay(ServiceClient):
         answer = self._json(self._post("/v1/embeddings", json=body))
         return [float(number) for number in answer["data"][0]["embedding"]]
 
-    def speak(self, model: str, text: str, voice: str = "alloy") -> bytes:
-        """`text` as sound."""
-        body = {"model": model, "input": text, "voice": voice}
-        return self._post("/v1/audio/speech", json=body).content
-
-    def transcribe(self, model: str, sound: bytes) -> str:
-        """What is said in a WAV file. Routed as `whisper-1`, whatever the name (`§6`)."""
-        response = self._post(
-            "/v1/audio/transcriptions",
-            data={"model": model, "response_format": "json"},
-            files={"file": ("probe.wav", sound, "audio/wav")},
-        )
-        return str(self._json(response)["text"])
-
     def probe(self, kind: str, model: str) -> None:
         """One real, small request of this kind; returns when a usable answer came back.
 
@@ -109,8 +95,8 @@ class OneApiRelay(ServiceClient):
         probes = {
             "chat": lambda: self.chat(model, "Hi", max_tokens=2) is not None,
             "embedding": lambda: bool(self.embed(model, "Hi")),
-            "speech": lambda: bool(self.speak(model, "Hi")),
-            "transcription": lambda: self.transcribe(model, silence()) is not None,
+            "speech": lambda: bool(self._speak(model)),
+            "transcription": lambda: self._transcribe(model) is not None,
         }
         if kind not in probes:
             raise ValueError(f"OneAPI relays no {kind}; it relays {', '.join(probes)}")
@@ -121,6 +107,17 @@ class OneApiRelay(ServiceClient):
             raise Unexpected(self.service, f"{kind} request", said) from None
         if not answered:
             raise Unexpected(self.service, f"{kind} request", f"{model}: an empty answer")
+
+    def _speak(self, model: str) -> bytes:
+        body = {"model": model, "input": "Hi", "voice": "alloy"}
+        return self._post("/v1/audio/speech", json=body).content
+
+    def _transcribe(self, model: str) -> str:
+        # Routed as `whisper-1`, whatever the name (docs/facts/oneapi.md §6).
+        body = {"model": model, "response_format": "json"}
+        sound = {"file": ("probe.wav", silence(), "audio/wav")}
+        response = self._post("/v1/audio/transcriptions", data=body, files=sound)
+        return str(self._json(response)["text"])
 
     def _post(self, path: str, **content: Unpack[Content]) -> httpx.Response:
         response = self._send(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from provisioning.clients.http import Json, Row
 
@@ -31,7 +31,31 @@ def _mapping(text: object) -> object:
     return found if isinstance(found, dict) else {"": text}
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+def clean_models(models: Iterable[str]) -> tuple[str, ...]:
+    """Names without blanks, each once whatever its case, in order.
+
+    OneAPI splits without trimming, and a double breaks the channel (`§4`).
+    """
+    seen: dict[str, str] = {}
+    for model in models:
+        name = model.strip()
+        if name:
+            seen.setdefault(name.lower(), name)
+    return tuple(seen.values())
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_names),
+    PlainSerializer(lambda names: ",".join(clean_models(names))),
+]
+Mapping = Annotated[
+    dict[str, str],
+    BeforeValidator(_mapping),
+    PlainSerializer(
+        lambda found: json.dumps(found, ensure_ascii=False, sort_keys=True) if found else ""
+    ),
+]
 
 
 class Listed(Row):
@@ -50,6 +74,10 @@ class Listed(Row):
     key: str = Field(default="", repr=False)
     id: int = 0
 
+    def body(self, **more: Json) -> dict[str, Json]:
+        """What a POST or PUT of it says; OneAPI has its own say on `status`, `id` and keys."""
+        return self.model_dump(by_alias=True, exclude={"status", "key", "id"}) | more
+
 
 AnyListed = TypeVar("AnyListed", bound=Listed)
 
@@ -59,16 +87,18 @@ class Channel(Listed):
 
     Attributes:
         type: channel type id.
-        base_url: without `/v1`, without trailing slash; "" for the vendor's own.
+        base_url: without `/v1`; "" for the vendor's own.
         model_mapping: public name -> upstream name; the public name must be in `models` too.
     """
 
     type: int = 0
-    base_url: str = ""
-    model_mapping: Annotated[dict[str, str], BeforeValidator(_mapping)] = Field(
-        default_factory=dict
-    )
+    base_url: Annotated[str, PlainSerializer(lambda url: url.rstrip("/"))] = ""
+    model_mapping: Mapping = Field(default_factory=dict)
     priority: int = 0
+
+    def body(self, **more: Json) -> dict[str, Json]:
+        """With its key on one line: OneAPI would make a channel of each."""
+        return super().body(key=self.key.strip(), group="default", **more)
 
 
 class Token(Listed):
@@ -77,43 +107,3 @@ class Token(Listed):
     unlimited: bool = Field(default=False, alias="unlimited_quota")
     remain_quota: int = 0
     expired_time: int = -1
-
-
-def clean_models(models: Iterable[str]) -> tuple[str, ...]:
-    """Names without blanks, each once whatever its case, in order.
-
-    OneAPI splits without trimming, and a double breaks the channel (`§4`).
-    """
-    seen: dict[str, str] = {}
-    for model in models:
-        name = model.strip()
-        if name:
-            seen.setdefault(name.lower(), name)
-    return tuple(seen.values())
-
-
-def channel_body(channel: Channel) -> dict[str, Json]:
-    """What a POST or PUT of a channel says."""
-    mapping = dict(sorted(channel.model_mapping.items()))
-    return {
-        "name": channel.name,
-        "type": channel.type,
-        # One channel per line of the key would be made.
-        "key": channel.key.strip(),
-        "base_url": channel.base_url.rstrip("/"),
-        "models": ",".join(clean_models(channel.models)),
-        "model_mapping": json.dumps(mapping, ensure_ascii=False) if mapping else "",
-        "priority": channel.priority,
-        "group": "default",
-    }
-
-
-def token_body(token: Token) -> dict[str, Json]:
-    """What a POST or PUT of a token says."""
-    return {
-        "name": token.name,
-        "models": ",".join(clean_models(token.models)),
-        "unlimited_quota": token.unlimited,
-        "remain_quota": token.remain_quota,
-        "expired_time": token.expired_time,
-    }

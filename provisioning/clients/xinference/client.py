@@ -1,8 +1,4 @@
-"""Xinference's REST interface.
-
-A launch that is not waited for finds out nearly everything later; a DELETE does not end a launch; a
-cancel does not end a model that serves, it only loses it (`docs/facts/measured.md §2`).
-"""
+"""Xinference's REST interface (`docs/facts/measured.md §2`)."""
 
 from __future__ import annotations
 
@@ -46,11 +42,7 @@ class XinferenceClient(ServiceClient):
         self._call("POST", "/v1/models", params=waits, json=dict(payload), seconds=LAUNCH_SECONDS)
 
     def state(self, uid: str, copies: int = 1) -> ModelState:
-        """How a model stands.
-
-        Args:
-            copies: how many were asked for; fewer are a model that is down.
-        """
+        """How a model stands; with fewer `copies` than were asked for, it is down."""
         found: Mapping[str, Json] = {}
         way: Way = "open"
         try:
@@ -125,9 +117,8 @@ class XinferenceClient(ServiceClient):
 
         After a restart they come one by one, for minutes (`docs/facts/measured.md §2 finding 7`).
         """
-        answer = self._call("GET", "/v1/autostart/models")
-        entries = self._rows(AutostartEntry, answer["models"])
-        return {entry.uid: entry.to_come for entry in entries}
+        entries = self._call("GET", "/v1/autostart/models")["models"]
+        return {entry.uid: entry.to_come for entry in self._rows(AutostartEntry, entries)}
 
     def delete_autostart(self, uid: str) -> None:
         """Forget the autostart entry; nothing happens where there is none."""

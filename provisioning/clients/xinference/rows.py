@@ -12,8 +12,8 @@ from provisioning.clients.xinference.failures import concise
 DOWNLOADED = 0.8
 """The share of a launch's progress that is the download; the rest is loading."""
 
+# The first is before its turn.
 _TO_COME = (None, "waiting_worker", "launching")
-"""States of an autostart entry that no start has got past yet; the first is before its turn."""
 
 
 class Replica(Row):
@@ -88,5 +88,5 @@ class AutostartEntry(Row):
 
     @property
     def to_come(self) -> bool:
-        """Whether its turn is to come: after a restart they come one by one, for minutes."""
+        """Whether no start of the server has got past it yet."""
         return self.status in _TO_COME
