@@ -1,4 +1,4 @@
-"""Xinference's client: errors told by their text, launches that do not wait."""
+"""Xinference's client: errors told by their text, and what only a spoiled answer shows."""
 
 from __future__ import annotations
 
@@ -100,31 +100,6 @@ def test_a_refused_delete_is_not_always_gone(detail: str, uid: str, stays: bool)
             client.stop(uid)
     else:
         client.stop(uid)
-
-
-def test_a_model_that_serves_is_stopped_and_not_cancelled(
-    client: XinferenceClient, service: FakeXinference
-) -> None:
-    client.cancel("m3e")
-    service.put(PAYLOAD)
-    client.cancel("m3e")
-    assert service.called("POST") == []
-    assert client.state("m3e").standing == "serving"
-
-    client.stop("m3e")
-    assert client.state("m3e").standing == "absent"
-
-
-def test_a_launch_is_cancelled_and_not_stopped(
-    client: XinferenceClient, service: FakeXinference
-) -> None:
-    service.put(PAYLOAD, "CREATING")
-    with pytest.raises(Busy):
-        client.stop("m3e")
-    assert client.state("m3e").standing == "launching"
-
-    client.cancel("m3e")
-    assert client.state("m3e").standing == "failed"
 
 
 OPEN, OPENING = (200, {"model_name": "x"}), (503, "Model is loading, please retry later")
