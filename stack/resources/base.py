@@ -26,7 +26,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import httpx
 import pulumi
 from pulumi.dynamic import (
     CheckFailure,
@@ -41,36 +40,20 @@ from pulumi.dynamic import (
 )
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.http import (
-    SYSTEM_CLOCK,
-    Clock,
-    DeadlineExceeded,
-    ServiceError,
-    Unauthorized,
-    Unreachable,
-)
-from provisioning.tunnel import ServerUnreachable, SshServer, open_tunnel
-from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Thing
-from stack.resources.declaration import Endpoint as Endpoint
-from stack.resources.declaration import Login as Login
+from provisioning.clients.http import DeadlineExceeded, ServiceError, Unauthorized, Unreachable
+from provisioning.tunnel import ServerUnreachable
+from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Lab, Thing
 from stack.resources.declaration import Props as Props
 
 SSH_KEY_SETTING = "sshKeyFile"
 
 
-class LabProvider(ResourceProvider):
+class LabProvider(Lab, ResourceProvider):
     """Carries the engine's calls to a declared thing, and is the thing's way to its service."""
-
-    # Set by `configure`; class defaults keep them out of the stored instance.
-    ssh_key_file: Path | None = None
-    clock: Clock = SYSTEM_CLOCK
-    transport: httpx.BaseTransport | None = None
 
     def __init__(self, thing: type[Thing]) -> None:
         super().__init__()
         self.thing = thing
-
-    # -- what the engine calls ------------------------------------------------------------------
 
     def configure(self, req: ConfigureRequest) -> None:
         """Take the operator's SSH identity from the stack's config."""
@@ -87,11 +70,11 @@ class LabProvider(ResourceProvider):
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
         """Compare the stored outputs with the new inputs."""
         olds, news = plain(_olds), plain(_news)
-        # In a preview some values are not known yet; what drifted shows without them.
-        settled = {key: olds.get(key) if unknown(item) else item for key, item in news.items()}
         changed = self._changed(olds, news)
         # Nobody looks at a server that is about to be another one.
         if not unknown(news.get("endpoint")):
+            # In a preview some values are not known yet; what drifted shows without them.
+            settled = {key: olds.get(key) if unknown(item) else item for key, item in news.items()}
             changed |= self._drifted(olds, settled)
         changed -= self.thing.marked(IGNORED)
         replaces = sorted(changed & self.thing.marked(IDENTITY))
@@ -115,17 +98,15 @@ class LabProvider(ResourceProvider):
         """See `Thing.update`; a new way to the same thing is only written down."""
         olds, news = plain(_olds), plain(_news)
         changed = self._changed(olds, news) | self._drifted(olds, news)
-        if changed <= self.thing.marked(REACH) | self.thing.marked(IGNORED):
-            return UpdateResult({**olds, **news})
         outputs = {key: olds[key] for key in self.thing.marked(OUTPUT) if key in olds}
         new = self.thing.of({**outputs, **news})
-        return UpdateResult(new.update(self, self.thing.of(olds), changed).props())
+        if not changed <= self.thing.marked(REACH) | self.thing.marked(IGNORED):
+            new = new.update(self, self.thing.of(olds), changed)
+        return UpdateResult(new.props())
 
     def delete(self, _id: str, _props: Props) -> None:
         """See `Thing.delete`."""
         self.thing.of(plain(_props)).delete(self)
-
-    # -- helpers --------------------------------------------------------------------------------
 
     def _changed(self, olds: Props, news: Props) -> frozenset[str]:
         return self.thing.of(news).changes(self.thing.of(olds)) - self.thing.marked(OUTPUT)
@@ -155,22 +136,6 @@ class LabProvider(ResourceProvider):
     def _place_of(self, props: Props) -> tuple[object, ...]:
         endpoint = props.get("endpoint") or {}
         return endpoint.get("host", self), endpoint.get("port"), self.transport
-
-    def server(self, endpoint: Mapping[str, Any]) -> SshServer:
-        """The SSH server behind `endpoint`, with the operator's identity."""
-        return SshServer(
-            host=str(endpoint["host"]),
-            port=int(endpoint["ssh_port"]),
-            user=str(endpoint["user"]),
-            host_key=str(endpoint["host_key"]),
-            key_file=self.ssh_key_file,
-        )
-
-    def address(self, endpoint: Mapping[str, Any]) -> str:
-        """The local base URL of the service behind `endpoint`, through the one SSH connection."""
-        if self.transport is not None:
-            return f"http://{endpoint['host']}:{endpoint['port']}"
-        return open_tunnel(self.server(endpoint), int(endpoint["port"]))
 
 
 class LabResource(Resource):

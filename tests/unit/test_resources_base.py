@@ -373,13 +373,12 @@ class _Recorder(pulumi.runtime.Mocks):
 ENDPOINT: Any = {"host": "h", "ssh_port": 22, "user": "root", "host_key": "k", "port": 1}
 IN_FASTGPT: dict[str, Any] = {"endpoint": ENDPOINT, "password": "hidden"}
 IN_ONEAPI: dict[str, Any] = {"endpoint": ENDPOINT, "access_token": "hidden"}
-PROBE: Any = {"kind": "chat", "model": "m", "relay_key": "hidden"}
 SECRETS = [
     (root.OneApiRoot, {"endpoint": ENDPOINT, "password": "hidden"}, ["password", "access_token"]),
     (
         channel.OneApiChannel,
-        {**IN_ONEAPI, "type": 1, "models": ["m"], "key": "hidden", "probe": PROBE},
-        ["access_token", "key", "probe"],
+        {**IN_ONEAPI, "type": 1, "kind": "chat", "models": [], "key": "hidden", "relay_key": "r"},
+        ["access_token", "key", "relay_key"],
     ),
     (token.OneApiToken, IN_ONEAPI, ["access_token", "key"]),
     (FastGptReady, {**IN_FASTGPT, "models": {}}, ["password"]),
@@ -453,5 +452,5 @@ def test_the_name_in_the_service_is_the_resources_unless_given() -> None:
 
 def test_a_preview_s_unknown_values_are_no_reason_to_complain() -> None:
     # What the SDK really hands to `check` in a preview; seen as a preview that failed.
-    failures = LabProvider(root.Root).check({}, {"password": pulumi.output.Unknown()}).failures
+    failures = LabProvider(channel.Channel).check({}, {"key": pulumi.output.Unknown()}).failures
     assert failures == []

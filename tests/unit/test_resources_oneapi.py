@@ -63,7 +63,9 @@ def channel(service: FakeOneApi, **more: Any) -> Props:
         "model_mapping": {},
         "key": "none",
         "priority": 0,
-        "probe": {"kind": "chat", "model": "qwen", "relay_key": f"sk-{RELAY_KEY}"},
+        "kind": "chat",
+        "probe": "qwen",
+        "relay_key": f"sk-{RELAY_KEY}",
         **more,
     }
 
@@ -74,9 +76,6 @@ def token(service: FakeOneApi, **more: Any) -> Props:
         "access_token": service.access_token,
         "name": "users",
         "models": [],
-        "unlimited": True,
-        "remain_quota": 0,
-        "expired_time": -1,
         **more,
     }
 
@@ -205,13 +204,6 @@ def test_neither_password_is_accepted(root: LabProvider, service: FakeOneApi) ->
     assert PASSWORD not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("password", "wrong"), [("short", True), ("x" * 21, True), ("x" * 20, False)]
-)
-def test_the_passwords_length(root: LabProvider, password: str, wrong: bool) -> None:
-    assert bool(root.check({}, {"password": password}).failures) is wrong
-
-
 # -- channels -----------------------------------------------------------------------------------
 
 
@@ -268,7 +260,7 @@ def test_another_channel_of_the_model_that_always_fails_is_named(
 
 
 def test_a_paid_channel_is_not_proven(channels: LabProvider, service: FakeOneApi) -> None:
-    create(channels, channel(service, probe=None))
+    create(channels, channel(service, probe=""))
 
     assert service.relayed == []
 
@@ -276,10 +268,8 @@ def test_a_paid_channel_is_not_proven(channels: LabProvider, service: FakeOneApi
 def test_a_channel_that_does_not_route_is_not_made(
     channels: LabProvider, service: FakeOneApi
 ) -> None:
-    probe = {"kind": "chat", "model": "nobody", "relay_key": RELAY_KEY}
-
     with pytest.raises(DeadlineExceeded, match="无可用渠道") as error:
-        channels.create(channel(service, probe=probe))
+        channels.create(channel(service, probe="nobody"))
     assert "nobody" in error.value.waited_for
     assert "xinference-chat" in error.value.advice
 
@@ -400,26 +390,20 @@ def test_a_channel_gone_between_refresh_and_update_is_made_anew(
 def test_a_new_token_or_relay_key_calls_nothing(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
     calls = len(service.calls)
-    probe = {"kind": "chat", "model": "qwen", "relay_key": "another"}
-    news = channel(service, access_token="n" * 32, probe=probe)
+    news = channel(service, access_token="n" * 32, relay_key="another")
 
     assert channels.diff("id", outs, news).changes
     new = channels.update("id", outs, news).outs
 
     assert new is not None
-    assert (new["access_token"], new["probe"], new["channel_id"]) == (
-        "n" * 32,
-        probe,
-        outs["channel_id"],
-    )
+    assert new == {**outs, "access_token": "n" * 32, "relay_key": "another"}
     assert len(service.calls) == calls
 
 
 def test_another_probe_is_sent(channels: LabProvider, service: FakeOneApi) -> None:
     outs = create(channels, channel(service))
-    probe = {"kind": "embedding", "model": "qwen", "relay_key": RELAY_KEY}
 
-    channels.update("id", outs, channel(service, probe=probe))
+    channels.update("id", outs, channel(service, kind="embedding"))
 
     assert service.calls[-1] == ("POST", "/v1/embeddings")
     assert service.called("PUT") == []
@@ -451,21 +435,13 @@ def test_unreachable_is_not_gone(channels: LabProvider, service: FakeOneApi) -> 
     assert refreshed(channels, outs) == outs
 
 
-@pytest.mark.parametrize(
-    ("bad", "name"),
-    [
-        ({"key": " \n"}, "key"),
-        ({"models": [" "]}, "models"),
-        ({"base_url": "http://x:9997/v1/"}, "base_url"),
-        ({"model_mapping": {"alias": "x"}}, "model_mapping"),
-    ],
-)
-def test_bad_channels_are_refused_before_they_are_sent(
-    channels: LabProvider, service: FakeOneApi, bad: Props, name: str
+@pytest.mark.parametrize("key", ["", " \n"])
+def test_an_empty_key_is_refused_before_it_is_sent(
+    channels: LabProvider, service: FakeOneApi, key: str
 ) -> None:
-    failures = channels.check({}, channel(service, **bad)).failures
+    failures = channels.check({}, channel(service, key=key)).failures
 
-    assert [failure.property for failure in failures] == [name]
+    assert [failure.property for failure in failures] == ["key"]
 
 
 # -- tokens -------------------------------------------------------------------------------------
@@ -512,18 +488,6 @@ def test_a_token_edited_by_hand_is_seen_and_mended(
     assert new["key"] == outs["key"]
 
 
-def test_used_quota_is_no_drift_and_stays(tokens: LabProvider, service: FakeOneApi) -> None:
-    wanted = token(service, unlimited=False, remain_quota=100)
-    outs = create(tokens, wanted)
-    service.tokens[outs["token_id"]]["remain_quota"] = 40
-
-    assert not tokens.diff("id", refreshed(tokens, outs), wanted).changes
-    tokens.update("id", outs, {**wanted, "models": ["qwen"]})
-    assert service.tokens[outs["token_id"]]["remain_quota"] == 40
-    tokens.update("id", outs, {**wanted, "remain_quota": 500})
-    assert service.tokens[outs["token_id"]]["remain_quota"] == 500
-
-
 def test_a_token_made_twice_or_deleted_by_hand(tokens: LabProvider, service: FakeOneApi) -> None:
     wanted = token(service)
     outs = create(tokens, wanted)
@@ -535,9 +499,3 @@ def test_a_token_made_twice_or_deleted_by_hand(tokens: LabProvider, service: Fak
     service.tokens.clear()
     assert tokens.read("id", outs).id is None
     tokens.delete("id", outs)
-
-
-def test_a_tokens_name_fits_its_column(tokens: LabProvider, service: FakeOneApi) -> None:
-    failures = tokens.check({}, token(service, name="名" * 11)).failures
-
-    assert [failure.property for failure in failures] == ["name"]
