@@ -69,7 +69,6 @@ def model(**more: Any) -> Props:
 def waiting(**more: Any) -> Props:
     return {
         "endpoint": ENDPOINT,
-        "uids": ["qwen"],
         "payloads": {"qwen": PAYLOAD},
         "deadline_minutes": 60,
         **more,
@@ -425,10 +424,6 @@ def test_a_model_for_the_cpu_that_came_back_on_a_gpu_is_drift() -> None:
     assert differences({**PAYLOAD, "n_gpu": 1}, {"accelerators": ["0"]}) == {}
 
 
-def test_a_payload_without_uid_is_refused(models: LabProvider) -> None:
-    assert models.check({}, model(payload={"model_name": "x"})).failures
-
-
 # -- ready --------------------------------------------------------------------------------------
 
 
@@ -495,15 +490,6 @@ def test_a_download_that_keeps_failing_ends(
     with pytest.raises(Refused, match="model hub"):
         group.create(waiting())
     assert len(service.launches) == MOST_LAUNCHES - 1
-
-
-def test_without_a_payload_a_failed_download_is_final(
-    group: LabProvider, service: FakeXinference
-) -> None:
-    service.put(PAYLOAD, "ERROR", FAILED)
-
-    with pytest.raises(Refused, match="Failed to download"):
-        group.create(waiting(payloads=None))
 
 
 def test_an_error_is_judged_with_its_message(
