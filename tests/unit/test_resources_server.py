@@ -36,14 +36,14 @@ def at(text: str) -> datetime:
     ],
 )
 def test_when_a_lease_ends(start: str, hours: float, end: str) -> None:
-    assert lease_end(at(start), hours, at(start)) == end
+    assert lease_end(at(start), hours) == end
 
 
 def test_no_lease_ever_ends_at_a_forbidden_moment() -> None:
     for minute in range(0, 24 * 60, 7):
         now = START + timedelta(minutes=minute, seconds=minute % 60)
         for hours in (0.2, 1, 7.5):
-            end = read_time(lease_end(now, hours, now))
+            end = read_time(lease_end(now, hours))
             assert end.minute % 10
             assert end.second == 0
             assert end - now >= timedelta(minutes=31)
