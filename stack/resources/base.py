@@ -21,7 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -69,59 +69,55 @@ class LabProvider(Lab, ResourceProvider):
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
         """Compare the stored outputs with the new inputs."""
-        olds, news = plain(_olds), plain(_news)
-        changed = self._changed(olds, news)
+        old, new = self._thing(_olds), self._thing(_news)
+        changed = new.changes(old)
+        # In a preview some values are not known yet; what drifted shows without them.
+        unsettled = {n: was for n, was in old.props().items() if unknown(getattr(new, n))}
         # Nobody looks at a server that is about to be another one.
-        if not unknown(news.get("endpoint")):
-            # In a preview some values are not known yet; what drifted shows without them.
-            settled = {key: olds.get(key) if unknown(item) else item for key, item in news.items()}
-            changed |= self._drifted(olds, settled)
-        changed -= self.thing.marked(IGNORED)
-        replaces = sorted(changed & self.thing.marked(IDENTITY))
+        if "endpoint" not in unsettled:
+            changed |= old.drift(self, replace(new, **unsettled))
+        changed -= new.marked(IGNORED)
+        replaces = sorted(changed & new.marked(IDENTITY))
         return DiffResult(
             changes=bool(changed),
             replaces=replaces,
-            delete_before_replace=self.thing.delete_first and bool(replaces),
+            delete_before_replace=new.delete_first and bool(replaces),
         )
 
     def create(self, props: Props) -> CreateResult:
         """See `Thing.create`."""
-        made = self.thing.of(plain(props)).create(self)
+        made = self._thing(props).create(self)
         return CreateResult(made.id, made.props())
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """See `Thing.read`."""
-        outs = self._looked(plain(props))
-        return ReadResult(None, {}) if outs is None else ReadResult(id_, outs)
+        seen = self._looked(self._thing(props))
+        return ReadResult(None, {}) if seen is None else ReadResult(id_, seen.props())
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         """See `Thing.update`; a new way to the same thing is only written down."""
-        olds, news = plain(_olds), plain(_news)
-        changed = self._changed(olds, news) | self._drifted(olds, news)
-        outputs = {key: olds[key] for key in self.thing.marked(OUTPUT) if key in olds}
-        new = self.thing.of({**outputs, **news})
-        if not changed <= self.thing.marked(REACH) | self.thing.marked(IGNORED):
-            new = new.update(self, self.thing.of(olds), changed)
+        old, new = self._thing(_olds), self._thing(_news)
+        changed = new.changes(old) | old.drift(self, new)
+        new = replace(new, **{name: getattr(old, name) for name in new.marked(OUTPUT)})
+        if not changed <= new.marked(REACH) | new.marked(IGNORED):
+            new = new.update(self, old, changed)
         return UpdateResult(new.props())
 
     def delete(self, _id: str, _props: Props) -> None:
         """See `Thing.delete`."""
-        self.thing.of(plain(_props)).delete(self)
+        self._thing(_props).delete(self)
 
-    def _changed(self, olds: Props, news: Props) -> frozenset[str]:
-        return self.thing.of(news).changes(self.thing.of(olds)) - self.thing.marked(OUTPUT)
+    def _thing(self, props: Props) -> Thing:
+        return self.thing.of(plain(props))
 
-    def _drifted(self, olds: Props, news: Props) -> frozenset[str]:
-        return self.thing.of(olds).drift(self, self.thing.of(news))
-
-    def _looked(self, props: Props) -> Props | None:
-        """What `Thing.read` sees; `props` as they are where nobody can look."""
-        where = self._place_of(props)
+    def _looked(self, thing: Thing) -> Thing | None:
+        """What `Thing.read` sees; it as the state knows it where nobody can look."""
+        endpoint = getattr(thing, "endpoint", None) or {}
+        where = endpoint.get("host", self), endpoint.get("port"), self.transport
         if not _silent.isdisjoint((where, where[:1])):
-            return props
+            return thing
         try:
-            seen = self.thing.of(props).read(self)
-            return None if seen is None else seen.props()
+            return thing.read(self)
         except Unauthorized as error:
             # The resource that hands out the credential notices by itself and gets a new one.
             warn_once(where, f"could not look: {error}; run `pulumi up --refresh` once more")
@@ -131,11 +127,7 @@ class LabProvider(Lab, ResourceProvider):
             _silent.add(silent)
             advice = "`pulumi up` says what is down, and starts it again where it was stopped"
             warn_once(silent, f"could not look: {error}. The state stays as it is; {advice}")
-        return props
-
-    def _place_of(self, props: Props) -> tuple[object, ...]:
-        endpoint = props.get("endpoint") or {}
-        return endpoint.get("host", self), endpoint.get("port"), self.transport
+        return thing
 
 
 class LabResource(Resource):

@@ -34,11 +34,12 @@ class Mark(Enum):
     IGNORED = "a change means nothing"
     OUTPUT = "comes from the service"
     SECRET = "encrypted in the state"  # noqa: S105 - a sentence
+    STEADY = "anything but its default is drift"
     ID = "what the engine knows it by, once it is made"
 
 
 IDENTITY, REACH, IGNORED = Mark.IDENTITY, Mark.REACH, Mark.IGNORED
-OUTPUT, SECRET, ID = Mark.OUTPUT, Mark.SECRET, Mark.ID
+OUTPUT, SECRET, STEADY, ID = Mark.OUTPUT, Mark.SECRET, Mark.STEADY, Mark.ID
 
 
 class Login(TypedDict):
@@ -117,7 +118,8 @@ class Thing:
 
     def drift(self, lab: Lab, wanted: Self) -> frozenset[str]:  # noqa: ARG002
         """Of the thing last seen: outputs that show that it is no longer what was asked for."""
-        return frozenset()
+        steady = (f for f in fields(self) if f.name in self.marked(STEADY))
+        return frozenset(f.name for f in steady if getattr(self, f.name) != f.default)
 
     @classmethod
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
@@ -125,9 +127,9 @@ class Thing:
         yield from ()
 
     def changes(self, old: Self) -> frozenset[str]:
-        """Properties whose value differs from what the state (or the last refresh) says."""
+        """Inputs whose value differs from what the state (or the last refresh) says."""
         before, now = old.props(), self.props()
-        return frozenset(name for name in now if now[name] != before[name])
+        return frozenset(n for n in now if now[n] != before[n]) - self.marked(OUTPUT)
 
     @classmethod
     def marked(cls, mark: Mark) -> frozenset[str]:

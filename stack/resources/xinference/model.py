@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from stack.resources.base import LabResource
-from stack.resources.declaration import ID, IDENTITY, OUTPUT, Lab
+from stack.resources.declaration import ID, IDENTITY, OUTPUT, STEADY, Lab
 from stack.resources.xinference.launch import (
     Managed,
     Payload,
@@ -26,7 +26,7 @@ class Model(Managed):
 
     payload: Annotated[Payload, IDENTITY]
     uid: Annotated[str, OUTPUT, ID] = ""
-    autostart: Annotated[bool, OUTPUT] = True
+    autostart: Annotated[bool, OUTPUT, STEADY] = True
 
     def create(self, lab: Lab) -> Model:
         """Start or adopt it, and have it started again after a restart."""
@@ -56,10 +56,6 @@ class Model(Managed):
         """Stop it, whatever state it is in."""
         with self.client(lab) as client:
             stop(client, self.payload)
-
-    def drift(self, lab: Lab, wanted: Model) -> frozenset[str]:  # noqa: ARG002
-        """Its autostart entry is gone."""
-        return frozenset() if self.autostart else frozenset({"autostart"})
 
 
 class XinferenceModel(LabResource, thing=Model, token="xinference:Model"):
