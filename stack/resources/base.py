@@ -1,18 +1,13 @@
 """What all dynamic resources of the lab share (`docs/facts/engine.md`, "Dynamic resources in
 Python").
 
-`LabProvider` and the thing it carries are state format: the engine stores their module paths and
-finds the code by them, so neither path nor type token may ever change (pinned in
-tests/unit/test_resources_base.py). An instance is stored with all its attributes; nothing may be
-kept on it except its thing and what `configure` sets, which runs after loading.
+The module paths of `LabProvider` and its things, and the type tokens, are state format: the engine
+finds the code by them (pinned in tests/unit/test_resources_base.py). An instance is stored with all
+its attributes, so it keeps only its thing and what `configure` sets after loading.
 
-Rules that hold for every one of them:
-
-* What only tells *how to get there* (`endpoint`, tokens, passwords) is taken in by an update that
-  calls nothing remote: `read` and `delete` get the stored values, so these must never be stale.
-* Unreachable never means gone: only the service's own "not found" does. In a refresh it is said
-  once, and the state stays as it is.
-* The operator's SSH identity comes from the stack's config, never from an input.
+What only tells how to get there is written down by an update that calls nothing: `read` and
+`delete` get the stored values, so these must never be stale. Unreachable never means gone: only the
+service's own "not found" does.
 """
 
 from __future__ import annotations

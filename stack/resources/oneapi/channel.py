@@ -6,14 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from provisioning.clients.http import (
-    Busy,
-    NotFound,
-    RateLimited,
-    Unexpected,
-    Waiting,
-    wait_until,
-)
+from provisioning.clients.http import Busy, NotFound, RateLimited, Unexpected, Waiting, wait_until
 from provisioning.clients.oneapi import Channel as Row
 from provisioning.clients.oneapi import (
     NoChannel,

@@ -60,8 +60,6 @@ class ServerChoice(LabResource, thing=Choice, token="server:Choice"):
         zones: zones with stock, the preferred one first.
         images: image ids, the preferred one first.
         wanted: what is looked for, for the error: `ecs.gn7i-c16g1.4xlarge in cn-hangzhou`.
-
-    Outputs: `zone`, `image`.
     """
 
     zone: pulumi.Output[str]

@@ -9,13 +9,7 @@ from typing import Annotated
 from provisioning.clients.http import Waiting, wait_until
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, Lab
-from stack.resources.xinference.launch import (
-    POLL_SECONDS,
-    Managed,
-    Payload,
-    is_as_told,
-    state_of,
-)
+from stack.resources.xinference.launch import POLL_SECONDS, Managed, Payload, is_as_told, state_of
 from stack.resources.xinference.progress import Launch
 
 
