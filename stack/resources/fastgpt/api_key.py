@@ -30,7 +30,7 @@ class ApiKey(Named[Row]):
 
     def create(self, lab: Lab) -> ApiKey:
         """Make it, once what bears its name is gone."""
-        self.delete(lab)
+        self.put_all_aside(lab)
         return super().create(lab)
 
     def named(self, client: FastGptClient) -> Sequence[Row]:
@@ -58,6 +58,10 @@ class ApiKey(Named[Row]):
     def seen(self, found: Row) -> ApiKey:
         """The key itself is never seen again."""
         return replace(self, name=found.name, key=found.key or self.key, key_id=found.id)
+
+    def delete(self, lab: Lab) -> None:
+        """With its namesakes."""
+        self.put_all_aside(lab)
 
 
 class FastGptApiKey(LabResource, thing=ApiKey, token="fastgpt:ApiKey"):

@@ -11,7 +11,7 @@ import pulumi
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import ShareLink as Row
 from stack.resources.base import LabResource
-from stack.resources.declaration import IDENTITY, OUTPUT, Props
+from stack.resources.declaration import IDENTITY, OUTPUT, Lab, Props
 from stack.resources.fastgpt.session import Named
 
 MOST_NAME_LETTERS = 20
@@ -67,6 +67,10 @@ class ShareLink(Named[Row]):
             link_id=found.id,
             path=f"/chat/share?shareId={found.share_id}",
         )
+
+    def delete(self, lab: Lab) -> None:
+        """With its namesakes."""
+        self.put_all_aside(lab)
 
     @classmethod
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003

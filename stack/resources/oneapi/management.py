@@ -29,3 +29,7 @@ class Managed(NamedThing[OneApiClient, Row]):
         """See `NamedThing.client`."""
         address, token = lab.address(self.endpoint), self.access_token
         return OneApiClient(address, access_token=token, **lab.options)
+
+    def delete(self, lab: Lab) -> None:
+        """Take it away, and what else bears its name with it."""
+        self.put_all_aside(lab)
