@@ -8,7 +8,7 @@ from pulumi.dynamic import DiffResult
 
 from stack.resources.base import LabProvider
 from stack.resources.declaration import Props, Thing
-from tests.unit.fake_services import FakeClock, FakeService
+from tests.unit.fake_services import FakeClock
 
 ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 9997}
 PAYLOAD: dict[str, Any] = {
@@ -24,12 +24,11 @@ PAYLOAD: dict[str, Any] = {
 
 
 class Subject:
-    """A resource with its provider, the inputs that are wanted, and its state."""
+    """A resource with its provider, its service, the inputs that are wanted, and its state."""
 
-    def __init__(
-        self, thing: type[Thing], wanted: Props, service: FakeService | None = None
-    ) -> None:
+    def __init__(self, thing: type[Thing], wanted: Props, service: Any = None) -> None:
         self.clock = FakeClock()
+        self.service = service
         self.provider = LabProvider(thing)
         self.provider.clock = self.clock
         self.provider.transport = service.transport if service else None

@@ -21,24 +21,19 @@ GIB = 2**30
 
 
 @pytest.fixture
-def service() -> FakeXinference:
-    return FakeXinference()
-
-
-@pytest.fixture
-def group(service: FakeXinference) -> Subject:
+def group() -> Subject:
     wanted = {"endpoint": ENDPOINT, "payloads": {"qwen": PAYLOAD}, "deadline_minutes": 60}
-    return Subject(ModelsReady, wanted, service)
+    return Subject(ModelsReady, wanted, FakeXinference())
 
 
 @pytest.fixture
-def later(group: Subject, service: FakeXinference) -> Callable[..., None]:
+def later(group: Subject) -> Callable[..., None]:
     """Lets the model become what is told, at every look that comes after so many seconds."""
 
     def arrange(after: float = 0, **became: Any) -> None:
         def happens() -> None:
             if group.clock.passed > after:
-                service.models["qwen"].update(became)
+                group.service.models["qwen"].update(became)
 
         group.clock.on_sleep = happens
 
@@ -49,10 +44,8 @@ def downloading(done: int, **more: int) -> dict[str, Any]:
     return {"stage": "downloading", "download_files": [{"downloaded_bytes": done, **more}]}
 
 
-def test_a_group_is_ready_when_all_serve(
-    group: Subject, service: FakeXinference, later: Callable[..., None]
-) -> None:
-    service.put(PAYLOAD, "LOADING")
+def test_a_group_is_ready_when_all_serve(group: Subject, later: Callable[..., None]) -> None:
+    group.service.put(PAYLOAD, "LOADING")
     later(60, status="READY")
 
     assert group.create()["ready"] == ["qwen"]
@@ -75,15 +68,14 @@ def test_a_group_is_ready_when_all_serve(
 )
 def test_progress_is_told(
     group: Subject,
-    service: FakeXinference,
     later: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     status: str,
     progress: dict[str, Any],
     said: str,
 ) -> None:
-    service.put(PAYLOAD, status)
-    service.models["qwen"]["progress"] = progress
+    group.service.put(PAYLOAD, status)
+    group.service.models["qwen"]["progress"] = progress
     told: list[str] = []
     monkeypatch.setattr("pulumi.log.info", told.append)
     later(status="READY")
@@ -106,14 +98,14 @@ def test_progress_is_told(
     ids=str,
 )
 def test_what_failed_or_ended_is_started_again_under_its_uid(
-    group: Subject, service: FakeXinference, became: dict[str, Any]
+    group: Subject, became: dict[str, Any]
 ) -> None:
-    service.put(PAYLOAD)
-    service.models["qwen"].update(became)
+    group.service.put(PAYLOAD)
+    group.service.models["qwen"].update(became)
 
     assert group.create()["ready"] == ["qwen"]
     assert group.clock.passed <= 3 * POLL_SECONDS
-    assert service.launches == [PAYLOAD]
+    assert group.service.launches == [PAYLOAD]
 
 
 @pytest.mark.parametrize(
@@ -131,137 +123,121 @@ def test_what_failed_or_ended_is_started_again_under_its_uid(
     ids=["download", "no message", "crash", "hang"],
 )
 def test_what_fails_each_time_is_given_up(
-    group: Subject,
-    service: FakeXinference,
-    later: Callable[..., None],
-    became: dict[str, Any],
-    said: str,
+    group: Subject, later: Callable[..., None], became: dict[str, Any], said: str
 ) -> None:
-    service.put(PAYLOAD)
-    service.models["qwen"].update(became)
+    group.service.put(PAYLOAD)
+    group.service.models["qwen"].update(became)
     later(**became)
 
     with pytest.raises(Refused, match=said):
         group.create(deadline_minutes=600)
-    assert len(service.launches) == MOST_LAUNCHES - 1
+    assert len(group.service.launches) == MOST_LAUNCHES - 1
 
 
-def test_a_model_nobody_knows_is_started_after_a_while(
-    group: Subject, service: FakeXinference
-) -> None:
+def test_a_model_nobody_knows_is_started_after_a_while(group: Subject) -> None:
     group.create()
 
     assert group.clock.passed > 0
-    assert service.launches == [PAYLOAD]
+    assert group.service.launches == [PAYLOAD]
 
 
-def test_an_adopted_start_that_turns_out_to_be_another_model_is_replaced(
-    group: Subject, service: FakeXinference
-) -> None:
-    service.put({**PAYLOAD, "model_size_in_billions": 7})
+def test_an_adopted_start_that_turns_out_to_be_another_model_is_replaced(group: Subject) -> None:
+    group.service.put({**PAYLOAD, "model_size_in_billions": 7})
 
     group.create()
 
-    assert service.models["qwen"]["payload"] == PAYLOAD
+    assert group.service.models["qwen"]["payload"] == PAYLOAD
 
 
-def test_a_launch_that_cleared_a_stranded_copy_away_is_repeated(
-    group: Subject, service: FakeXinference
-) -> None:
-    service.put(PAYLOAD, "LOADING")
+def test_a_launch_that_cleared_a_stranded_copy_away_is_repeated(group: Subject) -> None:
+    group.service.put(PAYLOAD, "LOADING")
     taken = "Model is already in the model list, uid: qwen-0"
 
     def fails_once() -> None:
-        if not service.launches:
-            service.models["qwen"].update(status="ERROR", error=taken)
+        if not group.service.launches:
+            group.service.models["qwen"].update(status="ERROR", error=taken)
 
     group.clock.on_sleep = fails_once
 
     assert group.create()["ready"] == ["qwen"]
-    assert service.launches == [PAYLOAD]
+    assert group.service.launches == [PAYLOAD]
 
 
-def test_ready_but_out_of_reach_does_not_serve(group: Subject, service: FakeXinference) -> None:
-    service.put(PAYLOAD)
-    service.models["qwen"]["stranded"] = True
+def test_ready_but_out_of_reach_does_not_serve(group: Subject) -> None:
+    group.service.put(PAYLOAD)
+    group.service.models["qwen"]["stranded"] = True
 
     assert group.create()["ready"] == ["qwen"]
     # The first clears it away.
-    assert service.launches == [PAYLOAD, PAYLOAD]
+    assert group.service.launches == [PAYLOAD, PAYLOAD]
 
 
 # -- waited for ---------------------------------------------------------------------------------
 
 
-def test_a_launch_that_unwinds_is_waited_for(group: Subject, service: FakeXinference) -> None:
+def test_a_launch_that_unwinds_is_waited_for(group: Subject) -> None:
     """After a cancel 2.12 refuses the uid for up to a minute: no launch is wasted on that."""
-    service.put(PAYLOAD, "ERROR", UNWINDS)
+    group.service.put(PAYLOAD, "ERROR", UNWINDS)
 
     def unwinds() -> None:
         if group.clock.passed < 50:
-            service.models["qwen"].update(status="ERROR", error=UNWINDS)
+            group.service.models["qwen"].update(status="ERROR", error=UNWINDS)
 
     group.clock.on_sleep = unwinds
     assert group.create()["ready"] == ["qwen"]
     assert group.clock.passed >= 2 * UNWIND_SECONDS
 
 
-def test_a_group_waits_for_a_turn_and_launches_nothing(
-    group: Subject, service: FakeXinference
-) -> None:
+def test_a_group_waits_for_a_turn_and_launches_nothing(group: Subject) -> None:
     """After a restart the models come one by one; ours is the last."""
-    service.autostart["qwen"] = {"launch": PAYLOAD, "state": {}}
+    group.service.autostart["qwen"] = {"launch": PAYLOAD, "state": {}}
 
     def comes() -> None:
         if group.clock.passed > 600:
-            service.put(PAYLOAD)
+            group.service.put(PAYLOAD)
 
     group.clock.on_sleep = comes
     assert group.create()["ready"] == ["qwen"]
-    assert service.launches == []
+    assert group.service.launches == []
 
 
 # -- refused ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("message_after", [0, POLL_SECONDS])
-def test_no_memory_says_what_to_do_at_once(
-    group: Subject, service: FakeXinference, message_after: float
-) -> None:
+def test_no_memory_says_what_to_do_at_once(group: Subject, message_after: float) -> None:
     """Also where ERROR comes before the reason for it."""
-    service.put(PAYLOAD, "LOADING")
+    group.service.put(PAYLOAD, "LOADING")
 
     def fails() -> None:
         said = NO_MEMORY if group.clock.passed > message_after else ""
-        service.models["qwen"].update(status="ERROR", error=said)
+        group.service.models["qwen"].update(status="ERROR", error=said)
 
     group.clock.on_sleep = fails
     with pytest.raises(Refused, match="memoryShare"):
         group.create()
     if not message_after:
         assert group.clock.passed < POLL_SECONDS  # the second look sees it, the third confirms it
-        assert service.launches == []
+        assert group.service.launches == []
 
 
 def test_an_earlier_runs_error_is_tried_again_once(
-    group: Subject, service: FakeXinference, later: Callable[..., None]
+    group: Subject, later: Callable[..., None]
 ) -> None:
-    service.put(PAYLOAD, "ERROR", NO_MEMORY)
+    group.service.put(PAYLOAD, "ERROR", NO_MEMORY)
     later(status="ERROR", error=NO_MEMORY)
 
     with pytest.raises(Refused, match="memoryShare"):
         group.create()
-    assert service.launches == [PAYLOAD]
+    assert group.service.launches == [PAYLOAD]
 
 
-def test_a_model_that_no_catalogue_knows_is_not_tried_again(
-    group: Subject, service: FakeXinference
-) -> None:
-    service.put(PAYLOAD, "ERROR", "Model not found, name: qwen9, format: awq")
+def test_a_model_that_no_catalogue_knows_is_not_tried_again(group: Subject) -> None:
+    group.service.put(PAYLOAD, "ERROR", "Model not found, name: qwen9, format: awq")
 
     with pytest.raises(Refused, match="catalogue has no such name"):
         group.create()
-    assert service.launches == []
+    assert group.service.launches == []
 
 
 # -- downloads that hang, or only take their time -----------------------------------------------
@@ -271,16 +247,16 @@ def test_a_model_that_no_catalogue_knows_is_not_tried_again(
     ("status", "progress"), [("LOADING", downloading(7)), ("CREATING", {"progress": 0.35})]
 )
 def test_a_download_that_stands_still_hangs_and_is_started_again(
-    group: Subject, service: FakeXinference, status: str, progress: dict[str, Any]
+    group: Subject, status: str, progress: dict[str, Any]
 ) -> None:
-    service.put(PAYLOAD, status)
-    service.models["qwen"]["progress"] = progress
+    group.service.put(PAYLOAD, status)
+    group.service.models["qwen"]["progress"] = progress
 
     group.create()
 
     assert group.clock.passed >= STALL_SECONDS
-    assert "/v1/models/qwen/cancel" in service.called("POST")
-    assert service.launches == [PAYLOAD]
+    assert "/v1/models/qwen/cancel" in group.service.called("POST")
+    assert group.service.launches == [PAYLOAD]
 
 
 @pytest.mark.parametrize(
@@ -301,38 +277,35 @@ def test_a_download_that_stands_still_hangs_and_is_started_again(
 )
 def test_what_moves_or_loads_does_not_hang(
     group: Subject,
-    service: FakeXinference,
     status: str,
     minutes: int,
     progress_at: Callable[[float], dict[str, Any]],
     seen: str,
 ) -> None:
-    service.put(PAYLOAD, status)
+    group.service.put(PAYLOAD, status)
 
     def moves() -> None:
-        service.models["qwen"]["progress"] = progress_at(group.clock.passed)
+        group.service.models["qwen"]["progress"] = progress_at(group.clock.passed)
 
     group.clock.on_sleep = moves
     with pytest.raises(DeadlineExceeded, match=seen):
         group.create(deadline_minutes=minutes)
-    assert service.launches == []
+    assert group.service.launches == []
 
 
 # -- later --------------------------------------------------------------------------------------
 
 
-def test_a_model_that_no_longer_serves_is_drift_of_its_group(
-    group: Subject, service: FakeXinference
-) -> None:
-    service.put(PAYLOAD)
+def test_a_model_that_no_longer_serves_is_drift_of_its_group(group: Subject) -> None:
+    group.service.put(PAYLOAD)
     group.create()
-    service.models["qwen"]["status"] = "ERROR"
+    group.service.models["qwen"]["status"] = "ERROR"
     assert group.seen()["ready"] == []
 
     group.heal()
 
     assert group.state["ready"] == ["qwen"]
-    assert service.launches == [PAYLOAD]
+    assert group.service.launches == [PAYLOAD]
 
 
 def test_another_deadline_changes_nothing(group: Subject) -> None:

@@ -30,17 +30,13 @@ NOT_UP = refusal(500, "refused", "do_request_failed", "one_api_error")
 
 
 @pytest.fixture
-def service() -> FakeOneApi:
-    return FakeOneApi()
+def root() -> Subject:
+    return Subject(Root, {"endpoint": ENDPOINT, "password": PASSWORD}, FakeOneApi())
 
 
 @pytest.fixture
-def root(service: FakeOneApi) -> Subject:
-    return Subject(Root, {"endpoint": ENDPOINT, "password": PASSWORD}, service)
-
-
-@pytest.fixture
-def channel(service: FakeOneApi) -> Subject:
+def channel() -> Subject:
+    service = FakeOneApi()
     service.add_token(name="fastgpt")
     wanted = {
         "endpoint": ENDPOINT,
@@ -60,7 +56,8 @@ def channel(service: FakeOneApi) -> Subject:
 
 
 @pytest.fixture
-def token(service: FakeOneApi) -> Subject:
+def token() -> Subject:
+    service = FakeOneApi()
     wanted = {"endpoint": ENDPOINT, "access_token": service.access_token, "name": "users"}
     return Subject(Token, {**wanted, "models": []}, service)
 
@@ -68,74 +65,68 @@ def token(service: FakeOneApi) -> Subject:
 # -- root ---------------------------------------------------------------------------------------
 
 
-def test_the_first_contact_sets_the_password(root: Subject, service: FakeOneApi) -> None:
-    assert root.create()["access_token"] == service.access_token
-    assert service.password == PASSWORD
-    assert [body["password"] for body in service.login_bodies] == [PASSWORD, "123456"]
+def test_the_first_contact_sets_the_password(root: Subject) -> None:
+    assert root.create()["access_token"] == root.service.access_token
+    assert root.service.password == PASSWORD
+    assert [body["password"] for body in root.service.login_bodies] == [PASSWORD, "123456"]
 
 
-def test_an_interrupted_first_contact_is_taken_up(root: Subject, service: FakeOneApi) -> None:
-    service.password = PASSWORD
+def test_an_interrupted_first_contact_is_taken_up(root: Subject) -> None:
+    root.service.password = PASSWORD
     root.create()
-    assert service.logins == 1
+    assert root.service.logins == 1
 
 
-def test_a_read_tries_the_password_once(root: Subject, service: FakeOneApi) -> None:
+def test_a_read_tries_the_password_once(root: Subject) -> None:
     root.create()
-    before = service.logins
+    before = root.service.logins
     assert root.seen() == root.state
-    assert service.logins == before + 1
+    assert root.service.logins == before + 1
 
 
-def test_a_password_changed_by_hand_is_seen_and_set_again(
-    root: Subject, service: FakeOneApi
-) -> None:
+def test_a_password_changed_by_hand_is_seen_and_set_again(root: Subject) -> None:
     root.create()
-    service.password = "changed-by-hand"
+    root.service.password = "changed-by-hand"
     root.heal()
-    assert service.password == PASSWORD
+    assert root.service.password == PASSWORD
 
 
-def test_a_password_that_cannot_be_tried_counts_as_unchanged(
-    root: Subject, service: FakeOneApi
-) -> None:
+def test_a_password_that_cannot_be_tried_counts_as_unchanged(root: Subject) -> None:
     root.create()
-    service.too_many_logins = True
+    root.service.too_many_logins = True
     assert root.seen() == root.state
 
 
 @pytest.mark.parametrize("broken", ["password", "access_token"])
 def test_a_database_that_is_down_is_no_drift(
-    root: Subject, service: FakeOneApi, broken: str, monkeypatch: pytest.MonkeyPatch
+    root: Subject, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", told.append)
     root.create()
-    setattr(service, broken, "what nobody can look up")
-    service.database_down = True
+    setattr(root.service, broken, "what nobody can look up")
+    root.service.database_down = True
 
     assert root.seen() == root.state
     assert "docker logs mysql" in "".join(told)
 
 
-def test_a_changed_password_goes_by_the_access_token(root: Subject, service: FakeOneApi) -> None:
+def test_a_changed_password_goes_by_the_access_token(root: Subject) -> None:
     root.create()
-    before = service.logins
+    before = root.service.logins
     new = root.update(password="another-password")
-    assert (service.password, service.logins) == ("another-password", before)
-    assert new["access_token"] == service.access_token
+    assert (root.service.password, root.service.logins) == ("another-password", before)
+    assert new["access_token"] == root.service.access_token
 
 
-def test_a_token_rotated_by_hand_is_seen_and_fetched_again(
-    root: Subject, service: FakeOneApi
-) -> None:
+def test_a_token_rotated_by_hand_is_seen_and_fetched_again(root: Subject) -> None:
     root.create()
-    service.access_token = "b" * 32
+    root.service.access_token = "b" * 32
     assert root.heal()["access_token"] == "b" * 32
 
 
-def test_neither_password_is_accepted(root: Subject, service: FakeOneApi) -> None:
-    service.password = "somebody-elses"
+def test_neither_password_is_accepted(root: Subject) -> None:
+    root.service.password = "somebody-elses"
 
     with pytest.raises(Unauthorized, match="oneapiPassword") as error:
         root.create()
@@ -145,36 +136,36 @@ def test_neither_password_is_accepted(root: Subject, service: FakeOneApi) -> Non
 # -- channels -----------------------------------------------------------------------------------
 
 
-def test_a_channel_is_made_and_proven(channel: Subject, service: FakeOneApi) -> None:
+def test_a_channel_is_made_and_proven(channel: Subject) -> None:
     made = channel.create()["channel_id"]
 
-    assert service.channels[made]["models"] == "qwen"
-    assert [body["model"] for body in service.relayed] == ["qwen", "qwen"]
+    assert channel.service.channels[made]["models"] == "qwen"
+    assert [body["model"] for body in channel.service.relayed] == ["qwen", "qwen"]
     # First ours and no other, then as everybody asks.
-    assert service.pinned == [made, None]
+    assert channel.service.pinned == [made, None]
     assert not channel.drifts()
 
 
-def test_a_paid_channel_is_not_proven(channel: Subject, service: FakeOneApi) -> None:
+def test_a_paid_channel_is_not_proven(channel: Subject) -> None:
     channel.create(probe="")
-    assert service.relayed == []
+    assert channel.service.relayed == []
 
 
-def test_another_probe_is_sent_and_touches_no_channel(
-    channel: Subject, service: FakeOneApi
-) -> None:
+def test_another_probe_is_sent_and_touches_no_channel(channel: Subject) -> None:
     channel.create()
     channel.update(kind="embedding")
-    assert service.calls[-1] == ("POST", "/v1/embeddings")
-    assert service.called("PUT") == []
+    assert channel.service.calls[-1] == ("POST", "/v1/embeddings")
+    assert channel.service.called("PUT") == []
 
 
 def test_a_wrong_key_upstream_is_not_waited_for_though_another_channel_would_answer(
-    channel: Subject, service: FakeOneApi
+    channel: Subject,
 ) -> None:
-    service.add_channel(name="by-hand", type=1, models="qwen")
-    service.upstream = BAD_KEY
-    service.other_channel = httpx.Response(200, json={"choices": [{"message": {"content": "Hi"}}]})
+    channel.service.add_channel(name="by-hand", type=1, models="qwen")
+    channel.service.upstream = BAD_KEY
+    channel.service.other_channel = httpx.Response(
+        200, json={"choices": [{"message": {"content": "Hi"}}]}
+    )
 
     with pytest.raises(UpstreamFailed, match="bad key"):
         channel.create()
@@ -190,23 +181,21 @@ def test_a_wrong_key_upstream_is_not_waited_for_though_another_channel_would_ans
     ],
 )
 def test_what_may_come_up_later_is_waited_for(
-    channel: Subject, service: FakeOneApi, who: str, says: httpx.Response
+    channel: Subject, who: str, says: httpx.Response
 ) -> None:
-    setattr(service, who, says)
+    setattr(channel.service, who, says)
 
     def comes_up() -> None:
         if channel.clock.passed > 20:
-            setattr(service, who, None)
+            setattr(channel.service, who, None)
 
     channel.clock.on_sleep = comes_up
     channel.create()
     assert channel.clock.passed > 20
 
 
-def test_another_channel_of_the_model_that_always_fails_is_named(
-    channel: Subject, service: FakeOneApi
-) -> None:
-    service.other_channel = BAD_KEY
+def test_another_channel_of_the_model_that_always_fails_is_named(channel: Subject) -> None:
+    channel.service.other_channel = BAD_KEY
 
     with pytest.raises(DeadlineExceeded, match="bad key") as failed:
         channel.create()
@@ -220,16 +209,14 @@ def test_a_channel_that_does_not_route_is_not_made(channel: Subject) -> None:
     assert "xinference-chat" in error.value.advice
 
 
-def test_a_leftover_is_adopted_and_doubles_are_removed(
-    channel: Subject, service: FakeOneApi
-) -> None:
-    service.add_channel(name="xinference-chat", type=8, models="old")
-    newest = service.add_channel(name="xinference-chat", type=1, models="older")
-    other = service.add_channel(name="xinference-chat-2", type=1, models="x")
+def test_a_leftover_is_adopted_and_doubles_are_removed(channel: Subject) -> None:
+    channel.service.add_channel(name="xinference-chat", type=8, models="old")
+    newest = channel.service.add_channel(name="xinference-chat", type=1, models="older")
+    other = channel.service.add_channel(name="xinference-chat-2", type=1, models="x")
 
     assert channel.create()["channel_id"] == newest
-    assert set(service.channels) == {newest, other}
-    assert service.channels[newest]["models"] == "qwen"
+    assert set(channel.service.channels) == {newest, other}
+    assert channel.service.channels[newest]["models"] == "qwen"
 
 
 @pytest.mark.parametrize(
@@ -247,77 +234,69 @@ def test_a_leftover_is_adopted_and_doubles_are_removed(
     ],
     ids=str,
 )
-def test_an_edit_by_hand_is_seen_and_mended(
-    channel: Subject, service: FakeOneApi, edit: dict[str, Any]
-) -> None:
-    row = service.channels[channel.create()["channel_id"]]
+def test_an_edit_by_hand_is_seen_and_mended(channel: Subject, edit: dict[str, Any]) -> None:
+    row = channel.service.channels[channel.create()["channel_id"]]
     before = dict(row)
     row.update(edit)
 
     channel.heal()
 
-    assert service.channels[channel.state["channel_id"]] == before
+    assert channel.service.channels[channel.state["channel_id"]] == before
 
 
-def test_a_double_made_by_hand_is_seen_and_removed(channel: Subject, service: FakeOneApi) -> None:
+def test_a_double_made_by_hand_is_seen_and_removed(channel: Subject) -> None:
     ours = channel.create()["channel_id"]
-    service.add_channel(name="xinference-chat", type=1, models="qwen")
+    channel.service.add_channel(name="xinference-chat", type=1, models="qwen")
     channel.heal()
-    assert list(service.channels) == [ours]
+    assert list(channel.service.channels) == [ours]
 
 
-def test_a_deleted_channel_is_gone(channel: Subject, service: FakeOneApi) -> None:
+def test_a_deleted_channel_is_gone(channel: Subject) -> None:
     channel.create()
-    service.channels.clear()
+    channel.service.channels.clear()
     assert channel.gone()
 
 
-def test_one_made_again_by_hand_gets_our_key(channel: Subject, service: FakeOneApi) -> None:
+def test_one_made_again_by_hand_gets_our_key(channel: Subject) -> None:
     channel.create(key="our-key")
-    service.channels.clear()
-    again = service.add_channel(
+    channel.service.channels.clear()
+    again = channel.service.add_channel(
         name="xinference-chat", type=1, base_url="http://xinference:9997", models="qwen", key="t"
     )
 
     assert channel.heal()["channel_id"] == again
-    assert service.channels[again]["key"] == "our-key"
+    assert channel.service.channels[again]["key"] == "our-key"
 
 
-def test_a_channel_gone_between_refresh_and_update_is_made_anew(
-    channel: Subject, service: FakeOneApi
-) -> None:
+def test_a_channel_gone_between_refresh_and_update_is_made_anew(channel: Subject) -> None:
     channel.create()
-    service.channels.clear()
+    channel.service.channels.clear()
     new = channel.update(models=["qwen", "glm"])
-    assert service.channels[new["channel_id"]]["models"] == "qwen,glm"
+    assert channel.service.channels[new["channel_id"]]["models"] == "qwen,glm"
 
 
-def test_a_new_token_or_relay_key_calls_nothing(channel: Subject, service: FakeOneApi) -> None:
+def test_a_new_token_or_relay_key_calls_nothing(channel: Subject) -> None:
     made = channel.create()
     new = {"access_token": "n" * 32, "relay_key": "another"}
-    service.calls.clear()
+    channel.service.calls.clear()
 
     assert channel.changes(**new)
     assert channel.update(**new) == {**made, **new}
-    assert service.calls == []
+    assert channel.service.calls == []
 
 
-def test_delete_takes_doubles_along_and_may_be_repeated(
-    channel: Subject, service: FakeOneApi
-) -> None:
+def test_delete_takes_doubles_along_and_may_be_repeated(channel: Subject) -> None:
     channel.create()
-    service.add_channel(name="xinference-chat", type=1)
+    channel.service.add_channel(name="xinference-chat", type=1)
     channel.delete()
     channel.delete()
-    assert service.channels == {}
+    assert channel.service.channels == {}
 
 
 @pytest.mark.parametrize("wrong", [{"access_token": "b" * 32}, {"down": True}])
-def test_one_that_nobody_can_look_at_is_not_gone(
-    channel: Subject, service: FakeOneApi, wrong: dict[str, Any]
-) -> None:
+def test_one_that_nobody_can_look_at_is_not_gone(channel: Subject, wrong: dict[str, Any]) -> None:
     channel.create()
-    vars(service).update(wrong)
+    vars(channel.service).update(wrong)
     assert channel.seen() == channel.state
 
 
@@ -329,20 +308,20 @@ def test_an_empty_key_is_refused_before_it_is_sent(channel: Subject, key: str) -
 # -- tokens -------------------------------------------------------------------------------------
 
 
-def test_a_token_is_made_with_its_key(token: Subject, service: FakeOneApi) -> None:
+def test_a_token_is_made_with_its_key(token: Subject) -> None:
     made = token.create()
-    row = service.tokens[made["token_id"]]
+    row = token.service.tokens[made["token_id"]]
 
     assert made["key"] == "sk-" + row["key"]
     assert row["unlimited_quota"] is True
     assert not token.drifts()
 
 
-def test_a_leftover_token_keeps_its_key(token: Subject, service: FakeOneApi) -> None:
-    left = service.add_token(name="users", unlimited_quota=False)
+def test_a_leftover_token_keeps_its_key(token: Subject) -> None:
+    left = token.service.add_token(name="users", unlimited_quota=False)
     made = token.create()
     assert (made["token_id"], made["key"]) == (left, f"sk-{RELAY_KEY}")
-    assert list(service.tokens) == [left]
+    assert list(token.service.tokens) == [left]
 
 
 @pytest.mark.parametrize(
@@ -357,20 +336,18 @@ def test_a_leftover_token_keeps_its_key(token: Subject, service: FakeOneApi) -> 
     ],
     ids=str,
 )
-def test_a_token_edited_by_hand_is_seen_and_mended(
-    token: Subject, service: FakeOneApi, edit: dict[str, Any]
-) -> None:
+def test_a_token_edited_by_hand_is_seen_and_mended(token: Subject, edit: dict[str, Any]) -> None:
     made = token.create()
-    service.tokens[made["token_id"]].update(edit)
+    token.service.tokens[made["token_id"]].update(edit)
     assert token.heal()["key"] == made["key"]
 
 
-def test_a_token_made_twice_or_deleted_by_hand(token: Subject, service: FakeOneApi) -> None:
+def test_a_token_made_twice_or_deleted_by_hand(token: Subject) -> None:
     ours = token.create()["token_id"]
-    service.add_token(name="users")
+    token.service.add_token(name="users")
     token.heal()
-    assert list(service.tokens) == [ours]
+    assert list(token.service.tokens) == [ours]
 
-    service.tokens.clear()
+    token.service.tokens.clear()
     assert token.gone()
     token.delete()

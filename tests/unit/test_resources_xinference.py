@@ -20,13 +20,8 @@ DELETE, CANCEL = "/v1/models/qwen", "/v1/models/qwen/cancel"
 
 
 @pytest.fixture
-def service() -> FakeXinference:
-    return FakeXinference()
-
-
-@pytest.fixture
-def model(service: FakeXinference) -> Subject:
-    return Subject(Model, {"endpoint": ENDPOINT, "payload": PAYLOAD}, service)
+def model() -> Subject:
+    return Subject(Model, {"endpoint": ENDPOINT, "payload": PAYLOAD}, FakeXinference())
 
 
 def meddle(
@@ -46,22 +41,22 @@ def meddle(
 # -- started or adopted -------------------------------------------------------------------------
 
 
-def test_a_model_is_started_and_not_awaited(model: Subject, service: FakeXinference) -> None:
-    service.launched_as = "CREATING"
+def test_a_model_is_started_and_not_awaited(model: Subject) -> None:
+    model.service.launched_as = "CREATING"
 
     model.create()
 
     assert model.id == "qwen"
-    assert service.waits == ["false"]
+    assert model.service.waits == ["false"]
     assert model.clock.passed == 0
-    assert service.autostart["qwen"]["launch"] == PAYLOAD
+    assert model.service.autostart["qwen"]["launch"] == PAYLOAD
 
 
-def test_sizes_are_sent_as_whole_numbers(model: Subject, service: FakeXinference) -> None:
+def test_sizes_are_sent_as_whole_numbers(model: Subject) -> None:
     # As it comes over the engine's wire.
     model.create(payload={**PAYLOAD, "model_size_in_billions": 14.0})
 
-    assert repr(service.launches[0]["model_size_in_billions"]) == "14"
+    assert repr(model.service.launches[0]["model_size_in_billions"]) == "14"
 
 
 @pytest.mark.parametrize(
@@ -72,24 +67,22 @@ def test_sizes_are_sent_as_whole_numbers(model: Subject, service: FakeXinference
     ],
 )
 def test_an_equal_model_or_one_that_still_starts_is_adopted(
-    model: Subject, service: FakeXinference, there: dict[str, Any], status: str
+    model: Subject, there: dict[str, Any], status: str
 ) -> None:
-    service.put(there, status)
+    model.service.put(there, status)
 
     model.create()
 
-    assert service.launches == []
-    assert DELETE not in service.called("DELETE")
+    assert model.service.launches == []
+    assert DELETE not in model.service.called("DELETE")
 
 
-def test_another_model_of_the_uid_leaves_before_ours_comes(
-    model: Subject, service: FakeXinference
-) -> None:
-    service.put(OTHER)
+def test_another_model_of_the_uid_leaves_before_ours_comes(model: Subject) -> None:
+    model.service.put(OTHER)
 
     model.create()
 
-    assert [call for call in service.calls if call[0] != "GET"] == [
+    assert [call for call in model.service.calls if call[0] != "GET"] == [
         # Else the other one's entry could bring it back at any time.
         ("DELETE", "/v1/autostart/models/qwen"),
         ("POST", "/v1/models"),
@@ -98,31 +91,31 @@ def test_another_model_of_the_uid_leaves_before_ours_comes(
         # Last, because writing it starts what is down.
         ("POST", "/v1/autostart/models"),
     ]
-    assert service.models["qwen"]["payload"] == PAYLOAD
+    assert model.service.models["qwen"]["payload"] == PAYLOAD
 
 
-def test_a_dead_model_is_not_adopted(model: Subject, service: FakeXinference) -> None:
-    service.put(PAYLOAD)
-    service.models["qwen"]["crashed"] = True
+def test_a_dead_model_is_not_adopted(model: Subject) -> None:
+    model.service.put(PAYLOAD)
+    model.service.models["qwen"]["crashed"] = True
 
     model.create()
 
-    assert DELETE in service.called("DELETE")
-    assert service.launches == [PAYLOAD]
+    assert DELETE in model.service.called("DELETE")
+    assert model.service.launches == [PAYLOAD]
 
 
 def test_one_that_started_by_itself_meanwhile_is_adopted(
-    model: Subject, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
+    model: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service.put(OTHER)
+    model.service.put(OTHER)
 
     def autostart_is_faster() -> None:
-        if service.models["qwen"]["status"] == "TERMINATED":
-            service.put(PAYLOAD, "LOADING")
+        if model.service.models["qwen"]["status"] == "TERMINATED":
+            model.service.put(PAYLOAD, "LOADING")
 
-    meddle(monkeypatch, service, ("POST", "/v1/models"), autostart_is_faster)
+    meddle(monkeypatch, model.service, ("POST", "/v1/models"), autostart_is_faster)
     model.create()
-    assert service.launches == []
+    assert model.service.launches == []
 
 
 # -- seen as they are ---------------------------------------------------------------------------
@@ -136,11 +129,9 @@ def test_a_changed_payload_replaces_delete_first(model: Subject) -> None:
 
 
 @pytest.mark.parametrize("status", ["READY", "LOADING", "CREATING"])
-def test_a_model_that_serves_or_starts_is_there(
-    model: Subject, service: FakeXinference, status: str
-) -> None:
+def test_a_model_that_serves_or_starts_is_there(model: Subject, status: str) -> None:
     model.create()
-    service.models["qwen"]["status"] = status
+    model.service.models["qwen"]["status"] = status
 
     assert not model.drifts()
 
@@ -158,10 +149,10 @@ def test_a_model_that_serves_or_starts_is_there(
     ids=str,
 )
 def test_a_model_that_failed_ended_or_was_stopped_is_gone(
-    model: Subject, service: FakeXinference, became: dict[str, Any]
+    model: Subject, became: dict[str, Any]
 ) -> None:
     model.create()
-    service.models["qwen"].update(became)
+    model.service.models["qwen"].update(became)
     assert model.gone()
 
 
@@ -176,18 +167,18 @@ def test_a_model_that_failed_ended_or_was_stopped_is_gone(
     ],
 )
 def test_a_model_whose_turn_is_to_come_after_a_restart_is_not_gone(
-    model: Subject, service: FakeXinference, state: dict[str, Any], gone: bool
+    model: Subject, state: dict[str, Any], gone: bool
 ) -> None:
     model.create()
-    service.models.clear()
-    service.autostart["qwen"]["state"] = state
+    model.service.models.clear()
+    model.service.autostart["qwen"]["state"] = state
 
     assert model.gone() is gone
 
 
-def test_a_model_changed_by_hand_is_drift(model: Subject, service: FakeXinference) -> None:
+def test_a_model_changed_by_hand_is_drift(model: Subject) -> None:
     model.create()
-    service.put({**PAYLOAD, "quantization": "Int8"})
+    model.service.put({**PAYLOAD, "quantization": "Int8"})
 
     model.state = model.seen()
 
@@ -195,31 +186,29 @@ def test_a_model_changed_by_hand_is_drift(model: Subject, service: FakeXinferenc
     assert model.diff().replaces == ["payload"]
 
 
-def test_one_copy_of_two_is_not_what_was_asked_for(model: Subject, service: FakeXinference) -> None:
+def test_one_copy_of_two_is_not_what_was_asked_for(model: Subject) -> None:
     model.create(payload=TWO)
     assert not model.gone()
-    service.models["qwen"]["rows"] = ["READY"]
+    model.service.models["qwen"]["rows"] = ["READY"]
 
     assert model.gone()
 
 
-def test_unreachable_is_not_gone(model: Subject, service: FakeXinference) -> None:
+def test_unreachable_is_not_gone(model: Subject) -> None:
     model.create()
-    service.down = True
+    model.service.down = True
 
     assert model.seen() == model.state
 
 
-def test_an_autostart_entry_deleted_by_hand_is_written_again(
-    model: Subject, service: FakeXinference
-) -> None:
+def test_an_autostart_entry_deleted_by_hand_is_written_again(model: Subject) -> None:
     model.create()
-    service.autostart.clear()
+    model.service.autostart.clear()
 
     model.heal()
 
-    assert list(service.autostart) == ["qwen"]
-    assert service.models["qwen"]["status"] == "READY"
+    assert list(model.service.autostart) == ["qwen"]
+    assert model.service.models["qwen"]["status"] == "READY"
 
 
 @pytest.mark.parametrize(
@@ -242,69 +231,63 @@ def test_only_what_both_sides_tell_is_compared_and_the_cpu_is_no_gpu(
 # -- deleted ------------------------------------------------------------------------------------
 
 
-def test_delete_forgets_the_autostart_first_and_cancels_nothing_that_serves(
-    model: Subject, service: FakeXinference
-) -> None:
+def test_delete_forgets_the_autostart_first_and_cancels_nothing_that_serves(model: Subject) -> None:
     model.create()
-    service.calls.clear()
+    model.service.calls.clear()
 
     model.delete()
-    deletes = service.called("DELETE")
+    deletes = model.service.called("DELETE")
     model.delete()
 
     assert deletes == ["/v1/autostart/models/qwen", DELETE]
-    assert service.models["qwen"]["status"] == "TERMINATED"
-    assert CANCEL not in service.called("POST")
+    assert model.service.models["qwen"]["status"] == "TERMINATED"
+    assert CANCEL not in model.service.called("POST")
 
 
-def test_delete_cancels_a_launch(model: Subject, service: FakeXinference) -> None:
-    service.launched_as = "LOADING"
+def test_delete_cancels_a_launch(model: Subject) -> None:
+    model.service.launched_as = "LOADING"
     model.create()
 
     model.delete()
 
-    assert service.called("POST")[-1] == CANCEL
-    assert service.models["qwen"]["cancelled"]
+    assert model.service.called("POST")[-1] == CANCEL
+    assert model.service.models["qwen"]["cancelled"]
     # A DELETE is refused as if it were gone, while the launch goes on.
-    assert DELETE not in service.called("DELETE")
+    assert DELETE not in model.service.called("DELETE")
 
 
 @pytest.mark.parametrize("rows", [["TERMINATED", "READY"], ["READY"]])
 def test_copies_that_were_stopped_are_gone_whatever_their_rows_say(
-    model: Subject, service: FakeXinference, rows: list[str]
+    model: Subject, rows: list[str]
 ) -> None:
     """2.12 writes one row too low, so the last one stays READY."""
     model.create(payload=TWO)
-    service.models["qwen"]["rows"] = rows
+    model.service.models["qwen"]["rows"] = rows
 
     model.delete()
 
     assert model.gone()
 
 
-def test_a_launch_without_a_first_status_is_not_cancelled_yet(
-    model: Subject, service: FakeXinference
-) -> None:
-    service.launched_as = "CREATING"
+def test_a_launch_without_a_first_status_is_not_cancelled_yet(model: Subject) -> None:
+    model.service.launched_as = "CREATING"
     model.create()
-    service.shows_no_replicas = True
+    model.service.shows_no_replicas = True
     cancelled: list[bool] = []
 
     def shows() -> None:
-        cancelled.append(CANCEL in service.called("POST"))
-        service.shows_no_replicas = len(cancelled) < 3
+        cancelled.append(CANCEL in model.service.called("POST"))
+        model.service.shows_no_replicas = len(cancelled) < 3
 
     model.clock.on_sleep = shows
     model.delete()
 
     assert cancelled == [False, False, False]
-    assert service.models["qwen"]["cancelled"]
+    assert model.service.models["qwen"]["cancelled"]
 
 
-def test_a_launch_that_cannot_be_ended_is_not_called_gone(
-    model: Subject, service: FakeXinference
-) -> None:
-    service.launched_as, service.shows_no_replicas = "LOADING", True
+def test_a_launch_that_cannot_be_ended_is_not_called_gone(model: Subject) -> None:
+    model.service.launched_as, model.service.shows_no_replicas = "LOADING", True
     model.create()
 
     with pytest.raises(DeadlineExceeded, match="launching") as error:
@@ -312,38 +295,34 @@ def test_a_launch_that_cannot_be_ended_is_not_called_gone(
     assert "docker restart xinference" in error.value.advice
 
 
-def test_unreachable_is_no_reason_to_go_on_deleting(
-    model: Subject, service: FakeXinference
-) -> None:
-    service.launched_as, service.shows_no_replicas = "LOADING", True
+def test_unreachable_is_no_reason_to_go_on_deleting(model: Subject) -> None:
+    model.service.launched_as, model.service.shows_no_replicas = "LOADING", True
     model.create()
 
-    model.clock.on_sleep = lambda: setattr(service, "down", True)
+    model.clock.on_sleep = lambda: setattr(model.service, "down", True)
     with pytest.raises(Unreachable):
         model.delete()
     assert model.clock.passed < STOP_SECONDS
 
 
-def test_one_that_became_ready_while_it_was_cancelled_is_cleared_away(
-    model: Subject, service: FakeXinference
-) -> None:
+def test_one_that_became_ready_while_it_was_cancelled_is_cleared_away(model: Subject) -> None:
     """By a launch of its uid: that meets the copy that nothing else reaches, and fails."""
     model.create()
-    service.models["qwen"]["stranded"] = True
+    model.service.models["qwen"]["stranded"] = True
 
     model.delete()
 
-    assert service.launches == [PAYLOAD, PAYLOAD]
-    assert service.models["qwen"]["status"] == "ERROR"
+    assert model.service.launches == [PAYLOAD, PAYLOAD]
+    assert model.service.models["qwen"]["status"] == "ERROR"
 
 
-def test_what_is_leaving_is_waited_for(model: Subject, service: FakeXinference) -> None:
+def test_what_is_leaving_is_waited_for(model: Subject) -> None:
     model.create()
-    service.models["qwen"]["status"] = "TERMINATING"
+    model.service.models["qwen"]["status"] = "TERMINATING"
 
     def leaves() -> None:
         if model.clock.passed > 10:
-            service.models["qwen"]["status"] = "TERMINATED"
+            model.service.models["qwen"]["status"] = "TERMINATED"
 
     model.clock.on_sleep = leaves
     model.delete()
@@ -351,12 +330,12 @@ def test_what_is_leaving_is_waited_for(model: Subject, service: FakeXinference) 
 
 
 def test_a_model_that_crashes_in_the_moment_of_its_delete_is_deleted_all_the_same(
-    model: Subject, service: FakeXinference, monkeypatch: pytest.MonkeyPatch
+    model: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.create()
-    loading = partial(service.models["qwen"].update, status="LOADING")
-    meddle(monkeypatch, service, ("DELETE", DELETE), loading)
+    loading = partial(model.service.models["qwen"].update, status="LOADING")
+    meddle(monkeypatch, model.service, ("DELETE", DELETE), loading)
 
     model.delete()
 
-    assert service.models["qwen"]["cancelled"]
+    assert model.service.models["qwen"]["cancelled"]

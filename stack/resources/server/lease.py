@@ -40,7 +40,7 @@ class Term(Thing):
 
     def drift(self, lab: Lab, wanted: Term) -> frozenset[str]:  # noqa: ARG002
         """Time itself: whether the lease has ended, or is about to."""
-        if not self.ends or not self.hours:
+        if not self.ends:
             return frozenset()
         left = read_time(self.ends) - lab.clock.now()
         return frozenset({"ends"}) if left < RENEW_BELOW else frozenset()
