@@ -13,7 +13,7 @@ from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.models import Models
 from stack.part import part
-from stack.resources.oneapi.channel import OneApiChannel, Probe
+from stack.resources.oneapi.channel import OneApiChannel
 from stack.resources.oneapi.root import OneApiRoot
 from stack.resources.oneapi.token import OneApiToken
 from stack.server import Server
@@ -67,7 +67,9 @@ def seed_gateway(
             models=list(each.models),
             model_mapping=each.model_mapping,
             key=_key(each),
-            probe=_probe(each, settings, services),
+            kind=each.kind,
+            probe=_probe(each, settings),
+            relay_key=services.relay_key,
             opts=pulumi.ResourceOptions(parent=parent, depends_on=waits),
         )
         channels[each.name] = channel
@@ -97,7 +99,5 @@ def _key(channel: ChannelPlan) -> pulumi.Output[str]:
     return pulumi.Config().require_secret(channel.api_key)
 
 
-def _probe(channel: ChannelPlan, settings: Settings, services: Services) -> Probe | None:
-    if channel.api_key is not None and not settings.check_paid_channels:
-        return None
-    return {"kind": channel.kind, "model": channel.probe, "relay_key": services.relay_key}
+def _probe(channel: ChannelPlan, settings: Settings) -> str:
+    return channel.probe if channel.api_key is None or settings.check_paid_channels else ""

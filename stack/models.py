@@ -107,7 +107,6 @@ class _Group:
         return XinferenceModelsReady(
             f"{name}-ready",
             endpoint=self._endpoint,
-            uids=list(payloads),
             payloads=dict(payloads),
             # A container that started anew has to load every model again.
             generation=pulumi.Output.all(

@@ -1,18 +1,13 @@
 """What all dynamic resources of the lab share (`docs/facts/engine.md`, "Dynamic resources in
 Python").
 
-`LabProvider` and the thing it carries are state format: the engine stores their module paths and
-finds the code by them, so neither path nor type token may ever change (pinned in
-tests/unit/test_resources_base.py). An instance is stored with all its attributes; nothing may be
-kept on it except its thing and what `configure` sets, which runs after loading.
+The module paths of `LabProvider` and its things, and the type tokens, are state format: the engine
+finds the code by them (pinned in tests/unit/test_resources_base.py). An instance is stored with all
+its attributes, so it keeps only its thing and what `configure` sets after loading.
 
-Rules that hold for every one of them:
-
-* What only tells *how to get there* (`endpoint`, tokens, passwords) is taken in by an update that
-  calls nothing remote: `read` and `delete` get the stored values, so these must never be stale.
-* Unreachable never means gone: only the service's own "not found" does. In a refresh it is said
-  once, and the state stays as it is.
-* The operator's SSH identity comes from the stack's config, never from an input.
+What only tells how to get there is written down by an update that calls nothing: `read` and
+`delete` get the stored values, so these must never be stale. Unreachable never means gone: only the
+service's own "not found" does.
 """
 
 from __future__ import annotations
@@ -21,12 +16,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import httpx
 import pulumi
 from pulumi.dynamic import (
     CheckFailure,
@@ -41,36 +35,20 @@ from pulumi.dynamic import (
 )
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.http import (
-    SYSTEM_CLOCK,
-    Clock,
-    DeadlineExceeded,
-    ServiceError,
-    Unauthorized,
-    Unreachable,
-)
-from provisioning.tunnel import ServerUnreachable, SshServer, open_tunnel
-from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Thing
-from stack.resources.declaration import Endpoint as Endpoint
-from stack.resources.declaration import Login as Login
+from provisioning.clients.http import DeadlineExceeded, ServiceError, Unauthorized, Unreachable
+from provisioning.tunnel import ServerUnreachable
+from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Lab, Thing
 from stack.resources.declaration import Props as Props
 
 SSH_KEY_SETTING = "sshKeyFile"
 
 
-class LabProvider(ResourceProvider):
+class LabProvider(Lab, ResourceProvider):
     """Carries the engine's calls to a declared thing, and is the thing's way to its service."""
-
-    # Set by `configure`; class defaults keep them out of the stored instance.
-    ssh_key_file: Path | None = None
-    clock: Clock = SYSTEM_CLOCK
-    transport: httpx.BaseTransport | None = None
 
     def __init__(self, thing: type[Thing]) -> None:
         super().__init__()
         self.thing = thing
-
-    # -- what the engine calls ------------------------------------------------------------------
 
     def configure(self, req: ConfigureRequest) -> None:
         """Take the operator's SSH identity from the stack's config."""
@@ -86,61 +64,55 @@ class LabProvider(ResourceProvider):
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
         """Compare the stored outputs with the new inputs."""
-        olds, news = plain(_olds), plain(_news)
+        old, new = self._thing(_olds), self._thing(_news)
+        changed = new.changes(old)
         # In a preview some values are not known yet; what drifted shows without them.
-        settled = {key: olds.get(key) if unknown(item) else item for key, item in news.items()}
-        changed = self._changed(olds, news)
+        unsettled = {n: was for n, was in old.props().items() if unknown(getattr(new, n))}
         # Nobody looks at a server that is about to be another one.
-        if not unknown(news.get("endpoint")):
-            changed |= self._drifted(olds, settled)
-        changed -= self.thing.marked(IGNORED)
-        replaces = sorted(changed & self.thing.marked(IDENTITY))
+        if "endpoint" not in unsettled:
+            changed |= old.drift(self, replace(new, **unsettled))
+        changed -= new.marked(IGNORED)
+        replaces = sorted(changed & new.marked(IDENTITY))
         return DiffResult(
             changes=bool(changed),
             replaces=replaces,
-            delete_before_replace=self.thing.delete_first and bool(replaces),
+            delete_before_replace=new.delete_first and bool(replaces),
         )
 
     def create(self, props: Props) -> CreateResult:
         """See `Thing.create`."""
-        made = self.thing.of(plain(props)).create(self)
+        made = self._thing(props).create(self)
         return CreateResult(made.id, made.props())
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """See `Thing.read`."""
-        outs = self._looked(plain(props))
-        return ReadResult(None, {}) if outs is None else ReadResult(id_, outs)
+        seen = self._looked(self._thing(props))
+        return ReadResult(None, {}) if seen is None else ReadResult(id_, seen.props())
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
         """See `Thing.update`; a new way to the same thing is only written down."""
-        olds, news = plain(_olds), plain(_news)
-        changed = self._changed(olds, news) | self._drifted(olds, news)
-        if changed <= self.thing.marked(REACH) | self.thing.marked(IGNORED):
-            return UpdateResult({**olds, **news})
-        outputs = {key: olds[key] for key in self.thing.marked(OUTPUT) if key in olds}
-        new = self.thing.of({**outputs, **news})
-        return UpdateResult(new.update(self, self.thing.of(olds), changed).props())
+        old, new = self._thing(_olds), self._thing(_news)
+        changed = new.changes(old) | old.drift(self, new)
+        new = replace(new, **{name: getattr(old, name) for name in new.marked(OUTPUT)})
+        if not changed <= new.marked(REACH) | new.marked(IGNORED):
+            new = new.update(self, old, changed)
+        return UpdateResult(new.props())
 
     def delete(self, _id: str, _props: Props) -> None:
         """See `Thing.delete`."""
-        self.thing.of(plain(_props)).delete(self)
+        self._thing(_props).delete(self)
 
-    # -- helpers --------------------------------------------------------------------------------
+    def _thing(self, props: Props) -> Thing:
+        return self.thing.of(plain(props))
 
-    def _changed(self, olds: Props, news: Props) -> frozenset[str]:
-        return self.thing.of(news).changes(self.thing.of(olds)) - self.thing.marked(OUTPUT)
-
-    def _drifted(self, olds: Props, news: Props) -> frozenset[str]:
-        return self.thing.of(olds).drift(self, self.thing.of(news))
-
-    def _looked(self, props: Props) -> Props | None:
-        """What `Thing.read` sees; `props` as they are where nobody can look."""
-        where = self._place_of(props)
+    def _looked(self, thing: Thing) -> Thing | None:
+        """What `Thing.read` sees; it as the state knows it where nobody can look."""
+        endpoint = getattr(thing, "endpoint", None) or {}
+        where = endpoint.get("host", self), endpoint.get("port"), self.transport
         if not _silent.isdisjoint((where, where[:1])):
-            return props
+            return thing
         try:
-            seen = self.thing.of(props).read(self)
-            return None if seen is None else seen.props()
+            return thing.read(self)
         except Unauthorized as error:
             # The resource that hands out the credential notices by itself and gets a new one.
             warn_once(where, f"could not look: {error}; run `pulumi up --refresh` once more")
@@ -150,27 +122,7 @@ class LabProvider(ResourceProvider):
             _silent.add(silent)
             advice = "`pulumi up` says what is down, and starts it again where it was stopped"
             warn_once(silent, f"could not look: {error}. The state stays as it is; {advice}")
-        return props
-
-    def _place_of(self, props: Props) -> tuple[object, ...]:
-        endpoint = props.get("endpoint") or {}
-        return endpoint.get("host", self), endpoint.get("port"), self.transport
-
-    def server(self, endpoint: Mapping[str, Any]) -> SshServer:
-        """The SSH server behind `endpoint`, with the operator's identity."""
-        return SshServer(
-            host=str(endpoint["host"]),
-            port=int(endpoint["ssh_port"]),
-            user=str(endpoint["user"]),
-            host_key=str(endpoint["host_key"]),
-            key_file=self.ssh_key_file,
-        )
-
-    def address(self, endpoint: Mapping[str, Any]) -> str:
-        """The local base URL of the service behind `endpoint`, through the one SSH connection."""
-        if self.transport is not None:
-            return f"http://{endpoint['host']}:{endpoint['port']}"
-        return open_tunnel(self.server(endpoint), int(endpoint["port"]))
+        return thing
 
 
 class LabResource(Resource):

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypedDict, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, get_type_hints
 
 import httpx
 import pulumi
 
-from provisioning.clients.http import Clock
-from provisioning.tunnel import SshServer
+from provisioning.clients.http import SYSTEM_CLOCK, Clock, Options
+from provisioning.tunnel import SshServer, open_tunnel
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -33,10 +34,12 @@ class Mark(Enum):
     IGNORED = "a change means nothing"
     OUTPUT = "comes from the service"
     SECRET = "encrypted in the state"  # noqa: S105 - a sentence
+    STEADY = "anything but its default is drift"
+    ID = "what the engine knows it by, once it is made"
 
 
 IDENTITY, REACH, IGNORED = Mark.IDENTITY, Mark.REACH, Mark.IGNORED
-OUTPUT, SECRET = Mark.OUTPUT, Mark.SECRET
+OUTPUT, SECRET, STEADY, ID = Mark.OUTPUT, Mark.SECRET, Mark.STEADY, Mark.ID
 
 
 class Login(TypedDict):
@@ -54,26 +57,34 @@ class Endpoint(Login):
     port: pulumi.Input[int]
 
 
-class Lab(Protocol):
-    """What a thing needs to reach its service."""
+class Lab:
+    """What a thing needs to reach its service: the operator's SSH key, time, the network."""
+
+    # Set on an instance after it was loaded; class defaults stay out of what the engine stores.
+    ssh_key_file: Path | None = None
+    clock: Clock = SYSTEM_CLOCK
+    transport: httpx.BaseTransport | None = None
 
     @property
-    def clock(self) -> Clock:
-        """Time."""
-        ...
-
-    @property
-    def transport(self) -> httpx.BaseTransport | None:
-        """What replaces the network in tests."""
-        ...
+    def options(self) -> Options:
+        """What every client takes beside its address."""
+        return {"transport": self.transport, "clock": self.clock}
 
     def server(self, endpoint: Mapping[str, Any]) -> SshServer:
-        """The SSH server behind `endpoint`, with the operator's identity."""
-        ...
+        """The SSH server behind a `Login` or `Endpoint`, with the operator's identity."""
+        return SshServer(
+            host=str(endpoint["host"]),
+            port=int(endpoint["ssh_port"]),
+            user=str(endpoint["user"]),
+            host_key=str(endpoint["host_key"]),
+            key_file=self.ssh_key_file,
+        )
 
     def address(self, endpoint: Mapping[str, Any]) -> str:
-        """The local base URL of the service behind `endpoint`."""
-        ...
+        """The local base URL of what is behind an `Endpoint`, through the one SSH connection."""
+        if self.transport is not None:
+            return f"http://{endpoint['host']}:{endpoint['port']}"
+        return open_tunnel(self.server(endpoint), int(endpoint["port"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +96,10 @@ class Thing:
 
     @property
     def id(self) -> str:
-        """What the engine knows it by, once it is made."""
-        raise NotImplementedError
+        """What the engine knows it by: the property marked so, or what kind of thing it is."""
+        for name in self.marked(ID):
+            return str(getattr(self, name))
+        return type(self).__name__.lower()
 
     def create(self, lab: Lab) -> Self:
         """Create or adopt it; returns it with its outputs."""
@@ -105,7 +118,8 @@ class Thing:
 
     def drift(self, lab: Lab, wanted: Self) -> frozenset[str]:  # noqa: ARG002
         """Of the thing last seen: outputs that show that it is no longer what was asked for."""
-        return frozenset()
+        steady = (f for f in fields(self) if f.name in self.marked(STEADY))
+        return frozenset(f.name for f in steady if getattr(self, f.name) != f.default)
 
     @classmethod
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
@@ -113,9 +127,9 @@ class Thing:
         yield from ()
 
     def changes(self, old: Self) -> frozenset[str]:
-        """Properties whose value differs from what the state (or the last refresh) says."""
+        """Inputs whose value differs from what the state (or the last refresh) says."""
         before, now = old.props(), self.props()
-        return frozenset(name for name in now if now[name] != before[name])
+        return frozenset(n for n in now if now[n] != before[n]) - self.marked(OUTPUT)
 
     @classmethod
     def marked(cls, mark: Mark) -> frozenset[str]:
@@ -142,15 +156,6 @@ class Thing:
         Raises:
             TypeError: an input is missing or unknown.
         """
-        outputs, secrets = cls.marked(OUTPUT), cls.marked(SECRET)
-        ours = {f.name: f for f in fields(cls) if f.name not in outputs}
-        wrong = given.keys() - ours.keys()
-        missing = {n for n, f in ours.items() if f.default is MISSING and n not in given}
-        if wrong or missing:
-            raise TypeError(f"{cls.__name__}: unknown {sorted(wrong)}, missing {sorted(missing)}")
-        props: Props = dict.fromkeys(outputs)
-        for name, field in ours.items():
-            value = given.get(name, field.default)
-            hide = name in secrets and value is not None
-            props[name] = pulumi.Output.secret(value) if hide else value
-        return props
+        props = {**cls(**given).props(), **dict.fromkeys(cls.marked(OUTPUT))}
+        secrets = (name for name in cls.marked(SECRET) if props[name] is not None)
+        return {**props, **{name: pulumi.Output.secret(props[name]) for name in secrets}}

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
-from stack.resources.declaration import OUTPUT, Lab, Thing
+from stack.resources.declaration import OUTPUT, STEADY, Lab, Thing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,7 +37,7 @@ class NamedThing(Thing, Generic[Client, Found]):
     """What cannot be told of one that somebody made again under its name; None: ours is gone."""
 
     name: str
-    namesakes: Annotated[int, OUTPUT] = 0
+    namesakes: Annotated[int, OUTPUT, STEADY] = 0
 
     def client(self, lab: Lab) -> AbstractContextManager[Client]:
         """A client of its service."""
@@ -91,13 +91,9 @@ class NamedThing(Thing, Generic[Client, Found]):
     def put_all_aside(self, lab: Lab) -> None:
         """Take it away, and what else bears its name with it."""
         with self.client(lab) as client:
-            found, named = self.find(client), self.named(client)
-            for row in [*([found] if found else []), *(_others(named, found) if found else named)]:
+            found = self.find(client)
+            for row in [*([found] if found else []), *_others(self.named(client), found)]:
                 self.put_aside(client, row)
-
-    def drift(self, lab: Lab, wanted: Self) -> frozenset[str]:  # noqa: ARG002
-        """Others of the same name."""
-        return frozenset({"namesakes"}) if self.namesakes else frozenset()
 
     def _bring_about(self, client: Client, changed: frozenset[str] | None) -> Self:
         named = self.named(client)
@@ -110,5 +106,5 @@ class NamedThing(Thing, Generic[Client, Found]):
         return replace(self.seen(found), namesakes=0)
 
 
-def _others(named: Sequence[Found], found: Found) -> list[Found]:
-    return [other for other in named if other.id != found.id]
+def _others(named: Sequence[Found], found: Found | None) -> list[Found]:
+    return [other for other in named if found is None or other.id != found.id]

@@ -121,7 +121,6 @@ class Lab:
         outs: Props = self.group.create(
             {
                 "endpoint": {"host": self.double.address, "port": 9997},
-                "uids": [payload["model_uid"] for payload in payloads],
                 "payloads": {payload["model_uid"]: payload for payload in payloads},
                 "deadline_minutes": minutes,
             }

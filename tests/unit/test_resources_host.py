@@ -16,11 +16,11 @@ from provisioning import remote
 from provisioning.clients.http import DeadlineExceeded
 from provisioning.tunnel import CommandFailed, ServerUnreachable, SshServer
 from stack.resources import base
-from stack.resources.base import LabProvider, Props
+from stack.resources.declaration import Props
 from stack.resources.server.containers_ready import ContainersReady
 from stack.resources.server.file import File
 from stack.resources.server.ready import Ready
-from tests.unit.fake_services import FakeClock
+from tests.unit.subject import Subject
 
 HERE = {"host": "198.18.0.1", "ssh_port": 22, "user": "root", "host_key": "ssh-ed25519 AAAA"}
 UP = "running Up 3 minutes (healthy)"
@@ -102,25 +102,30 @@ INPUTS: Props = {
     "wait_seconds": 300,
     "previewing": False,
 }
-STATE: Props = {**INPUTS, "generation": 4}
 
 
-def containers() -> LabProvider:
-    provider = LabProvider(ContainersReady)
-    provider.clock = FakeClock()
-    return provider
+@pytest.fixture
+def containers() -> Subject:
+    made = Subject(ContainersReady, INPUTS)
+    made.state = {**INPUTS, "generation": 4}
+    return made
 
 
-def preview(inputs: Props) -> Props:
-    return {**inputs, "previewing": True}
+@pytest.fixture
+def ready() -> Subject:
+    made = Subject(Ready, {"endpoint": HERE, "previewing": False})
+    made.state = made.wanted
+    return made
 
 
 # --- containers ------------------------------------------------------------------------------
 
 
-def test_what_is_healthy_is_left_alone(server: Server, warnings: list[str]) -> None:
-    assert not containers().diff("containers", STATE, INPUTS).changes
-    assert not containers().diff("containers", STATE, preview(INPUTS)).changes
+def test_what_is_healthy_is_left_alone(
+    server: Server, containers: Subject, warnings: list[str]
+) -> None:
+    assert not containers.changes()
+    assert not containers.changes(previewing=True)
     assert warnings == []
 
 
@@ -133,58 +138,55 @@ def test_what_is_healthy_is_left_alone(server: Server, warnings: list[str]) -> N
     ],
 )
 def test_a_preview_says_what_is_down_and_what_mends_it_once(
-    server: Server, warnings: list[str], state: str | None, said: str
+    server: Server, containers: Subject, warnings: list[str], state: str | None, said: str
 ) -> None:
     server.shows(pg=state)
     for _ in range(2):
-        assert containers().diff("containers", STATE, preview(INPUTS)).changes
+        assert containers.changes(previewing=True)
     assert warnings == [f"down on the server: {said}"]
 
 
-def test_an_up_starts_what_was_stopped_and_waits_until_it_is_healthy(server: Server) -> None:
+def test_an_up_starts_what_was_stopped_and_waits_until_it_is_healthy(
+    server: Server, containers: Subject
+) -> None:
     server.shows(pg=STOPPED)
-    provider, clock = containers(), FakeClock()
-    provider.clock = clock
     looks = iter([STARTING, STARTING, UP])
-    clock.on_sleep = lambda: server.shows(pg=next(looks))
+    containers.clock.on_sleep = lambda: server.shows(pg=next(looks))
 
-    outs = provider.update("containers", STATE, INPUTS).outs
-
-    assert outs["generation"] == 5, "who seeds it has to look again"
+    assert containers.update()["generation"] == 5, "who seeds it has to look again"
     assert server.starts == ["start pg"]
     assert next(looks, None) is None
 
 
-def test_what_does_not_get_healthy_is_named_at_the_end(server: Server) -> None:
-    server.shows(pg=SICK)
+@pytest.mark.parametrize(
+    ("state", "seen", "starts"),
+    [(SICK, "Up 2 hours (unhealthy)", []), (STOPPED, "Exited (0) 2 minutes ago", ["start pg"])],
+)
+def test_what_does_not_get_healthy_is_started_once_and_named_at_the_end(
+    server: Server, containers: Subject, state: str, seen: str, starts: list[str]
+) -> None:
+    server.shows(pg=state)
+    containers.clock.on_sleep = lambda: server.shows(pg=state)
     with pytest.raises(DeadlineExceeded) as failed:
-        containers().create(INPUTS)
+        containers.create()
     told = str(failed.value)
     assert "fastgpt, pg to be healthy" in told
-    assert "last seen: pg (Up 2 hours (unhealthy))" in told
+    assert f"last seen: pg ({seen})" in told
     assert "docker logs" in told
-    assert server.home.joinpath("calls").read_text().count("start") == 0
+    assert server.starts == starts
 
 
-def test_one_that_dies_again_is_started_once(server: Server) -> None:
-    server.shows(pg=STOPPED)
-    provider, clock = containers(), FakeClock()
-    provider.clock = clock
-    clock.on_sleep = lambda: server.shows(pg=STOPPED)
-    with pytest.raises(DeadlineExceeded, match="Exited"):
-        provider.create(INPUTS)
-    assert server.starts == ["start pg"]
+def test_another_container_is_waited_for(server: Server, containers: Subject) -> None:
+    other = {"pg": "9z", "fastgpt": "2b"}
+    assert containers.changes(containers=other)
+    assert containers.update(containers=other)["generation"] == 5
 
 
-def test_another_container_is_waited_for(server: Server) -> None:
-    news = {**INPUTS, "containers": {"pg": "9z", "fastgpt": "2b"}}
-    assert containers().diff("containers", STATE, news).changes
-    assert containers().update("containers", STATE, news).outs["generation"] == 5
-
-
-def test_a_stopped_docker_is_named(server: Server, warnings: list[str]) -> None:
+def test_a_stopped_docker_is_named(
+    server: Server, containers: Subject, warnings: list[str]
+) -> None:
     (server.home / "down").write_text("")
-    assert containers().diff("containers", STATE, preview(INPUTS)).changes
+    assert containers.changes(previewing=True)
     (told,) = warnings
     assert "Cannot connect to the Docker daemon" in told
     assert "systemctl start docker" in told
@@ -192,38 +194,31 @@ def test_a_stopped_docker_is_named(server: Server, warnings: list[str]) -> None:
 
 # --- the server ------------------------------------------------------------------------------
 
-SERVER: Props = {"endpoint": HERE, "previewing": False}
 
-
-def server_ready() -> LabProvider:
-    provider = LabProvider(Ready)
-    provider.clock = FakeClock()
-    return provider
-
-
-def test_a_server_that_answers_is_no_change(server: Server) -> None:
-    assert not server_ready().diff("server", SERVER, SERVER).changes
+def test_a_server_that_answers_is_no_change(server: Server, ready: Subject) -> None:
+    assert not ready.changes()
 
 
 def test_a_server_that_is_off_is_told_once_and_by_one_resource(
-    server: Server, warnings: list[str]
+    server: Server, ready: Subject, containers: Subject, warnings: list[str]
 ) -> None:
     server.off = True
-    assert server_ready().diff("server", SERVER, preview(SERVER)).changes
-    assert not containers().diff("containers", STATE, preview(INPUTS)).changes
+    assert ready.changes(previewing=True)
+    assert not containers.changes(previewing=True)
     (told,) = warnings
     assert "no route to host" in told
 
     with pytest.raises(DeadlineExceeded) as failed:
-        server_ready().update("server", SERVER, SERVER)
+        ready.update()
     assert "the server root@198.18.0.1:22 to answer" in str(failed.value)
     assert "nothing on it was touched; run `pulumi up` again" in str(failed.value)
 
 
-def test_nobody_looks_at_a_server_that_will_be_another(server: Server, warnings: list[str]) -> None:
+def test_nobody_looks_at_a_server_that_will_be_another(
+    server: Server, ready: Subject, warnings: list[str]
+) -> None:
     server.off = True
-    news = preview({**SERVER, "endpoint": {**HERE, "host": UNKNOWN}})
-    assert server_ready().diff("server", SERVER, news).changes
+    assert ready.changes(previewing=True, endpoint={**HERE, "host": UNKNOWN})
     assert warnings == []
 
 
@@ -231,54 +226,49 @@ def test_nobody_looks_at_a_server_that_will_be_another(server: Server, warnings:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> dict[str, Any]:
+def file(tmp_path: Path) -> Subject:
     source = tmp_path / "source"
     source.write_bytes(b"words\0")
-    return {
+    wanted = {
         "endpoint": HERE,
         "path": "ai-lab/it's/words",
         "source": str(source),
         "sha256": hashlib.sha256(b"words\0").hexdigest(),
         "previewing": False,
     }
+    return Subject(File, wanted)
 
 
-def test_a_file_is_put_in_place_for_everybody_to_read(server: Server, file: Props) -> None:
-    made = LabProvider(File).create(file)
-    there = server.home / made.id
+def test_a_file_is_put_in_place_for_everybody_to_read(server: Server, file: Subject) -> None:
+    file.create()
+    there = server.home / file.id
     assert there.read_bytes() == b"words\0"
     assert there.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in there.parent.iterdir()] == ["words"]
-    assert not LabProvider(File).diff(made.id, made.outs, file).changes
-    elsewhere = {**file, "source": "/another/cache"}
-    assert not LabProvider(File).diff(made.id, made.outs, elsewhere).changes
+    assert not file.changes()
+    assert not file.changes(source="/another/cache")
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("half")])
-def test_a_damaged_file_is_brought_back_by_the_next_up(
-    server: Server, file: Props, warnings: list[str], harm: Any
+@pytest.mark.parametrize(
+    ("harm", "gone"), [(Path.unlink, True), (lambda path: path.write_text("half"), False)]
+)
+def test_a_damaged_file_is_seen_and_brought_back_by_the_next_up(
+    server: Server, file: Subject, warnings: list[str], harm: Any, gone: bool
 ) -> None:
-    made = LabProvider(File).create(file)
-    there = server.home / made.id
+    file.create()
+    there = server.home / file.id
     harm(there)
 
-    assert LabProvider(File).diff(made.id, made.outs, preview(file)).changes
+    assert file.gone() is gone
+    assert gone or file.drifts()
+    assert file.changes(previewing=True)
     (told,) = warnings
     assert "damaged or gone; `pulumi up` brings it back" in told
-    assert LabProvider(File).diff(made.id, made.outs, file).changes
-    LabProvider(File).update(made.id, made.outs, file)
+    assert file.changes()
+    file.update()
     assert there.read_bytes() == b"words\0"
 
 
-def test_a_refresh_sees_what_became_of_a_file(server: Server, file: Props) -> None:
-    made = LabProvider(File).create(file)
-    (server.home / made.id).write_text("half")
-    seen = LabProvider(File).read(made.id, made.outs)
-    assert LabProvider(File).diff(made.id, seen.outs or {}, file).changes
-    (server.home / made.id).unlink()
-    assert LabProvider(File).read(made.id, made.outs).id is None
-
-
-def test_a_file_that_comes_damaged_is_an_error(server: Server, file: Props) -> None:
+def test_a_file_that_comes_damaged_is_an_error(server: Server, file: Subject) -> None:
     with pytest.raises(remote.UploadDamaged, match="is the disk full"):
-        LabProvider(File).create({**file, "sha256": "0" * 64})
+        file.create(sha256="0" * 64)

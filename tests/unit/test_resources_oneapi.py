@@ -10,50 +10,35 @@ import pytest
 
 from provisioning.clients.http import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
-from stack.resources.base import LabProvider
-from stack.resources.declaration import Props
 from stack.resources.oneapi.channel import Channel
 from stack.resources.oneapi.root import Root
 from stack.resources.oneapi.token import Token
-from tests.unit.fake_services import FakeClock, FakeOneApi
+from tests.unit.fake_services import FakeOneApi
+from tests.unit.subject import ENDPOINT, Subject
 
-ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 3001}
 RELAY_KEY = "z" * 48
 PASSWORD = "a-good-password"
 
 
-@pytest.fixture
-def service() -> FakeOneApi:
-    return FakeOneApi()
+def refusal(status: int, message: str, code: str, kind: str) -> httpx.Response:
+    error = {"message": message, "type": kind, "code": code}
+    return httpx.Response(status, json={"error": error})
 
 
-def ready(provider: LabProvider, service: FakeOneApi) -> Any:
-    provider.transport = service.transport
-    provider.clock = FakeClock()
-    return provider
-
-
-@pytest.fixture
-def root(service: FakeOneApi) -> LabProvider:
-    made: LabProvider = ready(LabProvider(Root), service)
-    return made
+BAD_KEY = refusal(401, "bad key", "bad_response_status_code", "upstream_error")
+NOT_UP = refusal(500, "refused", "do_request_failed", "one_api_error")
 
 
 @pytest.fixture
-def channels(service: FakeOneApi) -> LabProvider:
+def root() -> Subject:
+    return Subject(Root, {"endpoint": ENDPOINT, "password": PASSWORD}, FakeOneApi())
+
+
+@pytest.fixture
+def channel() -> Subject:
+    service = FakeOneApi()
     service.add_token(name="fastgpt")
-    made: LabProvider = ready(LabProvider(Channel), service)
-    return made
-
-
-@pytest.fixture
-def tokens(service: FakeOneApi) -> LabProvider:
-    made: LabProvider = ready(LabProvider(Token), service)
-    return made
-
-
-def channel(service: FakeOneApi, **more: Any) -> Props:
-    return {
+    wanted = {
         "endpoint": ENDPOINT,
         "access_token": service.access_token,
         "name": "xinference-chat",
@@ -63,265 +48,175 @@ def channel(service: FakeOneApi, **more: Any) -> Props:
         "model_mapping": {},
         "key": "none",
         "priority": 0,
-        "probe": {"kind": "chat", "model": "qwen", "relay_key": f"sk-{RELAY_KEY}"},
-        **more,
+        "kind": "chat",
+        "probe": "qwen",
+        "relay_key": f"sk-{RELAY_KEY}",
     }
+    return Subject(Channel, wanted, service)
 
 
-def token(service: FakeOneApi, **more: Any) -> Props:
-    return {
-        "endpoint": ENDPOINT,
-        "access_token": service.access_token,
-        "name": "users",
-        "models": [],
-        "unlimited": True,
-        "remain_quota": 0,
-        "expired_time": -1,
-        **more,
-    }
-
-
-def create(provider: LabProvider, props: Props) -> Props:
-    outs = provider.create(props).outs
-    assert outs is not None
-    return outs
-
-
-def refreshed(provider: LabProvider, outs: Props) -> Props:
-    result = provider.read("id", outs)
-    assert result.id is not None
-    assert result.outs is not None
-    return result.outs
-
-
-def healed(provider: LabProvider, outs: Props, wanted: Props) -> Props:
-    """Refresh, see that there is something to mend, and mend it."""
-    seen = refreshed(provider, outs)
-    assert provider.diff("id", seen, wanted).changes
-    assert not provider.diff("id", seen, wanted).replaces
-    new = provider.update("id", seen, wanted).outs
-    assert new is not None
-    again = refreshed(provider, new)
-    assert not provider.diff("id", again, wanted).changes
-    return new
+@pytest.fixture
+def token() -> Subject:
+    service = FakeOneApi()
+    wanted = {"endpoint": ENDPOINT, "access_token": service.access_token, "name": "users"}
+    return Subject(Token, {**wanted, "models": []}, service)
 
 
 # -- root ---------------------------------------------------------------------------------------
 
 
-def test_the_first_contact_sets_the_password(root: LabProvider, service: FakeOneApi) -> None:
-    outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
-
-    assert service.password == PASSWORD
-    assert outs["access_token"] == service.access_token
-    assert [body["password"] for body in service.login_bodies] == [PASSWORD, "123456"]
+def test_the_first_contact_sets_the_password(root: Subject) -> None:
+    assert root.create()["access_token"] == root.service.access_token
+    assert root.service.password == PASSWORD
+    assert [body["password"] for body in root.service.login_bodies] == [PASSWORD, "123456"]
 
 
-def test_an_interrupted_first_contact_is_taken_up(root: LabProvider, service: FakeOneApi) -> None:
-    service.password = PASSWORD
-
-    create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
-
-    assert service.logins == 1
+def test_an_interrupted_first_contact_is_taken_up(root: Subject) -> None:
+    root.service.password = PASSWORD
+    root.create()
+    assert root.service.logins == 1
 
 
-def test_a_read_tries_the_password_once(root: LabProvider, service: FakeOneApi) -> None:
-    outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
-    before = service.logins
-
-    assert refreshed(root, outs) == outs
-    assert service.logins == before + 1
-
-
-def test_a_password_changed_by_hand_is_seen_and_set_again(
-    root: LabProvider, service: FakeOneApi
-) -> None:
-    wanted = {"endpoint": ENDPOINT, "password": PASSWORD}
-    outs = create(root, wanted)
-    service.password = "changed-by-hand"
-
-    healed(root, outs, wanted)
-
-    assert service.password == PASSWORD
+def test_a_read_tries_the_password_once(root: Subject) -> None:
+    root.create()
+    before = root.service.logins
+    assert root.seen() == root.state
+    assert root.service.logins == before + 1
 
 
-def test_a_password_that_cannot_be_tried_counts_as_unchanged(
-    root: LabProvider, service: FakeOneApi
-) -> None:
-    outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
-    service.too_many_logins = True
+def test_a_password_changed_by_hand_is_seen_and_set_again(root: Subject) -> None:
+    root.create()
+    root.service.password = "changed-by-hand"
+    root.heal()
+    assert root.service.password == PASSWORD
 
-    assert refreshed(root, outs) == outs
+
+def test_a_password_that_cannot_be_tried_counts_as_unchanged(root: Subject) -> None:
+    root.create()
+    root.service.too_many_logins = True
+    assert root.seen() == root.state
 
 
 @pytest.mark.parametrize("broken", ["password", "access_token"])
 def test_a_database_that_is_down_is_no_drift(
-    root: LabProvider,
-    service: FakeOneApi,
-    broken: str,
-    monkeypatch: pytest.MonkeyPatch,
+    root: Subject, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", told.append)
-    outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
-    setattr(service, broken, "what nobody can look up")
-    service.database_down = True
+    root.create()
+    setattr(root.service, broken, "what nobody can look up")
+    root.service.database_down = True
 
-    assert refreshed(root, outs) == outs
+    assert root.seen() == root.state
     assert "docker logs mysql" in "".join(told)
 
 
-def test_a_changed_password_goes_by_the_access_token(
-    root: LabProvider, service: FakeOneApi
-) -> None:
-    outs = create(root, {"endpoint": ENDPOINT, "password": PASSWORD})
-    before = service.logins
-
-    new = root.update("root", outs, {"endpoint": ENDPOINT, "password": "another-password"}).outs
-
-    assert service.password == "another-password"
-    assert service.logins == before
-    assert new is not None
-    assert new["access_token"] == service.access_token
+def test_a_changed_password_goes_by_the_access_token(root: Subject) -> None:
+    root.create()
+    before = root.service.logins
+    new = root.update(password="another-password")
+    assert (root.service.password, root.service.logins) == ("another-password", before)
+    assert new["access_token"] == root.service.access_token
 
 
-def test_a_token_rotated_by_hand_is_seen_and_fetched_again(
-    root: LabProvider, service: FakeOneApi
-) -> None:
-    wanted = {"endpoint": ENDPOINT, "password": PASSWORD}
-    outs = create(root, wanted)
-    service.access_token = "b" * 32
-
-    new = healed(root, outs, wanted)
-
-    assert new["access_token"] == "b" * 32
+def test_a_token_rotated_by_hand_is_seen_and_fetched_again(root: Subject) -> None:
+    root.create()
+    root.service.access_token = "b" * 32
+    assert root.heal()["access_token"] == "b" * 32
 
 
-def test_neither_password_is_accepted(root: LabProvider, service: FakeOneApi) -> None:
-    service.password = "somebody-elses"
+def test_neither_password_is_accepted(root: Subject) -> None:
+    root.service.password = "somebody-elses"
 
     with pytest.raises(Unauthorized, match="oneapiPassword") as error:
-        root.create({"endpoint": ENDPOINT, "password": PASSWORD})
+        root.create()
     assert PASSWORD not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("password", "wrong"), [("short", True), ("x" * 21, True), ("x" * 20, False)]
-)
-def test_the_passwords_length(root: LabProvider, password: str, wrong: bool) -> None:
-    assert bool(root.check({}, {"password": password}).failures) is wrong
 
 
 # -- channels -----------------------------------------------------------------------------------
 
 
-def test_a_channel_is_made_and_proven(channels: LabProvider, service: FakeOneApi) -> None:
-    wanted = channel(service)
-    outs = create(channels, wanted)
+def test_a_channel_is_made_and_proven(channel: Subject) -> None:
+    made = channel.create()["channel_id"]
 
-    assert service.channels[outs["channel_id"]]["models"] == "qwen"
-    assert [body["model"] for body in service.relayed] == ["qwen", "qwen"]
+    assert channel.service.channels[made]["models"] == "qwen"
+    assert [body["model"] for body in channel.service.relayed] == ["qwen", "qwen"]
     # First ours and no other, then as everybody asks.
-    assert service.pinned == [outs["channel_id"], None]
-    assert not channels.diff("id", refreshed(channels, outs), wanted).changes
+    assert channel.service.pinned == [made, None]
+    assert not channel.drifts()
 
 
-def test_another_channel_of_the_model_does_not_answer_for_ours(
-    channels: LabProvider, service: FakeOneApi
+def test_a_paid_channel_is_not_proven(channel: Subject) -> None:
+    channel.create(probe="")
+    assert channel.service.relayed == []
+
+
+def test_another_probe_is_sent_and_touches_no_channel(channel: Subject) -> None:
+    channel.create()
+    channel.update(kind="embedding")
+    assert channel.service.calls[-1] == ("POST", "/v1/embeddings")
+    assert channel.service.called("PUT") == []
+
+
+def test_a_wrong_key_upstream_is_not_waited_for_though_another_channel_would_answer(
+    channel: Subject,
 ) -> None:
-    service.add_channel(name="by-hand", type=1, models="qwen")
-    error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
-    service.upstream = httpx.Response(401, json={"error": error})
-    service.other_channel = httpx.Response(200, json={"choices": [{"message": {"content": "Hi"}}]})
+    channel.service.add_channel(name="by-hand", type=1, models="qwen")
+    channel.service.upstream = BAD_KEY
+    channel.service.other_channel = httpx.Response(
+        200, json={"choices": [{"message": {"content": "Hi"}}]}
+    )
 
     with pytest.raises(UpstreamFailed, match="bad key"):
-        channels.create(channel(service))
+        channel.create()
+    assert channel.clock.passed == 0
 
 
-def test_another_channel_of_the_model_does_not_fail_ours_at_once(
-    channels: LabProvider, service: FakeOneApi
+@pytest.mark.parametrize(
+    ("who", "says"),
+    [
+        ("upstream", NOT_UP),
+        # Chance may choose ours the next time.
+        ("other_channel", BAD_KEY),
+    ],
+)
+def test_what_may_come_up_later_is_waited_for(
+    channel: Subject, who: str, says: httpx.Response
 ) -> None:
-    service.add_channel(name="by-hand", type=1, models="qwen")
-    error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
-    service.other_channel = httpx.Response(401, json={"error": error})
-    clock = FakeClock()
-    channels.clock = clock
+    setattr(channel.service, who, says)
 
-    def chance_chooses_ours() -> None:
-        if clock.passed > 10:
-            service.other_channel = None
+    def comes_up() -> None:
+        if channel.clock.passed > 20:
+            setattr(channel.service, who, None)
 
-    clock.on_sleep = chance_chooses_ours
-    create(channels, channel(service))
-    assert clock.passed > 10
+    channel.clock.on_sleep = comes_up
+    channel.create()
+    assert channel.clock.passed > 20
 
 
-def test_another_channel_of_the_model_that_always_fails_is_named(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
-    error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
-    service.other_channel = httpx.Response(401, json={"error": error})
+def test_another_channel_of_the_model_that_always_fails_is_named(channel: Subject) -> None:
+    channel.service.other_channel = BAD_KEY
 
     with pytest.raises(DeadlineExceeded, match="bad key") as failed:
-        channels.create(channel(service))
+        channel.create()
     assert "another channel lists qwen" in failed.value.advice
 
 
-def test_a_paid_channel_is_not_proven(channels: LabProvider, service: FakeOneApi) -> None:
-    create(channels, channel(service, probe=None))
-
-    assert service.relayed == []
-
-
-def test_a_channel_that_does_not_route_is_not_made(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
-    probe = {"kind": "chat", "model": "nobody", "relay_key": RELAY_KEY}
-
+def test_a_channel_that_does_not_route_is_not_made(channel: Subject) -> None:
     with pytest.raises(DeadlineExceeded, match="无可用渠道") as error:
-        channels.create(channel(service, probe=probe))
+        channel.create(probe="nobody")
     assert "nobody" in error.value.waited_for
     assert "xinference-chat" in error.value.advice
 
 
-def test_an_upstream_that_comes_up_later_is_waited_for(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
-    error = {"message": "refused", "type": "one_api_error", "code": "do_request_failed"}
-    service.upstream = httpx.Response(500, json={"error": error})
-    clock = FakeClock()
-    channels.clock = clock
+def test_a_leftover_is_adopted_and_doubles_are_removed(channel: Subject) -> None:
+    channel.service.add_channel(name="xinference-chat", type=8, models="old")
+    newest = channel.service.add_channel(name="xinference-chat", type=1, models="older")
+    other = channel.service.add_channel(name="xinference-chat-2", type=1, models="x")
 
-    def comes_up() -> None:
-        if clock.passed > 20:
-            service.upstream = None
-
-    clock.on_sleep = comes_up
-    create(channels, channel(service))
-    assert clock.passed > 20
-
-
-def test_a_wrong_key_upstream_is_not_waited_for(channels: LabProvider, service: FakeOneApi) -> None:
-    error = {"message": "bad key", "type": "upstream_error", "code": "bad_response_status_code"}
-    service.upstream = httpx.Response(401, json={"error": error})
-
-    with pytest.raises(UpstreamFailed, match="bad key"):
-        channels.create(channel(service))
-    assert channels.clock.monotonic() == 0
-
-
-def test_a_leftover_is_adopted_and_doubles_are_removed(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
-    service.add_channel(name="xinference-chat", type=8, models="old")
-    newest = service.add_channel(name="xinference-chat", type=1, models="older")
-    other = service.add_channel(name="xinference-chat-2", type=1, models="x")
-
-    outs = create(channels, channel(service))
-
-    assert outs["channel_id"] == newest
-    assert set(service.channels) == {newest, other}
-    assert service.channels[newest]["models"] == "qwen"
+    assert channel.create()["channel_id"] == newest
+    assert set(channel.service.channels) == {newest, other}
+    assert channel.service.channels[newest]["models"] == "qwen"
 
 
 @pytest.mark.parametrize(
@@ -339,154 +234,94 @@ def test_a_leftover_is_adopted_and_doubles_are_removed(
     ],
     ids=str,
 )
-def test_an_edit_by_hand_is_seen_and_mended(
-    channels: LabProvider, service: FakeOneApi, edit: dict[str, Any]
-) -> None:
-    wanted = channel(service)
-    outs = create(channels, wanted)
-    before = dict(service.channels[outs["channel_id"]])
-    service.channels[outs["channel_id"]].update(edit)
+def test_an_edit_by_hand_is_seen_and_mended(channel: Subject, edit: dict[str, Any]) -> None:
+    row = channel.service.channels[channel.create()["channel_id"]]
+    before = dict(row)
+    row.update(edit)
 
-    healed(channels, outs, wanted)
+    channel.heal()
 
-    assert service.channels[outs["channel_id"]] == before
+    assert channel.service.channels[channel.state["channel_id"]] == before
 
 
-def test_a_double_made_by_hand_is_seen_and_removed(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
-    wanted = channel(service)
-    outs = create(channels, wanted)
-    service.add_channel(name="xinference-chat", type=1, models="qwen")
-
-    healed(channels, outs, wanted)
-
-    assert list(service.channels) == [outs["channel_id"]]
+def test_a_double_made_by_hand_is_seen_and_removed(channel: Subject) -> None:
+    ours = channel.create()["channel_id"]
+    channel.service.add_channel(name="xinference-chat", type=1, models="qwen")
+    channel.heal()
+    assert list(channel.service.channels) == [ours]
 
 
-def test_a_deleted_channel_is_gone(channels: LabProvider, service: FakeOneApi) -> None:
-    outs = create(channels, channel(service))
-    service.channels.clear()
+def test_a_deleted_channel_is_gone(channel: Subject) -> None:
+    channel.create()
+    channel.service.channels.clear()
+    assert channel.gone()
 
-    assert channels.read("id", outs).id is None
 
-
-def test_one_made_again_by_hand_gets_our_key(channels: LabProvider, service: FakeOneApi) -> None:
-    wanted = channel(service, key="our-key")
-    outs = create(channels, wanted)
-    service.channels.clear()
-    again = service.add_channel(
-        name="xinference-chat", type=1, base_url=wanted["base_url"], models="qwen", key="theirs"
+def test_one_made_again_by_hand_gets_our_key(channel: Subject) -> None:
+    channel.create(key="our-key")
+    channel.service.channels.clear()
+    again = channel.service.add_channel(
+        name="xinference-chat", type=1, base_url="http://xinference:9997", models="qwen", key="t"
     )
 
-    new = healed(channels, outs, wanted)
-
-    assert new["channel_id"] == again
-    assert service.channels[again]["key"] == "our-key"
+    assert channel.heal()["channel_id"] == again
+    assert channel.service.channels[again]["key"] == "our-key"
 
 
-def test_a_channel_gone_between_refresh_and_update_is_made_anew(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
-    outs = create(channels, channel(service))
-    service.channels.clear()
-
-    new = channels.update("id", outs, channel(service, models=["qwen", "glm"])).outs
-
-    assert new is not None
-    assert service.channels[new["channel_id"]]["models"] == "qwen,glm"
+def test_a_channel_gone_between_refresh_and_update_is_made_anew(channel: Subject) -> None:
+    channel.create()
+    channel.service.channels.clear()
+    new = channel.update(models=["qwen", "glm"])
+    assert channel.service.channels[new["channel_id"]]["models"] == "qwen,glm"
 
 
-def test_a_new_token_or_relay_key_calls_nothing(channels: LabProvider, service: FakeOneApi) -> None:
-    outs = create(channels, channel(service))
-    calls = len(service.calls)
-    probe = {"kind": "chat", "model": "qwen", "relay_key": "another"}
-    news = channel(service, access_token="n" * 32, probe=probe)
+def test_a_new_token_or_relay_key_calls_nothing(channel: Subject) -> None:
+    made = channel.create()
+    new = {"access_token": "n" * 32, "relay_key": "another"}
+    channel.service.calls.clear()
 
-    assert channels.diff("id", outs, news).changes
-    new = channels.update("id", outs, news).outs
-
-    assert new is not None
-    assert (new["access_token"], new["probe"], new["channel_id"]) == (
-        "n" * 32,
-        probe,
-        outs["channel_id"],
-    )
-    assert len(service.calls) == calls
+    assert channel.changes(**new)
+    assert channel.update(**new) == {**made, **new}
+    assert channel.service.calls == []
 
 
-def test_another_probe_is_sent(channels: LabProvider, service: FakeOneApi) -> None:
-    outs = create(channels, channel(service))
-    probe = {"kind": "embedding", "model": "qwen", "relay_key": RELAY_KEY}
-
-    channels.update("id", outs, channel(service, probe=probe))
-
-    assert service.calls[-1] == ("POST", "/v1/embeddings")
-    assert service.called("PUT") == []
+def test_delete_takes_doubles_along_and_may_be_repeated(channel: Subject) -> None:
+    channel.create()
+    channel.service.add_channel(name="xinference-chat", type=1)
+    channel.delete()
+    channel.delete()
+    assert channel.service.channels == {}
 
 
-def test_delete_takes_doubles_along_and_may_be_repeated(
-    channels: LabProvider, service: FakeOneApi
-) -> None:
-    outs = create(channels, channel(service))
-    service.add_channel(name="xinference-chat", type=1)
-
-    channels.delete("id", outs)
-    channels.delete("id", outs)
-
-    assert service.channels == {}
+@pytest.mark.parametrize("wrong", [{"access_token": "b" * 32}, {"down": True}])
+def test_one_that_nobody_can_look_at_is_not_gone(channel: Subject, wrong: dict[str, Any]) -> None:
+    channel.create()
+    vars(channel.service).update(wrong)
+    assert channel.seen() == channel.state
 
 
-def test_an_invalid_access_token_is_not_gone(channels: LabProvider, service: FakeOneApi) -> None:
-    outs = create(channels, channel(service))
-    service.access_token = "b" * 32
-
-    assert channels.read("id", outs).outs == outs
-
-
-def test_unreachable_is_not_gone(channels: LabProvider, service: FakeOneApi) -> None:
-    outs = create(channels, channel(service))
-    service.down = True
-
-    assert refreshed(channels, outs) == outs
-
-
-@pytest.mark.parametrize(
-    ("bad", "name"),
-    [
-        ({"key": " \n"}, "key"),
-        ({"models": [" "]}, "models"),
-        ({"base_url": "http://x:9997/v1/"}, "base_url"),
-        ({"model_mapping": {"alias": "x"}}, "model_mapping"),
-    ],
-)
-def test_bad_channels_are_refused_before_they_are_sent(
-    channels: LabProvider, service: FakeOneApi, bad: Props, name: str
-) -> None:
-    failures = channels.check({}, channel(service, **bad)).failures
-
-    assert [failure.property for failure in failures] == [name]
+@pytest.mark.parametrize("key", ["", " \n"])
+def test_an_empty_key_is_refused_before_it_is_sent(channel: Subject, key: str) -> None:
+    assert channel.complaints(key=key) == ["key"]
 
 
 # -- tokens -------------------------------------------------------------------------------------
 
 
-def test_a_token_is_made_with_its_key(tokens: LabProvider, service: FakeOneApi) -> None:
-    wanted = token(service)
-    outs = create(tokens, wanted)
+def test_a_token_is_made_with_its_key(token: Subject) -> None:
+    made = token.create()
+    row = token.service.tokens[made["token_id"]]
 
-    assert outs["key"] == "sk-" + service.tokens[outs["token_id"]]["key"]
-    assert service.tokens[outs["token_id"]]["unlimited_quota"] is True
-    assert not tokens.diff("id", refreshed(tokens, outs), wanted).changes
+    assert made["key"] == "sk-" + row["key"]
+    assert row["unlimited_quota"] is True
+    assert not token.drifts()
 
 
-def test_a_leftover_token_keeps_its_key(tokens: LabProvider, service: FakeOneApi) -> None:
-    left = service.add_token(name="users", unlimited_quota=False)
-
-    outs = create(tokens, token(service))
-
-    assert (outs["token_id"], outs["key"]) == (left, f"sk-{RELAY_KEY}")
-    assert list(service.tokens) == [left]
+def test_a_leftover_token_keeps_its_key(token: Subject) -> None:
+    left = token.service.add_token(name="users", unlimited_quota=False)
+    made = token.create()
+    assert (made["token_id"], made["key"]) == (left, f"sk-{RELAY_KEY}")
+    assert list(token.service.tokens) == [left]
 
 
 @pytest.mark.parametrize(
@@ -494,50 +329,25 @@ def test_a_leftover_token_keeps_its_key(tokens: LabProvider, service: FakeOneApi
     [
         {"models": "x"},
         {"unlimited_quota": False},
+        {"unlimited_quota": False, "status": 4},
         {"expired_time": 5},
         {"status": 2},
         {"name": "r"},
     ],
     ids=str,
 )
-def test_a_token_edited_by_hand_is_seen_and_mended(
-    tokens: LabProvider, service: FakeOneApi, edit: dict[str, Any]
-) -> None:
-    wanted = token(service)
-    outs = create(tokens, wanted)
-    service.tokens[outs["token_id"]].update(edit)
-
-    new = healed(tokens, outs, wanted)
-
-    assert new["key"] == outs["key"]
+def test_a_token_edited_by_hand_is_seen_and_mended(token: Subject, edit: dict[str, Any]) -> None:
+    made = token.create()
+    token.service.tokens[made["token_id"]].update(edit)
+    assert token.heal()["key"] == made["key"]
 
 
-def test_used_quota_is_no_drift_and_stays(tokens: LabProvider, service: FakeOneApi) -> None:
-    wanted = token(service, unlimited=False, remain_quota=100)
-    outs = create(tokens, wanted)
-    service.tokens[outs["token_id"]]["remain_quota"] = 40
+def test_a_token_made_twice_or_deleted_by_hand(token: Subject) -> None:
+    ours = token.create()["token_id"]
+    token.service.add_token(name="users")
+    token.heal()
+    assert list(token.service.tokens) == [ours]
 
-    assert not tokens.diff("id", refreshed(tokens, outs), wanted).changes
-    tokens.update("id", outs, {**wanted, "models": ["qwen"]})
-    assert service.tokens[outs["token_id"]]["remain_quota"] == 40
-    tokens.update("id", outs, {**wanted, "remain_quota": 500})
-    assert service.tokens[outs["token_id"]]["remain_quota"] == 500
-
-
-def test_a_token_made_twice_or_deleted_by_hand(tokens: LabProvider, service: FakeOneApi) -> None:
-    wanted = token(service)
-    outs = create(tokens, wanted)
-    service.add_token(name="users")
-
-    healed(tokens, outs, wanted)
-    assert list(service.tokens) == [outs["token_id"]]
-
-    service.tokens.clear()
-    assert tokens.read("id", outs).id is None
-    tokens.delete("id", outs)
-
-
-def test_a_tokens_name_fits_its_column(tokens: LabProvider, service: FakeOneApi) -> None:
-    failures = tokens.check({}, token(service, name="名" * 11)).failures
-
-    assert [failure.property for failure in failures] == ["name"]
+    token.service.tokens.clear()
+    assert token.gone()
+    token.delete()

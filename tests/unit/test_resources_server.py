@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import DeadlineExceeded
-from stack.resources.base import LabProvider
-from stack.resources.declaration import Props
 from stack.resources.server import host_key
 from stack.resources.server.choice import Choice
 from stack.resources.server.host_key import HostKey
 from stack.resources.server.lease import Term, lease_end, read_time
-from tests.unit.fake_services import START, FakeClock
+from tests.unit.fake_services import START
+from tests.unit.subject import Subject
 
 
 def at(text: str) -> datetime:
@@ -36,109 +36,76 @@ def at(text: str) -> datetime:
     ],
 )
 def test_when_a_lease_ends(start: str, hours: float, end: str) -> None:
-    assert lease_end(at(start), hours, at(start)) == end
+    assert lease_end(at(start), hours) == end
 
 
 def test_no_lease_ever_ends_at_a_forbidden_moment() -> None:
     for minute in range(0, 24 * 60, 7):
         now = START + timedelta(minutes=minute, seconds=minute % 60)
         for hours in (0.2, 1, 7.5):
-            end = read_time(lease_end(now, hours, now))
+            end = read_time(lease_end(now, hours))
             assert end.minute % 10
             assert end.second == 0
             assert end - now >= timedelta(minutes=31)
 
 
-def lease(clock: FakeClock) -> LabProvider:
-    provider = LabProvider(Term)
-    provider.clock = clock
-    return provider
+@pytest.fixture
+def lease() -> Subject:
+    return Subject(Term, {"hours": 8})
 
 
-def made(provider: LabProvider, hours: float) -> Props:
-    outs = provider.create({"hours": hours}).outs
-    assert outs is not None
-    return outs
-
-
-def test_a_lease_is_computed_once() -> None:
-    clock = FakeClock()
-    provider = lease(clock)
-    outs = made(provider, 8)
-
-    clock.sleep(3 * 3600)
-
-    assert outs == {
+def test_a_lease_is_computed_once(lease: Subject) -> None:
+    lease.create()
+    lease.clock.sleep(3 * 3600)
+    assert lease.state == {
         "hours": 8,
         "started_at": "2026-11-22T12:00:30Z",
         "ends": "2026-11-22T20:01:00Z",
     }
-    assert not provider.diff("lease", outs, {"hours": 8}).changes
+    assert not lease.changes()
 
 
-def test_other_hours_count_from_the_start() -> None:
-    clock = FakeClock()
-    provider = lease(clock)
-    outs = made(provider, 8)
-    clock.sleep(3600)
+@pytest.mark.parametrize(
+    ("after", "hours", "started", "ends"),
+    [
+        (1, 10, "2026-11-22T12:00:30Z", "2026-11-22T22:01:00Z"),
+        # It would end at once, so it counts from now.
+        (5, 5.5, "2026-11-22T17:00:30Z", "2026-11-22T22:31:00Z"),
+    ],
+)
+def test_other_hours_count_from_the_start(
+    lease: Subject, after: int, hours: float, started: str, ends: str
+) -> None:
+    lease.create()
+    lease.clock.sleep(after * 3600)
 
-    assert provider.diff("lease", outs, {"hours": 10}).changes
-    new = provider.update("lease", outs, {"hours": 10}).outs
-
-    assert new is not None
-    assert new["ends"] == "2026-11-22T22:01:00Z"
-    assert new["started_at"] == outs["started_at"]
-
-
-def test_fewer_hours_that_would_end_it_now_count_from_now() -> None:
-    clock = FakeClock()
-    provider = lease(clock)
-    outs = made(provider, 8)
-    clock.sleep(5 * 3600)
-
-    new = provider.update("lease", outs, {"hours": 5.5}).outs
-
-    assert new is not None
-    assert new["started_at"] == "2026-11-22T17:00:30Z"
-    assert new["ends"] == "2026-11-22T22:31:00Z"
+    assert lease.changes(hours=hours)
+    new = lease.update(hours=hours)
+    assert (new["started_at"], new["ends"]) == (started, ends)
 
 
 @pytest.mark.parametrize(("left", "renewed"), [(39, True), (-60, True), (41, False)])
-def test_a_lease_that_runs_out_is_renewed(left: int, renewed: bool) -> None:
-    clock = FakeClock()
-    provider = lease(clock)
-    outs = made(provider, 8)
-    clock.passed = (read_time(outs["ends"]) - START - timedelta(minutes=left)).total_seconds()
+def test_a_lease_that_runs_out_is_renewed(lease: Subject, left: int, renewed: bool) -> None:
+    ends = read_time(lease.create()["ends"])
+    lease.clock.passed = (ends - START - timedelta(minutes=left)).total_seconds()
 
-    assert provider.diff("lease", outs, {"hours": 8}).changes is renewed
+    assert lease.changes() is renewed
     if renewed:
-        new = provider.update("lease", outs, {"hours": 8}).outs
-        assert new is not None
-        assert read_time(new["ends"]) - clock.now() >= timedelta(hours=8)
+        assert read_time(lease.update()["ends"]) - lease.clock.now() >= timedelta(hours=8)
 
 
-def test_without_a_lease_nothing_ends_or_renews() -> None:
-    clock = FakeClock()
-    provider = lease(clock)
-    outs = made(provider, 0)
-    clock.sleep(10**7)
-
-    assert outs["ends"] == ""
-    assert not provider.diff("lease", outs, {"hours": 0}).changes
+def test_without_a_lease_nothing_ends_or_renews(lease: Subject) -> None:
+    assert lease.create(hours=0)["ends"] == ""
+    lease.clock.sleep(10**7)
+    assert not lease.changes()
 
 
-def test_a_lease_can_be_taken_away_and_given_later() -> None:
-    clock = FakeClock()
-    provider = lease(clock)
-    outs = made(provider, 8)
-
-    without = provider.update("lease", outs, {"hours": 0}).outs
-    assert without is not None
-    assert without["ends"] == ""
-    clock.sleep(10 * 3600)
-    again = provider.update("lease", without, {"hours": 8}).outs
-    assert again is not None
-    assert read_time(again["ends"]) > clock.now() + timedelta(hours=8)
+def test_a_lease_can_be_taken_away_and_given_later(lease: Subject) -> None:
+    lease.create()
+    assert lease.update(hours=0)["ends"] == ""
+    lease.clock.sleep(10 * 3600)
+    again = lease.update(hours=8)
+    assert read_time(again["ends"]) > lease.clock.now() + timedelta(hours=8)
 
 
 def test_the_host_key_is_taken_once_within_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,80 +116,68 @@ def test_the_host_key_is_taken_once_within_ten_minutes(monkeypatch: pytest.Monke
         return "ssh-ed25519 AAAA"
 
     monkeypatch.setattr(host_key, "scan_host_key", scan)
-    provider = LabProvider(HostKey)
-    props = {"host": "1.2.3.4", "port": 22.0, "instance_id": "i-1"}
+    key = Subject(HostKey, {"host": "1.2.3.4", "port": 22.0, "instance_id": "i-1"})
 
-    outs = provider.create(props).outs
+    made = key.create()
 
-    assert outs is not None
-    assert outs["host_key"] == "ssh-ed25519 AAAA"
+    assert made["host_key"] == "ssh-ed25519 AAAA"
+    assert key.seen() == made
+    assert key.update(host="5.6.7.8") == {**made, "host": "5.6.7.8"}
     assert asked == [("1.2.3.4", 22, 600.0)]
-    assert provider.read("x", outs).outs == outs
-    moved = {**props, "host": "5.6.7.8"}
-    assert provider.update("x", outs, moved).outs == {**outs, "host": "5.6.7.8"}
-    assert len(asked) == 1
+    # Another machine has another one.
+    assert key.diff(instance_id=UNKNOWN).replaces == ["instance_id"]
+    assert not key.changes()
 
 
-def test_another_machine_has_another_host_key() -> None:
-    olds = {"host": "1.2.3.4", "port": 22, "instance_id": "i-1", "host_key": "k"}
-    news = {"host": "1.2.3.4", "port": 22, "instance_id": UNKNOWN}
-
-    assert LabProvider(HostKey).diff("x", olds, news).replaces == ["instance_id"]
-    assert not LabProvider(HostKey).diff("x", olds, {**news, "instance_id": "i-1"}).changes
-
-
-def test_a_server_that_never_answers_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
+def test_a_server_that_never_answers_ends_the_waiting() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    provider = LabProvider(HostKey)
-    provider.clock = FakeClock()
 
     with pytest.raises(DeadlineExceeded, match="SSH server"):
-        provider.create({"host": "127.0.0.1", "port": port})
+        Subject(HostKey, {"host": "127.0.0.1", "port": port}).create()
 
 
-OFFER = {"generation": 1, "zones": ["b", "a"], "images": ["i2", "i1"], "wanted": "gn7i in hz"}
+@pytest.fixture
+def choice() -> Subject:
+    offer = {"generation": 1, "zones": ["b", "a"], "images": ["i2", "i1"], "wanted": "gn7i in hz"}
+    return Subject(Choice, offer)
 
 
-def test_the_first_on_offer_is_chosen() -> None:
-    outs = LabProvider(Choice).create(OFFER).outs
+def test_the_first_on_offer_is_chosen_and_a_later_offer_never_moves_the_server(
+    choice: Subject,
+) -> None:
+    made = choice.create()
+    sold_out = {"zones": [], "images": ["i3"]}
 
-    assert outs is not None
-    assert (outs["zone"], outs["image"]) == ("b", "i2")
-
-
-def test_a_later_offer_never_moves_the_server() -> None:
-    provider = LabProvider(Choice)
-    outs = provider.create(OFFER).outs
-    sold_out = {**OFFER, "zones": [], "images": ["i3"]}
-
-    assert outs is not None
-    assert not provider.diff("choice", outs, sold_out).changes
-    assert provider.check(OFFER, sold_out).failures == []
+    assert (made["zone"], made["image"]) == ("b", "i2")
+    assert not choice.changes(**sold_out)
+    assert choice.complaints(**sold_out) == []
 
 
-def test_another_generation_chooses_anew() -> None:
-    provider = LabProvider(Choice)
-    outs = provider.create(OFFER).outs
-    new = {**OFFER, "generation": 2, "zones": ["c"]}
+def test_another_generation_chooses_anew(choice: Subject) -> None:
+    choice.create()
+    new = {"generation": 2, "zones": ["c"]}
 
-    assert outs is not None
-    assert provider.diff("choice", outs, new).changes
-    changed = provider.update("choice", outs, new).outs
-    assert changed is not None
-    assert (changed["zone"], changed["image"]) == ("c", "i2")
+    assert choice.changes(**new)
+    assert choice.update(**new)["zone"] == "c"
 
 
-@pytest.mark.parametrize("olds", [{}, {**OFFER, "generation": 0}])
-def test_nothing_on_offer_is_said_before_anything_is_made(olds: Props) -> None:
-    failures = LabProvider(Choice).check(olds, {**OFFER, "zones": []}).failures
+@pytest.mark.parametrize(
+    ("standing", "advice"), [(False, "Nothing was rented"), (True, "stands as before")]
+)
+def test_nothing_on_offer_is_said_before_anything_is_made(
+    choice: Subject, standing: bool, advice: str
+) -> None:
+    olds = choice.create() if standing else {}
+    news = {**choice.wanted, "generation": 2, "zones": []}
 
-    assert [failure.property for failure in failures] == ["zones"]
-    assert "gn7i in hz" in failures[0].reason
+    (failure,) = choice.provider.check(olds, news).failures
+
+    assert failure.property == "zones"
+    assert failure.reason.startswith("gn7i in hz: no zone has it in stock. ")
+    assert advice in failure.reason
 
 
-def test_an_offer_that_is_not_known_yet_is_not_judged() -> None:
-    assert LabProvider(Choice).check({}, {**OFFER, "zones": UNKNOWN}).failures == []
+def test_an_offer_that_is_not_known_yet_is_not_judged(choice: Subject) -> None:
+    assert choice.complaints(zones=UNKNOWN) == []

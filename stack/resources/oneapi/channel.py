@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar
 
-import pulumi
-
-from provisioning.clients.http import (
-    Busy,
-    NotFound,
-    RateLimited,
-    Unexpected,
-    Waiting,
-    wait_until,
-)
+from provisioning.clients.http import Busy, NotFound, RateLimited, Unexpected, Waiting, wait_until
 from provisioning.clients.oneapi import Channel as Row
 from provisioning.clients.oneapi import (
     NoChannel,
@@ -25,21 +16,13 @@ from provisioning.clients.oneapi import (
     clean_models,
 )
 from stack.resources.base import LabResource, say
-from stack.resources.declaration import OUTPUT, SECRET, Lab, Props
+from stack.resources.declaration import OUTPUT, REACH, SECRET, Lab, Props
 from stack.resources.oneapi.management import Managed
 
 PROBE_SECONDS = 240.0
 PROBE_POLL_SECONDS = 3.0
 # An upstream that says one of these will say it again: wrong request, wrong key, no money.
 _FINAL_UPSTREAM = frozenset({400, 401, 402, 403})
-
-
-class Probe(TypedDict):
-    """A real request that proves a channel: `kind` as in the catalogue, `relay_key` of root's."""
-
-    kind: pulumi.Input[str]
-    model: pulumi.Input[str]
-    relay_key: pulumi.Input[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +33,14 @@ class Channel(Managed[Row]):
     made_again: ClassVar[Mapping[str, Any] | None] = {"key": ""}
 
     type: int
+    kind: str
     models: Sequence[str]
     key: Annotated[str, SECRET]
     base_url: str = ""
     model_mapping: Mapping[str, str] | None = None
     priority: int = 0
-    probe: Annotated[Probe | None, SECRET] = None
+    probe: str = ""
+    relay_key: Annotated[str, REACH, SECRET] = ""
     channel_id: Annotated[int, OUTPUT] = 0
 
     def create(self, lab: Lab) -> Channel:
@@ -66,15 +51,9 @@ class Channel(Managed[Row]):
 
     def update(self, lab: Lab, old: Channel, changed: frozenset[str]) -> Channel:
         """Set it right and prove it; another proof alone touches no channel."""
-        made = self if changed == {"probe"} else super().update(lab, old, changed)
+        made = self if changed <= {"kind", "probe"} else super().update(lab, old, changed)
         made._prove(lab)
         return made
-
-    def changes(self, old: Channel) -> frozenset[str]:
-        """As ever, but which key a probe uses is only a way to the proof."""
-        changed = super().changes(old)
-        same = _proof(self.probe) == _proof(old.probe)
-        return changed - {"probe"} | {"access_token"} if same and "probe" in changed else changed
 
     def named(self, client: OneApiClient) -> Sequence[Row]:
         """See `NamedThing.named`."""
@@ -112,16 +91,9 @@ class Channel(Managed[Row]):
 
     @classmethod
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
-        """What OneAPI would refuse, or take and never route."""
+        """A secret that was set to nothing; the settings know that there is one, not what it is."""
         if "key" in news and not str(news["key"]).strip():
             yield "key", "OneAPI refuses an empty key; Xinference takes any"
-        if "models" in news and not clean_models(news["models"]):
-            yield "models", "a channel needs at least one model"
-        if str(news.get("base_url") or "").rstrip("/").endswith("/v1"):
-            yield "base_url", "OneAPI adds /v1 itself; leave it out"
-        unrouted = sorted(set(news.get("model_mapping") or {}) - set(news.get("models") or []))
-        if "models" in news and unrouted:
-            yield "model_mapping", f"{', '.join(unrouted)} must be in models too"
 
     def _wanted(self, channel_id: int = 0) -> Row:
         return Row(
@@ -143,68 +115,60 @@ class Channel(Managed[Row]):
         """
         if not self.probe:
             return
-        kind, model = str(self.probe["kind"]), str(self.probe["model"])
-        with self._relay(lab, self.probe, self.channel_id) as relay:
-            self._wait(
-                lab,
-                f"a {kind} request for {model} to go through channel {self.name}",
-                lambda: _try(relay, kind, model),
-                "is the model served (Xinference), and are the provider's key, address and model "
-                "name right? OneAPI's web page shows the channel",
-            )
-        with self._relay(lab, self.probe, None) as relay:
-            self._wait(
-                lab,
-                f"a {kind} request for {model} to be routed",
-                lambda: _try_by_name(relay, kind, model),
-                f"channel {self.name} itself answers. If another channel lists {model}, one "
-                "made by hand, delete it in OneAPI's web page",
-            )
-
-    def _relay(self, lab: Lab, probe: Probe, channel_id: int | None) -> OneApiRelay:
-        return OneApiRelay(
-            lab.address(self.endpoint),
-            str(probe["relay_key"]),
-            channel_id=channel_id,
-            transport=lab.transport,
-            clock=lab.clock,
+        self._await(
+            lab,
+            f"to go through channel {self.name}",
+            "is the model served (Xinference), and are the provider's key, address and model name "
+            "right? OneAPI's web page shows the channel",
+            channel_id=self.channel_id,
+            final=_FINAL_UPSTREAM,
+        )
+        # Ours has just answered: what fails now is somebody else's, and chance may choose ours yet.
+        self._await(
+            lab,
+            "to be routed",
+            f"channel {self.name} itself answers. If another channel lists {self.probe}, one made "
+            "by hand, delete it in OneAPI's web page",
         )
 
-    def _wait(self, lab: Lab, what: str, look: Callable[[], bool | Waiting], advice: str) -> None:
-        wait_until(
-            what,
-            look,
-            service=OneApiRelay.service,
-            deadline=PROBE_SECONDS,
-            advice=advice,
-            every=PROBE_POLL_SECONDS,
-            clock=lab.clock,
-            progress=say(f"channel {self.name}"),
-        )
+    def _await(
+        self,
+        lab: Lab,
+        what: str,
+        advice: str,
+        channel_id: int | None = None,
+        final: frozenset[int] = frozenset(),
+    ) -> None:
+        """Send the probe, through one channel or any, until it is answered.
 
+        Raises:
+            UpstreamFailed: with one of the `final` statuses.
+            DeadlineExceeded: no answer came.
+        """
 
-def _try(relay: OneApiRelay, kind: str, model: str) -> bool | Waiting:
-    try:
-        relay.probe(kind, model)
-    except UpstreamFailed as error:
-        if error.connected and error.status in _FINAL_UPSTREAM:
-            raise
-        return Waiting(error.answer)
-    except (NoChannel, NotFound, Busy, RateLimited, Unexpected) as error:
-        return Waiting(error.answer)
-    return True
+        def look() -> bool | Waiting:
+            try:
+                relay.probe(self.kind, self.probe)
+            except UpstreamFailed as error:
+                if error.connected and error.status in final:
+                    raise
+                return Waiting(error.answer)
+            except (NoChannel, NotFound, Busy, RateLimited, Unexpected) as error:
+                return Waiting(error.answer)
+            return True
 
-
-def _try_by_name(relay: OneApiRelay, kind: str, model: str) -> bool | Waiting:
-    try:
-        return _try(relay, kind, model)
-    except UpstreamFailed as error:
-        # Ours has just answered: this is somebody else's, and chance may choose ours next time.
-        return Waiting(error.answer)
-
-
-def _proof(probe: Probe | None) -> object:
-    return (probe["kind"], probe["model"]) if probe else None
+        address = lab.address(self.endpoint)
+        with OneApiRelay(address, self.relay_key, channel_id=channel_id, **lab.options) as relay:
+            wait_until(
+                f"a {self.kind} request for {self.probe} {what}",
+                look,
+                service=relay.service,
+                deadline=PROBE_SECONDS,
+                advice=advice,
+                every=PROBE_POLL_SECONDS,
+                clock=lab.clock,
+                progress=say(f"channel {self.name}"),
+            )
 
 
 class OneApiChannel(LabResource, thing=Channel, token="oneapi:Channel"):
@@ -218,7 +182,9 @@ class OneApiChannel(LabResource, thing=Channel, token="oneapi:Channel"):
         model_mapping: public name -> upstream name.
         key: the upstream's API key; never empty (a dummy for Xinference).
         priority: the highest wins.
-        probe: the request that must go through before the channel counts as made; None skips it.
+        kind, probe: kind and name of the model of a request that must go through before the
+            channel counts as made; "" skips it.
+        relay_key: sends it; one of root's, because only those may choose a channel.
 
     Outputs: `channel_id`, `status` (1 enabled), `namesakes`.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -11,8 +10,7 @@ import pulumi
 from provisioning.clients.http import Unauthorized
 from provisioning.clients.oneapi import FIRST_PASSWORD, OneApiClient
 from stack.resources.base import LabResource
-from stack.resources.declaration import OUTPUT, REACH, SECRET, Endpoint, Lab, Props, Thing
-from stack.resources.oneapi.management import management
+from stack.resources.declaration import OUTPUT, REACH, SECRET, Endpoint, Lab, Thing
 
 ROOT = "root"
 
@@ -25,19 +23,14 @@ class Root(Thing):
     password: Annotated[str, SECRET]
     access_token: Annotated[str, OUTPUT, SECRET] = ""
 
-    @property
-    def id(self) -> str:
-        """The user's name."""
-        return ROOT
-
     def create(self, lab: Lab) -> Root:
         """Log in; with a fresh OneAPI's password first set to ours."""
-        with management(lab, self.endpoint, "") as client:
+        with self._client(lab, "") as client:
             return replace(self, access_token=_log_in(client, self.password))
 
     def read(self, lab: Lab) -> Root | None:
         """Whether token and password are still the right ones. A login, once per refresh."""
-        with management(lab, self.endpoint, self.access_token) as client:
+        with self._client(lab, self.access_token) as client:
             try:
                 client.me()
             except Unauthorized:
@@ -56,15 +49,12 @@ class Root(Thing):
         """Set another password by the token; without one, make contact again."""
         if "access_token" in changed:
             return self.create(lab)
-        with management(lab, self.endpoint, old.access_token) as client:
+        with self._client(lab, old.access_token) as client:
             client.set_password(self.password)
         return self
 
-    @classmethod
-    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
-        """The password's length."""
-        if "password" in news and not 8 <= len(str(news["password"])) <= 20:
-            yield "password", "OneAPI takes 8 to 20 characters"
+    def _client(self, lab: Lab, token: str) -> OneApiClient:
+        return OneApiClient(lab.address(self.endpoint), access_token=token, **lab.options)
 
 
 def _log_in(client: OneApiClient, password: str) -> str:

@@ -33,11 +33,6 @@ class Choice(Thing):
     zone: Annotated[str, OUTPUT] = ""
     image: Annotated[str, OUTPUT] = ""
 
-    @property
-    def id(self) -> str:
-        """There is one."""
-        return "choice"
-
     def create(self, lab: Lab) -> Choice:  # noqa: ARG002
         """Take the first of what is on offer."""
         return replace(self, zone=self.zones[0], image=self.images[0])
@@ -45,13 +40,14 @@ class Choice(Thing):
     @classmethod
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:
         """Refuse, at preview already, to choose where nothing is on offer."""
-        before = olds.get("generation")
-        if before is not None and before == news.get("generation"):
+        old, new = cls.of(olds), cls.of(news)
+        if olds and old.generation == new.generation:
             return
-        advice = _FIRST if before is None else _REPLACING
-        for name, what in (("zones", "no zone has it in stock"), ("images", "no image fits it")):
-            if name in news and not news[name]:
-                yield name, f"{news.get('wanted')}: {what}. {advice}"
+        advice = _REPLACING if olds else _FIRST
+        if "zones" in news and not new.zones:
+            yield "zones", f"{new.wanted}: no zone has it in stock. {advice}"
+        if "images" in news and not new.images:
+            yield "images", f"{new.wanted}: no image fits it. {advice}"
 
 
 class ServerChoice(LabResource, thing=Choice, token="server:Choice"):
@@ -64,8 +60,6 @@ class ServerChoice(LabResource, thing=Choice, token="server:Choice"):
         zones: zones with stock, the preferred one first.
         images: image ids, the preferred one first.
         wanted: what is looked for, for the error: `ecs.gn7i-c16g1.4xlarge in cn-hangzhou`.
-
-    Outputs: `zone`, `image`.
     """
 
     zone: pulumi.Output[str]

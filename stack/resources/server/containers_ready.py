@@ -24,29 +24,23 @@ class ContainersReady(Watched):
     wait_seconds: int
     generation: Annotated[int, OUTPUT] = 1
 
-    @property
-    def id(self) -> str:
-        """Whichever they are."""
-        return "containers"
-
     def create(self, lab: Lab) -> ContainersReady:
         """Wait until all are healthy; what was stopped is started, once."""
-        server, names = lab.server(self.endpoint), sorted(self.containers)
         started: set[str] = set()
 
         def look() -> str | Waiting:
-            down = _down(remote.containers(server, names))
+            down = self._down(lab)
             for container in down:
                 if container.ended and container.name not in started:
                     started.add(container.name)
-                    remote.start_container(server, container.name)
+                    remote.start_container(lab.server(self.endpoint), container.name)
             return Waiting(_listed(down)) if down else "healthy"
 
         wait_until(
-            f"{', '.join(names)} to be healthy",
+            f"{', '.join(sorted(self.containers))} to be healthy",
             look,
             service="Docker",
-            deadline=float(self.wait_seconds),
+            deadline=self.wait_seconds,
             advice="`docker logs NAME` on the server says why; `pulumi up --refresh` makes one "
             "anew that is gone",
             clock=lab.clock,
@@ -61,7 +55,7 @@ class ContainersReady(Watched):
     def amiss(self, lab: Lab) -> str:
         """Which are down."""
         try:
-            down = _down(remote.containers(lab.server(self.endpoint), sorted(self.containers)))
+            down = self._down(lab)
         except DockerDown as error:
             return str(error)
         if not down:
@@ -70,9 +64,9 @@ class ContainersReady(Watched):
         remedy = "up --refresh` makes anew what is gone" if gone else "up` brings them back"
         return f"down on the server: {_listed(down)}; `pulumi {remedy}"
 
-
-def _down(found: Iterable[Container]) -> list[Container]:
-    return [container for container in found if not container.healthy]
+    def _down(self, lab: Lab) -> list[Container]:
+        found = remote.containers(lab.server(self.endpoint), sorted(self.containers))
+        return [container for container in found if not container.healthy]
 
 
 def _listed(found: Iterable[Container]) -> str:
@@ -86,7 +80,6 @@ class ServerContainersReady(LabResource, thing=ContainersReady, token="server:Co
     stopped (`docs/facts/measured.md §3`).
 
     Args:
-        endpoint: the server's SSH server.
         containers: name to id; another id is another container, and is waited for.
         wait_seconds: for all of them together.
 

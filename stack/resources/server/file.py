@@ -9,7 +9,7 @@ from typing import Annotated
 from provisioning import remote
 from provisioning.clients.http import NotFound
 from stack.resources.base import LabResource
-from stack.resources.declaration import IDENTITY, IGNORED, Lab
+from stack.resources.declaration import ID, IDENTITY, IGNORED, Lab
 from stack.resources.server.watched import Watched
 
 
@@ -17,14 +17,9 @@ from stack.resources.server.watched import Watched
 class File(Watched):
     """Keeps a file on the server as it should be."""
 
-    path: Annotated[str, IDENTITY]
+    path: Annotated[str, IDENTITY, ID]
     source: Annotated[str, IGNORED]
     sha256: str
-
-    @property
-    def id(self) -> str:
-        """Where it lies."""
-        return self.path
 
     def create(self, lab: Lab) -> File:
         """Write it, and read back what came."""
@@ -56,7 +51,6 @@ class ServerFile(LabResource, thing=File, token="server:File"):
     """A file on the server that everybody there may read.
 
     Args:
-        endpoint: the server's SSH server.
         path: there, relative to the login's home.
         source: here; where it lies means nothing.
         sha256: of its content.

@@ -23,11 +23,6 @@ class HostKey(Thing):
     instance_id: Annotated[str | None, IDENTITY] = None
     host_key: Annotated[str, OUTPUT] = ""
 
-    @property
-    def id(self) -> str:
-        """Where it was read."""
-        return f"{self.host}:{self.port}"
-
     def create(self, lab: Lab) -> HostKey:
         """Wait for the SSH server, ten minutes at the most, and take its key down."""
         key = scan_host_key(

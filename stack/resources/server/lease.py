@@ -24,44 +24,38 @@ class Term(Thing):
     started_at: Annotated[str, OUTPUT] = ""
     ends: Annotated[str, OUTPUT] = ""
 
-    @property
-    def id(self) -> str:
-        """There is one."""
-        return "lease"
-
     def create(self, lab: Lab) -> Term:
         """Start the lease now."""
         now = lab.clock.now()
-        ends = lease_end(now, float(self.hours), now)
+        ends = lease_end(now, self.hours)
         return replace(self, started_at=now.strftime(_TIME), ends=ends)
 
     def update(self, lab: Lab, old: Term, changed: frozenset[str]) -> Term:
         """Other hours count from the original start; a lease that ends too soon starts anew."""
         if "hours" in changed and old.started_at:
-            started = read_time(old.started_at)
-            ends = lease_end(started, float(self.hours), started)
+            ends = lease_end(read_time(old.started_at), self.hours)
             if not ends or read_time(ends) - lab.clock.now() >= RENEW_BELOW:
                 return replace(self, started_at=old.started_at, ends=ends)
         return self.create(lab)
 
     def drift(self, lab: Lab, wanted: Term) -> frozenset[str]:  # noqa: ARG002
         """Time itself: whether the lease has ended, or is about to."""
-        if not self.ends or not float(self.hours or 0):
+        if not self.ends:
             return frozenset()
         left = read_time(self.ends) - lab.clock.now()
         return frozenset({"ends"}) if left < RENEW_BELOW else frozenset()
 
 
-def lease_end(start: datetime, hours: float, now: datetime) -> str:
+def lease_end(start: datetime, hours: float) -> str:
     """When a lease of `hours` from `start` ends, `yyyy-MM-ddTHH:mm:00Z`; "" for 0 hours.
 
-    At least 35 minutes after `now`: the cloud refuses less than 30 (`docs/facts/alicloud.md §8`).
+    At least 35 minutes long: the cloud refuses less than 30 (`docs/facts/alicloud.md §8`).
     Never at a minute ending in 0: the provider would then mistake some later times for the same
     and not send them.
     """
     if hours <= 0:
         return ""
-    end = max(start + timedelta(hours=hours), now + SHORTEST_LEASE)
+    end = start + max(timedelta(hours=hours), SHORTEST_LEASE)
     if end.second or end.microsecond:
         end = end.replace(second=0, microsecond=0) + timedelta(minutes=1)
     if end.minute % 10 == 0:

@@ -18,11 +18,6 @@ ANSWER_SECONDS = 60.0
 class Ready(Watched):
     """Sees whether the server answers."""
 
-    @property
-    def id(self) -> str:
-        """There is one."""
-        return "server"
-
     def create(self, lab: Lab) -> Ready:
         """Wait until it does, one minute at the most."""
         server = lab.server(self.endpoint)
@@ -46,8 +41,4 @@ class Ready(Watched):
 
 
 class ServerReady(LabResource, thing=Ready, token="server:Ready"):
-    """The server answers. All that is on it comes after this, so that one error says everything.
-
-    Args:
-        endpoint: its SSH server.
-    """
+    """The server answers. All that is on it comes after this, so that one error says everything."""

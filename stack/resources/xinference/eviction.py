@@ -9,29 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import pulumi
 
 from stack.resources.base import LabResource
 from stack.resources.declaration import OUTPUT, Lab
-from stack.resources.xinference.launch import Managed, start, stop
-
-Payloads = Mapping[str, Mapping[str, Any]]
+from stack.resources.xinference.launch import Managed, Payload, start, stop
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eviction(Managed):
     """Stops what has left a group; the models themselves belong to `Model`."""
 
-    payloads: Payloads
-    evicted: Annotated[Payloads | None, OUTPUT] = None
+    payloads: Mapping[str, Payload]
+    evicted: Annotated[Mapping[str, Payload] | None, OUTPUT] = None
     generation: Annotated[int, OUTPUT] = 0
-
-    @property
-    def id(self) -> str:
-        """Whichever group it is."""
-        return "eviction"
 
     def create(self, lab: Lab) -> Eviction:  # noqa: ARG002
         """Nothing has left a group that is new."""
@@ -41,17 +34,14 @@ class Eviction(Managed):
         """Stop what left the group; start again what came back to it."""
         leaving = {uid: p for uid, p in old.payloads.items() if self.payloads.get(uid) != p}
         evicted = {**(old.evicted or {}), **leaving}
+        # An operator who takes a failed change back: the engine still believes that the old model
+        # is there, and would not start it.
         returning = {uid: p for uid, p in evicted.items() if self.payloads.get(uid) == p}
         with self.client(lab) as client:
             for uid in sorted(leaving):
-                # The entry first: it would start the model again.
-                client.delete_autostart(uid)
                 stop(client, leaving[uid])
             for uid in sorted(returning):
-                # An operator who takes a failed change back: the engine still believes that the
-                # old model is there, and would not start it.
                 start(client, returning[uid])
-                client.put_autostart(returning[uid])
         away = {uid: p for uid, p in evicted.items() if uid not in returning}
         return replace(self, evicted=away, generation=old.generation + 1)
 
@@ -60,12 +50,10 @@ class XinferenceEviction(LabResource, thing=Eviction, token="xinference:Eviction
     """Room on the card: what of a group is no longer wanted leaves before anything new comes.
 
     Args:
-        endpoint: Xinference's port on the server.
         payloads: uid -> launch payload, of the whole group.
 
     Outputs: `generation`, which grows with every change of the group; `evicted`, the models that
     left, uid -> launch payload, kept to start them again if the change is taken back.
     """
 
-    payloads: pulumi.Output[dict[str, Any]]
     generation: pulumi.Output[int]

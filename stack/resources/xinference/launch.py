@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from provisioning.clients.http import Busy, Conflict, Waiting, wait_until
-from provisioning.clients.xinference import XinferenceClient
+from provisioning.clients.xinference import ModelState, XinferenceClient
 from stack.resources.declaration import REACH, Endpoint, Lab, Thing
+
+Payload: TypeAlias = Mapping[str, Any]
+"""Body of POST /v1/models; its `model_uid` names the model."""
 
 POLL_SECONDS = 2.0
 STOP_SECONDS = 300.0
@@ -34,43 +37,51 @@ class Managed(Thing):
 
     def client(self, lab: Lab) -> XinferenceClient:
         """A client of it."""
-        return XinferenceClient(
-            lab.address(self.endpoint), transport=lab.transport, clock=lab.clock
-        )
+        return XinferenceClient(lab.address(self.endpoint), **lab.options)
 
 
-def start(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
-    """Launch a model, adopt an equal one, or put it in the place of another of the same uid."""
+def start(client: XinferenceClient, payload: Payload) -> None:
+    """Launch a model, or adopt an equal one; from now on it starts with the server.
+
+    Another model of the same uid makes room.
+    """
+    # An older entry would bring its own model back while ours takes its place.
+    client.delete_autostart(uid_of(payload))
     try:
         client.launch(payload)
-        return
     except Conflict:
-        # Taken, perhaps by an interrupted run: what is it?
-        state = client.state(str(payload["model_uid"]), copies(payload))
-    # One that launches is not to be told before it serves; `ModelsReady` compares then.
-    adopted = state.standing == "serving" and not differences(payload, state.found)
-    if not adopted and state.standing != "launching":
-        restart(client, payload)
+        # Taken, perhaps by an interrupted run. One that launches is not to be told before it
+        # serves; `ModelsReady` compares then.
+        state = state_of(client, payload)
+        if not (state.standing == "launching" or is_as_told(payload, state)):
+            restart(client, payload)
+    # The launch before the entry: writing one starts what is down.
+    client.put_autostart(payload)
 
 
-def restart(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
-    """Stop what has the payload's uid, then launch; one that starts by itself meanwhile stays."""
-    stop(client, payload)
+def restart(client: XinferenceClient, payload: Payload) -> None:
+    """End what has the payload's uid, then launch; one that starts by itself meanwhile stays."""
+    _end(client, payload)
     # Its autostart entry, if it has one, may be faster.
     with suppress(Conflict):
         client.launch(payload)
 
 
-def stop(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
-    """Stop the model of this uid, whatever state it is in; returns when it is gone.
+def stop(client: XinferenceClient, payload: Payload) -> None:
+    """Stop the model of this uid for good, whatever state it is in; returns when it is gone.
 
     Raises:
         DeadlineExceeded: its launch could not be ended.
     """
-    uid = str(payload["model_uid"])
+    # The entry first: it would start the model again.
+    client.delete_autostart(uid_of(payload))
+    _end(client, payload)
+
+
+def _end(client: XinferenceClient, payload: Payload) -> None:
     wait_until(
-        f"{uid} to be gone",
-        lambda: _ended(client, uid, payload),
+        f"{uid_of(payload)} to be gone",
+        lambda: _ended(client, payload),
         service=client.service,
         deadline=STOP_SECONDS,
         advice="run it again later, or restart it on the server (`docker restart xinference`)",
@@ -81,7 +92,8 @@ def stop(client: XinferenceClient, payload: Mapping[str, Any]) -> None:
     )
 
 
-def _ended(client: XinferenceClient, uid: str, payload: Mapping[str, Any]) -> bool | Waiting:
+def _ended(client: XinferenceClient, payload: Payload) -> bool | Waiting:
+    uid = uid_of(payload)
     state = client.state(uid)
     if state.standing in ("serving", "down"):
         client.stop(uid)
@@ -95,13 +107,27 @@ def _ended(client: XinferenceClient, uid: str, payload: Mapping[str, Any]) -> bo
     return state.standing in ("absent", "failed") or Waiting(str(state))
 
 
-def differences(payload: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def uid_of(payload: Payload) -> str:
+    """The name under which the model is asked for."""
+    return str(payload["model_uid"])
+
+
+def state_of(client: XinferenceClient, payload: Payload) -> ModelState:
+    """How the model of this uid stands, every copy that was asked for counted."""
+    return client.state(uid_of(payload), int(payload.get("replica") or 1))
+
+
+def is_as_told(payload: Payload, state: ModelState) -> bool:
+    """Whether what was asked for serves."""
+    return state.standing == "serving" and not differences(payload, state.found)
+
+
+def differences(payload: Payload, found: Mapping[str, Any]) -> dict[str, Any]:
     """What a running model is, where that differs from the payload; arguments do not show."""
     other = {
         key: found[key]
         for key in _COMPARED
-        if payload.get(key) is not None
-        and found.get(key) is not None
+        if None not in (payload.get(key), found.get(key))
         and _same_form(payload[key]) != _same_form(found[key])
     }
     if "n_gpu" in payload and payload["n_gpu"] is None and found.get("accelerators"):
@@ -112,8 +138,3 @@ def differences(payload: Mapping[str, Any], found: Mapping[str, Any]) -> dict[st
 def _same_form(value: object) -> str:
     # 14 and "14", "0_5" and 0.5, "vllm" and "vLLM" mean the same.
     return str(value).lower().replace("_", ".")
-
-
-def copies(payload: Mapping[str, Any]) -> int:
-    """How many replicas a payload asks for."""
-    return int(payload.get("replica") or 1)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
-
-import pulumi
+from typing import Annotated, ClassVar
 
 from stack.resources.base import LabResource
-from stack.resources.declaration import IDENTITY, OUTPUT, Lab, Props
-from stack.resources.xinference.launch import Managed, copies, differences, start, stop
+from stack.resources.declaration import ID, IDENTITY, OUTPUT, STEADY, Lab
+from stack.resources.xinference.launch import (
+    Managed,
+    Payload,
+    differences,
+    start,
+    state_of,
+    stop,
+    uid_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,35 +24,24 @@ class Model(Managed):
 
     delete_first: ClassVar[bool] = True
 
-    payload: Annotated[Mapping[str, Any], IDENTITY]
-    uid: Annotated[str, OUTPUT] = ""
-    autostart: Annotated[bool, OUTPUT] = True
-
-    @property
-    def id(self) -> str:
-        """Its uid."""
-        return self.uid
+    payload: Annotated[Payload, IDENTITY]
+    uid: Annotated[str, OUTPUT, ID] = ""
+    autostart: Annotated[bool, OUTPUT, STEADY] = True
 
     def create(self, lab: Lab) -> Model:
         """Start or adopt it, and have it started again after a restart."""
-        uid = str(self.payload["model_uid"])
         with self.client(lab) as client:
-            # An older entry would bring its own model back while ours takes its place.
-            client.delete_autostart(uid)
             start(client, self.payload)
-            # The launch before the entry: writing one starts what is down.
-            client.put_autostart(self.payload)
-        return replace(self, uid=uid, autostart=True)
+        return replace(self, uid=uid_of(self.payload), autostart=True)
 
     def read(self, lab: Lab) -> Model | None:
         """With what its payload shows of the model that runs."""
         with self.client(lab) as client:
             entries = client.autostart()
-            state = client.state(self.uid, copies(self.payload))
+            state = state_of(client, self.payload)
         seen = replace(self, autostart=self.uid in entries)
         if state.standing == "serving":
-            found = differences(self.payload, state.found)
-            return replace(seen, payload={**self.payload, **found})
+            return replace(seen, payload={**self.payload, **differences(self.payload, state.found)})
         # After a restart the models come back one by one: before its turn, a model is not gone.
         coming = state.standing == "absent" and entries.get(self.uid)
         return seen if coming or state.standing == "launching" else None
@@ -61,34 +55,14 @@ class Model(Managed):
     def delete(self, lab: Lab) -> None:
         """Stop it, whatever state it is in."""
         with self.client(lab) as client:
-            # The entry first: it would start the model again.
-            client.delete_autostart(self.uid)
             stop(client, self.payload)
-
-    def drift(self, lab: Lab, wanted: Model) -> frozenset[str]:  # noqa: ARG002
-        """Its autostart entry is gone."""
-        return frozenset() if self.autostart else frozenset({"autostart"})
-
-    @classmethod
-    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
-        """A model without a name."""
-        if "payload" in news and not news["payload"].get("model_uid"):
-            yield "payload", "it needs a model_uid: the name under which the model is asked for"
 
 
 class XinferenceModel(LabResource, thing=Model, token="xinference:Model"):
     """One model, started (not awaited: see `XinferenceModelsReady`).
 
-    A changed payload replaces it, the old one leaving first: there is one GPU. A running model that
-    equals the payload is adopted.
-
-    Args:
-        endpoint: Xinference's port on the server.
-        payload: body of POST /v1/models; `model_uid` names it.
+    A changed `payload` replaces it, the old one leaving first: there is one GPU. A running model
+    that equals the payload is adopted.
 
     Outputs: `uid`; `autostart`, whether Xinference starts it again after a restart.
     """
-
-    payload: pulumi.Output[dict[str, Any]]
-    autostart: pulumi.Output[bool]
-    uid: pulumi.Output[str]

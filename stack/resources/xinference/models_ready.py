@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
-
-import pulumi
+from typing import Annotated
 
 from provisioning.clients.http import Waiting, wait_until
-from provisioning.clients.xinference import XinferenceClient
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, Lab
-from stack.resources.xinference.launch import POLL_SECONDS, Managed, copies, differences
+from stack.resources.xinference.launch import POLL_SECONDS, Managed, Payload, is_as_told, state_of
 from stack.resources.xinference.progress import Launch
 
 
@@ -20,22 +17,16 @@ from stack.resources.xinference.progress import Launch
 class ModelsReady(Managed):
     """Waits until a group of models serves; the models themselves belong to `Model`."""
 
-    uids: Sequence[str]
-    payloads: Mapping[str, Mapping[str, Any]] | None = None
+    payloads: Mapping[str, Payload]
     deadline_minutes: Annotated[float, IGNORED] = 90
     generation: str | None = None
     ready: Annotated[Sequence[str], OUTPUT] = ()
 
-    @property
-    def id(self) -> str:
-        """The models' uids."""
-        return "+".join(sorted(self.uids)) or "none"
-
     def create(self, lab: Lab) -> ModelsReady:
         """Follow every launch until all serve."""
-        uids, payloads = sorted(self.uids), self.payloads or {}
+        uids = sorted(self.payloads)
         with self.client(lab) as client:
-            launches = [Launch(client, uid, payloads.get(uid)) for uid in uids]
+            launches = [Launch(client, self.payloads[uid]) for uid in uids]
 
             def look() -> bool | Waiting:
                 waiting = [seen for launch in launches if (seen := launch.look())]
@@ -45,7 +36,7 @@ class ModelsReady(Managed):
                 f"{', '.join(uids)} to serve",
                 look,
                 service=client.service,
-                deadline=60 * float(self.deadline_minutes),
+                deadline=60 * self.deadline_minutes,
                 advice="run `pulumi up` again to go on waiting (nothing is lost), raise the "
                 "deadline in the settings, or read `docker logs xinference` on the server",
                 every=POLL_SECONDS,
@@ -55,20 +46,14 @@ class ModelsReady(Managed):
 
     def read(self, lab: Lab) -> ModelsReady:
         """With those that serve now."""
-        payloads = self.payloads or {}
         with self.client(lab) as client:
-            serving = [uid for uid in self.uids if _is_as_told(client, uid, payloads.get(uid, {}))]
-        return replace(self, ready=sorted(serving))
+            payloads = sorted(self.payloads.items())
+            ready = [uid for uid, told in payloads if is_as_told(told, state_of(client, told))]
+        return replace(self, ready=ready)
 
     def drift(self, lab: Lab, wanted: ModelsReady) -> frozenset[str]:  # noqa: ARG002
         """Some do not serve."""
-        return frozenset({"ready"}) if set(wanted.uids) - set(self.ready or ()) else frozenset()
-
-
-def _is_as_told(client: XinferenceClient, uid: str, payload: Mapping[str, Any]) -> bool:
-    """Whether what serves under this uid is what was asked for."""
-    state = client.state(uid, copies(payload))
-    return state.standing == "serving" and not differences(payload, state.found)
+        return frozenset({"ready"}) if set(wanted.payloads) - set(self.ready) else frozenset()
 
 
 class XinferenceModelsReady(LabResource, thing=ModelsReady, token="xinference:ModelsReady"):
@@ -78,13 +63,9 @@ class XinferenceModelsReady(LabResource, thing=ModelsReady, token="xinference:Mo
     is started again under the same uid a bounded number of times.
 
     Args:
-        endpoint: Xinference's port on the server.
-        uids: the models' uids.
-        payloads: uid -> launch payload; without it a failed download cannot be repeated.
+        payloads: uid -> launch payload.
         deadline_minutes: for the whole group.
         generation: any text; a change of it makes the group be looked at again.
 
     Outputs: `ready`, the uids that served when last looked at.
     """
-
-    ready: pulumi.Output[list[str]]

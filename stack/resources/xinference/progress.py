@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from provisioning.clients.http import DeadlineExceeded, Refused
+from provisioning.clients.http import Refused
 from provisioning.clients.xinference import (
     DOWNLOADED,
     ModelState,
@@ -19,7 +14,7 @@ from provisioning.clients.xinference import (
     is_unknown_model,
 )
 from stack.resources.base import say
-from stack.resources.xinference.launch import copies, differences, restart
+from stack.resources.xinference.launch import Payload, differences, restart, state_of, uid_of
 
 MOST_LAUNCHES = 4
 """How often one wait starts a model at the most."""
@@ -33,146 +28,105 @@ _NO_MESSAGE = (
     "Xinference tells no reason: the model's process did not start within a minute, as on a server "
     "short of processor time or memory, or the launch was cancelled"
 )
+_NOT_COMING = {
+    "absent": "Xinference does not know it",
+    "down": "its process ended, and what Xinference starts in its place never answers",
+    "stranded": "it is ready, but no longer to be reached",
+}
 
 
-@dataclass
 class Launch:
-    """One model on its way to READY.
+    """One model on its way to READY."""
 
-    Attributes:
-        payload: starts it again after a failed download; None forbids that.
-    """
-
-    client: XinferenceClient
-    uid: str
-    payload: Mapping[str, Any] | None
-    launches: int = 1
-    done: bool = False
-    alive: bool = field(default=False, init=False)
-    suspected: bool = field(default=False, init=False)
-    launched_at: float = field(default=0.0, init=False)
-    moved_at: float = field(default=0.0, init=False)
-    last_progress: Progress | None = field(default=None, init=False)
-    told: tuple[str, float] = field(default=("", float("-inf")), init=False)
-
-    def __post_init__(self) -> None:
-        self.launched_at = self.client.clock.monotonic()
+    def __init__(self, client: XinferenceClient, payload: Payload) -> None:
+        self._client, self._payload, self._uid = client, payload, uid_of(payload)
+        self._launches = 1
+        self._done = self._alive = self._suspected = False
+        self._launched_at = self._moved_at = client.clock.monotonic()
+        self._place: tuple[object, ...] = ()
+        self._told = ("", float("-inf"))
 
     def look(self) -> str:
         """What is still waited for; "" once it serves.
 
         Raises:
             Refused: it failed for good.
-            DeadlineExceeded: its download hangs.
         """
-        if self.done:
+        if self._done:
             return ""
-        state = self.client.state(self.uid, copies(self.payload or {}))
+        state = state_of(self._client, self._payload)
         if state.standing in ("serving", "launching"):
-            self.alive, self.suspected = True, False
+            self._alive, self._suspected = True, False
             return self._compare(state) if state.standing == "serving" else self._on_its_way(state)
-        if state.standing == "absent" and self.client.autostart().get(self.uid):
-            return f"{self.uid}: waits for its turn, the models come back one by one"
+        if state.standing == "absent" and self._client.autostart().get(self._uid):
+            return f"{self._uid}: waits for its turn, the models come back one by one"
         # A launch fails piece by piece, its message last (docs/facts/measured.md §2 finding 5).
-        self.suspected = not self.suspected
-        return f"{self.uid}: {state}" if self.suspected else self._not_coming(state)
+        self._suspected = not self._suspected
+        if self._suspected:
+            return f"{self._uid}: {state}"
+        failed = state.standing == "failed"
+        return self._failed(state.error) if failed else self._again(_NOT_COMING[state.standing])
 
     def _compare(self, state: ModelState) -> str:
-        if other := differences(self.payload or {}, state.found):
+        if other := differences(self._payload, state.found):
             return self._again(f"another model of that name is running ({other})")
-        self._tell("serves", "")
-        self.done = True
+        self._tell("serves")
+        self._done = True
         return ""
 
-    def _not_coming(self, state: ModelState) -> str:
-        if state.standing == "failed":
-            return self._failed(state.error)
-        return self._again(
-            {
-                "absent": "Xinference does not know it",
-                "down": "its process ended, and what Xinference starts in its place never answers",
-                "stranded": "it is ready, but no longer to be reached",
-            }[state.standing]
-        )
-
     def _failed(self, error: str) -> str:
-        since = self.client.clock.monotonic() - self.launched_at
+        since = self._client.clock.monotonic() - self._launched_at
         if is_left_over(error) and since < UNWIND_SECONDS:
-            return f"{self.uid}: waits until an earlier launch has ended ({error})"
+            return f"{self._uid}: waits until an earlier launch has ended ({error})"
         # What was there from the beginning is an earlier run's; its cause may have been mended.
-        earlier = not self.alive and self.launches == 1 and self.payload is not None
+        earlier = not self._alive and self._launches == 1
         retried = not error or is_failed_download(error) or is_left_over(error)
         if retried or (earlier and not is_unknown_model(error)):
             return self._again(error or _NO_MESSAGE)
         raise self._refused(error)
 
     def _again(self, why: str) -> str:
-        if self.payload is None or self.launches >= MOST_LAUNCHES:
-            raise self._refused(f"{why} (after {self.launches} launches)")
-        self.launches += 1
-        self._tell(f"{why}; launch {self.launches} of {MOST_LAUNCHES}", "")
-        restart(self.client, self.payload)
-        self.launched_at = self.client.clock.monotonic()
-        self.last_progress = None
-        return f"{self.uid}: started again"
+        if self._launches >= MOST_LAUNCHES:
+            raise self._refused(f"{why} (after {self._launches} launches)")
+        self._launches += 1
+        self._tell(f"{why}; launch {self._launches} of {MOST_LAUNCHES}")
+        restart(self._client, self._payload)
+        self._launched_at = self._client.clock.monotonic()
+        self._place = ()
+        return f"{self._uid}: started again"
 
     def _on_its_way(self, state: ModelState) -> str:
-        progress = self.client.progress(self.uid)
-        now = self.client.clock.monotonic()
-        if self.last_progress is None or moved(self.last_progress, progress):
-            self.last_progress, self.moved_at = progress, now
-        waited = now - self.moved_at
-        if waited >= patience(progress):
-            return self._hangs(progress, waited)
+        progress, now = self._client.progress(self._uid), self._client.clock.monotonic()
+        place = (progress.stage, progress.bytes_done, progress.fraction)
+        if place != self._place:
+            self._place, self._moved_at = place, now
+        waited = now - self._moved_at
+        # Engines load for as long as they like; the group's deadline ends that.
+        if waited >= STALL_SECONDS and _is_downloading(progress):
+            return self._again(f"failed to download, no progress for {waited / 60:.0f} minutes")
         # The copies load side by side; the last of them decides.
         status = next((each for each in state.replicas if each != "READY"), "")
         text = progress_text(status, progress)
         self._tell(text, progress.stage or status)
-        return f"{self.uid}: {text}"
-
-    def _hangs(self, progress: Progress, waited: float) -> str:
-        if self.payload is None or self.launches >= MOST_LAUNCHES:
-            raise DeadlineExceeded(
-                "Xinference",
-                f"the download of {self.uid} to move",
-                progress_text("", progress),
-                "the model hub has stopped answering: run `pulumi up` again later (finished files "
-                "are kept), or set another hub in the region's settings",
-            )
-        return self._again(f"no progress for {waited / 60:.0f} minutes")
+        return f"{self._uid}: {text}"
 
     def _refused(self, error: str) -> Refused:
-        advice = advice_for(error)
-        said = f"{error}. {advice}" if advice else f"{error}. See `docker logs xinference`"
-        return Refused("Xinference", f"start {self.uid}", said)
+        advice = advice_for(error) or "See `docker logs xinference`"
+        return Refused("Xinference", f"start {self._uid}", f"{error}. {advice}")
 
-    def _tell(self, text: str, stage: str) -> None:
+    def _tell(self, text: str, stage: str = "") -> None:
         # Every stage at once, its progress now and then: a download takes a hundred looks.
-        now = self.client.clock.monotonic()
-        last_stage, last_time = self.told
+        now = self._client.clock.monotonic()
+        last_stage, last_time = self._told
         if not stage or stage != last_stage or now - last_time >= LOG_SECONDS:
-            say(f"model {self.uid}")(text)
-            self.told = (stage, now)
+            say(f"model {self._uid}")(text)
+            self._told = (stage, now)
 
 
-def moved(before: Progress, now: Progress) -> bool:
-    """Whether a launch got on: another stage, another byte, or another fraction."""
-    return (before.stage, before.bytes_done, before.fraction) != (
-        now.stage,
-        now.bytes_done,
-        now.fraction,
-    )
-
-
-def patience(progress: Progress) -> float:
-    """Seconds without a move after which a launch hangs; endless for all but a download.
-
-    Engines load for as long as they like; the group's deadline ends that.
-    """
-    downloads = (
-        progress.stage == "downloading" if progress.stage else progress.fraction < DOWNLOADED
-    )
-    return STALL_SECONDS if downloads else math.inf
+def _is_downloading(progress: Progress) -> bool:
+    if progress.stage:
+        return progress.stage == "downloading"
+    return progress.fraction < DOWNLOADED
 
 
 def progress_text(status: str, progress: Progress) -> str:
