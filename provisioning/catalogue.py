@@ -5,14 +5,22 @@ The shapes here are the items of the setting `models`. YAML writes camelCase, Py
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
-from provisioning.problems import Wrong
+from provisioning.problems import Problem, Wrong, nearest
 from provisioning.vendor import ModelType, VendorModel, vendor_models
 
 Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
@@ -46,8 +54,10 @@ class Provider(BaseModel):
         key_form: what the API key looks like, for error messages.
         kinds: what this provider offers through OneAPI.
         abroad_only: its own address does not answer on the mainland.
+        own_address: what an address must look like, where OneAPI has none that leads anywhere.
         narrow: where OneAPI's adaptor rebuilds a request without `dimensions` (read in the source
             of v0.6.10): what the provider has that is narrow enough by itself.
+        only_embedding: what OneAPI asks of the provider, whatever name the request has.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,13 +67,21 @@ class Provider(BaseModel):
     key_form: str = "one API key"
     kinds: frozenset[Kind] = frozenset({"chat", "embedding"})
     abroad_only: bool = False
+    own_address: str = ""
     narrow: str = ""
+    only_embedding: str = ""
 
 
 PROVIDERS = TypeAdapter(dict[str, Provider]).validate_json(
     Path(__file__).with_name("providers.json").read_bytes()
 )
 """By the name that the settings use."""
+
+
+def _known(provider: str) -> str:
+    if provider not in PROVIDERS:
+        raise Wrong(f"OneAPI knows no provider {provider!r}", nearest(provider, PROVIDERS))
+    return provider
 
 
 class XinferenceSource(Shape):
@@ -105,7 +123,9 @@ class XinferenceSource(Shape):
 class RemoteSource(Shape):
     """Served by a provider outside, through OneAPI."""
 
-    provider: str = Field(description="One of: " + ", ".join(sorted(PROVIDERS)) + ".")
+    provider: Annotated[str, AfterValidator(_known)] = Field(
+        description="One of: " + ", ".join(sorted(PROVIDERS)) + "."
+    )
     api_key: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9][a-z0-9-]*$",
@@ -122,6 +142,11 @@ class RemoteSource(Shape):
     model: str | None = Field(
         default=None, description="The provider's own name; the model's name if absent."
     )
+
+    @property
+    def offer(self) -> Provider:
+        """The provider itself."""
+        return PROVIDERS[self.provider]
 
     @property
     def secret_name(self) -> str:
@@ -178,6 +203,24 @@ class Model(Shape):
         return self.remote.provider if self.remote else "xinference"
 
     @property
+    def local(self) -> XinferenceSource:
+        """Its `xinference:`.
+
+        Raises:
+            ValueError: another serves it.
+        """
+        if self.xinference is None:
+            raise ValueError(f"{self.name} is not served by Xinference")
+        return self.xinference
+
+    @property
+    def listed(self) -> VendorModel | None:
+        """The model as Xinference's list has it; None where it does not, or another serves it."""
+        if self.xinference is None:
+            return None
+        return vendor_models(MODEL_TYPES[self.kind]).get(self.upstream)
+
+    @property
     def upstream(self) -> str:
         """What the one who serves it calls it."""
         source = self.xinference or self.remote
@@ -187,11 +230,6 @@ class Model(Shape):
     def answer_tokens(self) -> int:
         """The longest answer, in tokens."""
         return self.max_response or max(256, self.context // 4)
-
-
-def of_kind(models: Iterable[Model], kind: Kind) -> tuple[Model, ...]:
-    """The models of one kind, in the order of the settings."""
-    return tuple(model for model in models if model.kind == kind)
 
 
 MODEL_TYPES: dict[Kind, ModelType] = {
@@ -206,22 +244,28 @@ MODEL_TYPES: dict[Kind, ModelType] = {
 _USUAL_INPUT = 512  # what a model of which nothing is known can be trusted to read
 
 
-def vendor_model(model: Model) -> VendorModel | None:
-    """The model as Xinference's list has it; None where it does not, or another serves it."""
-    if model.xinference is None:
-        return None
-    return vendor_models(MODEL_TYPES[model.kind]).get(model.upstream)
-
-
 def input_tokens(model: Model) -> int:
     """Tokens that an embedding model reads of one text; what is longer is cut off by its engine.
 
     The setting's, else Xinference's list's. Of a provider's model only the setting tells.
     """
-    listed = vendor_model(model)
-    return model.max_input or (listed.context if listed else 0) or _USUAL_INPUT
+    return model.max_input or (model.listed.context if model.listed else 0) or _USUAL_INPUT
+
+
+def of_kind(models: Iterable[Model], kind: Kind) -> tuple[Model, ...]:
+    """The models of one kind, in the order of the settings."""
+    return tuple(model for model in models if model.kind == kind)
 
 
 def in_xinference(models: Iterable[Model]) -> tuple[Model, ...]:
     """The models that the lab's own Xinference serves."""
     return tuple(model for model in models if model.xinference is not None)
+
+
+def each_model(
+    models: Sequence[Model], *checks: Callable[[Model], Iterable[Problem]]
+) -> Iterator[Problem]:
+    """What is wrong with each model by itself; the checks' paths begin at the model."""
+    for index, model in enumerate(models):
+        for problem in (problem for check in checks for problem in check(model)):
+            yield replace(problem, path=f"models[{index}].{problem.path}")

@@ -79,6 +79,14 @@ class VendorModel(BaseModel):
         )
 
 
+def billions_of(size: str | None) -> float:
+    """A size as a number: `0_5` is 0.5; 0 where it is none."""
+    try:
+        return max(float((size or "0").replace("_", ".")), 0.0)
+    except ValueError:
+        return 0.0
+
+
 def release() -> str:
     """The release of Xinference that the list is of: `2.12.0`."""
     return str(_data()["xinference"])

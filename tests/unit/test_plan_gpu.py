@@ -39,9 +39,8 @@ RERANK = small("bge-reranker-v2-m3", "rerank")
 def test_the_reference_server() -> None:
     gpus = gpus_of(A10)
     assert gpus is not None
-    # 60 GiB, not 64; and what the driver reports, not 24 GiB.
+    # What the driver reports, not 24 GiB.
     assert (gpus.card, gpus.count, gpus.memory_mib) == ("NVIDIA A10", 1, 22731)
-    assert (gpus.vcpus, gpus.memory_gib, gpus.estimate) == (16, 60, False)
     assert gpus.usable_mib < gpus.memory_mib
 
 
@@ -52,7 +51,6 @@ def test_every_type_of_the_table_is_one_with_gpus(instance_type: str) -> None:
     assert type_problem(instance_type, needs_gpu=True) is None
     assert gpus.count >= 1
     assert 0 < gpus.usable_mib < gpus.memory_mib
-    assert gpus.estimate == (not instance_type.startswith("ecs.gn7i-"))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +92,7 @@ def test_a_type_without_models_on_it_only_has_to_look_like_one() -> None:
 def test_the_reference_lab_fits_and_its_table_adds_up() -> None:
     found = fit([REMOTE, chat(), M3E, RERANK], gpus_of(A10))
     assert not found.problems
-    assert [row.model for row in found.rows] == [
+    assert [row.model.name for row in found.rows] == [
         "m3e-base",
         "bge-reranker-v2-m3",
         "qwen2.5-instruct",
@@ -279,7 +277,7 @@ def test_the_operator_may_know_better() -> None:
 
 def test_two_cards_are_filled_as_xinference_does() -> None:
     found = fit([chat(0.9), M3E, RERANK], gpus_of("ecs.gn7i-2x.8xlarge"))
-    assert {row.model: row.cards for row in found.rows} == {
+    assert {row.model.name: row.cards for row in found.rows} == {
         "m3e-base": (0,),
         "bge-reranker-v2-m3": (1,),
         "qwen2.5-instruct": (0,),

@@ -146,7 +146,7 @@ def test_every_line_of_the_list_can_be_asked_for(type_: Any) -> None:
             source |= {"quantization": spec.quantizations[0], "model": listed.name}
             kind = {"LLM": "chat"}.get(type_, type_)
             asked = Model.model_validate({"name": "x", "kind": kind, "xinference": source})
-            paths = {problem.path for problem in launch_problems([asked])}
+            paths = {problem.path for problem in launch_problems([asked], MAINLAND)}
             what = ("format", "size", "quantization")
             assert not paths & {f"models[0].xinference.{key}" for key in what}, (listed, spec)
 
@@ -182,8 +182,10 @@ def test_arguments_that_exist_pass() -> None:
 
 def test_where_no_vendor_declares_the_arguments_a_typo_may_pass_and_that_is_said() -> None:
     told = {"surely_unknown": 1}
-    assert launch_problems([chat(engine="sglang", engineArguments=told)])[0].warning
-    near = launch_problems([chat(engine="sglang", engineArguments={"log_levl": "info"})])[0]
+    assert launch_problems([chat(engine="sglang", engineArguments=told)], MAINLAND)[0].warning
+    near = launch_problems([chat(engine="sglang", engineArguments={"log_levl": "info"})], MAINLAND)[
+        0
+    ]
     assert not near.warning
     assert "'log_level'" in near.right
 
@@ -195,7 +197,7 @@ def test_a_thinking_model_is_said_unless_its_thoughts_are_kept_apart() -> None:
     assert "visitors" in problem.wrong
     assert launch_problems([chat("deepseek-r1-distill-qwen", **always, **APART)], MAINLAND) == []
     assert launch_problems([chat("qwen3")], MAINLAND) == []
-    (asked,) = launch_problems([chat("qwen3", engineArguments={"enable_thinking": True})])
+    (asked,) = launch_problems([chat("qwen3", engineArguments={"enable_thinking": True})], MAINLAND)
     assert asked.warning
 
 
@@ -234,7 +236,7 @@ def test_a_setting_without_effect_is_said(entry: Model, path: str | None) -> Non
 
 def test_a_problem_names_the_place_in_the_whole_catalogue() -> None:
     remote = Model.model_validate({"name": "a", "kind": "chat", "remote": {"provider": "openai"}})
-    assert launch_problems([remote, chat(size=8)])[0].path == "models[1].xinference.size"
+    assert launch_problems([remote, chat(size=8)], MAINLAND)[0].path == "models[1].xinference.size"
 
 
 def test_how_much_an_embedding_reads_is_the_lists_unless_it_is_set() -> None:
@@ -249,7 +251,7 @@ def test_how_much_an_embedding_reads_is_the_lists_unless_it_is_set() -> None:
 def test_names_in_advice_are_of_the_kind_that_was_asked_for() -> None:
     """`gpt-2` continues texts, so it is no advice for who wants to chat."""
     assert difflib.get_close_matches("gpt-4", vendor_models("LLM"))[0] == "gpt-2"
-    assert "gpt-2" not in launch_problems([chat("gpt-4")])[0].right
+    assert "gpt-2" not in launch_problems([chat("gpt-4")], MAINLAND)[0].right
 
 
 def test_an_engine_that_would_spoil_the_image_is_refused() -> None:
