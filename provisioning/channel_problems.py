@@ -11,9 +11,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import TypeAdapter
 
-from provisioning.catalogue import Kind, Model, RemoteSource, each_model
+from provisioning.catalogue import Model, RemoteSource, each_model
 from provisioning.channels import TRANSCRIPTION_ROUTE, base_url, channel_name
 from provisioning.problems import Problem
+from provisioning.traits import Kind
 from provisioning.vendor import vendor_models
 
 WIDEST_EMBEDDING = 1536

@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from provisioning.catalogue import Kind, Model, RemoteSource
+from provisioning.catalogue import Model, RemoteSource
 from provisioning.regions import Region
+from provisioning.traits import Kind
 
 XINFERENCE_URL = "http://xinference:9997"
 """Where the containers reach Xinference; OneAPI appends /v1/..."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from provisioning.cards import Gpus
-from provisioning.catalogue import Kind, Model, each_model, in_xinference
-from provisioning.memory import SHARING, kv_kib, least_weights_mib, need
+from provisioning.catalogue import Model, each_model, in_xinference
+from provisioning.memory import kv_kib, least_weights_mib, need
 from provisioning.problems import Problem
+from provisioning.traits import Kind
 
 DEFAULT_SHARE = 0.90
 """What vLLM takes where nothing else is said (`docs/facts/xinference.md §2`)."""
@@ -92,7 +93,7 @@ def taken_of(model: Model, gpus: Gpus) -> tuple[int, str]:
     """MiB that a model takes of each of its cards, and where the number comes from."""
     if model.local.gpus == 0:
         return 0, "on the CPU"
-    if model.local.engine in SHARING:
+    if model.local.traits.share:
         share = _share(model)
         return math.ceil(share * gpus.memory_mib), f"memoryShare {share:.2f} of the whole card"
     return _needed(model), need(model).how
@@ -135,7 +136,7 @@ def _own_problems(model: Model, gpus: Gpus, left: Mapping[str, int]) -> Iterator
         wrong = f"{given:g} GiB are less than the weights of {model.name} alone"
         right = f"they are {least / 1024:.1f} GiB at the least"
         yield Problem("xinference.memoryGiB", wrong, right)
-    elif source.gpus and source.engine in SHARING:
+    elif source.gpus and source.traits.share:
         yield from _share_problems(model, gpus, left[model.name])
 
 
@@ -166,7 +167,7 @@ def _too_full(
         f"the models do not fit {gpus.card} together: {summed} = {taken[fullest]} MiB "
         f"of {gpus.usable_mib} usable"
     )
-    sharing = [row for row in on_it if row.model.local.engine in SHARING]
+    sharing = [row for row in on_it if row.model.local.traits.share]
     if len(sharing) != 1:
         right = f"leave one out, choose a smaller one or a larger instance type, or {_MEASURED}"
         return Problem("models", wrong, right)

@@ -25,9 +25,6 @@ PINNED = xinference_release(DEFAULT_XINFERENCE)
 """The release that is run where nothing else is said."""
 
 _NEEDS_REMOTE_CODE = frozenset({"baichuan-2-chat", "baichuan-chat"})
-# What each engine calls its share of the card, and a model's context.
-_SHARE = {"vllm": "gpu_memory_utilization", "sglang": "mem_fraction_static"}
-_CONTEXT = {"vllm": "max_model_len", "sglang": "context_length", "llama.cpp": "n_ctx"}
 
 
 def launch_payload(
@@ -128,13 +125,13 @@ def _cards(model: Model) -> Mapping[str, int | None]:
 
 
 def _engine_arguments(model: Model) -> dict[str, Any]:
-    source, listed, engine = model.local, model.listed, model.local.engine or ""
+    source, listed, traits = model.local, model.listed, model.local.traits
     arguments: dict[str, Any] = {}
-    if engine in _SHARE and source.memory_share is not None:
-        arguments[_SHARE[engine]] = source.memory_share
+    if traits.share and source.memory_share is not None:
+        arguments[traits.share] = source.memory_share
     # An embedding on vllm reads what it was made for.
-    if engine in _CONTEXT and (engine != "vllm" or model.kind == "chat"):
-        arguments[_CONTEXT[engine]] = model.context
+    if traits.context and (source.engine != "vllm" or model.kind == "chat"):
+        arguments[traits.context] = model.context
     if listed and "hybrid" in listed.abilities:
         # Its answers would begin with <think> text that FastGPT shows to visitors.
         arguments["enable_thinking"] = False

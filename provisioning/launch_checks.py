@@ -11,21 +11,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from provisioning.catalogue import MODEL_TYPES, Kind, Model, each_model
+from provisioning.catalogue import MODEL_TYPES, Model, each_model
 from provisioning.launch import PINNED, SIDE_ENGINE, download_hub
-from provisioning.memory import SHARING
 from provisioning.problems import Problem
 from provisioning.regions import Region
+from provisioning.traits import ENGINES, Kind
 from provisioning.vendor import VendorModel, billions_of, engine_arguments, release, vendor_models
 from provisioning.versions import XinferenceRelease
 
-# What the engines' own code accepts of an LLM (match_json in Xinference's model/llm/*/core.py).
-_FORMATS: Mapping[str, tuple[str, ...]] = {
-    "vllm": ("pytorch", "awq", "gptq", "fp8", "fp4", "bnb"),
-    "sglang": ("pytorch", "awq", "gptq", "fp8", "bnb"),
-    "transformers": ("pytorch", "awq", "gptq", "fp4", "bnb"),
-    "llama.cpp": ("ggufv2",),
-}
 _ABILITY: Mapping[Kind, str] = {
     "chat": "chat",
     "speech": "text2audio",
@@ -234,9 +227,6 @@ def _spec_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
         wrong = f"{listed.name} does not come as {format_}{why}"
         right = f"use {_words(spec.format for spec in listed.specs)}"
         yield Problem("xinference.format", wrong, right)
-    elif isinstance(source.size, float):
-        wrong = f"{source.size} is a number to YAML, and Xinference takes none with a point"
-        yield Problem("xinference.size", wrong, f'write size: "{size}"')
     elif not listed.matching(format_, size):
         yield _no_such_size(model, listed)
     elif not listed.matching(format_, size, quantization):
@@ -268,18 +258,18 @@ def _engine_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
     # llama.cpp runs whatever comes in its format.
     if engine != "llama.cpp" and listed.engines and engine not in listed.engines:
         wrong = f"Xinference's list has no {engine} for {listed.name}"
-        engines = " or ".join(e for e in _FORMATS if e in listed.engines)
+        engines = " or ".join(e for e in ENGINES if e in listed.engines)
         right = f"use engine: {engines}" if listed.type == "LLM" else "leave engine out"
         yield Problem("xinference.engine", wrong, right)
-    elif listed.type == "LLM" and engine not in _FORMATS:
-        yield Problem("xinference.engine", f"{engine} cannot chat", f"use {_words(_FORMATS)}")
-    elif format_ == "pytorch" and engine in SHARING and quantization not in (None, "none"):
+    elif listed.type == "LLM" and engine not in ENGINES:
+        yield Problem("xinference.engine", f"{engine} cannot chat", f"use {_words(ENGINES)}")
+    elif format_ == "pytorch" and model.local.traits.share and quantization not in (None, "none"):
         wrong = f"{engine} runs the format pytorch as it is, not as {quantization}"
         right = "leave it out, or choose another format"
         yield Problem("xinference.quantization", wrong, right)
-    elif format_ is not None and format_ not in _FORMATS.get(engine, (format_,)):
-        runs = _words(e for e, formats in _FORMATS.items() if format_ in formats)
-        right = f"{runs} runs it, and {engine} {_words(_FORMATS[engine])}"
+    elif format_ is not None and engine in ENGINES and format_ not in ENGINES[engine].formats:
+        runs = _words(name for name, traits in ENGINES.items() if format_ in traits.formats)
+        right = f"{runs} runs it, and {engine} {_words(ENGINES[engine].formats)}"
         yield Problem("xinference.format", f"engine {engine} does not run format {format_}", right)
 
 

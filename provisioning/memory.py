@@ -17,11 +17,7 @@ from pydantic import TypeAdapter
 from provisioning.catalogue import Model
 from provisioning.vendor import VendorModel, billions_of
 
-SHARING = frozenset({"vllm", "sglang"})
-"""Engines that take a share of the card at start, whatever the model needs."""
-
-# Beside weights and cache: activations, CUDA context and graphs. Estimates.
-_OVERHEAD_MIB = {"vllm": 1536, "sglang": 1536, "llama.cpp": 1024, "transformers": 2048}
+# Beside weights and cache of what does not chat. Estimates.
 _SIDE_OVERHEAD_MIB = 512
 _AUDIO_MIB = 4096
 
@@ -84,7 +80,7 @@ def need(model: Model) -> Need:
     if model.kind != "chat":
         return Need(weights, 0, _SIDE_OVERHEAD_MIB, f"estimate: weights {weights}")
     cache = math.ceil(model.context * kv_kib(model) / 1024)
-    overhead = _OVERHEAD_MIB.get(source.engine or "", _OVERHEAD_MIB["transformers"])
+    overhead = source.traits.overhead_mib
     guess = "" if _shape(model) else ", its shape is not known"
     parts = f"weights {weights}, context of {model.context} tokens {cache}, overhead {overhead}"
     return Need(weights, cache, overhead, f"estimate: {parts}{guess}")

@@ -29,7 +29,7 @@ from provisioning.gpu import fit, largest_context, launch_order, taken_of
 from provisioning.memory import Need, need
 from provisioning.problems import PlanError, nearest
 from provisioning.regions import Region, region
-from provisioning.vendor import VendorModel, VendorSpec, release, vendor_models
+from provisioning.vendor import VendorModel, VendorSpec, billions_of, release, vendor_models
 from tools.environment import ROOT
 from tools.stack_file import CannotRead, read_stack
 
@@ -89,7 +89,7 @@ class Row:
     @property
     def rank(self) -> tuple[float, int, int]:
         """The larger, and of one size the more precise, ranks higher."""
-        billions = float(self.spec.size.replace("_", "."))
+        billions = billions_of(self.spec.size)
         return billions, self.needs.weights, -_FORMATS.index(self.spec.format)
 
     @property

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from provisioning.catalogue import PROVIDERS, Model
+from provisioning.catalogue import Model
 from provisioning.channel_problems import channel_problems
 from provisioning.channels import channel_plans
 from provisioning.regions import region
+from provisioning.traits import PROVIDERS
 
 
 def local(name: str, kind: str, **more: Any) -> Model:
