@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import TypeAdapter
 
 from provisioning.catalogue import Model, RemoteSource, each_model
-from provisioning.channels import TRANSCRIPTION_ROUTE, base_url, channel_name
+from provisioning.channels import TRANSCRIPTION_ROUTE, channel_name
 from provisioning.problems import Problem
 from provisioning.traits import Kind
 from provisioning.vendor import vendor_models
@@ -60,7 +60,8 @@ def _beside_problems(models: Sequence[Model]) -> Iterator[Problem]:
             wrong = f"{model.name} is a second model for {model.kind}, and {_ONLY_ONE[model.kind]}"
             yield Problem(f"{path}.kind", wrong, f"keep it or {kinds[model.kind]}")
         if remote := model.remote:
-            name, own = channel_name(model), (remote.secret_name, base_url(remote, None))
+            name = channel_name(model)
+            own = remote.secret_name, (remote.base_url or "").rstrip("/")
             if sources.setdefault(name, own) != own:
                 wrong = f"two different sources would share the channel {name}"
                 yield Problem(f"{path}.remote.apiKey", wrong, "give them different apiKey names")

@@ -37,12 +37,10 @@ class ChannelPlan:
         kind: the one kind of model behind it.
         type: OneAPI's channel type id.
         base_url: without /v1 and trailing slash; empty is the type's own address.
-        models: what it routes, each once.
+        models: what it routes, each once; a real request to the first proves the channel.
         model_mapping: the lab's name to the provider's name, where they differ.
         api_key: name of the secret that holds the key (`key-dashscope`); None for Xinference, which
             gets XINFERENCE_KEY.
-        served: names of the catalogue's entries behind it.
-        probe: the model of a real request that proves the channel.
     """
 
     name: str
@@ -52,16 +50,10 @@ class ChannelPlan:
     models: tuple[str, ...]
     model_mapping: dict[str, str]
     api_key: str | None
-    served: tuple[str, ...]
-    probe: str
 
 
-def channel_plans(models: Iterable[Model], region: Region | None = None) -> list[ChannelPlan]:
-    """The channels of a catalogue, in the order of the settings. Rerankers get none.
-
-    Args:
-        region: decides DashScope's address; None leaves OneAPI's own default.
-    """
+def channel_plans(models: Iterable[Model], region: Region) -> list[ChannelPlan]:
+    """The channels of a catalogue, in the order of the settings. Rerankers get none."""
     groups: dict[str, list[Model]] = defaultdict(list)
     for model in models:
         if model.kind != "rerank":
@@ -84,29 +76,25 @@ def channel_name(model: Model) -> str:
     return "-".join([*parts, model.kind])
 
 
-def base_url(remote: RemoteSource, region: Region | None) -> str:
-    """Where a provider is; empty for the address that OneAPI knows."""
-    if remote.base_url:
-        return remote.base_url.rstrip("/")
-    return region.dashscope_url if region and remote.provider == "dashscope" else ""
+def _base_url(remote: RemoteSource, region: Region) -> str:
+    if remote.provider == "dashscope" and not remote.base_url:
+        return region.dashscope_url
+    return (remote.base_url or "").rstrip("/")
 
 
-def _plan(name: str, group: Sequence[Model], region: Region | None) -> ChannelPlan:
+def _plan(name: str, group: Sequence[Model], region: Region) -> ChannelPlan:
     kind, remote = group[0].kind, group[0].remote
-    served = tuple(model.name for model in group)
     route = (TRANSCRIPTION_ROUTE,) if kind == "transcription" else ()
     return ChannelPlan(
         name=name,
         kind=kind,
         type=remote.offer.type if remote else _OPENAI_TYPE,
-        base_url=base_url(remote, region) if remote else XINFERENCE_URL,
-        models=tuple(dict.fromkeys((*served, *route))),
+        base_url=_base_url(remote, region) if remote else XINFERENCE_URL,
+        models=tuple(dict.fromkeys((*(model.name for model in group), *route))),
         model_mapping={
             model.name: model.upstream
             for model in group
             if model.remote and model.upstream != model.name
         },
         api_key=remote.secret_name if remote else None,
-        served=served,
-        probe=served[0],
     )

@@ -82,7 +82,7 @@ def fit(models: Sequence[Model], gpus: Gpus | None) -> Fit:
                 taken[card] += needed
                 cards.append(card)
         rows.append(FitRow(model, tuple(cards), needed, how))
-    left = {row.model.name: _left_beside(row, rows, gpus) for row in rows}
+    left = {row.model.name: _left(row, rows, gpus) for row in rows}
     problems = [*each_model(models, partial(_own_problems, gpus=gpus, left=left))]
     if max(taken, default=0) > gpus.usable_mib:
         problems.append(_too_full(models, rows, taken, gpus))
@@ -109,11 +109,11 @@ def largest_context(model: Model, held: int) -> int | None:
     return tokens if tokens >= 2048 else None
 
 
-def _left_beside(row: FitRow, rows: Iterable[FitRow], gpus: Gpus) -> int:
-    """MiB of one card that the others leave to a model; of several cards, a card of its own."""
-    if gpus.count > 1:
-        return gpus.usable_mib
-    return gpus.usable_mib - sum(o.needed_mib * len(o.cards) for o in rows if o is not row)
+def _left(row: FitRow, rows: Iterable[FitRow], gpus: Gpus) -> int:
+    """MiB that the others leave to a model, on that of its cards where it is the least."""
+    others = [other for other in rows if other is not row]
+    taken = (sum(o.needed_mib * o.cards.count(card) for o in others) for card in row.cards)
+    return gpus.usable_mib - max(taken, default=0)
 
 
 def _own_problems(model: Model, gpus: Gpus, left: Mapping[str, int]) -> Iterator[Problem]:
@@ -171,10 +171,9 @@ def _too_full(
     if len(sharing) != 1:
         right = f"leave one out, choose a smaller one or a larger instance type, or {_MEASURED}"
         return Problem("models", wrong, right)
-    row = sharing[0]
-    others = sum(r.needed_mib * r.cards.count(fullest) for r in on_it if r is not row)
-    right = f"{_share_cure(row.model, gpus.usable_mib - others, gpus)}, or {_MEASURED}"
-    return Problem(f"models[{models.index(row.model)}].xinference.memoryShare", wrong, right)
+    model = sharing[0].model
+    right = f"{_share_cure(model, _left(sharing[0], rows, gpus), gpus)}, or {_MEASURED}"
+    return Problem(f"models[{models.index(model)}].xinference.memoryShare", wrong, right)
 
 
 def _share_cure(model: Model, left: int, gpus: Gpus) -> str:

@@ -71,7 +71,7 @@ def seed_gateway(
             opts=pulumi.ResourceOptions(parent=parent, depends_on=waits),
         )
         channels[each.name] = channel
-        by_model.update(dict.fromkeys(each.served, channel))
+        by_model.update(dict.fromkeys(each.models, channel))
     tokens = {
         token.name: OneApiToken(
             f"token-{token.name}",
@@ -100,4 +100,4 @@ def _key(channel: ChannelPlan) -> pulumi.Output[str]:
 def _probe(channel: ChannelPlan, settings: Settings, services: Services) -> Probe | None:
     if channel.api_key is not None and not settings.check_paid_channels:
         return None
-    return {"kind": channel.kind, "model": channel.probe, "relay_key": services.relay_key}
+    return {"kind": channel.kind, "model": channel.models[0], "relay_key": services.relay_key}

@@ -52,26 +52,30 @@ def test_one_channel_per_source_and_kind() -> None:
         ("zhipu-team-chat", 16, "", ("glm-4v",), "key-team"),
         ("openai-gate-example-8443-chat", 1, gate, ("gpt-4o-mini",), "key-openai"),
     ]
-    assert [p.probe for p in plans] == [p.models[0] for p in plans]
     assert [p.model_mapping for p in plans if p.model_mapping] == [{"ernie": "ERNIE-Speed-128K"}]
     assert channel_problems(CATALOGUE) == []
 
 
 def test_another_source_never_renames_a_channel() -> None:
-    before = {plan.name for plan in channel_plans(CATALOGUE)}
+    before = {plan.name for plan in channel_plans(CATALOGUE, MAINLAND)}
     more = [remote("qwen-max", "chat", "dashscope", apiKey="second"), *CATALOGUE]
-    assert {plan.name for plan in channel_plans(more)} == before | {"dashscope-second-chat"}
+    assert {plan.name for plan in channel_plans(more, MAINLAND)} == before | {
+        "dashscope-second-chat"
+    }
 
 
 def test_the_same_name_is_not_mapped() -> None:
-    assert channel_plans([remote("a", "chat", "openai", model="a")])[0].model_mapping == {}
+    assert (
+        channel_plans([remote("a", "chat", "openai", model="a")], MAINLAND)[0].model_mapping == {}
+    )
 
 
 def test_a_transcription_channel_lists_the_name_that_oneapi_routes_by() -> None:
-    plan = channel_plans([local("whisper-large-v3", "transcription")])[0]
+    plan = channel_plans([local("whisper-large-v3", "transcription")], MAINLAND)[0]
     assert plan.models == ("whisper-large-v3", "whisper-1")
-    assert plan.served == ("whisper-large-v3",)
-    assert channel_plans([local("whisper-1", "transcription")])[0].models == ("whisper-1",)
+    assert channel_plans([local("whisper-1", "transcription")], MAINLAND)[0].models == (
+        "whisper-1",
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,8 +175,10 @@ def test_what_oneapi_would_get_wrong(model: Model, path: str, said: str) -> None
 
 
 def test_a_plan_is_made_of_what_is_refused_too() -> None:
-    assert [plan.served for plan in channel_plans(TWINS)] == [("a.b", "a-b")]
-    assert [plan.name for plan in channel_plans([at("https://[::1")])] == ["openai-1-chat"]
+    assert [plan.models for plan in channel_plans(TWINS, MAINLAND)] == [("a.b", "a-b")]
+    assert [plan.name for plan in channel_plans([at("https://[::1")], MAINLAND)] == [
+        "openai-1-chat"
+    ]
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
