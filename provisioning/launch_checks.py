@@ -19,18 +19,9 @@ from provisioning.traits import ENGINES, Kind
 from provisioning.vendor import VendorModel, billions_of, engine_arguments, release, vendor_models
 from provisioning.versions import XinferenceRelease
 
-_ABILITY: Mapping[Kind, str] = {
-    "chat": "chat",
-    "speech": "text2audio",
-    "transcription": "audio2text",
-}
+_ABILITY: Mapping[Kind, str] = {"speech": "text2audio", "transcription": "audio2text"}
 # Settings that only this kind of model has a use for.
-_ONLY_FOR = {
-    "dimensions": "embedding",
-    "max_input": "embedding",
-    "vision": "chat",
-    "tools": "chat",
-}
+_ONLY_FOR = {"dimensions": "embedding", "max_input": "embedding", "vision": "chat", "tools": "chat"}
 # Arguments by which a setting of ours would be overruled: the memory is counted by that setting.
 _SETTING_OF = {
     **dict.fromkeys(("gpu_memory_utilization", "mem_fraction_static"), "memoryShare"),
@@ -117,15 +108,15 @@ def _unknown_arguments(model: Model) -> Iterator[Problem]:
         plain = key.replace("-", "_")
         if plain in _SETTING_OF:
             continue
+        path = f"xinference.engineArguments.{key}"
         near = difflib.get_close_matches(plain, known - _RESERVED, n=1, cutoff=0.75)
         if near or engine == _ALL_DECLARED:
             wrong = f"{engine or 'Xinference'} has no argument {key!r}"
             right = f"did you mean {near[0]!r}?" if near else "leave it out, or see its manual"
+            yield Problem(path, wrong, right)
         else:
             wrong = f"whether {engine or 'its engine'} has an argument {key!r} is not known here"
-            right = "look it up: a wrong one fails at the launch"
-        certain = bool(near) or engine == _ALL_DECLARED
-        yield Problem(f"xinference.engineArguments.{key}", wrong, right, warning=not certain)
+            yield Problem(path, wrong, "look it up: a wrong one fails at the launch", warning=True)
 
 
 def _listed_problems(model: Model, region: Region) -> Iterator[Problem]:
@@ -136,13 +127,12 @@ def _listed_problems(model: Model, region: Region) -> Iterator[Problem]:
             yield _not_listed(named_at, model)
         return
     if _ABILITY.get(model.kind, "") not in ("", *listed.abilities):
-        if model.kind == "chat":
+        right = f"it is one for {', '.join(listed.abilities)}"
+        yield Problem("kind", f"{listed.name} is no model of kind {model.kind}", right)
+    if model.kind == "chat":
+        if "chat" not in listed.abilities:
             wrong = f"{listed.name} continues texts and cannot chat"
             yield Problem(named_at, wrong, _instead(listed, "chat"))
-        else:
-            right = f"it is one for {', '.join(listed.abilities)}"
-            yield Problem("kind", f"{listed.name} is no model of kind {model.kind}", right)
-    if model.kind == "chat":
         yield from _chat_problems(model, listed)
         yield from _thinking_problems(model, listed)
     if model.kind == "embedding" and (model.max_input or 0) > listed.context:
@@ -212,9 +202,11 @@ def _thinking_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
         right = f"{apart}, or choose a model that need not"
         yield Problem("xinference", wrong, right, warning=True)
     elif told.get("enable_thinking"):
-        wrong, right = f"visitors would read the thoughts of {listed.name}", "leave it out, or "
-        path = "xinference.engineArguments.enable_thinking"
-        yield Problem(path, wrong, right + apart, warning=True)
+        wrong, right = (
+            f"visitors would read the thoughts of {listed.name}",
+            f"leave it out, or {apart}",
+        )
+        yield Problem("xinference.engineArguments.enable_thinking", wrong, right, warning=True)
 
 
 def _spec_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
