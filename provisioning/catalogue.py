@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from provisioning.problems import Problem, Wrong, nearest
@@ -100,8 +100,18 @@ class RemoteSource(Shape):
         title="the name of a secret in small letters, digits and dashes, never the key itself",
         examples=["dashscope"],
     )
-    base_url: str | None = None
+    base_url: AnyHttpUrl | None = Field(
+        default=None,
+        repr=False,  # it may hold a password
+        title="an address",
+        examples=["https://api.example.com"],
+    )
     model: str | None = None
+
+    @property
+    def address(self) -> str:
+        """`base_url` as OneAPI wants it, without a slash at its end; empty where there is none."""
+        return str(self.base_url or "").rstrip("/")
 
     @property
     def offer(self) -> Provider:

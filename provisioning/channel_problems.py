@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
-from pydantic import TypeAdapter
+from pydantic import AnyHttpUrl, TypeAdapter
 
 from provisioning.catalogue import Model, RemoteSource, each_model
 from provisioning.channels import TRANSCRIPTION_ROUTE, channel_name
 from provisioning.problems import Problem
-from provisioning.traits import Kind
+from provisioning.traits import Kind, Provider
 from provisioning.vendor import vendor_models
 
 WIDEST_EMBEDDING = 1536
@@ -28,7 +27,7 @@ _ONLY_ONE: Mapping[Kind, str] = {
     "rerank": "FastGPT uses the first reranker only",
     "transcription": f"OneAPI routes every transcription as {TRANSCRIPTION_ROUTE}",
 }
-_HOST = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?")
+_VERSION = re.compile(r"(/v\d+[a-z]*)?(/chat/completions)?$")
 
 
 def channel_problems(models: Sequence[Model], mainland: bool = False) -> list[Problem]:
@@ -37,11 +36,8 @@ def channel_problems(models: Sequence[Model], mainland: bool = False) -> list[Pr
     Args:
         mainland: whether the lab stands where some providers cannot be reached.
     """
-    reach = partial(_reach_problems, mainland=mainland)
-    return [
-        *_beside_problems(models),
-        *each_model(models, _embedding_problems, _relay_problems, _address_problems, reach),
-    ]
+    remote = partial(_remote_problems, mainland=mainland)
+    return [*_beside_problems(models), *each_model(models, _embedding_problems, remote)]
 
 
 def _beside_problems(models: Sequence[Model]) -> Iterator[Problem]:
@@ -61,7 +57,7 @@ def _beside_problems(models: Sequence[Model]) -> Iterator[Problem]:
             yield Problem(f"{path}.kind", wrong, f"keep it or {kinds[model.kind]}")
         if remote := model.remote:
             name = channel_name(model)
-            own = remote.secret_name, (remote.base_url or "").rstrip("/")
+            own = remote.secret_name, remote.address
             if sources.setdefault(name, own) != own:
                 wrong = f"two different sources would share the channel {name}"
                 yield Problem(f"{path}.remote.apiKey", wrong, "give them different apiKey names")
@@ -109,11 +105,20 @@ def _width(model: Model) -> int:
     return known.get(max((key for key in known if name.startswith(key)), key=len, default=""), 0)
 
 
-def _relay_problems(model: Model) -> Iterator[Problem]:
-    """What OneAPI does not relay to a provider, or under another name."""
-    if model.remote is None:
+def _remote_problems(model: Model, mainland: bool) -> Iterator[Problem]:
+    remote = model.remote
+    if remote is None:
         return
-    offer = model.remote.offer
+    yield from _relay_problems(model, remote.offer)
+    if remote.base_url is None:
+        yield from _own_address_problems(remote.offer, mainland)
+    else:
+        yield from _address_problems(remote, remote.base_url)
+        yield from _reach_problems(remote.base_url)
+
+
+def _relay_problems(model: Model, offer: Provider) -> Iterator[Problem]:
+    """What OneAPI does not relay to a provider, or under another name."""
     if model.kind == "rerank":
         right = "serve it with xinference:, FastGPT calls that directly"
         yield Problem("remote.provider", "OneAPI cannot relay a reranker", right)
@@ -129,46 +134,39 @@ def _relay_problems(model: Model) -> Iterator[Problem]:
         yield Problem("remote.model", "OneAPI maps no names for audio", right)
 
 
-def _address_problems(model: Model) -> Iterator[Problem]:
-    """Whether OneAPI makes a right address of the one that is given."""
-    if model.remote is None or model.remote.base_url is None:
-        return
-    given, url = model.remote.base_url, _split(model.remote.base_url)
-    if url and (url.username or url.password):
-        wrong = "it holds a user name or password"
-        right = f"put the key into the secret {model.remote.secret_name}"
-    elif url is None or url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc):
-        wrong, right = f"{given!r} is no address", "write it like https://api.example.com"
+def _own_address_problems(offer: Provider, mainland: bool) -> Iterator[Problem]:
+    """Whether the address that OneAPI has for a provider leads anywhere."""
+    title = offer.title.partition(",")[0]
+    if offer.own_address:
+        wrong = f"OneAPI would look for {title} inside its own container"
+        yield Problem("remote.baseUrl", wrong, f"give its address: {offer.own_address}")
+    elif mainland and offer.abroad_only:
+        wrong = f"the address of {title} does not answer on the mainland"
+        right = "give baseUrl one that does (a gateway of yours), or choose another provider"
+        yield Problem("remote.baseUrl", wrong, right)
+
+
+def _address_problems(remote: RemoteSource, url: AnyHttpUrl) -> Iterator[Problem]:
+    """Whether OneAPI, which appends /v1/..., makes a right address of the one that is given."""
+    plain = _VERSION.sub("", re.split("[?#]", remote.address)[0].rstrip("/"))
+    if url.username or url.password:
+        right = f"put the key into the secret {remote.secret_name}"
+        yield Problem("remote.baseUrl", "it holds a user name or password", right)
     elif url.query or url.fragment:
         wrong = "OneAPI appends /v1/... to it, and what follows ? or # would be in between"
-        right = f"write {_without_version(url)}"
-    elif re.search(r"/v\d+[a-z]*/?$|/chat/completions/?$", url.path):
-        wrong = f"OneAPI appends /v1/... itself, so {given!r} would become a wrong path"
-        right = f"write {_without_version(url)}"
-    else:
-        return
-    yield Problem("remote.baseUrl", wrong, right)
+        yield Problem("remote.baseUrl", wrong, f"write {plain}")
+    elif plain != remote.address:
+        wrong = f"OneAPI appends /v1/... itself, so {remote.address!r} would become a wrong path"
+        yield Problem("remote.baseUrl", wrong, f"write {plain}")
 
 
-def _without_version(url: SplitResult) -> str:
-    path = re.sub(r"(/v\d+[a-z]*)?(/chat/completions)?/?$", "", url.path)
-    return f"{url.scheme}://{url.netloc}{path}"
-
-
-def _reach_problems(model: Model, mainland: bool) -> Iterator[Problem]:
+def _reach_problems(url: AnyHttpUrl) -> Iterator[Problem]:
     """Whether OneAPI, in a container of a server in the cloud, gets there."""
-    remote = model.remote
-    if remote is None:
-        return
-    if remote.base_url is None:
-        yield from _own_address_problems(remote, mainland)
-        return
-    url = _split(remote.base_url)
-    host = (url and url.hostname) or ""
+    host = (url.host or "").strip("[]")
     try:
         address = ipaddress.ip_address(host)
         itself = address.is_loopback or address.is_unspecified
-    except ValueError:  # a name, or no address at all, which is said already
+    except ValueError:  # a name
         address, itself = None, host == "localhost" or host.endswith(".localhost")
     if itself:
         wrong = f"inside OneAPI's container {host} is the container itself"
@@ -177,22 +175,3 @@ def _reach_problems(model: Model, mainland: bool) -> Iterator[Problem]:
     elif address and address.is_private:
         wrong = f"{host} is a private address, and the server is in the cloud"
         yield Problem("remote.baseUrl", wrong, "give one that the server reaches", warning=True)
-
-
-def _own_address_problems(remote: RemoteSource, mainland: bool) -> Iterator[Problem]:
-    """Whether the address that OneAPI has for a provider leads anywhere."""
-    title = remote.offer.title.partition(",")[0]
-    if remote.offer.own_address:
-        wrong = f"OneAPI would look for {title} inside its own container"
-        yield Problem("remote.baseUrl", wrong, f"give its address: {remote.offer.own_address}")
-    elif mainland and remote.offer.abroad_only:
-        wrong = f"the address of {title} does not answer on the mainland"
-        right = "give baseUrl one that does (a gateway of yours), or choose another provider"
-        yield Problem("remote.baseUrl", wrong, right)
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return None

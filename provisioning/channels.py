@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from provisioning.catalogue import Model, RemoteSource
 from provisioning.regions import Region
@@ -69,17 +70,14 @@ def channel_name(model: Model) -> str:
     parts = [remote.provider]
     if remote.api_key and remote.api_key != remote.provider:
         parts.append(remote.api_key)
-    if remote.base_url:
-        # By hand, for a plan is also made of an address that is refused.
-        host = re.split("[/?#]", remote.base_url.partition("://")[2])[0].rpartition("@")[2]
+    if remote.address:
+        host = urlsplit(remote.address).netloc.rpartition("@")[2]
         parts.append(re.sub(r"[^A-Za-z0-9]+", "-", host).strip("-"))
     return "-".join([*parts, model.kind])
 
 
 def _base_url(remote: RemoteSource, region: Region) -> str:
-    if remote.provider == "dashscope" and not remote.base_url:
-        return region.dashscope_url
-    return (remote.base_url or "").rstrip("/")
+    return remote.address or (region.dashscope_url if remote.provider == "dashscope" else "")
 
 
 def _plan(name: str, group: Sequence[Model], region: Region) -> ChannelPlan:
