@@ -6,11 +6,11 @@ gn7i: `docs/facts/alicloud.md §2.1`; the other types and cards are from memory,
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import Any
 
 from provisioning.problems import Problem
 
@@ -32,23 +32,12 @@ class Gpus:
     usable_mib: int
 
 
-class _Table(BaseModel):
-    """`cards.json`.
-
-    Attributes:
-        cards: memory in MiB as the driver reports it, MiB usable.
-        types: card and count, smallest first.
-        too_old: family to card. CUDA 13 begins with Turing (compute capability 7.5), and the
-            releases that this program runs are built on it (`provisioning/versions.py`).
-    """
-
-    cards: dict[str, tuple[int, int]]
-    types: dict[str, tuple[str, int]]
-    too_old: dict[str, str]
-
-
-_TABLE = _Table.model_validate_json(Path(__file__).with_name("cards.json").read_bytes())
-_CARDS, _TYPES, _TOO_OLD = _TABLE.cards, _TABLE.types, _TABLE.too_old
+_TABLES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("cards.json").read_bytes())
+# Memory in MiB as the driver reports it, and what of it is usable; card and count, smallest first.
+_CARDS, _TYPES = _TABLES["cards"], _TABLES["types"]
+# Family to card. CUDA 13 begins with Turing (compute capability 7.5), and the releases that this
+# program runs are built on it (`provisioning/versions.py`).
+_TOO_OLD = _TABLES["too_old"]
 
 _FORM = re.compile(r"ecs\.(?P<family>[a-z][a-z0-9]*)(-[a-z0-9]+)*\.(small|medium|\d*x?large)")
 _GPU_FAMILIES = ("gn", "vgn", "sgn", "ebmgn", "sccgn")

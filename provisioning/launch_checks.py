@@ -51,16 +51,17 @@ def launch_problems(
         region: decides the hub.
         runs: the release that is to run.
     """
+    certain = runs.version == release()
 
     def check(model: Model) -> Iterator[Problem]:
         yield from _without_effect(model)
         if model.xinference is None:
             return
         yield from _name_problems(model)
-        yield from _overruling_arguments(model)
+        yield from _argument_problems(model, certain)
         yield from _side_engine_problems(model, runs)
-        for problem in (*_unknown_arguments(model), *_listed_problems(model, region)):
-            yield replace(problem, warning=problem.warning or runs.version != release())
+        for problem in _listed_problems(model, region):
+            yield replace(problem, warning=problem.warning or not certain)
 
     return list(each_model(models, check))
 
@@ -91,29 +92,23 @@ def _side_engine_problems(model: Model, runs: XinferenceRelease) -> Iterator[Pro
         yield Problem("xinference.engine", wrong, right)
 
 
-def _overruling_arguments(model: Model) -> Iterator[Problem]:
-    for key in sorted(model.local.engine_arguments):
-        path = f"xinference.engineArguments.{key}"
-        if setting := _SETTING_OF.get(key.replace("-", "_")):
+def _argument_problems(model: Model, certain: bool) -> Iterator[Problem]:
+    engine, given = model.local.engine, model.local.engine_arguments
+    known = (engine_arguments(engine) | engine_arguments("launch") | _EVERY_ENGINE) - _RESERVED
+    for key in sorted(given):
+        path, plain = f"xinference.engineArguments.{key}", key.replace("-", "_")
+        near = difflib.get_close_matches(plain, known, n=1, cutoff=0.75)
+        if setting := _SETTING_OF.get(plain):
             wrong = f"it would overrule the setting {setting}, by which the model is judged"
             yield Problem(path, wrong, f"set {setting} instead")
         elif key in _RESERVED:
             yield Problem(path, "this program sets it itself", "leave it out")
-
-
-def _unknown_arguments(model: Model) -> Iterator[Problem]:
-    engine, given = model.local.engine, model.local.engine_arguments
-    known = engine_arguments(engine) | engine_arguments("launch") | _EVERY_ENGINE
-    for key in sorted(given.keys() - known - _RESERVED):
-        plain = key.replace("-", "_")
-        if plain in _SETTING_OF:
+        elif key in known:
             continue
-        path = f"xinference.engineArguments.{key}"
-        near = difflib.get_close_matches(plain, known - _RESERVED, n=1, cutoff=0.75)
-        if near or engine == _ALL_DECLARED:
+        elif near or engine == _ALL_DECLARED:
             wrong = f"{engine or 'Xinference'} has no argument {key!r}"
             right = f"did you mean {near[0]!r}?" if near else "leave it out, or see its manual"
-            yield Problem(path, wrong, right)
+            yield Problem(path, wrong, right, warning=not certain)
         else:
             wrong = f"whether {engine or 'its engine'} has an argument {key!r} is not known here"
             yield Problem(path, wrong, "look it up: a wrong one fails at the launch", warning=True)

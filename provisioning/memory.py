@@ -135,7 +135,9 @@ def _side_billions(listed: VendorModel) -> float:
 
 def _bits(model: Model) -> int:
     source = model.local
-    quantization = source.quantization or _usual_quantization(model)
+    # A launch without one takes the list's first.
+    specs = model.listed.matching(source.format, source.size_text) if model.listed else ()
+    quantization = source.quantization or (specs[0].quantizations[0] if specs else "none")
     if digits := re.search(r"\d+", quantization.removeprefix("i1-")):
         return int(digits[0])
     if source.format in _FORMAT_BITS:
@@ -144,12 +146,6 @@ def _bits(model: Model) -> int:
         return 4 if model.upstream in _STORED_AT_4_BITS else 16
     # Encoders are stored at 32 bits, language models that embed or rank at 16.
     return 32 if _billions(model) < 0.6 else 16
-
-
-def _usual_quantization(model: Model) -> str:
-    listed, source = model.listed, model.local
-    specs = listed.matching(source.format, source.size_text) if listed else ()
-    return specs[0].quantizations[0] if specs else "none"
 
 
 def _bytes_per_parameter(model: Model) -> float:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pulumi
 
-from provisioning.catalogue import in_xinference
 from provisioning.plan import Plan
 from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
@@ -70,7 +69,10 @@ def _start(
     def after(*needs: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=parent, depends_on=list(needs))
 
-    groups = _groups(settings, plan)
+    groups = {
+        name: {uid: told for uid, told in plan.launches.items() if _group(told) == name}
+        for name in (_SIDE, _CHAT)
+    }
     evictions = {
         name: XinferenceEviction(
             f"{name}-eviction", endpoint=there, payloads=launches, opts=after(container)
@@ -100,10 +102,5 @@ def _start(
     return ready
 
 
-def _groups(settings: Settings, plan: Plan) -> dict[str, dict[str, dict[str, Any]]]:
-    """The launches of each group, in the order in which the groups start."""
-    groups: dict[str, dict[str, dict[str, Any]]] = {_SIDE: {}, _CHAT: {}}
-    for model in in_xinference(settings.models):
-        group = _CHAT if model.kind == "chat" else _SIDE
-        groups[group][model.name] = plan.launches[model.name]
-    return groups
+def _group(payload: Mapping[str, Any]) -> str:
+    return _CHAT if payload["model_type"] == "LLM" else _SIDE
