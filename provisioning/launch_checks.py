@@ -93,6 +93,7 @@ def _side_engine_problems(model: Model, runs: XinferenceRelease) -> Iterator[Pro
 
 
 def _argument_problems(model: Model, certain: bool) -> Iterator[Problem]:
+    """`certain`: the lists of arguments are of the release that is to run."""
     engine, given = model.local.engine, model.local.engine_arguments
     known = (engine_arguments(engine) | engine_arguments("launch") | _EVERY_ENGINE) - _RESERVED
     for key in sorted(given):
@@ -214,6 +215,9 @@ def _spec_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
         wrong = f"{listed.name} does not come as {format_}{why}"
         right = f"use {_words(spec.format for spec in listed.specs)}"
         yield Problem("xinference.format", wrong, right)
+    elif isinstance(source.size, float):
+        wrong = f"{source.size} is a number to YAML, and Xinference takes none with a point"
+        yield Problem("xinference.size", wrong, f'write size: "{size}"')
     elif not listed.matching(format_, size):
         yield _no_such_size(model, listed)
     elif not listed.matching(format_, size, quantization):

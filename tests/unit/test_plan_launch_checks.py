@@ -79,6 +79,7 @@ def test_the_reference_models_are_right() -> None:
         (chat(size=8), "xinference.size", "use 0_5, 1_5, 3, 7, 14, 32, 72"),
         (chat(size=15), "xinference.size", 'write size: "1_5"'),
         (chat(size=5), "xinference.size", 'write size: "0_5"'),
+        (chat(size=1.5), "xinference.size", 'write size: "1_5"'),
         (chat(R1, format="gptq", **APART), "xinference.size", "7, 32, or size 14 as pytorch"),
         (
             model("baichuan-2-chat", "chat", 4096, engine="vllm", format="pytorch", size=7),
@@ -105,7 +106,6 @@ def test_what_the_list_does_not_have(entry: Model, path: str, said: str) -> None
     [
         chat(quantization="int4"),
         chat(size="0.5"),
-        chat(size=1.5),
         chat(size="14"),
         chat("qwen3", size="1_7", format="fp8", quantization="fp8"),
         chat("gemma-4", size=31, format="fp4", quantization="FP4"),
