@@ -61,8 +61,8 @@ def plan(settings: Settings) -> Plan:
     """The plan of these settings; also of some that were refused, to show what they ask for.
 
     Raises:
-        PlanError: no such region, release, image or provider, so that there is nothing to plan
-            with. `read_settings` has refused such settings with the same problem.
+        PlanError: no such region, release or image, so that there is nothing to plan with.
+            `read_settings` has refused such settings with the same problem.
     """
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)

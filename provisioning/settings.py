@@ -15,8 +15,8 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr, ValidationError
 
 from provisioning.cards import Gpus, gpus_of, type_problem
-from provisioning.catalogue import PROVIDERS, Model, Shape, in_xinference
-from provisioning.channels import channel_problems
+from provisioning.catalogue import Model, Shape, in_xinference
+from provisioning.channel_problems import channel_problems
 from provisioning.cidrs import cidr_problems
 from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import fit
@@ -251,9 +251,8 @@ def _source_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]
         if model.remote is None:
             continue
         path = f"models[{index}].remote"
-        known = model.remote.provider in PROVIDERS
-        if known and model.remote.secret_name not in secrets:
-            secret, form = model.remote.secret_name, PROVIDERS[model.remote.provider].key_form
+        if model.remote.secret_name not in secrets:
+            secret, form = model.remote.secret_name, model.remote.offer.key_form
             right = f"`pulumi config set --secret {secret}` asks for it ({form})"
             yield Problem(f"{path}.apiKey", f"{secret} is not set", right)
     yield from channel_problems(settings.models, settings.region in MAINLAND_REGIONS)

@@ -73,7 +73,7 @@ def seed_gateway(
             opts=pulumi.ResourceOptions(parent=parent, depends_on=waits),
         )
         channels[each.name] = channel
-        by_model.update(dict.fromkeys(each.served, channel))
+        by_model.update(dict.fromkeys(each.models, channel))
     tokens = {
         token.name: OneApiToken(
             f"token-{token.name}",
@@ -100,4 +100,4 @@ def _key(channel: ChannelPlan) -> pulumi.Output[str]:
 
 
 def _probe(channel: ChannelPlan, settings: Settings) -> str:
-    return channel.probe if channel.api_key is None or settings.check_paid_channels else ""
+    return channel.models[0] if channel.api_key is None or settings.check_paid_channels else ""

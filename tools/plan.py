@@ -127,7 +127,7 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
 def _models(settings: Settings, planned: Plan) -> Iterator[dict[str, Any]]:
     # Of a type whose cards nobody knows, nothing tells what lies on them.
     known = settings.gpus or not settings.wants_gpu
-    rows = {row.model: row for row in planned.fit.rows if known}
+    rows = {row.model.name: row for row in planned.fit.rows if known}
     for model in settings.models:
         row = rows.get(model.name)
         yield {

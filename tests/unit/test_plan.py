@@ -57,10 +57,6 @@ def test_what_does_not_fit_is_planned_all_the_same() -> None:
         ({"region": "cn-atlantis"}, "alicloud:region"),
         ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
         ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
-        (
-            {"models": [{"name": "m", "kind": "chat", "remote": {"provider": "dashscop"}}]},
-            "models",
-        ),
     ],
 )
 def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], path: str) -> None:
