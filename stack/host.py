@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from string import Formatter
 
 import pulumi
 import pulumi_command as command
 
 from provisioning.host import (
-    DATABASE_SECRETS,
     DOCKER_INSTALLED,
     DOCKER_READY,
-    DRIVER_PROVED,
-    KEYFILE_WRITTEN,
     VOCABULARY_FOLDER,
+    VOCABULARY_WRITTEN,
     Step,
-    image_pulled,
-    password_followed,
-    pulled_services,
 )
 from provisioning.plan import Plan
 from provisioning.settings import Settings
@@ -46,19 +40,11 @@ class Host:
 
     Attributes:
         docker_ready: Docker runs with its final configuration.
-        proven: driver and GPU were seen, on the host and in a container.
-        mongo_key: MongoDB's key file is in place.
-        vocabulary: OneAPI's token vocabulary is in place.
-        pulled: by service, its image is on the server.
-        db_password: by database, a standing one has its present password.
+        done: by what is so then, as `provisioning.host` names it.
     """
 
     docker_ready: command.remote.Command
-    proven: command.remote.Command
-    mongo_key: command.remote.Command
-    vocabulary: ServerFile
-    pulled: Mapping[str, command.remote.Command]
-    db_password: Mapping[str, command.remote.Command]
+    done: Mapping[str, pulumi.Resource]
 
 
 def prepare_host(
@@ -73,11 +59,7 @@ def prepare_host(
     parent.register_outputs({})
     return Host(
         docker_ready=done[DOCKER_READY],
-        proven=done[DRIVER_PROVED],
-        mongo_key=done[KEYFILE_WRITTEN],
-        vocabulary=_vocabulary(server, parent, done[DOCKER_INSTALLED]),
-        pulled={name: done[image_pulled(name)] for name in pulled_services(plan.host)},
-        db_password={name: done[password_followed(name)] for name in DATABASE_SECRETS},
+        done={**done, VOCABULARY_WRITTEN: _vocabulary(server, parent, done[DOCKER_INSTALLED])},
     )
 
 
@@ -87,19 +69,13 @@ def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource)
     except VocabularyError as error:
         raise pulumi.RunError(str(error)) from error
     return ServerFile(
-        "vocabulary",
+        VOCABULARY_WRITTEN,
         endpoint=login(server),
         path=f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}",
         source=str(source),
         sha256=VOCABULARY_SHA256,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[after]),
     )
-
-
-def _filled(template: str, secrets: Mapping[str, pulumi.Output[str]]) -> pulumi.Output[str]:
-    # Only what is named: it would depend on every secret that it is given.
-    named = {name for _, name, _, _ in Formatter().parse(template) if name}
-    return pulumi.Output.format(template, **{name: secrets[name] for name in named})
 
 
 class _Runner:
@@ -110,7 +86,7 @@ class _Runner:
         passwords: Passwords,
         parent: pulumi.Resource,
     ) -> None:
-        self._secrets = vars(passwords)
+        self._passwords = passwords
         self._opts = pulumi.ResourceOptions(parent=parent)
         self._connection = command.remote.ConnectionArgs(
             host=server.address,
@@ -135,7 +111,7 @@ class _Runner:
             connection=self._connection,
             create=step.command,
             triggers=[step.trigger],
-            stdin=_filled(step.stdin, self._secrets) if step.stdin else None,
+            stdin=self._passwords.fill(step.stdin) if step.stdin else None,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions.merge(
                 self._opts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pulumi
@@ -35,6 +36,13 @@ class Passwords:
     fastgpt_login: pulumi.Output[str]
     fastgpt_files: pulumi.Output[str]
     fastgpt_admin: pulumi.Output[str]
+
+    def fill(self, template: str) -> pulumi.Output[str]:
+        """The text with the passwords that it names as `<name>`; it depends on no others."""
+        parts = re.split("<([a-z_]+)>", template)
+        names = parts[1::2]
+        parts[1::2] = [getattr(self, name) for name in names]
+        return pulumi.Output.concat(*parts)
 
 
 # OneAPI's root takes 8 to 20 characters, its token 48 at the most (docs/facts/oneapi.md §2, §3).
