@@ -21,7 +21,8 @@ JSON=1 writes one object for other programs. Its keys are kept:
       models    [{name, kind, servedBy, cards, neededMiB, how}]; cards by index, MiB of each
       launches  model to the body of its launch in Xinference
       channels  [{name, kind, models, baseUrl, secret}]; secret is a name, or null for Xinference
-      tokens    names
+      tokens    [{name, models}]; without models: all
+      environments  container to its variables; a secret's value is its name, `<mysql>`
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             }
             for channel in planned.channels
         ],
-        "tokens": [token.name for token in settings.tokens],
+        "tokens": [{"name": each.name, "models": list(each.models)} for each in planned.tokens],
+        "environments": {each.name: dict(each.environment) for each in planned.containers},
     }
 
 
@@ -151,9 +153,17 @@ def _told(settings: Settings, planned: Plan) -> Iterator[str]:
     for channel in planned.channels:
         key = f", with the secret {channel.api_key}" if channel.api_key else ""
         yield f"  {channel.name}: {', '.join(channel.models)}{key}"
+    if planned.tokens:
+        yield "tokens, beside FastGPT's"
+    for token in planned.tokens:
+        yield f"  {token.name}: {', '.join(token.models) or 'every model'}"
     yield "open ports"
     for port, networks in planned.open_ports.items():
         yield f"  {port} ({PUBLISHED.get(port, 'SSH')}): {', '.join(networks)}"
+    yield "containers, and their environments; <names> are secrets"
+    for container in planned.containers:
+        yield f"  {container.name}: {planned.images[container.name]}"
+        yield from (f"    {name}={value}" for name, value in sorted(container.environment.items()))
 
 
 def _rented(settings: Settings, planned: Plan) -> Iterator[str]:
