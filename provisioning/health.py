@@ -14,21 +14,15 @@ class Health:
     """A health check; it must fail when the service cannot do its work.
 
     Attributes:
-        command: for the container's shell, or
-        words: a command without a shell.
+        tests: in Docker's own form: `CMD` and a command's words, or `CMD-SHELL` and a line for the
+            container's shell.
         start_minutes: how long failing probes do not count after the start.
         timeout: of one probe, in Docker's own form (`10s`).
     """
 
-    command: str = ""
-    words: tuple[str, ...] = ()
+    tests: tuple[str, ...]
     start_minutes: int = 2
     timeout: str = "10s"
-
-    @property
-    def tests(self) -> list[str]:
-        """The form Docker wants."""
-        return ["CMD", *self.words] if self.words else ["CMD-SHELL", self.command]
 
 
 # Initiates the replica set where there is none yet, so that a new volume heals by itself.
@@ -51,24 +45,31 @@ _SANDBOX_HEALTH = (
 
 # By TCP: while the image initialises, a temporary server answers on the socket only.
 PG = Health(
-    command='PGPASSWORD="$POSTGRES_PASSWORD" psql -h 127.0.0.1 -U fastgpt -d fastgpt '
-    "-c 'SELECT 1'"
+    (
+        "CMD-SHELL",
+        "PGPASSWORD=\"$POSTGRES_PASSWORD\" psql -h 127.0.0.1 -U fastgpt -d fastgpt -c 'SELECT 1'",
+    )
 )
-MONGO = Health(command=f"mongosh --quiet --eval {shlex.quote(_MONGO_HEALTH)}", timeout="20s")
+MONGO = Health(("CMD-SHELL", f"mongosh --quiet --eval {shlex.quote(_MONGO_HEALTH)}"), timeout="20s")
 # A query, not a ping: mysqladmin ping succeeds with the password refused.
 MYSQL = Health(
-    command='MYSQL_PWD="$MYSQL_PASSWORD" mysql -h 127.0.0.1 -u oneapi -e "SELECT 1" oneapi'
+    (
+        "CMD-SHELL",
+        'MYSQL_PWD="$MYSQL_PASSWORD" mysql -h 127.0.0.1 -u oneapi -e "SELECT 1" oneapi',
+    )
 )
-SANDBOX = Health(words=("node", "-e", _SANDBOX_HEALTH))
+SANDBOX = Health(("CMD", "node", "-e", _SANDBOX_HEALTH))
 # /api/status stays green without its database; a token has to be looked up in it.
 ONEAPI = Health(
-    command='wget -q -O - --header "Authorization: Bearer sk-$INITIAL_ROOT_TOKEN" '
-    'http://127.0.0.1:3000/v1/models | grep -q \'"object":"list"\''
+    (
+        "CMD-SHELL",
+        'wget -q -O - --header "Authorization: Bearer sk-$INITIAL_ROOT_TOKEN" '
+        'http://127.0.0.1:3000/v1/models | grep -q \'"object":"list"\'',
+    )
 )
 XINFERENCE = Health(
-    words=(
-        "python3",
-        "-c",
+    (
+        *("CMD", "python3", "-c"),
         "import urllib.request as r; r.urlopen('http://127.0.0.1:9997/status', timeout=8).read()",
     ),
     start_minutes=10,
@@ -88,4 +89,4 @@ ask('account/loginByPassword', {
 }).then(user => ask('team/plan/getTeamPlanStatus', {headers: {token: user.token}}))
   .then(() => process.exit(0), error => { console.error(error); process.exit(1) })
 """
-FASTGPT = Health(words=("node", "-e", _FASTGPT_HEALTH), start_minutes=5)
+FASTGPT = Health(("CMD", "node", "-e", _FASTGPT_HEALTH), start_minutes=5)

@@ -135,7 +135,7 @@ def _uploads(one: Container) -> list[docker.ContainerUploadArgs]:
 
 def _health_check(one: Container) -> docker.ContainerHealthcheckArgs:
     return docker.ContainerHealthcheckArgs(
-        tests=one.health.tests,
+        tests=list(one.health.tests),
         interval="10s",
         timeout=one.health.timeout,
         retries=3,

@@ -118,6 +118,10 @@ def test_speech_and_transcription() -> None:
     }
 
 
+def test_everything_that_is_to_be_filled_in_is() -> None:
+    assert "null" not in config_json([CHAT, GLM, M3E, WIDE, RERANK], URL)
+
+
 def test_the_prefix_of_keys_holds_no_dash() -> None:
     assert "-" not in config(CHAT, M3E)["systemEnv"]["openapiPrefix"]
 
