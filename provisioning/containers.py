@@ -88,9 +88,9 @@ def containers(
         environment=xinference_environment(models, host.region, release),
         gpu=host.gpu,
     )
-    serving = (xinference,) if host.xinference else ()
     fastgpt = replace(_FASTGPT, files={"/app/data/config.json": config})
-    return (_PG, _MONGO, _MYSQL, _SANDBOX, _ONEAPI, *serving, fastgpt)
+    made = _FIXED | {"xinference": xinference, "fastgpt": fastgpt}
+    return tuple(made[name] for name in NAMES if host.xinference or name != "xinference")
 
 
 def memory_left(server_mib: int) -> int:
@@ -194,3 +194,8 @@ _FASTGPT = Container(
     health=health.FASTGPT,
     after=("pg", "mongo", "sandbox", "oneapi"),
 )
+_FIXED = {
+    each.name: each for each in (_PG, _MONGO, _MYSQL, _SANDBOX, _ONEAPI, _XINFERENCE, _FASTGPT)
+}
+NAMES = tuple(_FIXED)
+"""Of all containers that a lab may have: what others need comes first."""
