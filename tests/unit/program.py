@@ -251,6 +251,15 @@ def _program() -> None:
     runpy.run_path(str(PROJECT / "__main__.py"))
 
 
+def on_server(recording: Recording) -> Iterator[Recorded]:
+    """All that lives on the rented server."""
+    kinds = (":Command", ":CopyToRemote", "docker:index", "dynamic/ailab/")
+    elsewhere = ("server:Choice", "server:Lease")
+    for resource in recording.resources:
+        if any(k in resource.type for k in kinds) and not resource.type.endswith(elsewhere):
+            yield resource
+
+
 def plain_strings(raw: Any) -> Iterator[str]:
     """Every string that is not under a secret."""
     if _is_secret(raw):
@@ -262,15 +271,7 @@ def plain_strings(raw: Any) -> Iterator[str]:
 
 
 def _flat(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (
-        value
-        if isinstance(value, str)
-        else json.dumps(value)
-        if isinstance(value, (list, dict))
-        else str(value)
-    )
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _is_secret(value: Any) -> bool:

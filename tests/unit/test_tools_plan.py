@@ -9,14 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.program import PROJECT, given, make_key
+from tests.unit.program import PROJECT, given
 from tools.plan import main
 from tools.stack_file import CannotRead, read_stack
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_key(tmp_path_factory.mktemp("ssh"))
 
 
 @pytest.fixture
