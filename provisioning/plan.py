@@ -37,7 +37,7 @@ class Plan:
         open_ports: port to the networks that reach it, both sorted; every other port is shut.
         steps: how the server is prepared, in order.
         images: by container, what it runs.
-        containers: each after those that it needs; secrets are `<names>` in them.
+        containers: by name, each after those that it needs; secrets are `<names>` in them.
         launches: model to the body of its launch in Xinference, in the settings' order.
         channels, tokens: OneAPI's.
         fit: the models on the cards.
@@ -49,7 +49,7 @@ class Plan:
     open_ports: Mapping[int, tuple[str, ...]]
     steps: tuple[Step, ...]
     images: Mapping[str, str]
-    containers: tuple[Container, ...]
+    containers: Mapping[str, Container]
     launches: Mapping[str, dict[str, Any]]
     channels: tuple[ChannelPlan, ...]
     tokens: tuple[TokenSetting, ...]

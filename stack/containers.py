@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -12,7 +13,6 @@ from provisioning.containers import Container, memory_left
 from provisioning.host import LOG_ROTATION, image_pulled
 from stack.host import Host
 from stack.passwords import Passwords
-from stack.server import Server
 
 # Who may come in is the security group's business: Docker's ports bypass any host firewall.
 _ANY = "0.0.0.0"  # noqa: S104
@@ -28,49 +28,47 @@ _COMMON: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
 class Containers:
     """Makes containers on one host, in one private network.
 
-    Args:
-        images: what each runs, by its name.
+    Attributes:
+        server_mib: the server's memory.
+        opts: of all that is made.
+        running: what was made so far, by name.
     """
 
-    def __init__(
-        self,
-        images: Mapping[str, str],
-        server: Server,
-        host: Host,
-        passwords: Passwords,
-        opts: pulumi.ResourceOptions,
-    ) -> None:
-        self._images = images
-        self._server = server
-        self._host = host
-        self._passwords = passwords
-        self._opts = opts
-        self._network = docker.Network("network", name="ai-lab", driver="bridge", opts=opts)
-        self.running: dict[str, docker.Container] = {}
+    host: Host
+    passwords: Passwords
+    network: docker.Network
+    server_mib: pulumi.Output[int]
+    opts: pulumi.ResourceOptions
+    running: dict[str, docker.Container] = field(default_factory=dict)
 
-    def run(self, one: Container) -> None:
+    def run(self, name: str, image: str, one: Container) -> None:
         """Create the container, after all that it needs, and wait until it is healthy."""
-        image = docker.RemoteImage(
-            f"{one.name}-image",
-            name=self._images[one.name],
+        pulled = docker.RemoteImage(
+            f"{name}-image",
+            name=image,
             keep_locally=True,  # removing 10 GB on every replacement helps nobody
-            opts=self._after([self._host.done[image_pulled(one.name)]]),
+            opts=self._after([self.host.done[image_pulled(name)]]),
         )
-        memory = self._memory(one)
-        self.running[one.name] = docker.Container(
-            one.name,
-            name=one.name,
-            image=image.image_id,
+        needs = [
+            *(self.host.done[step] for step in one.steps),
+            *(self.running[other] for other in one.after),
+        ]
+        memory = self.server_mib.apply(memory_left) if one.rest_of_memory else one.memory_mib
+        self.running[name] = docker.Container(
+            name,
+            name=name,
+            image=pulled.image_id,
             command=list(one.command) or None,
-            envs=self._environment(one.environment) if one.environment else None,
+            envs=self._filled(one.environment) if one.environment else None,
             ports=_ports(one),
             networks_advanced=[
-                docker.ContainerNetworksAdvancedArgs(name=self._network.name, aliases=[one.name])
+                docker.ContainerNetworksAdvancedArgs(name=self.network.name, aliases=[name])
             ],
-            volumes=self._volumes(one),
+            volumes=[*_mounts(one), *self._data(name, one)],
             uploads=_uploads(one),
             healthcheck=_health_check(one),
             wait_timeout=one.wait_seconds,
@@ -79,43 +77,27 @@ class Containers:
             memory_swap=memory,
             gpus="all" if one.gpu else None,
             shm_size=_SHARED_MEMORY_MIB if one.gpu else None,
-            opts=self._after(
-                [
-                    *(self._host.done[step] for step in one.steps),
-                    *(self.running[name] for name in one.after),
-                ]
-            ),
+            opts=self._after(needs),
             **_COMMON,
         )
 
-    def _memory(self, one: Container) -> pulumi.Input[int] | None:
-        if one.rest_of_memory:
-            return self._server.instance.memory.apply(lambda mib: memory_left(int(mib)))
-        return one.memory_mib
-
-    def _environment(self, templates: Mapping[str, str]) -> pulumi.Output[list[str]]:
-        filled = {name: self._passwords.fill(template) for name, template in templates.items()}
+    def _filled(self, templates: Mapping[str, str]) -> pulumi.Output[list[str]]:
+        values = {name: self.passwords.fill(template) for name, template in templates.items()}
         return pulumi.Output.secret(
-            pulumi.Output.all(**filled).apply(
+            pulumi.Output.all(**values).apply(
                 lambda known: [f"{name}={value}" for name, value in sorted(known.items())]
             )
         )
 
-    def _volumes(self, one: Container) -> list[docker.ContainerVolumeArgs]:
-        volumes = [
-            docker.ContainerVolumeArgs(host_path=there, container_path=here, read_only=True)
-            for there, here in one.mounts.items()
-        ]
-        if one.data:
-            made = docker.Volume(f"{one.name}-data", name=f"ai-lab-{one.name}", opts=self._opts)
-            volumes.append(
-                docker.ContainerVolumeArgs(volume_name=made.name, container_path=one.data)
-            )
-        return volumes
+    def _data(self, name: str, one: Container) -> list[docker.ContainerVolumeArgs]:
+        if not one.data:
+            return []
+        made = docker.Volume(f"{name}-data", name=f"ai-lab-{name}", opts=self.opts)
+        return [docker.ContainerVolumeArgs(volume_name=made.name, container_path=one.data)]
 
     def _after(self, needs: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions.merge(
-            self._opts, pulumi.ResourceOptions(depends_on=list(needs))
+            self.opts, pulumi.ResourceOptions(depends_on=list(needs))
         )
 
 
@@ -123,6 +105,13 @@ def _ports(one: Container) -> list[docker.ContainerPortArgs]:
     return [
         docker.ContainerPortArgs(internal=inside, external=out, ip=_ANY, protocol="tcp")
         for out, inside in one.published.items()
+    ]
+
+
+def _mounts(one: Container) -> list[docker.ContainerVolumeArgs]:
+    return [
+        docker.ContainerVolumeArgs(host_path=there, container_path=here, read_only=True)
+        for there, here in one.mounts.items()
     ]
 
 

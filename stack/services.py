@@ -52,9 +52,11 @@ def run_services(
     """Create every container; each is healthy when this is done."""
     parent = part("Services", lab)
     opts = pulumi.ResourceOptions(parent=parent, provider=_docker(settings, server, host, parent))
-    containers = Containers(plan.images, server, host, passwords, opts)
-    for container in plan.containers:
-        containers.run(container)
+    network = docker.Network("network", name="ai-lab", driver="bridge", opts=opts)
+    memory = server.instance.memory.apply(int)
+    containers = Containers(host, passwords, network, memory, opts)
+    for name, container in plan.containers.items():
+        containers.run(name, plan.images[name], container)
     running = containers.running
     ready = {
         service: ServerContainersReady(

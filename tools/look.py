@@ -17,7 +17,7 @@ from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.http import ServiceError, Unreachable, shorten
 from provisioning.clients.oneapi import Channel, OneApiClient
 from provisioning.clients.xinference import ModelState, XinferenceClient
-from provisioning.containers import NAMES
+from provisioning.containers import CONTAINERS
 from provisioning.remote import Container
 from tools.standing import Lab, port_of
 
@@ -107,7 +107,7 @@ def gather(lab: Lab, way: Way, now: datetime, seconds: float = LOOK_SECONDS) -> 
     if isinstance(reached, Failed):
         return Facts(lab, now, server=reached)
     options = {"retry_seconds": 0, "answer_seconds": seconds, "transport": way.transport}
-    names = [name for name in NAMES if name != "xinference" or lab.xinference_url]
+    names = [name for name in CONTAINERS if name != "xinference" or lab.xinference_url]
     looks: dict[str, Callable[[], Any]] = {
         "containers": lambda: way.containers(names),
         "gpus": lambda: gpus_of(way.run(GPUS)),

@@ -121,7 +121,7 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             for channel in planned.channels
         ],
         "tokens": [{"name": each.name, "models": list(each.models)} for each in planned.tokens],
-        "environments": {each.name: dict(each.environment) for each in planned.containers},
+        "environments": {name: each.environment for name, each in planned.containers.items()},
     }
 
 
@@ -161,9 +161,9 @@ def _told(settings: Settings, planned: Plan) -> Iterator[str]:
     for port, networks in planned.open_ports.items():
         yield f"  {port} ({PUBLISHED.get(port, 'SSH')}): {', '.join(networks)}"
     yield "containers, and their environments; <names> are secrets"
-    for container in planned.containers:
-        yield f"  {container.name}: {planned.images[container.name]}"
-        yield from (f"    {name}={value}" for name, value in sorted(container.environment.items()))
+    for name, container in planned.containers.items():
+        yield f"  {name}: {planned.images[name]}"
+        yield from (f"    {key}={value}" for key, value in sorted(container.environment.items()))
 
 
 def _rented(settings: Settings, planned: Plan) -> Iterator[str]:

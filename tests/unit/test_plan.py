@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from provisioning.containers import CONTAINERS, SEEDED
+from provisioning.host import MONGO_KEYFILE, VOCABULARY_FOLDER, VOCABULARY_WRITTEN
+from provisioning.launch import XINFERENCE_HOME
 from provisioning.plan import Plan, plan
+from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError
 from provisioning.settings import Settings
 from tests.unit.program import given
@@ -63,3 +67,22 @@ def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], 
     with pytest.raises(PlanError) as error:
         planned(**change)
     assert error.value.problem.path == path
+
+
+def test_the_containers_find_what_the_host_s_steps_left() -> None:
+    """The table writes down again what other tables say."""
+    found = planned().containers
+    folders = {name: set(container.mounts) for name, container in found.items()}
+    assert folders["mongo"] == {f"/root/{Path(MONGO_KEYFILE).parent}"}
+    assert folders["oneapi"] == {f"/root/{VOCABULARY_FOLDER}"}
+    assert found["xinference"].data == XINFERENCE_HOME
+    steps = {step.name for step in planned().steps} | {VOCABULARY_WRITTEN}
+    assert {step for container in found.values() for step in container.steps} <= steps
+    assert {port for container in found.values() for port in container.published} == set(PUBLISHED)
+
+
+def test_a_container_comes_after_those_that_it_needs() -> None:
+    names = list(CONTAINERS)
+    for name, container in CONTAINERS.items():
+        assert set(container.after) <= set(names[: names.index(name)])
+    assert {name for needs in SEEDED.values() for name in needs} == set(names)

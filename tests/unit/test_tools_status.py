@@ -13,7 +13,7 @@ from rich.console import Console
 from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.oneapi import Channel
 from provisioning.clients.xinference import ModelState
-from provisioning.containers import NAMES
+from provisioning.containers import CONTAINERS as ALL
 from provisioning.remote import Container
 from tests.unit.test_tools_standing import OUTPUTS, REAL
 from tools import status
@@ -24,7 +24,7 @@ from tools.status import main, show
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=timezone.utc)
 LAB = read_lab(REAL, OUTPUTS)
-CONTAINERS = tuple(Container(name, "running", "Up 2 hours (healthy)") for name in NAMES)
+CONTAINERS = tuple(Container(name, "running", "Up 2 hours (healthy)") for name in ALL)
 CHANNELS = (
     Channel(name="dashscope-chat", type=17, models=("qwen-max",)),
     Channel(name="xinference-chat", type=1, models=("qwen",)),
