@@ -1,20 +1,21 @@
 """The lab's containers as data: `containers.yaml`, with what the settings say of two of them.
 
-No secret is in them: where one belongs stands its name as `<mysql>`, and the stack fills it in.
+No secret is in them: where one belongs stands its name as `{mysql}`, and the stack fills it in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from provisioning.catalogue import Model
-from provisioning.host import HostPlan
+from provisioning.images import Images
 from provisioning.launch import xinference_command, xinference_environment
+from provisioning.regions import Region
+from provisioning.settings import Settings
 from provisioning.versions import XinferenceRelease
 
 SEEDED = {
@@ -51,7 +52,8 @@ class Container(_Row):
     """One container; its name is that of its image, of its volume and in the network.
 
     Attributes:
-        environment: values are templates; `<name>` is a secret's.
+        image: what is pulled.
+        environment: values are templates; `{name}` is a secret's.
         published: port on the server to port in the container; empty for what nobody outside needs.
         data: where its named volume is mounted.
         files: path in the container to content.
@@ -63,10 +65,12 @@ class Container(_Row):
             it holds; without, it is killed at once and has to recover (`docs/facts/measured.md
             §3`).
         after: the containers that it needs healthy when it starts.
-        steps: of the host's preparation that it needs done, beside its image.
+        needs: what has to be ready on the host beside its image, as `stack.host.Host` names it; of
+            what is made for each container, its own.
     """
 
     health: Health
+    image: str = ""
     environment: Mapping[str, str] = {}
     command: tuple[str, ...] = ()
     published: Mapping[int, int] = {}
@@ -79,7 +83,7 @@ class Container(_Row):
     wait_seconds: int = 300
     grace_seconds: int | None = None
     after: tuple[str, ...] = ()
-    steps: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 CONTAINERS = TypeAdapter(dict[str, Container]).validate_python(
@@ -89,7 +93,7 @@ CONTAINERS = TypeAdapter(dict[str, Container]).validate_python(
 
 
 def containers(
-    host: HostPlan, release: XinferenceRelease, models: Sequence[Model], config: str
+    settings: Settings, region: Region, images: Images, release: XinferenceRelease, config: str
 ) -> dict[str, Container]:
     """All containers of a lab by name, each after those that it needs.
 
@@ -99,15 +103,17 @@ def containers(
     told: dict[str, dict[str, Any]] = {
         "xinference": {
             "command": xinference_command(release),
-            "environment": xinference_environment(models, host.region, release),
-            "gpu": host.gpu,
+            "environment": xinference_environment(settings.models, region, release),
+            "gpu": bool(settings.gpus),
         },
         "fastgpt": {"files": {"/app/data/config.json": config}},
     }
     return {
-        name: container.model_copy(update=told.get(name))
+        name: container.model_copy(
+            update={"image": getattr(images, name).reference, **told.get(name, {})}
+        )
         for name, container in CONTAINERS.items()
-        if host.xinference or name != "xinference"
+        if settings.uses_xinference or name != "xinference"
     }
 
 

@@ -15,7 +15,7 @@ from provisioning.channels import ChannelPlan, channel_plans
 from provisioning.containers import Container, containers
 from provisioning.fastgpt_config import config_json
 from provisioning.gpu import Fit, fit
-from provisioning.host import HostPlan, Step, pulled_services, steps
+from provisioning.host import HostPlan, Step, steps
 from provisioning.images import images
 from provisioning.launch import launch_payload
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
@@ -35,9 +35,9 @@ class Plan:
         region: where packages, images and models come from.
         release: what this Xinference can do and needs.
         open_ports: port to the networks that reach it, both sorted; every other port is shut.
-        steps: how the server is prepared, in order.
-        images: by container, what it runs.
-        containers: by name, each after those that it needs; secrets are `<names>` in them.
+        host: what the server is prepared for.
+        steps: how, in order.
+        containers: by name, each after those that it needs; secrets are `{names}` in them.
         launches: model to the body of its launch in Xinference, in the settings' order.
         channels, tokens: OneAPI's.
         fit: the models on the cards.
@@ -47,8 +47,8 @@ class Plan:
     region: Region
     release: XinferenceRelease
     open_ports: Mapping[int, tuple[str, ...]]
+    host: HostPlan
     steps: tuple[Step, ...]
-    images: Mapping[str, str]
     containers: Mapping[str, Container]
     launches: Mapping[str, dict[str, Any]]
     channels: tuple[ChannelPlan, ...]
@@ -78,9 +78,9 @@ def plan(settings: Settings) -> Plan:
         region=place,
         release=release,
         open_ports=_open_ports(settings),
+        host=host,
         steps=steps(host),
-        images=pulled_services(host),
-        containers=containers(host, release, settings.models, config_json(settings.models)),
+        containers=containers(settings, place, chosen, release, config_json(settings.models)),
         launches={
             model.name: launch_payload(model, place, release)
             for model in in_xinference(settings.models)

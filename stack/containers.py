@@ -10,7 +10,6 @@ import pulumi
 import pulumi_docker as docker
 
 from provisioning.containers import Container, memory_left
-from provisioning.host import LOG_ROTATION, image_pulled
 from stack.host import Host
 from stack.passwords import Passwords
 
@@ -24,7 +23,7 @@ _COMMON: dict[str, Any] = {
     "must_run": True,
     "restart": "unless-stopped",
     "log_driver": "json-file",
-    "log_opts": LOG_ROTATION,
+    "log_opts": {"max-size": "50m", "max-file": "3"},
 }
 
 
@@ -45,16 +44,16 @@ class Containers:
     opts: pulumi.ResourceOptions
     running: dict[str, docker.Container] = field(default_factory=dict)
 
-    def run(self, name: str, image: str, one: Container) -> None:
+    def run(self, name: str, one: Container) -> None:
         """Create the container, after all that it needs, and wait until it is healthy."""
         pulled = docker.RemoteImage(
             f"{name}-image",
-            name=image,
+            name=one.image,
             keep_locally=True,  # removing 10 GB on every replacement helps nobody
-            opts=self._after([self.host.done[image_pulled(name)]]),
+            opts=self._after([self.host.pulled[name]]),
         )
         needs = [
-            *(self.host.done[step] for step in one.steps),
+            *(self._on_host(name, need) for need in one.needs),
             *(self.running[other] for other in one.after),
         ]
         memory = self.server_mib.apply(memory_left) if one.rest_of_memory else one.memory_mib
@@ -80,6 +79,10 @@ class Containers:
             opts=self._after(needs),
             **_COMMON,
         )
+
+    def _on_host(self, name: str, need: str) -> pulumi.Resource:
+        found: pulumi.Resource | Mapping[str, pulumi.Resource] = getattr(self.host, need)
+        return found[name] if isinstance(found, Mapping) else found
 
     def _filled(self, templates: Mapping[str, str]) -> pulumi.Output[list[str]]:
         values = {name: self.passwords.fill(template) for name, template in templates.items()}

@@ -9,11 +9,16 @@ import pulumi
 import pulumi_command as command
 
 from provisioning.host import (
+    DATABASE_SECRETS,
     DOCKER_INSTALLED,
     DOCKER_READY,
+    DRIVER_PROVED,
+    KEYFILE_WRITTEN,
     VOCABULARY_FOLDER,
-    VOCABULARY_WRITTEN,
     Step,
+    image_pulled,
+    password_followed,
+    pulled_services,
 )
 from provisioning.plan import Plan
 from provisioning.settings import Settings
@@ -40,11 +45,19 @@ class Host:
 
     Attributes:
         docker_ready: Docker runs with its final configuration.
-        done: by what is so then, as `provisioning.host` names it.
+        proven: driver and GPU were seen, on the host and in a container.
+        mongo_key: MongoDB's key file is in place.
+        vocabulary: OneAPI's token vocabulary is in place.
+        pulled: by service, its image is on the server.
+        db_password: by database, a standing one has its present password.
     """
 
     docker_ready: command.remote.Command
-    done: Mapping[str, pulumi.Resource]
+    proven: command.remote.Command
+    mongo_key: command.remote.Command
+    vocabulary: ServerFile
+    pulled: Mapping[str, command.remote.Command]
+    db_password: Mapping[str, command.remote.Command]
 
 
 def prepare_host(
@@ -59,7 +72,11 @@ def prepare_host(
     parent.register_outputs({})
     return Host(
         docker_ready=done[DOCKER_READY],
-        done={**done, VOCABULARY_WRITTEN: _vocabulary(server, parent, done[DOCKER_INSTALLED])},
+        proven=done[DRIVER_PROVED],
+        mongo_key=done[KEYFILE_WRITTEN],
+        vocabulary=_vocabulary(server, parent, done[DOCKER_INSTALLED]),
+        pulled={name: done[image_pulled(name)] for name in pulled_services(plan.host)},
+        db_password={name: done[password_followed(name)] for name in DATABASE_SECRETS},
     )
 
 
@@ -69,7 +86,7 @@ def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource)
     except VocabularyError as error:
         raise pulumi.RunError(str(error)) from error
     return ServerFile(
-        VOCABULARY_WRITTEN,
+        "vocabulary",
         endpoint=login(server),
         path=f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}",
         source=str(source),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from string import Formatter
 
 import pulumi
 import pulumi_random as random
@@ -38,11 +38,9 @@ class Passwords:
     fastgpt_admin: pulumi.Output[str]
 
     def fill(self, template: str) -> pulumi.Output[str]:
-        """The text with the passwords that it names as `<name>`; it depends on no others."""
-        parts = re.split("<([a-z_]+)>", template)
-        names = parts[1::2]
-        parts[1::2] = [getattr(self, name) for name in names]
-        return pulumi.Output.concat(*parts)
+        """The text with the passwords that it names in braces; it depends on no others."""
+        named = {name for _, name, _, _ in Formatter().parse(template) if name}
+        return pulumi.Output.format(template, **{name: getattr(self, name) for name in named})
 
 
 # OneAPI's root takes 8 to 20 characters, its token 48 at the most (docs/facts/oneapi.md §2, §3).

@@ -56,7 +56,7 @@ def run_services(
     memory = server.instance.memory.apply(int)
     containers = Containers(host, passwords, network, memory, opts)
     for name, container in plan.containers.items():
-        containers.run(name, plan.images[name], container)
+        containers.run(name, container)
     running = containers.running
     ready = {
         service: ServerContainersReady(
@@ -76,7 +76,7 @@ def run_services(
         xinference=ready.get("xinference"),
         oneapi_password=passwords.oneapi_root,
         fastgpt_password=passwords.fastgpt_root,
-        relay_key=passwords.fill("sk-<relay_token>"),
+        relay_key=passwords.fill("sk-{relay_token}"),
     )
 
 

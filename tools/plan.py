@@ -106,7 +106,7 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             "note": price.note,
         },
         "openPorts": {str(port): list(who) for port, who in planned.open_ports.items()},
-        "images": dict(planned.images),
+        "images": {name: each.image for name, each in planned.containers.items()},
         "hostSteps": [step.name for step in planned.steps],
         "models": list(_models(settings, planned)),
         "launches": dict(planned.launches),
@@ -121,8 +121,14 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             for channel in planned.channels
         ],
         "tokens": [{"name": each.name, "models": list(each.models)} for each in planned.tokens],
-        "environments": {name: each.environment for name, each in planned.containers.items()},
+        "environments": {
+            name: _shown(each.environment) for name, each in planned.containers.items()
+        },
     }
+
+
+def _shown(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: re.sub(r"{(\w+)}", r"<\1>", environment[name]) for name in sorted(environment)}
 
 
 def _models(settings: Settings, planned: Plan) -> Iterator[dict[str, Any]]:
@@ -162,8 +168,8 @@ def _told(settings: Settings, planned: Plan) -> Iterator[str]:
         yield f"  {port} ({PUBLISHED.get(port, 'SSH')}): {', '.join(networks)}"
     yield "containers, and their environments; <names> are secrets"
     for name, container in planned.containers.items():
-        yield f"  {name}: {planned.images[name]}"
-        yield from (f"    {key}={value}" for key, value in sorted(container.environment.items()))
+        yield f"  {name}: {container.image}"
+        yield from (f"    {key}={value}" for key, value in _shown(container.environment).items())
 
 
 def _rented(settings: Settings, planned: Plan) -> Iterator[str]:

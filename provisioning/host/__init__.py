@@ -37,14 +37,7 @@ BOOTED, DOCKER_INSTALLED, DOCKER_READY, DRIVER_PROVED, KEYFILE_WRITTEN = (
 )
 """The steps that others wait for, by what is so when they are done."""
 
-VOCABULARY_WRITTEN = "vocabulary"
-"""OneAPI's token vocabulary is in its folder: no step of `steps`, because a file is looked at in
-every `up`."""
-
-LOG_ROTATION = {"max-size": "50m", "max-file": "3"}
-"""Docker's log options, of the daemon and of each container."""
-
-DATABASE_SECRETS = {"mysql": "<mysql>\n<mysql_root>", "pg": "<pg>", "mongo": "<mongo>"}
+DATABASE_SECRETS = {"mysql": "{mysql}\n{mysql_root}", "pg": "{pg}", "mongo": "{mongo}"}
 """Databases whose passwords follow, and what their step reads on stdin."""
 
 _SCRIPTS = Path(__file__).parent
@@ -77,7 +70,7 @@ class Step:
         name: unique; also the script's.
         command: what the login's shell runs; holds no secret.
         files: remote path, relative to the login's home, to its text.
-        stdin: what the command reads, `<name>` for each secret; None for nothing.
+        stdin: what the command reads, a name in braces for each secret; None for nothing.
         time_limit_seconds: after which the command ends itself.
         depends_on: names of the steps that come before.
         files_after: names of the steps that come before the files. They need a booted server, not
@@ -151,7 +144,7 @@ def daemon_json(plan: HostPlan) -> str:
     """Docker's one configuration file: log rotation, mirrors, the GPU's runtime."""
     config: dict[str, Any] = {
         "log-driver": "json-file",
-        "log-opts": LOG_ROTATION,
+        "log-opts": {"max-size": "50m", "max-file": "3"},
         "live-restore": True,
         "max-concurrent-downloads": 3,
     }
@@ -214,7 +207,7 @@ def _prove(plan: HostPlan) -> Step:
 
 def _mongo_keyfile() -> Step:
     # After Docker: a reboot for the driver may come before it.
-    return _step(KEYFILE_WRITTEN, 60, stdin="<mongo_key>", after=[DOCKER_INSTALLED])
+    return _step(KEYFILE_WRITTEN, 60, stdin="{mongo_key}", after=[DOCKER_INSTALLED])
 
 
 def _db_password(service: str) -> Step:

@@ -133,7 +133,7 @@ def test_secrets_come_on_stdin() -> None:
     made = by_name(PLANS["gpu"])
     passwords = {f"db-password-{name}": secrets for name, secrets in DATABASE_SECRETS.items()}
     assert {step.name: step.stdin for step in made.values() if step.stdin} == {
-        "mongo-keyfile": "<mongo_key>",
+        "mongo-keyfile": "{mongo_key}",
         **passwords,
     }
 
