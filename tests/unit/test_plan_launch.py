@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from provisioning import health
 from provisioning.catalogue import Model
+from provisioning.containers import CONTAINERS
 from provisioning.launch import (
     launch_payload,
     xinference_command,
@@ -187,4 +187,4 @@ def test_a_worker_that_is_slow_to_start_does_not_end_the_server() -> None:
     for version in ("2.12.0", "4.1.0"):
         told = xinference_environment([], MAINLAND, xinference_release(version))
         looks = int(told["XINFERENCE_HEALTH_CHECK_FAILURE_THRESHOLD"])
-        assert 5 < looks * 5 / 60 + 1 <= health.XINFERENCE.start_minutes
+        assert 5 < looks * 5 / 60 + 1 <= CONTAINERS["xinference"].health.start_minutes
