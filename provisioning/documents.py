@@ -37,7 +37,7 @@ class Source:
     name: str
     index: int
     document: Document
-    file: Path | None = None
+    file: str | None = None
 
 
 def sources(base: Base, project: Path) -> tuple[Source, ...]:
@@ -90,15 +90,13 @@ def _sources_of(document: Document, index: int, project: Path) -> Iterator[Sourc
         for file in files_of(document, project):
             # Another system may write the same name in decomposed characters.
             name = unicodedata.normalize("NFC", file.name)
-            yield Source(name, index, document, _as_written(file, project))
+            inside = file.is_relative_to(project)
+            written = file.relative_to(project) if inside else file
+            yield Source(name, index, document, str(written))
 
 
 def _place(written: str, project: Path) -> Path:
     return project / Path(written).expanduser()
-
-
-def _as_written(file: Path, project: Path) -> Path:
-    return file.relative_to(project) if file.is_relative_to(project) else file
 
 
 def _is_document(file: Path, folder: Path) -> bool:

@@ -139,7 +139,7 @@ SECRETS = [
     ),
     (
         FastGptDocumentsReady,
-        {**IN_FASTGPT, "documents": [], "chain": {"relay_key": "hidden"}},
+        {**IN_FASTGPT, "documents": [], "deadline_minutes": 1, "chain": {"relay_key": "hidden"}},
         ["password", "chain"],
     ),
     (

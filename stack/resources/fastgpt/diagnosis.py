@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import pulumi
+from typing_extensions import NotRequired
 
 from provisioning.chunks import GROWN
 from provisioning.clients.fastgpt import FastGptClient
@@ -14,23 +15,24 @@ from provisioning.clients.http import ServiceError, Unauthorized
 from provisioning.clients.oneapi import NoChannel, OneApiRelay, UpstreamFailed
 from provisioning.clients.xinference import XinferenceClient
 from stack.resources.declaration import Endpoint, Lab
+from stack.resources.fastgpt.session import options
 
 
-class Chain(TypedDict, total=False):
-    """Read-only ways to find out which link of the chain failed; each may be left out."""
+class Chain(TypedDict):
+    """Read-only ways to find out which link of the chain failed."""
 
-    oneapi: pulumi.Input[Endpoint]
+    oneapi: Endpoint
     relay_key: pulumi.Input[str]
-    xinference: pulumi.Input[Endpoint]
+    xinference: NotRequired[Endpoint]
 
 
 class Diagnosis:
     """Looks along the chain: FastGPT's config, the document, OneAPI, Xinference."""
 
-    def __init__(self, lab: Lab, client: FastGptClient, chain: Chain | None) -> None:
+    def __init__(self, lab: Lab, client: FastGptClient, chain: Chain) -> None:
         self._lab = lab
         self._client = client
-        self._chain: Chain = chain or {}
+        self._chain = chain
 
     def reason(self, unfinished: Sequence[Mapping[str, str]]) -> str:
         """Which link failed for the first document that tells; "" where none is found."""
@@ -44,22 +46,15 @@ class Diagnosis:
             if found.text_length == 0:
                 return f"{document['name']}: no text was found in it (a scanned document?)"
             longest = GROWN * found.chunk_size if found.training == "chunk" else 0
-            if reason := self._reason_in_chain(model, longest):
+            if reason := self._reason_in_oneapi(model, longest):
                 return f"{document['name']}: {reason}"
         return ""
 
-    def _reason_in_chain(self, model: str, longest: int) -> str:
-        endpoint: Any = self._chain.get("oneapi")
-        key = self._chain.get("relay_key")
-        if not endpoint or not key:
-            return self._reason_in_xinference(model, listed_only=True)
+    def _reason_in_oneapi(self, model: str, longest: int) -> str:
+        address = self._lab.address(self._chain["oneapi"])
+        key = str(self._chain["relay_key"])
         try:
-            with OneApiRelay(
-                self._lab.address(endpoint),
-                str(key),
-                transport=self._lab.transport,
-                clock=self._lab.clock,
-            ) as relay:
+            with OneApiRelay(address, key, **options(self._lab)) as relay:
                 relay.probe("embedding", model)
                 return _refusal_of_length(relay, model, longest) if longest else ""
         except NoChannel as error:
@@ -67,23 +62,19 @@ class Diagnosis:
         except Unauthorized as error:
             return f"OneAPI does not accept FastGPT's key ({error.answer})"
         except UpstreamFailed as error:
-            told = self._reason_in_xinference(model, listed_only=False)
+            told = self._reason_in_xinference(model)
             return told or f"what serves {model} fails ({error.answer})"
         except ServiceError as error:
             return f"OneAPI: {error.answer}"
 
-    def _reason_in_xinference(self, model: str, *, listed_only: bool) -> str:
-        endpoint: Any = self._chain.get("xinference")
-        if not endpoint:
+    def _reason_in_xinference(self, model: str) -> str:
+        if "xinference" not in self._chain:
             return ""
-        address = self._lab.address(endpoint)
-        with XinferenceClient(
-            address, transport=self._lab.transport, clock=self._lab.clock
-        ) as client:
+        address = self._lab.address(self._chain["xinference"])
+        with XinferenceClient(address, **options(self._lab)) as client:
             state = client.state(model)
-        if state.standing == "serving" or (listed_only and state.standing == "absent"):
-            return ""
-        return f"Xinference does not serve {model} ({state})"
+        serving = state.standing == "serving"
+        return "" if serving else f"Xinference does not serve {model} ({state})"
 
 
 def _refusal_of_length(relay: OneApiRelay, model: str, longest: int) -> str:

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 
 from provisioning.clients.http import Json
 
-LOWEST_LIMIT = 3000
-"""FastGPT lowers the tokens of quotes on save, but never below this."""
-
 
 def as_wanted(wanted: Json, found: Json) -> Json:
     """What was found, in the form of what was wanted: equal where it means the same.
@@ -19,8 +16,6 @@ def as_wanted(wanted: Json, found: Json) -> Json:
     if wanted == found or (not wanted and not found):
         return wanted
     if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        if _only_limited(wanted, found):
-            return wanted
         return {key: as_wanted(value, found.get(key)) for key, value in wanted.items()}
     if isinstance(wanted, list) and isinstance(found, list):
         return _list_as_wanted(wanted, found)
@@ -34,11 +29,8 @@ def _list_as_wanted(wanted: list[Json], found: list[Json]) -> list[Json]:
             return found
         return [as_wanted(mine, theirs) for mine, theirs in zip(wanted, found, strict=True)]
     by_name = {_identity(item): item for item in found}
-    kept = [
-        as_wanted(item, by_name[name])
-        for item, name in zip(wanted, names, strict=True)
-        if name in by_name
-    ]
+    ours = {name: item for name, item in zip(names, wanted, strict=True) if name in by_name}
+    kept = [as_wanted(item, by_name[name]) for name, item in ours.items()]
     return kept + [item for item in found if _identity(item) not in names]
 
 
@@ -51,13 +43,3 @@ def _identity(item: Json) -> str | None:
         if key in item:
             return str(item[key])
     return None
-
-
-def _only_limited(wanted: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
-    """Whether this is the node input `limit`, which FastGPT lowered on save (`§5`)."""
-    mine, theirs = wanted.get("value"), found.get("value")
-    if wanted.get("key") != "limit" or found.get("key") != "limit":
-        return False
-    if not isinstance(mine, (int, float)) or not isinstance(theirs, (int, float)):
-        return False
-    return LOWEST_LIMIT <= theirs < mine
