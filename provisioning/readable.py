@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from html.parser import HTMLParser
+from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -53,7 +54,7 @@ def says_something(texts: Iterable[str | None]) -> bool:
 
 def _file_problems(say: Say, file: Path) -> Iterator[Problem]:
     kind, most = file.suffix.lower(), LARGEST_BYTES >> 20
-    if not _is_utf8(str(file)):
+    if str(file).encode(errors="ignore").decode() != str(file):
         wrong = f"{str(file)!r} is not a name in UTF-8, and FastGPT decodes no other"
         yield say(wrong, "rename it")
     elif file.is_dir():
@@ -74,14 +75,6 @@ def _instead(kind: str) -> str:
     formats = f"use one of {', '.join(READABLE)}"
     way = _INSTEAD.get(kind)
     return f"{way}, or {formats}" if way else formats
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 # -- text ---------------------------------------------------------------------------------------
@@ -224,18 +217,15 @@ def _recovery(unread: Iterable[PdfPage]) -> str:
     return "these are pictures, as a scanner makes them: run it through OCR first (`ocrmypdf`)"
 
 
-def _numbers(pages: Iterable[int]) -> str:
+def _numbers(pages: Collection[int]) -> str:
     """`page 3`, `pages 2-10, 12`; at most ten runs of them."""
-    runs: list[list[int]] = []
-    for number in sorted(pages):
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    words = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    words = []
+    # In a run of pages, number and place grow together.
+    for _, run in groupby(enumerate(sorted(pages)), lambda found: found[1] - found[0]):
+        numbers = [number for _, number in run]
+        words.append(f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0]))
     more = ["..."] if len(words) > 10 else []
-    one = len(runs) == 1 and len(runs[0]) == 1
-    return f"page{'' if one else 's'} {', '.join([*words[:10], *more])}"
+    return f"page{'s' if len(pages) > 1 else ''} {', '.join([*words[:10], *more])}"
 
 
 Say = Callable[..., Problem]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import pulumi
@@ -46,7 +46,7 @@ class ApiKey(Door[Row]):
 
     def seen(self, found: Row) -> ApiKey:
         """The key itself is never seen again."""
-        return replace(self, name=found.name, key=found.key or self.key, object_id=found.id)
+        return super().seen(found.model_copy(update={"key": found.key or self.key}))
 
 
 class FastGptApiKey(LabResource, thing=ApiKey, token="fastgpt:ApiKey"):

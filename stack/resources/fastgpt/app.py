@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from provisioning.clients.fastgpt import FastGptClient
@@ -51,7 +51,7 @@ class App(Kept[Row]):
     def seen(self, found: Row) -> App:
         """What FastGPT itself adds, drops and orders anew is no drift."""
         shown = {key: as_wanted(getattr(self, key), getattr(found, key)) for key in GRAPH}
-        return replace(self, name=found.name, intro=found.intro, object_id=found.id, **shown)
+        return super().seen(found.model_copy(update=shown))
 
     def delete(self, lab: Lab) -> None:
         """With its links and keys."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from provisioning.clients.fastgpt import FastGptClient
@@ -64,17 +64,6 @@ class Dataset(Kept[Row]):
         kept = client.dataset(other.id)
         name = self.other_name(client)
         client.update_dataset(other.id, name=name, agent_model=kept.agent_model, intro=kept.intro)
-
-    def seen(self, found: Row) -> Dataset:
-        """See `NamedThing.seen`."""
-        return replace(
-            self,
-            name=found.name,
-            vector_model=found.vector_model,
-            agent_model=found.agent_model,
-            intro=found.intro,
-            object_id=found.id,
-        )
 
     def delete(self, lab: Lab) -> None:
         """With its documents."""

@@ -27,7 +27,7 @@ class Chain(TypedDict):
 
 
 class Diagnosis:
-    """Looks along the chain: FastGPT's config, the document, OneAPI, Xinference."""
+    """Looks along the chain: OneAPI, then Xinference. That FastGPT has the model is `Ready`'s."""
 
     def __init__(self, lab: Lab, client: FastGptClient, chain: Chain) -> None:
         self._lab = lab
@@ -36,15 +36,10 @@ class Diagnosis:
 
     def reason(self, unfinished: Sequence[Mapping[str, str]]) -> str:
         """Which link failed for the first document that tells; "" where none is found."""
-        known = self._client.init_data()
         for document in unfinished:
             dataset_id = document["dataset_id"]
             model = self._client.dataset(dataset_id).vector_model
-            if model not in known.vector:
-                return f"embedding model {model} is not in FastGPT's config.json"
             found = self._client.collection(document["collection_id"], dataset_id=dataset_id)
-            if found.text_length == 0:
-                return f"{document['name']}: no text was found in it (a scanned document?)"
             longest = GROWN * found.chunk_size if found.training == "chunk" else 0
             if reason := self._reason_in_oneapi(model, longest):
                 return f"{document['name']}: {reason}"

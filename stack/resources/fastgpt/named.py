@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from provisioning.clients.fastgpt import FastGptClient
@@ -43,6 +43,11 @@ class Named(Managed, NamedThing[FastGptClient, Found]):
     def find(self, client: FastGptClient) -> Found | None:
         """See `NamedThing.find`."""
         return next((row for row in self.listed(client) if row.id == self.object_id), None)
+
+    def seen(self, found: Found) -> Self:
+        """With those of its properties that FastGPT shows."""
+        shown = {field.name for field in fields(self)} & type(found).model_fields.keys()
+        return replace(self, object_id=found.id, **{key: getattr(found, key) for key in shown})
 
     def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:
         """See `NamedThing.update`.

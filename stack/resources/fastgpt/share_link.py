@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 from provisioning.clients.fastgpt import FastGptClient
@@ -44,16 +44,6 @@ class ShareLink(Door[Row]):
     def put_aside(self, client: FastGptClient, other: Row) -> None:
         """Close the door."""
         client.delete_share_link(other.id, app_id=self.app_id)
-
-    def seen(self, found: Row) -> ShareLink:
-        """See `NamedThing.seen`."""
-        return replace(
-            self,
-            name=found.name,
-            response_detail=found.response_detail,
-            share_id=found.share_id,
-            object_id=found.id,
-        )
 
 
 class FastGptShareLink(LabResource, thing=ShareLink, token="fastgpt:ShareLink"):
