@@ -95,8 +95,6 @@ class FastGptAnswer(LabResource, thing=Answer, token="fastgpt:Answer"):
     """A real answer through the share link.
 
     Args:
-        share_id: of the link.
-        question: what is asked.
         cites: name of the document that must be cited; "" accepts any, None asks for no citation.
         triggers: any values; a change of one asks again (app, documents, models).
 

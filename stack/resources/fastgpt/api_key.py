@@ -50,13 +50,6 @@ class ApiKey(Door[Row]):
 
 
 class FastGptApiKey(LabResource, thing=ApiKey, token="fastgpt:ApiKey"):
-    """An API key of an app.
-
-    Args:
-        app_id: of the app.
-        name: unique in its app.
-
-    Outputs: `key`, secret.
-    """
+    """An API key of an app; outputs `key`, secret."""
 
     key: pulumi.Output[str]

@@ -70,10 +70,4 @@ class App(Kept[Row]):
 
 
 class FastGptApp(LabResource, thing=App, token="fastgpt:App"):
-    """A simple app.
-
-    Args:
-        name: exact, unique.
-        nodes, edges, chat_config: the graph, as `provisioning.app_graph` builds it.
-        intro: what the app's card says.
-    """
+    """A simple app; nodes, edges and chat_config as `provisioning.app_graph` builds them."""

@@ -78,11 +78,7 @@ class Dataset(Kept[Row]):
 
 
 class FastGptDataset(LabResource, thing=Dataset, token="fastgpt:Dataset"):
-    """A knowledge base. Another embedding model makes it another base: the old one leaves first.
+    """A knowledge base. Another `vector_model`, which embeds, makes it another base.
 
-    Args:
-        name: exact, unique.
-        vector_model: embedding model.
-        agent_model: chat model that processes files.
-        intro: what its card says.
+    `agent_model` is the chat model that processes files.
     """

@@ -161,13 +161,9 @@ class FastGptDocument(LabResource, thing=Document, token="fastgpt:Document"):
     changed one replaces its collection.
 
     Args:
-        dataset_id: of the dataset.
-        file: path on the operator's machine.
         name: what is cited; of a link, the page's title is.
         training: `chunk` or `qa`.
-        chunk_size: characters.
-
-    Outputs: `content_hash`.
+        chunk_size: in characters.
     """
 
     name: pulumi.Output[str]

@@ -81,12 +81,7 @@ class DocumentsReady(Managed):
 
 
 class FastGptDocumentsReady(LabResource, thing=DocumentsReady, token="fastgpt:DocumentsReady"):
-    """All documents of a base, indexed and found by a search test.
-
-    Args:
-        documents: what to follow: `dataset_id`, `collection_id`, `name` of `FastGptDocument` each.
-        deadline_minutes: for all of them together.
-        chain: ways to tell which link failed.
+    """All documents of a base, indexed and found by a search test; one deadline for all.
 
     Outputs: `chunks`, name -> number of indexed chunks; `namesakes`.
     """

@@ -120,7 +120,5 @@ class FastGptReady(LabResource, thing=Ready, token="fastgpt:Ready"):
 
     Args:
         models: `{"llm": [...], "vector": [...], "rerank": [...]}`, names as in config.json.
-        generation: any text; a change of it makes it be looked at again (a container's id).
-
-    Outputs: `version`.
+        generation: a change of it makes FastGPT be looked at again.
     """

@@ -49,8 +49,5 @@ class ShareLink(Door[Row]):
 class FastGptShareLink(LabResource, thing=ShareLink, token="fastgpt:ShareLink"):
     """A public chat page of an app: `/chat/share?shareId=` and the resource's id.
 
-    Args:
-        app_id: of the app.
-        name: unique in its app.
-        response_detail: whether visitors see the citations.
+    `response_detail` is whether visitors see the citations.
     """

@@ -44,14 +44,12 @@ class Subject:
         return made
 
     def seen(self) -> Props:
-        """What a refresh would write down."""
         result = self.provider.read("id", self.state)
         assert result.id is not None
         assert result.outs is not None
         return result.outs
 
     def gone(self) -> bool:
-        """Whether a refresh finds it gone."""
         return self.provider.read("id", self.state).id is None
 
     def drifts(self) -> bool:
@@ -59,11 +57,9 @@ class Subject:
         return bool(self.provider.diff("id", self.seen(), self.wanted).changes)
 
     def diff(self, **other: Any) -> DiffResult:
-        """What other inputs would change."""
         return self.provider.diff("id", self.state, {**self.wanted, **other})
 
     def update(self, **other: Any) -> Props:
-        """Bring it to other inputs."""
         self.wanted = {**self.wanted, **other}
         new = self.provider.update("id", self.state, self.wanted).outs
         assert new is not None
@@ -79,7 +75,6 @@ class Subject:
         return new
 
     def delete(self) -> None:
-        """Delete it."""
         self.provider.delete("id", self.state)
 
 
@@ -91,7 +86,6 @@ class Bench:
         self.clock = clock
 
     def __call__(self, thing: type[Thing], **inputs: Any) -> Subject:
-        """A resource of these inputs, with root's session where it takes one."""
         provider = LabProvider(thing)
         provider.transport = self.service.transport
         provider.clock = self.clock
@@ -99,18 +93,15 @@ class Bench:
         return Subject(provider, {**reach, **inputs})
 
     def dataset(self, **more: Any) -> Subject:
-        """A base."""
         fields = {"name": "manual", "vector_model": "m3e", "agent_model": "qwen", "intro": ""}
         return self(Dataset, **{**fields, **more})
 
     def document(self, dataset_id: str, **more: Any) -> Subject:
-        """A document, its content hashed as when the program runs."""
         said = content_hash(more.get("file"), more.get("text") or more.get("link") or "")
         fields = {"training": "chunk", "chunk_size": 512, "name": "n", "content_hash": said}
         return self(Document, dataset_id=dataset_id, **{**fields, **more})
 
     def app(self, **more: Any) -> Subject:
-        """An app with a graph."""
         fields = {
             "name": "assistant",
             "nodes": copy.deepcopy(NODES),
@@ -121,9 +112,7 @@ class Bench:
         return self(App, **{**fields, **more})
 
     def link(self, app_id: str) -> Subject:
-        """A share link."""
         return self(ShareLink, app_id=app_id, name="public", response_detail=True)
 
     def key(self, app_id: str) -> Subject:
-        """An API key."""
         return self(ApiKey, app_id=app_id, name="site")
