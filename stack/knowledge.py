@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _chain(settings: Settings, server: Server, services: Services) -> Chain:
 class _Indexed:
     dataset: FastGptDataset
     embedding: Model
-    documents: Sequence[FastGptDocument]
+    contents: Sequence[pulumi.Output[str]]
     ready: pulumi.Resource
 
 
@@ -140,24 +140,23 @@ class _Seed:
             agent_model=file_model.name,
             opts=self._after([self.ready]),
         )
-        documents = [
-            self._document(source, base, dataset, embedding, file_model)
+        documents = {
+            source.name: self._document(source, base, dataset, embedding, file_model)
             for source in sources(base, self.project)
-        ]
+        }
+        contents = [document.content_hash for document in documents.values()]
         if not documents:
-            return _Indexed(dataset, embedding, [], dataset)
+            return _Indexed(dataset, embedding, contents, dataset)
         ready = FastGptDocumentsReady(
             f"base-{base.name}-ready",
             **self.session,
-            documents=[
-                {"dataset_id": dataset.id, "collection_id": made.id, "name": made.name}
-                for made in documents
-            ],
+            dataset_id=dataset.id,
+            documents={name: document.id for name, document in documents.items()},
             chain=chain,
             deadline_minutes=self.settings.document_deadline_minutes,
-            opts=self._after(documents),
+            opts=self._after(documents.values()),
         )
-        return _Indexed(dataset, embedding, documents, ready)
+        return _Indexed(dataset, embedding, contents, ready)
 
     def _document(
         self,
@@ -255,7 +254,7 @@ class _Seed:
             cites=(question.cites or "") if app.bases else None,
             triggers=[
                 app.graph.apply(lambda g: g.nodes),
-                *[[document.content_hash for document in base.documents] for base in app.bases],
+                *[base.contents for base in app.bases],
             ],
             opts=self._after(needs),
         )
@@ -263,5 +262,5 @@ class _Seed:
     def _model(self, kind: Kind, name: str | None) -> Model:
         return meant(self.settings.models, kind, name)[0]
 
-    def _after(self, needs: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
+    def _after(self, needs: Iterable[pulumi.Resource]) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self.parent, depends_on=list(needs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TypedDict
 
@@ -34,15 +34,14 @@ class Diagnosis:
         self._client = client
         self._chain = chain
 
-    def reason(self, unfinished: Sequence[Mapping[str, str]]) -> str:
+    def reason(self, dataset_id: str, unfinished: Mapping[str, str]) -> str:
         """Which link failed for the first document that tells; "" where none is found."""
-        for document in unfinished:
-            dataset_id = document["dataset_id"]
-            model = self._client.dataset(dataset_id).vector_model
-            found = self._client.collection(document["collection_id"], dataset_id=dataset_id)
+        model = self._client.dataset(dataset_id).vector_model
+        for name, collection_id in unfinished.items():
+            found = self._client.collection(collection_id, dataset_id=dataset_id)
             longest = GROWN * found.chunk_size if found.training == "chunk" else 0
             if reason := self._reason_in_oneapi(model, longest):
-                return f"{document['name']}: {reason}"
+                return f"{name}: {reason}"
         return ""
 
     def _reason_in_oneapi(self, model: str, longest: int) -> str:

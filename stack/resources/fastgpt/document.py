@@ -166,5 +166,4 @@ class FastGptDocument(LabResource, thing=Document, token="fastgpt:Document"):
         chunk_size: in characters.
     """
 
-    name: pulumi.Output[str]
     content_hash: pulumi.Output[str]

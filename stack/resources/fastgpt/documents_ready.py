@@ -1,9 +1,9 @@
-"""Documents that are indexed and found, each once."""
+"""The documents of a base, indexed and found, each once."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from provisioning.clients.http import NotFound
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, SECRET, Lab
 from stack.resources.fastgpt.diagnosis import Chain, Diagnosis
-from stack.resources.fastgpt.indexing import Followed, Indexing, rows_of
+from stack.resources.fastgpt.indexing import Indexing, rows_of
 from stack.resources.fastgpt.session import Managed
 
 
@@ -21,7 +21,8 @@ from stack.resources.fastgpt.session import Managed
 class DocumentsReady(Managed):
     """Waits until documents are indexed and found. `namesakes` counts others of their names."""
 
-    documents: Sequence[Followed]
+    dataset_id: str
+    documents: Mapping[str, str]
     deadline_minutes: Annotated[float, IGNORED]
     chain: Annotated[Chain, SECRET]
     chunks: Annotated[Mapping[str, int] | None, OUTPUT] = None
@@ -36,7 +37,8 @@ class DocumentsReady(Managed):
         """Wait for them."""
         with self.client(lab) as client:
             self._tidy(client)
-            indexing = Indexing(client, self.documents, Diagnosis(lab, client, self.chain))
+            diagnosis = Diagnosis(lab, client, self.chain)
+            indexing = Indexing(client, self.dataset_id, self.documents, diagnosis)
             chunks = indexing.follow(60 * self.deadline_minutes)
             indexing.search()
         return replace(self, chunks=chunks, namesakes=0)
@@ -44,44 +46,41 @@ class DocumentsReady(Managed):
     def read(self, lab: Lab) -> DocumentsReady:
         """Those that are indexed now."""
         with self.client(lab) as client:
-            found = rows_of(client, self.documents)
-        rows = [(d["name"], found.get(d["collection_id"])) for d in self.documents]
-        chunks = {name: row.chunks for name, row in rows if row and row.indexed}
+            found = rows_of(client, self.dataset_id)
+        rows = {name: found[id_] for name, id_ in self.documents.items() if id_ in found}
+        chunks = {name: row.chunks for name, row in rows.items() if row.indexed}
         return replace(self, chunks=chunks, namesakes=len(self._namesakes(found)))
 
     def drift(self, lab: Lab, wanted: DocumentsReady) -> frozenset[str]:  # noqa: ARG002
         """Documents that are no longer indexed, or there more than once."""
-        there = self.chunks or {}
-        missing = any(d["name"] not in there for d in wanted.documents)
-        shown = {"chunks": missing, "namesakes": bool(self.namesakes)}
+        missing = wanted.documents.keys() - (self.chunks or {}).keys()
+        shown = {"chunks": bool(missing), "namesakes": bool(self.namesakes)}
         return frozenset(name for name, drifted in shown.items() if drifted)
 
-    def _namesakes(self, found: Mapping[str, Collection]) -> list[tuple[str, str]]:
-        """What is called like one of the documents, and is none of them: its id, and its base's."""
-        ours = {d["collection_id"] for d in self.documents}
-        homes = {d["name"]: d["dataset_id"] for d in self.documents}
-        others = (row for row in found.values() if row.id not in ours)
-        named = ((row.id, homes.get(row.name) or homes.get(row.link)) for row in others)
-        return [(id_, home) for id_, home in named if home]
+    def _namesakes(self, found: Mapping[str, Collection]) -> list[str]:
+        """Ids of what is called like one of the documents, and is none of them."""
+        others = found.keys() - set(self.documents.values())
+        return [id_ for id_ in others if self.documents.keys() & {found[id_].name, found[id_].link}]
 
     def _tidy(self, client: FastGptClient) -> None:
         """Take documents out of folders that people put them into, and namesakes away.
 
         A document that is there twice would be cited twice.
         """
-        found = rows_of(client, self.documents)
-        for document in self.documents:
-            collection_id = document["collection_id"]
-            if collection_id not in found:
-                with contextlib.suppress(NotFound):
-                    client.collection(collection_id, dataset_id=document["dataset_id"])
-                    client.take_out_of_folder(collection_id)
-        for other, home in self._namesakes(found):
-            client.delete_collection(other, dataset_id=home)
+        found = rows_of(client, self.dataset_id)
+        for ours in set(self.documents.values()) - found.keys():
+            with contextlib.suppress(NotFound):
+                client.collection(ours, dataset_id=self.dataset_id)
+                client.take_out_of_folder(ours)
+        for other in self._namesakes(found):
+            client.delete_collection(other, dataset_id=self.dataset_id)
 
 
 class FastGptDocumentsReady(LabResource, thing=DocumentsReady, token="fastgpt:DocumentsReady"):
     """All documents of a base, indexed and found by a search test; one deadline for all.
 
-    Outputs: `chunks`, name -> number of indexed chunks; `namesakes`.
+    Args:
+        documents: name to id of each.
+
+    Outputs: `chunks`, name to number of indexed chunks; `namesakes`.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -24,17 +24,20 @@ STUCK_SECONDS = 120.0
 """Indexing without a new chunk for so long is looked into."""
 SEARCH_SECONDS = 60.0
 SEARCH_LENGTH = 200
-Followed = Mapping[str, str]
-"""A document to follow: `dataset_id`, `collection_id`, `name`."""
 
 
 class Indexing:
-    """Follows some documents until they are indexed, and finds out why they are not."""
+    """Follows documents of one base, by name their id, and finds out why they are not indexed."""
 
     def __init__(
-        self, client: FastGptClient, documents: Sequence[Followed], diagnosis: Diagnosis
+        self,
+        client: FastGptClient,
+        dataset_id: str,
+        documents: Mapping[str, str],
+        diagnosis: Diagnosis,
     ) -> None:
         self._client = client
+        self._dataset_id = dataset_id
         self._documents = documents
         self._diagnosis = diagnosis
         self._moved = (-1, client.clock.monotonic())
@@ -61,28 +64,26 @@ class Indexing:
 
     def search(self) -> None:
         """Have every document found by its own beginning."""
-        for document in self._documents:
+        for name, collection_id in self._documents.items():
+            text = ""
+            with contextlib.suppress(Refused, Unexpected):
+                text = self._client.first_passage(collection_id)
+            beginning = (text or PurePosixPath(name).stem)[:SEARCH_LENGTH]
             wait(
                 self._client,
-                f"a search to find {document['name']}",
-                partial(self._search, document, self._beginning(document)),
+                f"a search to find {name}",
+                partial(self._search, collection_id, beginning),
                 seconds=SEARCH_SECONDS,
                 advice="the document is indexed, but its vectors are not found: is the embedding "
                 "model of the base still the one that OneAPI serves under its name?",
                 tolerate=(Unreachable, Refused),
             )
 
-    def _search(self, document: Followed, text: str) -> bool | Waiting:
-        hits = self._client.search(document["dataset_id"], text)
-        if any(hit.collection_id == document["collection_id"] for hit in hits):
+    def _search(self, collection_id: str, text: str) -> bool | Waiting:
+        hits = self._client.search(self._dataset_id, text)
+        if any(hit.collection_id == collection_id for hit in hits):
             return True
         return Waiting(f"{len(hits)} other passages for {text[:60]!r}")
-
-    def _beginning(self, document: Followed) -> str:
-        text = ""
-        with contextlib.suppress(Refused, Unexpected):
-            text = self._client.first_passage(document["collection_id"])
-        return (text or PurePosixPath(document["name"]).stem)[:SEARCH_LENGTH]
 
     def _look(self) -> dict[str, int] | Waiting:
         rows = self._rows()
@@ -109,22 +110,21 @@ class Indexing:
         Raises:
             NotFound: one is not in its base.
         """
-        rows = rows_of(self._client, self._documents)
-        for document in self._documents:
-            if document["collection_id"] not in rows:
+        rows = rows_of(self._client, self._dataset_id)
+        for name, collection_id in self._documents.items():
+            if collection_id not in rows:
                 said = "it is not in its base any more; `pulumi up --refresh` uploads it again"
-                raise NotFound(SERVICE, f"index {document['name']}", said)
-        return {d["name"]: rows[d["collection_id"]] for d in self._documents}
+                raise NotFound(SERVICE, f"index {name}", said)
+        return {name: rows[collection_id] for name, collection_id in self._documents.items()}
 
     def _reason(self, rows: Mapping[str, Collection]) -> str:
-        return self._diagnosis.reason([d for d in self._documents if not rows[d["name"]].indexed])
+        unfinished = {name: row.id for name, row in rows.items() if not row.indexed}
+        return self._diagnosis.reason(self._dataset_id, unfinished)
 
 
-def rows_of(client: FastGptClient, documents: Sequence[Followed]) -> dict[str, Collection]:
-    """What lies at the top of the documents' bases, by id; nothing of a base that is gone."""
-    found: dict[str, Collection] = {}
-    for dataset_id in sorted({document["dataset_id"] for document in documents}):
-        with contextlib.suppress(NotFound):
-            client.dataset(dataset_id)
-            found |= {row.id: row for row in client.collections(dataset_id)}
-    return found
+def rows_of(client: FastGptClient, dataset_id: str) -> dict[str, Collection]:
+    """What lies at the top of a base, by id; nothing where the base is gone."""
+    with contextlib.suppress(NotFound):
+        client.dataset(dataset_id)
+        return {row.id: row for row in client.collections(dataset_id)}
+    return {}

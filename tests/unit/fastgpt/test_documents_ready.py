@@ -50,12 +50,11 @@ def follow(bench: Bench, service: FakeFastGpt, base_id: str, relay: Relay) -> Fo
     """Documents by name and row, and the resource that follows them."""
 
     def made(**documents: dict[str, Any]) -> Subject:
-        rows = [
-            {"dataset_id": base_id, "collection_id": id_, "name": name}
-            for name, row in documents.items()
-            for id_ in [service.add_collection(base_id, name, **row)]
-        ]
-        subject = bench(DocumentsReady, documents=rows, deadline_minutes=30, chain=CHAIN)
+        ids = {
+            name: service.add_collection(base_id, name, **row) for name, row in documents.items()
+        }
+        inputs = {"dataset_id": base_id, "documents": ids}
+        subject = bench(DocumentsReady, **inputs, deadline_minutes=30, chain=CHAIN)
         by_port = {3000: service, 3001: relay.gateway, 9997: relay.engine}
         subject.provider.transport = httpx.MockTransport(
             lambda r: by_port[r.url.port or 0]._take(r)
@@ -68,15 +67,11 @@ def follow(bench: Bench, service: FakeFastGpt, base_id: str, relay: Relay) -> Fo
 STUCK = {"dataAmount": 1, "trainingAmount": 2}
 
 
-def id_of(subject: Subject, number: int = 0) -> str:
-    return str(subject.wanted["documents"][number]["collection_id"])
-
-
 def test_documents_are_followed_and_then_found(
     follow: Follow, service: FakeFastGpt, clock: FakeClock
 ) -> None:
     ready = follow(a=STUCK, b={"dataAmount": 4})
-    one, two = id_of(ready), id_of(ready, 1)
+    one, two = ready.wanted["documents"].values()
 
     def moves() -> None:
         row = service.collections[one]
@@ -149,9 +144,8 @@ def test_a_document_that_is_no_longer_indexed_is_drift(
     follow: Follow, service: FakeFastGpt
 ) -> None:
     ready = follow(a={})
-    service.collections[id_of(ready)]["trainingAmount"] = 0
     ready.create()
-    service.collections[id_of(ready)]["trainingAmount"] = 1
+    service.collections[ready.wanted["documents"]["a"]]["trainingAmount"] = 1
     assert ready.drifts()
     service.datasets.clear()
     assert ready.seen()["chunks"] == {}
