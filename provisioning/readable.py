@@ -43,12 +43,12 @@ _TO_UTF8 = (
 def file_problems(path: str, file: Path) -> Iterator[Problem]:
     """What keeps FastGPT from reading this file, whole or in part; `path` names the setting."""
     try:
-        _open(file)
+        _check(file)
         kind = file.suffix.lower()
         if kind == ".pdf":
             yield from _page_problems(partial(Problem, path), file.name, _pdf(file))
         elif not says_something(_READERS[kind].texts(file)):
-            yield Problem(path, f"{file.name} has no {_READERS[kind].none}", _READERS[kind].right)
+            yield Problem(path, f"{file.name} has no {_READERS[kind].lacks}", _READERS[kind].right)
     except Wrong as error:
         yield Problem(path, error.wrong, error.right)
     except OSError as error:
@@ -61,7 +61,7 @@ def says_something(texts: Iterable[str | None]) -> bool:
     return any(character.isalnum() for text in texts for character in text or "")
 
 
-def _open(file: Path) -> None:
+def _check(file: Path) -> None:
     kind, most = file.suffix.lower(), LARGEST_BYTES >> 20
     if str(file).encode(errors="ignore").decode() != str(file):
         wrong = f"{str(file)!r} is not a name in UTF-8, and FastGPT decodes no other"
@@ -142,7 +142,7 @@ def _office(file: Path, parts: str, tags: tuple[str, ...]) -> Iterator[str | Non
 
 class _Reader(NamedTuple):
     texts: Callable[[Path], Iterable[str | None]]
-    none: str = "text in it"
+    lacks: str = "text in it"
     right: str = OR_LEAVE_OUT
 
 

@@ -18,20 +18,17 @@ def as_wanted(wanted: Json, found: Json) -> Json:
     if isinstance(wanted, Mapping) and isinstance(found, Mapping):
         return {key: as_wanted(value, found.get(key)) for key, value in wanted.items()}
     if isinstance(wanted, list) and isinstance(found, list):
-        return _list_as_wanted(wanted, found)
+        mine, theirs = _by_identity(wanted), _by_identity(found)
+        kept = [as_wanted(item, theirs[key]) for key, item in mine.items() if key in theirs]
+        return kept + [item for key, item in theirs.items() if key not in mine]
     return found
 
 
-def _list_as_wanted(wanted: list[Json], found: list[Json]) -> list[Json]:
-    names = [_identity(item) for item in wanted]
-    if None in names or len(set(names)) < len(names):
-        if len(wanted) != len(found):
-            return found
-        return [as_wanted(mine, theirs) for mine, theirs in zip(wanted, found, strict=True)]
-    by_name = {_identity(item): item for item in found}
-    ours = {name: item for name, item in zip(names, wanted, strict=True) if name in by_name}
-    kept = [as_wanted(item, by_name[name]) for name, item in ours.items()]
-    return kept + [item for item in found if _identity(item) not in names]
+def _by_identity(items: list[Json]) -> dict[str, Json]:
+    """What tells them apart, or else their place in the list."""
+    placed = {str(place): item for place, item in enumerate(items)}
+    named = {_identity(item) or place: item for place, item in placed.items()}
+    return named if len(named) == len(items) else placed
 
 
 def _identity(item: Json) -> str | None:

@@ -74,6 +74,10 @@ def test_a_new_intro_publishes_nothing(app: Subject, service: FakeFastGpt) -> No
         ({"key": "limit", "value": 9000}, {"key": "limit", "value": 3000}, False),
         ({"a": "x"}, {}, False),
         ([["start", "q"]], [["start", "other"]], False),
+        (["start", "q"], ["start", "q"], True),
+        (["start", "q"], ["start"], False),
+        ([{"datasetId": "a"}] * 2, [{"datasetId": "a", "name": "x"}] * 2, True),
+        ([{"id": "a", "b": 1}, {"id": "c"}], [{"id": "c"}, {"id": "a", "b": 1, "d": 2}], True),
         ([], [{"key": "new"}], False),
     ],
 )
