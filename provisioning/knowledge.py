@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from provisioning.catalogue import Kind, Model, Shape, of_kind
+from provisioning.catalogue import Model, Shape, of_kind
 from provisioning.problems import Wrong
+from provisioning.traits import Kind
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=30)]
 """A name that people read, never blank."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from provisioning.app_graph import served_limit
-from provisioning.catalogue import Kind, Model, of_kind
+from provisioning.catalogue import Model, of_kind
 from provisioning.chunks import chunk_size_problems
 from provisioning.documents import source_problems, sources
 from provisioning.knowledge import App, Knowledge, meant
 from provisioning.problems import Problem, repeated, unknown
+from provisioning.traits import Kind
 
 _PATH = "knowledge"
 

@@ -36,11 +36,6 @@ class Answer(Thing):
     answer: Annotated[str, OUTPUT] = ""
     citations: Annotated[Sequence[Mapping[str, str]], OUTPUT] = ()
 
-    @property
-    def id(self) -> str:
-        """There is one."""
-        return "answer"
-
     def create(self, lab: Lab) -> Answer:
         """Ask until the answer is right."""
         with session(lab, self.endpoint, "") as client:

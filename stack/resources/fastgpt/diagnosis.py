@@ -15,7 +15,6 @@ from provisioning.clients.http import ServiceError, Unauthorized
 from provisioning.clients.oneapi import NoChannel, OneApiRelay, UpstreamFailed
 from provisioning.clients.xinference import XinferenceClient
 from stack.resources.declaration import Endpoint, Lab
-from stack.resources.fastgpt.session import options
 
 
 class Chain(TypedDict):
@@ -48,7 +47,7 @@ class Diagnosis:
         address = self._lab.address(self._chain["oneapi"])
         key = str(self._chain["relay_key"])
         try:
-            with OneApiRelay(address, key, **options(self._lab)) as relay:
+            with OneApiRelay(address, key, **self._lab.options) as relay:
                 relay.probe("embedding", model)
                 return _refusal_of_length(relay, model, longest) if longest else ""
         except NoChannel as error:
@@ -65,7 +64,7 @@ class Diagnosis:
         if "xinference" not in self._chain:
             return ""
         address = self._lab.address(self._chain["xinference"])
-        with XinferenceClient(address, **options(self._lab)) as client:
+        with XinferenceClient(address, **self._lab.options) as client:
             state = client.state(model)
         serving = state.standing == "serving"
         return "" if serving else f"Xinference does not serve {model} ({state})"

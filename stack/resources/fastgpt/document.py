@@ -15,7 +15,7 @@ from provisioning.clients.fastgpt.rows import Collection, Uploaded
 from provisioning.clients.http import Conflict, NotFound, Refused
 from provisioning.text_files import as_sent, with_spaced_headings
 from stack.resources.base import LabResource
-from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, Lab, Props
+from stack.resources.declaration import ID, IDENTITY, IGNORED, OUTPUT, Lab, Props
 from stack.resources.fastgpt.session import SERVICE, Managed
 
 _MARK = "aiLab"
@@ -36,12 +36,7 @@ class Document(Managed):
     file: Annotated[str | None, IGNORED] = None
     text: Annotated[str | None, IGNORED] = None
     link: Annotated[str | None, IGNORED] = None
-    collection_id: Annotated[str, OUTPUT] = ""
-
-    @property
-    def id(self) -> str:
-        """FastGPT's own."""
-        return self.collection_id
+    collection_id: Annotated[str, OUTPUT, ID] = ""
 
     def create(self, lab: Lab) -> Document:
         """Adopt what an interrupted run left, or upload it; indexing is started, not awaited."""

@@ -11,7 +11,7 @@ from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Collection
 from provisioning.clients.http import NotFound
 from stack.resources.base import LabResource
-from stack.resources.declaration import IGNORED, OUTPUT, SECRET, Lab
+from stack.resources.declaration import IGNORED, OUTPUT, SECRET, STEADY, Lab
 from stack.resources.fastgpt.diagnosis import Chain, Diagnosis
 from stack.resources.fastgpt.indexing import Indexing, rows_of
 from stack.resources.fastgpt.session import Managed
@@ -26,12 +26,7 @@ class DocumentsReady(Managed):
     deadline_minutes: Annotated[float, IGNORED]
     chain: Annotated[Chain, SECRET]
     chunks: Annotated[Mapping[str, int] | None, OUTPUT] = None
-    namesakes: Annotated[int, OUTPUT] = 0
-
-    @property
-    def id(self) -> str:
-        """Told by its documents alone."""
-        return "documents"
+    namesakes: Annotated[int, OUTPUT, STEADY] = 0
 
     def create(self, lab: Lab) -> DocumentsReady:
         """Wait for them."""
@@ -51,11 +46,10 @@ class DocumentsReady(Managed):
         chunks = {name: row.chunks for name, row in rows.items() if row.indexed}
         return replace(self, chunks=chunks, namesakes=len(self._namesakes(found)))
 
-    def drift(self, lab: Lab, wanted: DocumentsReady) -> frozenset[str]:  # noqa: ARG002
-        """Documents that are no longer indexed, or there more than once."""
+    def drift(self, lab: Lab, wanted: DocumentsReady) -> frozenset[str]:
+        """Also documents that are no longer indexed."""
         missing = wanted.documents.keys() - (self.chunks or {}).keys()
-        shown = {"chunks": bool(missing), "namesakes": bool(self.namesakes)}
-        return frozenset(name for name, drifted in shown.items() if drifted)
+        return super().drift(lab, wanted) | ({"chunks"} if missing else set())
 
     def _namesakes(self, found: Mapping[str, Collection]) -> list[str]:
         """Ids of what is called like one of the documents, and is none of them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import NamedRow
 from provisioning.clients.http import Conflict, NotFound
-from stack.resources.declaration import IDENTITY, OUTPUT, Lab
+from stack.resources.declaration import ID, IDENTITY, OUTPUT, Lab
 from stack.resources.fastgpt.session import SERVICE, Managed
 from stack.resources.named import NamedThing
 
@@ -25,12 +25,7 @@ Found = TypeVar("Found", bound=NamedRow)
 class Named(Managed, NamedThing[FastGptClient, Found]):
     """A thing that others know by FastGPT's id: a namesake is no substitute."""
 
-    object_id: Annotated[str, OUTPUT] = ""
-
-    @property
-    def id(self) -> str:
-        """FastGPT's own."""
-        return self.object_id
+    object_id: Annotated[str, OUTPUT, ID] = ""
 
     def listed(self, client: FastGptClient) -> Sequence[Found]:
         """All of its kind, whatever their name."""

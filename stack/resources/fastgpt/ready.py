@@ -39,11 +39,6 @@ class Ready(Managed):
     generation: str | None = None
     version: Annotated[str, OUTPUT] = ""
 
-    @property
-    def id(self) -> str:
-        """There is one."""
-        return "fastgpt"
-
     def create(self, lab: Lab) -> Ready:
         """Wait for it."""
         with self.client(lab) as client:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.http import Options, ServiceError, Unreachable, Waiting, wait_until
+from provisioning.clients.http import ServiceError, Unreachable, Waiting, wait_until
 from stack.resources.base import say
 from stack.resources.declaration import REACH, SECRET, Endpoint, Lab, Thing
 
@@ -24,11 +24,6 @@ _sessions: dict[tuple[str, int, str], str] = {}
 _sessions_lock = threading.Lock()
 
 
-def options(lab: Lab) -> Options:
-    """What every client of a lab's service is made with."""
-    return {"transport": lab.transport, "clock": lab.clock}
-
-
 @contextlib.contextmanager
 def session(lab: Lab, endpoint: Endpoint, password: str) -> Iterator[FastGptClient]:
     """A client in root's session, the one of the whole run."""
@@ -37,7 +32,7 @@ def session(lab: Lab, endpoint: Endpoint, password: str) -> Iterator[FastGptClie
     with _sessions_lock:
         token = _sessions.get(key, "")
     address = lab.address(endpoint)
-    with FastGptClient(address, password=password, token=token, **options(lab)) as client:
+    with FastGptClient(address, password=password, token=token, **lab.options) as client:
         yield client
         with _sessions_lock:
             _sessions[key] = client.token

@@ -9,7 +9,7 @@ from typing import Annotated
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import ShareLink as Row
 from stack.resources.base import LabResource
-from stack.resources.declaration import OUTPUT
+from stack.resources.declaration import ID, OUTPUT
 from stack.resources.fastgpt.named import Door
 
 
@@ -18,12 +18,9 @@ class ShareLink(Door[Row]):
     """Upserts one share link of an app."""
 
     response_detail: bool = True
-    share_id: Annotated[str, OUTPUT] = ""
-
-    @property
-    def id(self) -> str:
-        """What its address ends in."""
-        return self.share_id
+    # What its address ends in.
+    share_id: Annotated[str, OUTPUT, ID] = ""
+    object_id: Annotated[str, OUTPUT] = ""
 
     def listed(self, client: FastGptClient) -> Sequence[Row]:
         """See `Named.listed`."""

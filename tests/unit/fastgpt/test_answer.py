@@ -11,7 +11,8 @@ from provisioning.clients.fastgpt.rows import Hit
 from provisioning.clients.http import DeadlineExceeded, Refused
 from stack.resources.fastgpt.answer import Answer, answer_problem
 from tests.unit.fake_services import FakeClock, FakeFastGpt
-from tests.unit.fastgpt.bench import LOGIN, Bench, Subject
+from tests.unit.fastgpt.bench import LOGIN, Bench
+from tests.unit.subject import Subject
 
 NO_CHANNEL = "对于模型 qwen 无可用渠道"
 

@@ -9,7 +9,8 @@ import pytest
 
 from stack.resources.fastgpt.published import as_wanted
 from tests.unit.fake_services import FakeFastGpt
-from tests.unit.fastgpt.bench import EDGES, NODES, Bench, Subject
+from tests.unit.fastgpt.bench import EDGES, NODES, Bench
+from tests.unit.subject import Subject
 
 
 @pytest.fixture

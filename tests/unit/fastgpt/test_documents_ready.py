@@ -12,7 +12,8 @@ import pytest
 from provisioning.clients.http import DeadlineExceeded, NotFound, Refused
 from stack.resources.fastgpt.documents_ready import DocumentsReady
 from tests.unit.fake_services import FakeClock, FakeFastGpt, FakeOneApi, FakeXinference
-from tests.unit.fastgpt.bench import ENDPOINT, Bench, Subject
+from tests.unit.fastgpt.bench import ENDPOINT, Bench
+from tests.unit.subject import Subject
 
 CHAIN = {
     "oneapi": {**ENDPOINT, "port": 3001},

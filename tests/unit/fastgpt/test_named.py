@@ -10,7 +10,8 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.http import Conflict, NotFound
 from tests.unit.fake_services import FakeFastGpt
-from tests.unit.fastgpt.bench import Bench, Subject
+from tests.unit.fastgpt.bench import Bench
+from tests.unit.subject import Subject
 
 Make = Callable[[Bench, str], Subject]
 MADE: dict[str, Make] = {

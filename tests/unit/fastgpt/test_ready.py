@@ -8,7 +8,8 @@ from provisioning.clients.http import DeadlineExceeded, Unauthorized
 from stack.resources.declaration import Props
 from stack.resources.fastgpt.ready import Ready
 from tests.unit.fake_services import FakeClock, FakeFastGpt
-from tests.unit.fastgpt.bench import LOGIN, Bench, Subject
+from tests.unit.fastgpt.bench import LOGIN, Bench
+from tests.unit.subject import Subject
 
 MODELS = {"llm": ["qwen"], "vector": ["m3e"], "rerank": []}
 
