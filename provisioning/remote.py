@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provisioning.clients.http import NotFound, Refused, Unexpected
+from provisioning.clients.errors import NotFound, Refused, Unexpected
 from provisioning.tunnel import CommandFailed, SshServer, run
 
 UPLOAD_SECONDS = 300.0

@@ -17,16 +17,8 @@ from typing import Any, TypeVar
 
 import asyncssh
 
-from provisioning.clients.http import (
-    SYSTEM_CLOCK,
-    Clock,
-    Refused,
-    ServiceError,
-    Unauthorized,
-    Unreachable,
-    Waiting,
-    wait_until,
-)
+from provisioning.clients.errors import Refused, ServiceError, Unauthorized, Unreachable
+from provisioning.clients.waiting import SYSTEM_CLOCK, Clock, Waiting, wait_until
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
+from provisioning.clients.errors import ServiceError, Unreachable
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Answer
-from provisioning.clients.http import ServiceError, Unreachable
 from tools.standing import Lab, NoLab, Stack, find_lab, up_command
 
 VISITOR = "lab-make-ask"

@@ -8,8 +8,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeAlias, TypeVar
 
+from provisioning.clients.errors import shorten
 from provisioning.clients.fastgpt.rows import InitData
-from provisioning.clients.http import shorten
 from provisioning.clients.oneapi import ENABLED, Channel
 from provisioning.clients.xinference import advice_for
 from provisioning.remote import Container

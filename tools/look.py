@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import httpx
 
 from provisioning import remote, tunnel
+from provisioning.clients.errors import ServiceError, Unreachable, shorten
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import InitData
-from provisioning.clients.http import ServiceError, Unreachable, shorten
 from provisioning.clients.oneapi import Channel, OneApiClient
 from provisioning.clients.xinference import ModelState, XinferenceClient
 from provisioning.containers import CONTAINERS

@@ -35,7 +35,7 @@ from pulumi.dynamic import (
 )
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.http import DeadlineExceeded, ServiceError, Unauthorized, Unreachable
+from provisioning.clients.errors import DeadlineExceeded, ServiceError, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
 from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Lab, Thing
 from stack.resources.declaration import Props as Props

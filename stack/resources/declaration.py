@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, get_type_hints
 import httpx
 import pulumi
 
-from provisioning.clients.http import SYSTEM_CLOCK, Clock, Options
+from provisioning.clients.http import Options
+from provisioning.clients.waiting import SYSTEM_CLOCK, Clock
 from provisioning.tunnel import SshServer, open_tunnel
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 
 from provisioning.app_graph import Dataset, Graph, simple_app
 from provisioning.catalogue import Model
+from provisioning.clients.errors import NotFound, Refused, Unauthorized, Unexpected
 from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.http import NotFound, Refused, Unauthorized, Unexpected
 from provisioning.knowledge import App
 from tests.contract.fastgpt_subject import (
     EMBEDDING,

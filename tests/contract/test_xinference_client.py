@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provisioning.clients.http import Refused
+from provisioning.clients.errors import Refused
 from provisioning.clients.xinference import XinferenceClient
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
 from rehearsal.faults import switch_on

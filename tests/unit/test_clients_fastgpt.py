@@ -5,8 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.http import (
+from provisioning.clients.errors import (
     DeadlineExceeded,
     NotFound,
     Refused,
@@ -14,6 +13,7 @@ from provisioning.clients.http import (
     Unexpected,
     Unreachable,
 )
+from provisioning.clients.fastgpt import FastGptClient
 from tests.unit.fake_services import FakeClock, FakeFastGpt
 
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from provisioning.clients.http import (
-    DeadlineExceeded,
-    Request,
-    ServiceClient,
-    ServiceError,
-    Unexpected,
-    Unreachable,
-    Waiting,
-    wait_until,
-)
+from provisioning.clients.errors import DeadlineExceeded, ServiceError, Unexpected, Unreachable
+from provisioning.clients.http import Request, ServiceClient
+from provisioning.clients.waiting import Waiting, wait_until
 from tests.unit.fake_services import FakeClock
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provisioning.clients.http import (
+from provisioning.clients.errors import (
     NotFound,
     RateLimited,
     Refused,

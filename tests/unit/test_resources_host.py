@@ -13,7 +13,7 @@ import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning import remote
-from provisioning.clients.http import DeadlineExceeded
+from provisioning.clients.errors import DeadlineExceeded
 from provisioning.tunnel import CommandFailed, ServerUnreachable, SshServer
 from stack.resources import base
 from stack.resources.declaration import Props

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provisioning.clients.http import DeadlineExceeded, Refused
+from provisioning.clients.errors import DeadlineExceeded, Refused
 from stack.resources.xinference.launch import POLL_SECONDS
 from stack.resources.xinference.models_ready import ModelsReady
 from stack.resources.xinference.progress import MOST_LAUNCHES, STALL_SECONDS, UNWIND_SECONDS

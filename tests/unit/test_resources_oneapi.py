@@ -8,7 +8,7 @@ import httpx
 import pulumi
 import pytest
 
-from provisioning.clients.http import DeadlineExceeded, Unauthorized
+from provisioning.clients.errors import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
 from stack.resources.oneapi.channel import Channel
 from stack.resources.oneapi.root import Root

@@ -20,7 +20,7 @@ from pulumi.dynamic.config import Config
 from pulumi.runtime.proto.provider_pb2 import CreateRequest
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.http import NotFound, Unauthorized, Unreachable
+from provisioning.clients.errors import NotFound, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
 from stack.resources import base, declaration
 from stack.resources.base import LabProvider, Props

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.http import DeadlineExceeded
+from provisioning.clients.errors import DeadlineExceeded
 from stack.resources.server import host_key
 from stack.resources.server.choice import Choice
 from stack.resources.server.host_key import HostKey

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provisioning.clients.http import DeadlineExceeded, Unreachable
+from provisioning.clients.errors import DeadlineExceeded, Unreachable
 from stack.resources.xinference.launch import STOP_SECONDS, differences
 from stack.resources.xinference.model import Model
 from tests.unit.fake_services import FakeXinference

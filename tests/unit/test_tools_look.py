@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from provisioning.clients.errors import Refused
 from provisioning.clients.fastgpt.rows import InitData
-from provisioning.clients.http import Refused
 from provisioning.remote import Container
 from provisioning.tunnel import KeyRefused, ServerUnreachable
 from tests.unit.fake_services import FakeFastGpt, FakeOneApi, FakeXinference

@@ -17,12 +17,9 @@ import httpx
 import pytest
 
 from provisioning import tunnel
-from provisioning.clients.http import (
-    DeadlineExceeded,
-    ServiceClient,
-    Waiting,
-    wait_until,
-)
+from provisioning.clients.errors import DeadlineExceeded
+from provisioning.clients.http import ServiceClient
+from provisioning.clients.waiting import Waiting, wait_until
 from provisioning.tunnel import (
     CommandFailed,
     HostKeyChanged,

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from provisioning.clients.errors import NotFound, Refused, Unexpected
 from provisioning.clients.fastgpt.rows import ApiKey, App, ShareLink
 from provisioning.clients.fastgpt.session import Session
-from provisioning.clients.http import AnyRow, Json, NotFound, Refused, Unexpected
+from provisioning.clients.http import AnyRow, Json
 
 APP = "/api/core/app"
 LINK = "/api/support/outLink"

@@ -15,20 +15,10 @@ from typing import TypeAlias
 import httpx
 from typing_extensions import Unpack
 
+from provisioning.clients.errors import NotFound, Refused, Unauthorized, Unexpected
 from provisioning.clients.fastgpt.rows import InitData, NamedRow
-from provisioning.clients.http import (
-    AnyRow,
-    Json,
-    NotFound,
-    Options,
-    Refused,
-    Request,
-    ServiceClient,
-    Unauthorized,
-    Unexpected,
-    Waiting,
-    wait_until,
-)
+from provisioning.clients.http import AnyRow, Json, Options, Request, ServiceClient
+from provisioning.clients.waiting import Waiting, wait_until
 
 LOGIN_SECONDS = 60.0
 VECTORS_SECONDS = 25.0

@@ -12,26 +12,22 @@ import httpx
 import tenacity
 from typing_extensions import Unpack
 
-from provisioning.clients.http import (
-    Json,
+from provisioning.clients.errors import (
     NotFound,
-    Options,
     RateLimited,
     Refused,
-    Request,
-    ServiceClient,
     Unauthorized,
     Unexpected,
     Unreachable,
-    pages,
-    repeating,
 )
+from provisioning.clients.http import Json, Options, Request, ServiceClient, pages
 from provisioning.clients.oneapi.rows import (
     ENABLED,
     AnyListed,
     Channel,
     Token,
 )
+from provisioning.clients.waiting import repeating
 
 PAGE_SIZE = 10
 RATE_LIMIT_SECONDS = 200.0

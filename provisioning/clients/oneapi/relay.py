@@ -16,17 +16,8 @@ from functools import partial
 import httpx
 from typing_extensions import Unpack
 
-from provisioning.clients.http import (
-    Content,
-    Json,
-    NotFound,
-    Options,
-    RateLimited,
-    Refused,
-    ServiceClient,
-    Unauthorized,
-    Unexpected,
-)
+from provisioning.clients.errors import NotFound, RateLimited, Refused, Unauthorized, Unexpected
+from provisioning.clients.http import Content, Json, Options, ServiceClient
 
 RELAY_SECONDS = 180.0
 

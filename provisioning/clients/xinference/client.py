@@ -8,7 +8,8 @@ from contextlib import suppress
 import httpx
 from typing_extensions import Unpack
 
-from provisioning.clients.http import Busy, Json, NotFound, Refused, Request, ServiceClient
+from provisioning.clients.errors import Busy, NotFound, Refused
+from provisioning.clients.http import Json, Request, ServiceClient
 from provisioning.clients.xinference.failures import concise, is_left_over, kind_of, names_replica
 from provisioning.clients.xinference.rows import AutostartEntry, Instance, Progress
 from provisioning.clients.xinference.standing import ModelState, Way, state_of

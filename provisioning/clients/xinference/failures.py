@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from provisioning.clients.http import Busy, Conflict, NotFound, RateLimited, Refused, Unauthorized
+from provisioning.clients.errors import Busy, Conflict, NotFound, RateLimited, Refused, Unauthorized
 
 _ACTOR_PREFIX = re.compile(r"^\[address=[^\]]*\]\s*")
 _WHOLE_CATALOGUE = re.compile(r"available models: .*", re.DOTALL)

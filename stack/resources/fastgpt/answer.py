@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import pulumi
 
+from provisioning.clients.errors import Refused, Unexpected, Unreachable
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Answer as Given
-from provisioning.clients.http import Refused, Unexpected, Unreachable
 from stack.resources.base import LabResource
 from stack.resources.declaration import OUTPUT, REACH, Endpoint, Lab, Thing
 from stack.resources.fastgpt.session import SERVICE, session, wait

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from provisioning.clients.errors import Conflict
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Dataset as Row
-from provisioning.clients.http import Conflict
 from stack.resources.base import LabResource
 from stack.resources.declaration import IDENTITY, Lab
 from stack.resources.fastgpt.named import Kept

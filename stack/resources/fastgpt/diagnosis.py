@@ -10,8 +10,8 @@ import pulumi
 from typing_extensions import NotRequired
 
 from provisioning.chunks import GROWN
+from provisioning.clients.errors import ServiceError, Unauthorized
 from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.http import ServiceError, Unauthorized
 from provisioning.clients.oneapi import NoChannel, OneApiRelay, UpstreamFailed
 from provisioning.clients.xinference import XinferenceClient
 from stack.resources.declaration import Endpoint, Lab

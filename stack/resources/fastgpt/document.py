@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar
 
 import pulumi
 
+from provisioning.clients.errors import Conflict, NotFound, Refused
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Collection, Uploaded
-from provisioning.clients.http import Conflict, NotFound, Refused
 from provisioning.text_files import as_sent, with_spaced_headings
 from stack.resources.base import LabResource
 from stack.resources.declaration import ID, IDENTITY, IGNORED, OUTPUT, Lab, Props

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+from provisioning.clients.errors import NotFound
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Collection
-from provisioning.clients.http import NotFound
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, SECRET, STEADY, Lab
 from stack.resources.fastgpt.diagnosis import Chain, Diagnosis

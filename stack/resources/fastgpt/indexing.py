@@ -7,16 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import PurePosixPath
 
+from provisioning.clients.errors import DeadlineExceeded, NotFound, Refused, Unexpected, Unreachable
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Collection
-from provisioning.clients.http import (
-    DeadlineExceeded,
-    NotFound,
-    Refused,
-    Unexpected,
-    Unreachable,
-    Waiting,
-)
+from provisioning.clients.waiting import Waiting
 from stack.resources.fastgpt.diagnosis import Diagnosis
 from stack.resources.fastgpt.session import SERVICE, wait
 

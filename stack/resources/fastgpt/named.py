@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
+from provisioning.clients.errors import Conflict, NotFound
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import NamedRow
-from provisioning.clients.http import Conflict, NotFound
 from stack.resources.declaration import ID, IDENTITY, OUTPUT, Lab
 from stack.resources.fastgpt.session import SERVICE, Managed
 from stack.resources.named import NamedThing

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import pulumi
 
+from provisioning.clients.errors import Refused, Unauthorized, Unexpected, Unreachable
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import InitData
-from provisioning.clients.http import Refused, Unauthorized, Unexpected, Unreachable, Waiting
+from provisioning.clients.waiting import Waiting
 from stack.resources.base import LabResource
 from stack.resources.declaration import OUTPUT, Lab
 from stack.resources.fastgpt.session import Managed, wait

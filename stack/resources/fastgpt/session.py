@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
+from provisioning.clients.errors import ServiceError, Unreachable
 from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.http import ServiceError, Unreachable, Waiting, wait_until
+from provisioning.clients.waiting import Waiting, wait_until
 from stack.resources.base import say
 from stack.resources.declaration import REACH, SECRET, Endpoint, Lab, Thing
 

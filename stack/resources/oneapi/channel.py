@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from provisioning.clients.http import Busy, NotFound, RateLimited, Unexpected, Waiting, wait_until
+from provisioning.clients.errors import Busy, NotFound, RateLimited, Unexpected
 from provisioning.clients.oneapi import Channel as Row
 from provisioning.clients.oneapi import (
     NoChannel,
@@ -15,6 +15,7 @@ from provisioning.clients.oneapi import (
     UpstreamFailed,
     clean_models,
 )
+from provisioning.clients.waiting import Waiting, wait_until
 from stack.resources.base import LabResource, say
 from stack.resources.declaration import OUTPUT, REACH, SECRET, Lab, Props
 from stack.resources.oneapi.management import Managed

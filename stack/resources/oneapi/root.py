@@ -7,7 +7,7 @@ from typing import Annotated
 
 import pulumi
 
-from provisioning.clients.http import Unauthorized
+from provisioning.clients.errors import Unauthorized
 from provisioning.clients.oneapi import FIRST_PASSWORD, OneApiClient
 from stack.resources.base import LabResource
 from stack.resources.declaration import OUTPUT, REACH, SECRET, Endpoint, Lab, Thing

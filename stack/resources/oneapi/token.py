@@ -8,7 +8,7 @@ from typing import Annotated
 
 import pulumi
 
-from provisioning.clients.http import NotFound
+from provisioning.clients.errors import NotFound
 from provisioning.clients.oneapi import OneApiClient, clean_models
 from provisioning.clients.oneapi import Token as Row
 from stack.resources.base import LabResource

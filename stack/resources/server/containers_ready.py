@@ -9,7 +9,7 @@ from typing import Annotated
 import pulumi
 
 from provisioning import remote
-from provisioning.clients.http import Waiting, wait_until
+from provisioning.clients.waiting import Waiting, wait_until
 from provisioning.remote import Container, DockerDown
 from stack.resources.base import LabResource, say
 from stack.resources.declaration import OUTPUT, Lab

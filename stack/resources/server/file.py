@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from provisioning import remote
-from provisioning.clients.http import NotFound
+from provisioning.clients.errors import NotFound
 from stack.resources.base import LabResource
 from stack.resources.declaration import ID, IDENTITY, IGNORED, Lab
 from stack.resources.server.watched import Watched

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from provisioning import remote
-from provisioning.clients.http import ServiceError, wait_until
+from provisioning.clients.errors import ServiceError
+from provisioning.clients.waiting import wait_until
 from stack.resources.base import LabResource
 from stack.resources.declaration import Lab
 from stack.resources.server.watched import Watched

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pulumi
 
-from provisioning.clients.http import ServiceError
+from provisioning.clients.errors import ServiceError
 from stack.resources.base import warn_once
 from stack.resources.declaration import IGNORED, REACH, Lab, Login, Props, Thing
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
-from provisioning.clients.http import Busy, Conflict, Waiting, wait_until
+from provisioning.clients.errors import Busy, Conflict
+from provisioning.clients.waiting import Waiting, wait_until
 from provisioning.clients.xinference import ModelState, XinferenceClient
 from stack.resources.declaration import REACH, Endpoint, Lab, Thing
 

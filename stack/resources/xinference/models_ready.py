@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from provisioning.clients.http import Waiting, wait_until
+from provisioning.clients.waiting import Waiting, wait_until
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, Lab
 from stack.resources.xinference.launch import POLL_SECONDS, Managed, Payload, is_as_told, state_of

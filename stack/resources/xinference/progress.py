@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioning.clients.http import Refused
+from provisioning.clients.errors import Refused
 from provisioning.clients.xinference import (
     DOWNLOADED,
     ModelState,

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provisioning.clients.http import NotFound, RateLimited, Refused, Unauthorized
+from provisioning.clients.errors import NotFound, RateLimited, Refused, Unauthorized
 from provisioning.clients.oneapi import (
     FIRST_PASSWORD,
     Channel,

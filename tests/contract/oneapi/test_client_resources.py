@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provisioning.clients.http import DeadlineExceeded, Unauthorized
+from provisioning.clients.errors import DeadlineExceeded, Unauthorized
 from provisioning.clients.oneapi import UpstreamFailed
 from stack.resources.base import LabProvider
 from stack.resources.declaration import Props

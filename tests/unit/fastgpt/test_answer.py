@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from provisioning.clients.errors import DeadlineExceeded, Refused
 from provisioning.clients.fastgpt.rows import Answer as Given
 from provisioning.clients.fastgpt.rows import Hit
-from provisioning.clients.http import DeadlineExceeded, Refused
 from stack.resources.fastgpt.answer import Answer, answer_problem
 from tests.unit.fake_services import FakeClock, FakeFastGpt
 from tests.unit.fastgpt.bench import LOGIN, Bench

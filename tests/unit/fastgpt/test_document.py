@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provisioning.clients.http import Conflict, NotFound, Refused
+from provisioning.clients.errors import Conflict, NotFound, Refused
 from stack.resources.declaration import Props
 from tests.unit.fake_services import FakeFastGpt
 from tests.unit.fastgpt.bench import Bench

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provisioning.clients.http import DeadlineExceeded, NotFound, Refused
+from provisioning.clients.errors import DeadlineExceeded, NotFound, Refused
 from stack.resources.fastgpt.documents_ready import DocumentsReady
 from tests.unit.fake_services import FakeClock, FakeFastGpt, FakeOneApi, FakeXinference
 from tests.unit.fastgpt.bench import ENDPOINT, Bench

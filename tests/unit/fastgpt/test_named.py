@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
-from provisioning.clients.http import Conflict, NotFound
+from provisioning.clients.errors import Conflict, NotFound
 from tests.unit.fake_services import FakeFastGpt
 from tests.unit.fastgpt.bench import Bench
 from tests.unit.subject import Subject

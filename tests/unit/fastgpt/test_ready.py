@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioning.clients.http import DeadlineExceeded, Unauthorized
+from provisioning.clients.errors import DeadlineExceeded, Unauthorized
 from stack.resources.declaration import Props
 from stack.resources.fastgpt.ready import Ready
 from tests.unit.fake_services import FakeClock, FakeFastGpt

@@ -1,0 +1,96 @@
+"""One way of waiting and of trying again: with a deadline, and with time that tests can replace."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TypeVar
+
+import tenacity
+
+from provisioning.clients.errors import DeadlineExceeded, ServiceError, Unreachable
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.1
+
+
+class Clock:
+    """The machine's time; tests put their own in its place."""
+
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
+
+    def now(self) -> datetime:
+        """The time of day, aware, in UTC."""
+        return datetime.now(timezone.utc)
+
+
+SYSTEM_CLOCK = Clock()
+
+
+def repeating(
+    when: tenacity.retry_base, pause: tenacity.wait.wait_base, *, seconds: float, clock: Clock
+) -> tenacity.Retrying:
+    """Calls what it is given while `when` holds of the outcome; after `seconds` the last stands."""
+    give_up_at = clock.monotonic() + seconds
+    return tenacity.Retrying(
+        retry=when,
+        stop=lambda _: clock.monotonic() >= give_up_at,
+        wait=lambda state: max(0.0, min(pause(state), give_up_at - clock.monotonic())),
+        sleep=clock.sleep,
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What `wait_until`'s look returns while the thing has not happened: the state it saw."""
+
+    seen: str
+
+
+_NOT_YET = tenacity.retry_if_result(lambda found: isinstance(found, Waiting))
+
+
+def wait_until(
+    what: str,
+    look: Callable[[], T | Waiting],
+    *,
+    service: str,
+    deadline: float,
+    advice: str = "",
+    every: float = 2.0,
+    clock: Clock = SYSTEM_CLOCK,
+    progress: Callable[[str], None] = lambda _: None,
+    tolerate: tuple[type[ServiceError], ...] = (Unreachable,),
+) -> T:
+    """Look again, after short pauses first, until `look` returns something other than `Waiting`.
+
+    Args:
+        deadline, every: seconds from now; seconds between two looks, at the most.
+        progress: told each state once, when it changes.
+        tolerate: errors that count as "not yet".
+
+    Raises:
+        DeadlineExceeded: with what was waited for, what was seen last, and `advice`.
+    """
+    tell = functools.lru_cache(maxsize=1)(progress)
+
+    def seen() -> T | Waiting:
+        try:
+            found = look()
+        except tolerate as error:
+            found = Waiting(str(error))
+        if isinstance(found, Waiting):
+            tell(found.seen)
+        return found
+
+    ramp = tenacity.wait_exponential(multiplier=FIRST_PAUSE, max=every)
+    found = repeating(_NOT_YET, ramp, seconds=deadline, clock=clock)(seen)
+    if isinstance(found, Waiting):
+        raise DeadlineExceeded(service, what, found.seen, advice)
+    return found
