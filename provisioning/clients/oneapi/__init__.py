@@ -6,7 +6,6 @@ from provisioning.clients.oneapi.relay import NoChannel as NoChannel
 from provisioning.clients.oneapi.relay import OneApiRelay as OneApiRelay
 from provisioning.clients.oneapi.relay import UpstreamFailed as UpstreamFailed
 from provisioning.clients.oneapi.rows import ENABLED as ENABLED
-from provisioning.clients.oneapi.rows import EXHAUSTED as EXHAUSTED
 from provisioning.clients.oneapi.rows import Channel as Channel
 from provisioning.clients.oneapi.rows import Token as Token
 from provisioning.clients.oneapi.rows import clean_models as clean_models

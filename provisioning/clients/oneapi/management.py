@@ -1,4 +1,4 @@
-"""OneAPI's management interface: options, users, channels, tokens.
+"""OneAPI's management interface: users, channels, tokens.
 
 It answers HTTP 200 with `{"success", "message", "data"}` even when it refuses, so `success` alone
 counts (`docs/facts/oneapi.md §3`).
@@ -21,12 +21,7 @@ from provisioning.clients.errors import (
     Unreachable,
 )
 from provisioning.clients.http import Json, Options, Request, ServiceClient, pages
-from provisioning.clients.oneapi.rows import (
-    ENABLED,
-    AnyListed,
-    Channel,
-    Token,
-)
+from provisioning.clients.oneapi.rows import ENABLED, AnyListed, Channel, Token
 from provisioning.clients.waiting import repeating
 
 PAGE_SIZE = 10
@@ -38,11 +33,7 @@ _LOOKUP_FAILED = "令牌验证失败"
 
 
 class OneApiClient(ServiceClient):
-    """OneAPI's management interface.
-
-    Args:
-        access_token: of an administrator; without it only `login` works.
-    """
+    """OneAPI as an administrator sees it; without an `access_token` only `login` works."""
 
     service = "OneAPI"
 
@@ -56,11 +47,10 @@ class OneApiClient(ServiceClient):
     def login(self, username: str, password: str) -> str:
         """Log in and take up the user's access token; returns it.
 
-        Each login counts against 20 in 20 minutes, whether it succeeds or not. A database that is
-        down answers like a wrong password.
+        Each login counts against 20 in 20 minutes, whether it succeeds or not.
 
         Raises:
-            Unauthorized: user name or password refused.
+            Unauthorized: user name or password refused, or the database is down.
             RateLimited: too many logins for longer than `RATE_LIMIT_SECONDS`.
         """
         try:
@@ -80,9 +70,7 @@ class OneApiClient(ServiceClient):
         return token
 
     def opens_with(self, username: str, password: str) -> bool:
-        """Whether the password is still the right one. A login that counts, as each does.
-
-        True as well where too many logins keep it from being tried.
+        """Whether the password is still right, or too many logins keep it from being tried.
 
         Raises:
             Unreachable: OneAPI's database does not answer.
@@ -150,22 +138,18 @@ class OneApiClient(ServiceClient):
         try:
             self._call("POST", "/api/channel/", json=channel.body())
         except Refused:
-            for left in self.channels_named(channel.name):
-                if left.id not in before:
-                    self.delete_channel(left.id)
+            for left in {found.id for found in self.channels_named(channel.name)} - before:
+                self.delete_channel(left)
             raise
-        made = [found.id for found in self.channels_named(channel.name) if found.id not in before]
+        made = {found.id for found in self.channels_named(channel.name)} - before
         if not made:
             said = f"it said yes, but shows no new channel named {channel.name}"
             raise Unexpected(self.service, "POST /api/channel/", said)
         return max(made)
 
     def update_channel(self, channel_id: int, channel: Channel) -> None:
-        """Bring an existing channel to `channel`, enabled.
-
-        Raises:
-            NotFound: it is gone. (A PUT alone would say yes and leave a ghost among the models.)
-        """
+        """Bring an existing channel to `channel`, enabled; NotFound where it is gone."""
+        # A PUT to one that is gone would say yes, and leave a ghost among the models.
         self.channel(channel_id)
         self._hide(channel.key)
         self._call("PUT", "/api/channel/", json=channel.body(id=channel_id, status=ENABLED))
@@ -189,10 +173,11 @@ class OneApiClient(ServiceClient):
     def update_token(self, token_id: int, token: Token, *, set_quota: bool) -> Token:
         """Bring a token to `token`, enabled; what is left of its quota stays unless `set_quota`.
 
-        PUT replaces everything, so what is not ours to change is read first; but for the status,
-        which has a PUT of its own: refused while the stored time or quota forbids it. A token whose
-        quota is used up, and stays so, is left as it is. NotFound where there is none.
+        A token whose quota is used up, and stays so, is left as it is. NotFound where there is
+        none.
         """
+        # PUT replaces all but the status, which has one of its own: refused while the stored time
+        # or quota forbids it.
         row = self._call("GET", f"/api/token/{token_id}")
         theirs = {"subnet"} if set_quota else {"subnet", "remain_quota"}
         kept = {key: row[key] for key in theirs & row.keys()}

@@ -1,10 +1,4 @@
-"""OneAPI's relay, `/v1`: it answers like OpenAI (`docs/facts/oneapi.md §7`).
-
-Exceptions beside those of `provisioning.clients.http`:
-
-* NoChannel (a Refused): no enabled channel lists the model
-* UpstreamFailed (a Refused): the channel is there, but what is behind it failed; has `status`
-"""
+"""OneAPI's relay, `/v1`: it answers like OpenAI (`docs/facts/oneapi.md §7`)."""
 
 from __future__ import annotations
 
@@ -27,12 +21,7 @@ class NoChannel(Refused):
 
 
 class UpstreamFailed(Refused):
-    """A channel was found, but the service behind it failed.
-
-    Attributes:
-        status: HTTP status of the relay's answer; the upstream's own where it answered at all.
-        connected: whether the upstream answered.
-    """
+    """What is behind a channel failed; `status` is its own where it answered (`connected`)."""
 
     def __init__(
         self, service: str, call: str, answer: str, *, status: int, connected: bool
@@ -42,13 +31,16 @@ class UpstreamFailed(Refused):
         self.connected = connected
 
 
+_KINDS = {503: NoChannel, 401: Unauthorized, 404: NotFound, 429: RateLimited}
+
+
 class OneApiRelay(ServiceClient):
     """OneAPI as the lab's users see it.
 
     Args:
         key: a relay token's key, with or without `sk-`.
-        channel_id: the one channel to use, whatever it lists; None for one that lists the model,
-            by chance where several do. Only keys of administrators may choose (`§2`).
+        channel_id: the one channel to use, whatever it lists; only keys of administrators may
+            choose (`§2`). None for any that lists the model.
     """
 
     service = "OneAPI relay"
@@ -80,13 +72,13 @@ class OneApiRelay(ServiceClient):
         """One real, small request of this kind; returns when a usable answer came back.
 
         Raises:
-            NoChannel, UpstreamFailed, Unauthorized, Refused, Unexpected, Unreachable
-            ValueError: a kind that OneAPI does not relay.
+            ServiceError: of any kind; ValueError: a kind that OneAPI does not relay.
         """
+        spoken = {"model": model, "input": "Hi", "voice": "alloy"}
         probes = {
             "chat": lambda: self.chat(model, "Hi", max_tokens=2) is not None,
             "embedding": lambda: bool(self.embed(model, "Hi")),
-            "speech": lambda: bool(self._speak(model)),
+            "speech": lambda: bool(self._post("/v1/audio/speech", json=spoken).content),
             "transcription": lambda: self._transcribe(model) is not None,
         }
         if kind not in probes:
@@ -98,10 +90,6 @@ class OneApiRelay(ServiceClient):
             raise Unexpected(self.service, f"{kind} request", said) from None
         if not answered:
             raise Unexpected(self.service, f"{kind} request", f"{model}: an empty answer")
-
-    def _speak(self, model: str) -> bytes:
-        body = {"model": model, "input": "Hi", "voice": "alloy"}
-        return self._post("/v1/audio/speech", json=body).content
 
     def _transcribe(self, model: str) -> str:
         # Routed as `whisper-1`, whatever the name (docs/facts/oneapi.md §6).
@@ -115,20 +103,14 @@ class OneApiRelay(ServiceClient):
             "POST", path, headers=self._headers, twice_is_harmless=True, **content
         )
         error = _relay_error(response)
-        if response.is_success and error is None:
+        if response.is_success and not error:
             return response
-        raise self._refusal(response, error or {})
-
-    def _refusal(self, response: httpx.Response, error: Mapping[str, Json]) -> Refused:
         status, unconnected = response.status_code, error.get("code") == "do_request_failed"
         said = f"HTTP {status} {error.get('message') or response.text or '(empty body)'}"
         kind: Callable[[str, str, str], Refused] = _KINDS.get(status, Refused)
         if unconnected or _is_upstreams(error):
             kind = partial(UpstreamFailed, status=status, connected=not unconnected)
-        return self._error(kind, response, said)
-
-
-_KINDS = {503: NoChannel, 401: Unauthorized, 404: NotFound, 429: RateLimited}
+        raise self._error(kind, response, said)
 
 
 def _is_upstreams(error: Mapping[str, Json]) -> bool:
@@ -142,24 +124,19 @@ def _is_upstreams(error: Mapping[str, Json]) -> bool:
     return error.get("code") == "bad_response_status_code" or not (own or unknown_path)
 
 
-def silence(seconds: float = 0.5) -> bytes:
-    """A short WAV file to transcribe."""
-    rate = 16000
+def silence() -> bytes:
+    """A WAV file to transcribe: half a second at 16 kHz, mono, 16 bits."""
     target = io.BytesIO()
     with wave.open(target, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(rate)
-        sound.writeframes(b"\0\0" * int(rate * seconds))
+        sound.setparams((1, 2, 16000, 0, "NONE", ""))
+        sound.writeframes(b"\0\0" * 8000)
     return target.getvalue()
 
 
-def _relay_error(response: httpx.Response) -> dict[str, Json] | None:
-    if "json" not in response.headers.get("content-type", ""):
-        return None
+def _relay_error(response: httpx.Response) -> dict[str, Json]:
     try:
         body = response.json()
     except ValueError:
-        return None
+        return {}
     error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else None
+    return error if isinstance(error, dict) else {}

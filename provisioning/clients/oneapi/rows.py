@@ -11,8 +11,6 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from provisioning.clients.http import Json, Row
 
 ENABLED = 1
-EXHAUSTED = 4
-"""A token whose quota is used up."""
 
 
 def _names(listed: object) -> object:
@@ -61,11 +59,9 @@ Mapping = Annotated[
 class Listed(Row):
     """A channel or a token, as wanted or as found.
 
-    Attributes:
-        status: 1 enabled, 2 disabled by hand; 3 a channel that OneAPI disabled or a token that has
-            expired; 4 a token whose quota is used up.
-        key: of a channel, the vendor's, which OneAPI never shows; of a token, without `sk-`.
-        id: OneAPI's; 0 where there is none yet.
+    `status`: 1 enabled, 2 disabled by hand; 3 a channel that OneAPI disabled or a token that has
+    expired; 4 a token whose quota is used up. `key`: a channel's, which OneAPI never shows, or a
+    token's without `sk-`. `id`: 0 where there is none yet.
     """
 
     name: str
@@ -83,12 +79,10 @@ AnyListed = TypeVar("AnyListed", bound=Listed)
 
 
 class Channel(Listed):
-    """A channel; `models` are public names, and the highest `priority` wins.
+    """A channel of a `type` (by its id); the highest `priority` wins.
 
-    Attributes:
-        type: channel type id.
-        base_url: without `/v1`; "" for the vendor's own.
-        model_mapping: public name -> upstream name; the public name must be in `models` too.
+    `base_url`: without `/v1`, "" for the vendor's own. `model_mapping`: from public names, which
+    must be in `models` too, to the upstream's.
     """
 
     type: int = 0
