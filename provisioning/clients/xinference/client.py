@@ -11,8 +11,13 @@ from typing_extensions import Unpack
 from provisioning.clients.errors import Busy, NotFound, Refused
 from provisioning.clients.http import Json, Request, ServiceClient
 from provisioning.clients.xinference.failures import concise, is_left_over, kind_of, names_replica
-from provisioning.clients.xinference.rows import AutostartEntry, Instance, Progress
-from provisioning.clients.xinference.standing import ModelState, Way, state_of
+from provisioning.clients.xinference.rows import (
+    AutostartEntry,
+    Instance,
+    ModelState,
+    Progress,
+    Way,
+)
 
 LAUNCH_SECONDS = 60.0
 STOP_SECONDS = 120.0
@@ -31,12 +36,8 @@ class XinferenceClient(ServiceClient):
     def launch(self, payload: Mapping[str, Json]) -> None:
         """Start a model, and do not wait for it.
 
-        Only a missing field, GPUs that do not go with the replicas, a bad uid or a taken one are
-        refused at once. All else, an unknown model too, shows later in `state`.
-
-        Raises:
-            Conflict: the uid is taken, by a model that serves, is starting or is down.
-            Refused: what is known at once.
+        Only a missing field, GPUs that do not go with the replicas, a bad uid or a taken one
+        (Conflict) are refused at once. All else, an unknown model too, shows later in `state`.
         """
         # In the query: in the body it would be handed to the engine.
         waits = {"wait_ready": "false"}
@@ -53,26 +54,20 @@ class XinferenceClient(ServiceClient):
         except NotFound as error:
             way = "broken" if names_replica(uid, error.answer) else "none"
         booked = self._call("GET", "/v1/models/instances", params={"model_uid": uid}) or [{}]
-        return state_of(way, found, self._row(Instance, booked[0]), copies)
+        return self._row(Instance, booked[0]).state(way, found, copies)
 
     def progress(self, uid: str) -> Progress:
         """How far a launch is. An unknown or failed model reads like one that has not begun."""
         return self._row(Progress, self._call("GET", f"/v1/models/{uid}/progress") or {})
 
     def describe(self, uid: str) -> dict[str, Json]:
-        """What a serving model was launched as.
-
-        Raises:
-            Busy: it is still loading.
-            NotFound: there is none, or its launch failed.
-        """
+        """What a serving model was launched as; Busy while it loads, NotFound where it failed."""
         return dict(self._call("GET", f"/v1/models/{uid}"))
 
     def stop(self, uid: str) -> None:
         """Stop a model that has loaded, whether it answers or not; one that is not there is done.
 
-        Raises:
-            Busy: it is loading, and goes on loading: a DELETE does not end that.
+        Busy where it is loading, and goes on loading: a DELETE does not end that.
         """
         try:
             self._call("DELETE", f"/v1/models/{uid}", seconds=STOP_SECONDS)
@@ -99,19 +94,21 @@ class XinferenceClient(ServiceClient):
 
         It also starts, at once, every model with an entry that is down: ours, and others'.
         """
-        self._call(
-            "POST",
-            "/v1/autostart/models",
-            json={
-                "launch": autostart_payload(payload),
-                "enabled": True,
-                # One after the other, by priority and uid. vLLM claims its share of the card when
-                # it loads and fails if less is left, so the small ones come first.
-                "priority": 200 if payload.get("model_type", "LLM") == "LLM" else 100,
-                "max_retries": 3,
-                "retry_interval_seconds": 30,
-            },
-        )
+        launch = {key: value for key, value in payload.items() if value is not None}
+        if payload.get("n_gpu", "") is None:
+            # The CPU; an entry loses its nulls, and no n_gpu is a GPU. The worker takes this for
+            # the same (2.12.0: core/worker.py, `launch_builtin_model`).
+            launch.setdefault("device", "cpu")
+        entry = {
+            "launch": launch,
+            "enabled": True,
+            # One after the other, by priority and uid. vLLM claims its share of the card when it
+            # loads and fails if less is left, so the small ones come first.
+            "priority": 200 if payload.get("model_type", "LLM") == "LLM" else 100,
+            "max_retries": 3,
+            "retry_interval_seconds": 30,
+        }
+        self._call("POST", "/v1/autostart/models", json=entry)
 
     def autostart(self) -> dict[str, bool]:
         """The uids of the models that are started with the server, and whether its turn is to come.
@@ -131,23 +128,11 @@ class XinferenceClient(ServiceClient):
         response = self._send(method, path, **request)
         if response.is_success:
             return self._json(response)
-        detail = _detail(response)
+        detail = concise(_detail(response))
         said = f"HTTP {response.status_code} {detail}"
         if response.status_code == 401:
             said += ". At 4.1 authentication is on; the container needs XINFERENCE_AUTH_ADVANCED=0"
         raise self._error(kind_of(response.status_code, detail), response, said)
-
-
-def autostart_payload(payload: Mapping[str, Json]) -> dict[str, Json]:
-    """A launch payload as an autostart entry can hold it: entries lose their nulls.
-
-    `n_gpu: null` means the CPU and would come back as the default, a GPU. The worker takes
-    `device: cpu` for the same (2.12.0: core/worker.py, `launch_builtin_model`).
-    """
-    kept = {key: value for key, value in payload.items() if value is not None}
-    if "n_gpu" in payload and payload["n_gpu"] is None:
-        kept.setdefault("device", "cpu")
-    return kept
 
 
 def _detail(response: httpx.Response) -> str:
@@ -155,5 +140,4 @@ def _detail(response: httpx.Response) -> str:
         body = response.json()
     except ValueError:
         return response.text or "(empty body)"
-    detail = body.get("detail") if isinstance(body, dict) else body
-    return concise(str(detail))
+    return str(body.get("detail") if isinstance(body, dict) else body)

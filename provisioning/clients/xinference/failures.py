@@ -5,62 +5,19 @@ An absent model is a 400; texts often begin with `[address=..., pid=...]`.
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 from provisioning.clients.errors import Busy, Conflict, NotFound, RateLimited, Refused, Unauthorized
 
 _ACTOR_PREFIX = re.compile(r"^\[address=[^\]]*\]\s*")
 _WHOLE_CATALOGUE = re.compile(r"available models: .*", re.DOTALL)
 _ABSENT = ("not found in the model list", "has not been launched yet")
-_DOWNLOAD_FAILED = "failed to download"
 _TAKEN = "already in the model list"
 _UNWINDING = re.compile(r"-(rep)?\d+ is (running|launching)$")
-_UNKNOWN = ("model not found, name", "not found, available models")
-_ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
-    (
-        (_DOWNLOAD_FAILED,),
-        "the model hub was not reached: run `pulumi up` again (finished files are kept), or set "
-        "another hub in the region's settings",
-    ),
-    (
-        (
-            "out of memory",
-            "no available memory for the cache blocks",
-            "kv cache",
-            "less than desired gpu memory utilization",
-        ),
-        "the GPU's memory is too small for all models together: lower memoryShare or context, or "
-        "choose a smaller model",
-    ),
-    (
-        (
-            "no available slot",
-            "not enough gpu",
-            "no gpu",
-            "gpu not found",
-            "the number of gpus",
-            "can only see these gpus",
-        ),
-        "no GPU is free for it: see `nvidia-smi` on the server, and the setting gpus of the model",
-    ),
-    (
-        ("failed to install packages",),
-        "the package index was not reached, and engines come from there at their first launch: "
-        "run `pulumi up` again, or set another pypiMirror in the region's settings",
-    ),
-    (
-        ("failed to import module", "no module named", "cannot be run on engine"),
-        "the image lacks this engine: choose another engine or Xinference version",
-    ),
-    (
-        ("trust_remote_code", "trust remote code"),
-        "the model brings its own code: set XINFERENCE_TRUST_REMOTE_CODE=1 if you trust it",
-    ),
-    (
-        _UNKNOWN,
-        "this version's catalogue has no such name, format, size or quantization",
-    ),
-)
+_FAILURES = json.loads(Path(__file__).with_name("failures.json").read_bytes())
+"""Of each kind: lower case `texts`, of which an error holds one; `advice` to the operator."""
 
 
 def kind_of(status: int, detail: str) -> type[Refused]:
@@ -89,27 +46,27 @@ def concise(text: str) -> str:
 
 def is_failed_download(error: str) -> bool:
     """Whether an error text tells of a download that can be tried again."""
-    return _DOWNLOAD_FAILED in error.lower()
+    return _is("failed download", error)
 
 
 def is_left_over(error: str) -> bool:
-    """Whether a launch met what is left of an earlier one: it passes, or is cleared away by this.
+    """Whether a launch met what is left of an earlier one.
 
-    A copy that no call reaches fails the launch, which clears it away; a launch that was cancelled
-    unwinds for a minute at 2.12.
+    A copy that it clears away by failing, or a launch that unwinds, for a minute at 2.12.
     """
     return _TAKEN in error.lower() or bool(_UNWINDING.search(error))
 
 
 def is_unknown_model(error: str) -> bool:
     """Whether the server's catalogue lacks the model: no further launch will find it there."""
-    return any(text in error.lower() for text in _UNKNOWN)
+    return _is("unknown model", error)
 
 
 def advice_for(error: str) -> str:
     """What an operator can do about the error text of a failed launch; "" where nobody knows."""
-    lower = error.lower()
-    for texts, advice in _ADVICE:
-        if any(text in lower for text in texts):
-            return advice
-    return ""
+    kinds = (kind for kind in _FAILURES if _is(kind, error))
+    return next((str(_FAILURES[kind]["advice"]) for kind in kinds), "")
+
+
+def _is(kind: str, error: str) -> bool:
+    return any(text in error.lower() for text in _FAILURES[kind]["texts"])

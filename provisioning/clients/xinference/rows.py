@@ -1,8 +1,13 @@
-"""What Xinference shows of its models (`docs/facts/xinference.md §2`)."""
+"""What Xinference shows of its models, and how they stand by it.
+
+`docs/facts/xinference.md §2`, `docs/facts/measured.md §2`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, AliasPath, Field, model_validator
 
@@ -12,8 +17,19 @@ from provisioning.clients.xinference.failures import concise
 DOWNLOADED = 0.8
 """The share of a launch's progress that is the download; the rest is loading."""
 
-# The first is before its turn.
-_TO_COME = (None, "waiting_worker", "launching")
+Standing: TypeAlias = Literal["absent", "failed", "launching", "serving", "down", "stranded"]
+Way: TypeAlias = Literal["open", "opening", "broken", "none"]
+"""To a model: it is described, it is loading, its uid is known and its copy is not, no such uid."""
+
+_STARTING = frozenset({"CREATING", "LOADING", "UPDATING"})
+_ENDED = frozenset({"TERMINATING", "TERMINATED", "ERROR"})
+_WITHOUT_A_WAY: dict[str, Standing] = {
+    "ERROR": "failed",
+    "READY": "stranded",
+    "TERMINATING": "down",
+    # Cancelled before its worker heard of it: it goes on, unseen.
+    **dict.fromkeys(_STARTING, "launching"),
+}
 
 
 class Replica(Row):
@@ -29,10 +45,61 @@ class Instance(Row):
     status: str = ""
     replicas: tuple[Replica, ...] = Field(default=(), alias="replica_statuses")
 
-    @property
-    def error(self) -> str:
-        """The first that a copy tells."""
-        return next((each.error for each in self.replicas if each.error), "")
+    def state(self, way: Way, found: Mapping[str, Json], copies: int) -> ModelState:
+        """The book and a model's description put together; with fewer than `copies` it is down.
+
+        No single call tells: the description says whether there is a way to the model, the book
+        what became of its launch and its process.
+        """
+        replicas = tuple(each.status for each in self.replicas)
+        error = next((each.error for each in self.replicas if each.error), "")
+        return ModelState(_standing(way, self.status, replicas, copies), replicas, error, found)
+
+
+def _standing(way: Way, status: str, replicas: tuple[str, ...], copies: int) -> Standing:
+    if way == "opening":
+        return "launching"
+    if way == "broken":
+        return "down"
+    if way == "none":
+        return _WITHOUT_A_WAY.get(status, "absent")
+    if status in _ENDED or _ENDED & set(replicas):
+        return "down"
+    if _STARTING & set(replicas):
+        return "launching"
+    # The book forgets what is being stopped before the way to it is closed.
+    return "down" if status and len(replicas) < copies else "serving"
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """How a model stands.
+
+    Attributes:
+        standing: what is to be done about it follows from this alone:
+            `absent`: nothing has this uid.
+            `failed`: its launch failed or was cancelled; the uid is free.
+            `launching`: on its way.
+            `serving`: every copy answers.
+            `down`: a copy's process has ended, and what may come back answers nothing even then; or
+            it is being stopped right now.
+            `stranded`: no call reaches it, and it holds its memory: it became ready in the moment
+            in which its launch was cancelled.
+        replicas: each copy's status. For readers, not for decisions: at 2.12 that of a launch that
+            was cancelled stays CREATING for ever, and with two copies a stopped one READY.
+        error: why a launch failed; "" where the server does not tell, or not yet.
+        found: the description, where there is one.
+    """
+
+    standing: Standing
+    replicas: tuple[str, ...] = ()
+    error: str = ""
+    found: Mapping[str, Json] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.error:
+            return f"{self.standing}: {self.error}"
+        return f"{self.standing} ({', '.join(self.replicas)})" if self.replicas else self.standing
 
 
 class DownloadFile(Row):
@@ -57,7 +124,7 @@ class Progress(Row):
     Attributes:
         fraction: 0 to 1, the download being the first `DOWNLOADED` of it. At 2.12 it is all there
             is, and it moves in steps of 0.05: one sixteenth of the download.
-        stage: `downloading`, `loading`, ...; "" where the release does not tell (2.12).
+        stage: `downloading`, `loading`, ...; "" where the release does not tell.
     """
 
     fraction: float = Field(default=0, alias="progress")
@@ -88,5 +155,5 @@ class AutostartEntry(Row):
 
     @property
     def to_come(self) -> bool:
-        """Whether no start of the server has got past it yet."""
-        return self.status in _TO_COME
+        """Whether no start of the server has got past it yet; no status is before its turn."""
+        return self.status in (None, "waiting_worker", "launching")
