@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from provisioning.clients.fastgpt.apps import Apps
-from provisioning.clients.fastgpt.chat import Chat
 from provisioning.clients.fastgpt.datasets import Datasets
 
 
-class FastGptClient(Datasets, Apps, Chat):
+class FastGptClient(Datasets, Apps):
     """FastGPT with root's session, opened by the first call that needs it."""

@@ -1,6 +1,6 @@
-"""FastGPT's apps, and the ways into them: share links and API keys.
+"""FastGPT's apps, and the ways into them: share links, chats through one, and API keys.
 
-`docs/facts/fastgpt.md §5, §6, §8`.
+`docs/facts/fastgpt.md §5 to §8`.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from provisioning.clients.errors import NotFound, Refused, Unexpected
-from provisioning.clients.fastgpt.rows import ApiKey, App, ShareLink
+from provisioning.clients.fastgpt.rows import Answer, ApiKey, App, Hit, ShareLink
 from provisioning.clients.fastgpt.session import Session
 from provisioning.clients.http import AnyRow, Json
 
+CHAT_SECONDS = 300.0
 APP = "/api/core/app"
 LINK = "/api/support/outLink"
 KEY = "/api/support/openapi"
-_UNLIMITED_LINK = {"QPM": 100, "maxUsagePoints": -1}
 _UNLIMITED_KEY = {"maxUsagePoints": -1}
 
 
 class Apps(Session):
-    """The calls about apps, share links and API keys."""
+    """The calls about apps, share links and API keys, and a visitor's."""
 
     def apps(self) -> list[App]:
         """All apps at the top level, without their graphs."""
@@ -32,14 +32,9 @@ class Apps(Session):
 
     def create_app(self, name: str, nodes: Sequence[Json], edges: Sequence[Json]) -> str:
         """Make a simple app; returns its id. Nothing else is taken here: update and publish it."""
-        body = {
-            "name": name,
-            "type": "simple",
-            # Called nodes everywhere else.
-            "modules": list(nodes),
-            "edges": list(edges),
-            "avatar": "/icon/logo.svg",
-        }
+        # Called nodes everywhere else.
+        graph = {"modules": list(nodes), "edges": list(edges)}
+        body = {"name": name, "type": "simple", "avatar": "/icon/logo.svg", **graph}
         return str(self._call("POST", f"{APP}/create", json=body))
 
     def update_app(self, app_id: str, **card: str) -> None:
@@ -56,15 +51,9 @@ class Apps(Session):
         version_name: str,
     ) -> None:
         """Make this graph the newest version, which is the one that answers."""
-        body = {
-            "nodes": list(nodes),
-            "edges": list(edges),
-            "chatConfig": dict(chat_config),
-            "type": "simple",
-            "isPublish": True,
-            "versionName": version_name,
-        }
-        self._read(f"{APP}/version/publish", body, params={"appId": app_id})
+        graph = {"nodes": list(nodes), "edges": list(edges), "chatConfig": dict(chat_config)}
+        version = {"type": "simple", "isPublish": True, "versionName": version_name}
+        self._read(f"{APP}/version/publish", graph | version, params={"appId": app_id})
 
     def delete_app(self, app_id: str) -> None:
         """Delete it with its links and keys; one that is not there counts as deleted."""
@@ -82,13 +71,7 @@ class Apps(Session):
 
     def create_share_link(self, app_id: str, name: str, *, response_detail: bool) -> ShareLink:
         """Make a share link."""
-        body = {
-            "appId": app_id,
-            "type": "share",
-            "name": name,
-            "responseDetail": response_detail,
-            "limit": _UNLIMITED_LINK,
-        }
+        body = {"appId": app_id, "type": "share", **_link(name, response_detail)}
         # All that is told is its shareId.
         share_id = self._call("POST", f"{LINK}/create", json=body)
         made = (link for link in self.share_links(app_id) if link.share_id == share_id)
@@ -96,17 +79,38 @@ class Apps(Session):
 
     def update_share_link(self, link_id: str, name: str, *, response_detail: bool) -> None:
         """Change a share link."""
-        body = {
-            "_id": link_id,
-            "name": name,
-            "responseDetail": response_detail,
-            "limit": _UNLIMITED_LINK,
-        }
-        self._read(f"{LINK}/update", body)
+        self._read(f"{LINK}/update", {"_id": link_id, **_link(name, response_detail)})
 
     def delete_share_link(self, link_id: str, *, app_id: str) -> None:
         """Delete a share link; one that is not there counts as deleted."""
         self._delete(f"{LINK}/delete", link_id, lambda: self.share_links(app_id))
+
+    def ask(self, share_id: str, question: str, *, visitor: str, chat_id: str) -> Answer:
+        """Ask through a share link, as a visitor does: without any login.
+
+        Raises:
+            Refused: with the upstream's text, e.g. OneAPI's "no channel".
+        """
+        visit = {"shareId": share_id, "outLinkUid": visitor, "chatId": chat_id}
+        messages = [{"role": "user", "content": question}]
+        body = {"stream": False, "detail": True, "variables": {}, "messages": messages}
+        response = self._send(
+            "POST",
+            "/api/v1/chat/completions",
+            json=visit | body,
+            seconds=CHAT_SECONDS,
+            twice_is_harmless=True,
+        )
+        answer = self._json(response)
+        if not isinstance(answer, dict) or not answer.get("choices"):
+            raise self._refusal(response, answer)
+        # Each passage once.
+        seen: dict[str, Hit] = {}
+        for node in answer.get("responseData") or []:
+            for quoted in node.get("quoteList") or []:
+                seen.setdefault(str(quoted.get("id") or len(seen)), self._row(Hit, quoted))
+        text = _text_of(answer["choices"][0]["message"].get("content"))
+        return Answer(text, tuple(seen.values()))
 
     def api_keys(self, app_id: str) -> list[ApiKey]:
         """All API keys of an app, masked; none of an app that is gone."""
@@ -144,3 +148,19 @@ class Apps(Session):
         for row in found:
             return row
         raise Unexpected(self.service, f"POST {path}", "what it made, it does not list")
+
+
+def _link(name: str, response_detail: bool) -> dict[str, Json]:
+    limit = {"QPM": 100, "maxUsagePoints": -1}
+    return {"name": name, "responseDetail": response_detail, "limit": limit}
+
+
+def _text_of(content: Json) -> str:
+    """A string for one part, a list where there are several (`docs/facts/fastgpt.md §7`)."""
+    if not isinstance(content, list):
+        return str(content or "")
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "".join(
+        str(text.get("content") or "") if isinstance(text, dict) else str(text or "")
+        for text in texts
+    )

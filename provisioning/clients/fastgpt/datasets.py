@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import mimetypes
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import quote
 
-from provisioning.clients.fastgpt.rows import (
-    Collection,
-    CollectionDetail,
-    Dataset,
-    Hit,
-    Uploaded,
-)
-from provisioning.clients.fastgpt.session import Listed, Session
-from provisioning.clients.http import Json, pages
+from typing_extensions import Unpack
+
+from provisioning.clients.fastgpt.rows import Collection, CollectionDetail, Dataset, Hit, Uploaded
+from provisioning.clients.fastgpt.session import Session
+from provisioning.clients.http import Content, Json, pages
 
 PAGE_SIZE = 30
 UPLOAD_SECONDS = 900.0
@@ -35,17 +32,9 @@ class Datasets(Session):
         return self._one(Dataset, f"{DATASET}/detail", {"id": dataset_id}, self.datasets)
 
     def create_dataset(self, name: str, *, vector_model: str, agent_model: str) -> str:
-        """Make a dataset; returns its id. Unknown models silently become FastGPT's first ones.
-
-        An intro is not taken here: update it.
-        """
-        body = {
-            "name": name,
-            "parentId": None,
-            "type": "dataset",
-            "vectorModel": vector_model,
-            "agentModel": agent_model,
-        }
+        """Make a dataset without an intro; its id. Unknown models become FastGPT's first ones."""
+        models = {"vectorModel": vector_model, "agentModel": agent_model}
+        body = {"name": name, "parentId": None, "type": "dataset", **models}
         return str(self._call("POST", f"{DATASET}/create", json=body))
 
     def update_dataset(self, dataset_id: str, *, name: str, agent_model: str, intro: str) -> None:
@@ -71,42 +60,37 @@ class Datasets(Session):
 
     def collection(self, collection_id: str, *, dataset_id: str) -> CollectionDetail:
         """One document; NotFound where it is not in its dataset, or that is gone."""
-        path, ours = f"{COLLECTION}/detail", self._collections_of(dataset_id)
+        path, ours = f"{COLLECTION}/detail", partial(self._listed, dataset_id)
         return self._one(CollectionDetail, path, {"id": collection_id}, ours)
 
     def upload_file(
         self, dataset_id: str, name: str, content: bytes, fields: Mapping[str, Json]
     ) -> Uploaded:
         """Upload a file; its `name` is what visitors see. `fields`: trainingType, chunkSize, ..."""
-        # The server decodes the name; a bare % would never be answered.
-        file_name = quote(name, safe="")
         # Here, and not for texts and links, `metadata` is overwritten (`docs/facts/measured.md §1
         # F2`).
         form = {"datasetId": dataset_id, **fields}
         form["collectionMetadata"] = form.pop("metadata", {})
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        answer = self._call(
-            "POST",
-            f"{COLLECTION}/create/localFile",
-            data={"data": json.dumps(form, ensure_ascii=False)},
-            files={"file": (file_name, content, kind)},
-            seconds=UPLOAD_SECONDS,
-        )
-        return self._row(Uploaded, answer)
+        # The server decodes the name; a bare % would never be answered.
+        file = (quote(name, safe=""), content, kind)
+        data = {"data": json.dumps(form, ensure_ascii=False)}
+        return self._add("localFile", data=data, files={"file": file})
 
     def add_text(
         self, dataset_id: str, name: str, text: str, fields: Mapping[str, Json]
     ) -> Uploaded:
         """Add a text under a name."""
-        return self._add("text", {"datasetId": dataset_id, "name": name, "text": text, **fields})
+        body = {"datasetId": dataset_id, "name": name, "text": text, **fields}
+        return self._add("text", json=body)
 
     def add_link(self, dataset_id: str, link: str, fields: Mapping[str, Json]) -> Uploaded:
         """Add a web page; FastGPT fetches it before it answers, and a dead one inserts nothing."""
-        return self._add("link", {"datasetId": dataset_id, "link": link, **fields})
+        return self._add("link", json={"datasetId": dataset_id, "link": link, **fields})
 
     def delete_collection(self, collection_id: str, *, dataset_id: str) -> None:
         """Delete a document; one that is not there counts as deleted."""
-        self._delete(f"{COLLECTION}/delete", collection_id, self._collections_of(dataset_id))
+        self._delete(f"{COLLECTION}/delete", collection_id, partial(self._listed, dataset_id))
 
     def take_out_of_folder(self, collection_id: str) -> None:
         """Move a document to the top of its base; only there the list of documents shows it."""
@@ -120,27 +104,17 @@ class Datasets(Session):
 
     def search(self, dataset_id: str, text: str, *, mode: str = "embedding") -> list[Hit]:
         """A search test for up to 5,000 tokens of passages, however unlike they are."""
-        body = {
-            "datasetId": dataset_id,
-            "text": text,
-            "limit": 5000,
-            "similarity": 0,
-            "searchMode": mode,
-            "usingReRank": False,
-            "datasetSearchUsingExtensionQuery": False,
-        }
-        answer = self._read(f"{DATASET}/searchTest", body)
+        asked = {"datasetId": dataset_id, "text": text, "limit": 5000, "similarity": 0}
+        how = {"searchMode": mode, "usingReRank": False, "datasetSearchUsingExtensionQuery": False}
+        answer = self._read(f"{DATASET}/searchTest", asked | how)
         # The docs show a list, the code answers an object.
         rows = answer.get("list") if isinstance(answer, dict) else answer
         return self._rows(Hit, rows)
 
-    def _add(self, kind: str, body: Json) -> Uploaded:
+    def _add(self, kind: str, **content: Unpack[Content]) -> Uploaded:
         path = f"{COLLECTION}/create/{kind}"
-        return self._row(Uploaded, self._call("POST", path, json=body, seconds=UPLOAD_SECONDS))
+        return self._row(Uploaded, self._call("POST", path, seconds=UPLOAD_SECONDS, **content))
 
-    def _collections_of(self, dataset_id: str) -> Listed:
-        def listed() -> list[Collection]:
-            there = any(row.id == dataset_id for row in self.datasets())
-            return self.collections(dataset_id) if there else []
-
-        return listed
+    def _listed(self, dataset_id: str) -> list[Collection]:
+        there = any(row.id == dataset_id for row in self.datasets())
+        return self.collections(dataset_id) if there else []

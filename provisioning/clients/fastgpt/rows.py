@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import AliasPath, BeforeValidator, Field
 
@@ -15,16 +15,8 @@ def _model_name(model: Json) -> Json:
     return model.get("model") or "" if isinstance(model, Mapping) else model
 
 
-def _model_names(models: Json) -> Json:
-    return [_model_name(model) for model in models]
-
-
-def _count(rows: Json) -> Json:
-    return rows if isinstance(rows, int) else len(rows or ())
-
-
 ModelName = Annotated[str, BeforeValidator(_model_name)]
-ModelNames = Annotated[tuple[str, ...], BeforeValidator(_model_names)]
+ModelNames: TypeAlias = tuple[ModelName, ...]
 
 
 class InitData(Row):
@@ -52,13 +44,7 @@ class Dataset(NamedRow):
 
 
 class Collection(NamedRow):
-    """A document in a dataset.
-
-    Attributes:
-        chunks: indexed so far.
-        waiting: chunks still to index; one that failed stays here for good.
-        link: address of a web page; "" for others.
-    """
+    """A document in a dataset; its chunks are indexed or `waiting`, for good where one failed."""
 
     chunks: int = Field(default=0, alias="dataAmount")
     waiting: int = Field(default=0, alias="trainingAmount")
@@ -80,18 +66,16 @@ class CollectionDetail(NamedRow):
 
 
 class Uploaded(Row):
-    """A new collection.
+    """A new collection: its chunks to index, none where no text was found.
 
-    Attributes:
-        inserted: chunks to index; none where no text was found.
-        too_long: chunks that FastGPT left out for their length; a link's are never judged.
+    Those `too_long` FastGPT left out; a link's are never judged.
     """
 
     collection_id: str = Field(alias="collectionId")
     inserted: int = Field(validation_alias=AliasPath("results", "insertLen"))
-    too_long: Annotated[int, BeforeValidator(_count)] = Field(
-        default=0, validation_alias=AliasPath("results", "overToken")
-    )
+    too_long: Annotated[
+        int, BeforeValidator(lambda rows: rows if isinstance(rows, int) else len(rows or ()))
+    ] = Field(default=0, validation_alias=AliasPath("results", "overToken"))
 
 
 class Hit(Row):

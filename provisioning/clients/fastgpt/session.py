@@ -30,12 +30,7 @@ Listed: TypeAlias = Callable[[], Iterable[NamedRow]]
 
 
 class Session(ServiceClient):
-    """FastGPT as root sees it; logs in by itself.
-
-    Args:
-        password: root's.
-        token: of an earlier session (7 days), kept by the caller in `token`.
-    """
+    """FastGPT as root sees it; logs in by itself, or goes on with an earlier session's `token`."""
 
     service = "FastGPT"
 
@@ -48,10 +43,9 @@ class Session(ServiceClient):
         self._hide(password, token)
 
     def init_data(self) -> InitData:
-        """What it runs with; this call also starts FastGPT's lazy set-up, so never two at a time.
+        """What it runs with; Unexpected while it is being set up.
 
-        Raises:
-            Unexpected: the set-up is not done yet.
+        The first call starts FastGPT's lazy set-up, so never two at a time.
         """
         return self._row(InitData, self._open("GET", "/api/common/system/getInitData"))
 
@@ -68,12 +62,7 @@ class Session(ServiceClient):
         return int(self._call("GET", path, seconds=VECTORS_SECONDS)["usedDatasetSize"])
 
     def login(self) -> str:
-        """Open a session; returns its token. "Not registered" is waited out: root is made lazily.
-
-        Raises:
-            Unauthorized: wrong password.
-            DeadlineExceeded: root never came to be.
-        """
+        """Open a session of 7 days, once root is made; its token. Unauthorized: a wrong password."""
         digest = hashlib.sha256(self._password.encode()).hexdigest()
         self._hide(digest)
         self.token = wait_until(
@@ -89,13 +78,10 @@ class Session(ServiceClient):
         return self.token
 
     def _log_in(self, digest: str) -> str | Waiting:
+        path = "/api/support/user/account/loginByPassword"
+        who = {"username": "root", "password": digest}
         try:
-            data = self._open(
-                "POST",
-                "/api/support/user/account/loginByPassword",
-                json={"username": "root", "password": digest},
-                twice_is_harmless=True,
-            )
+            data = self._open("POST", path, json=who, twice_is_harmless=True)
         except Refused as error:
             if _NOT_REGISTERED in error.answer:
                 return Waiting(error.answer)
