@@ -21,19 +21,17 @@ _USABLE = (_DOCUMENTED, "ssh-ed25519", "ecdsa-sha2-")
 
 
 def key_problems(written: str) -> Iterator[Problem]:
-    """What keeps the key pair of `sshKeyFile` from being used, or may.
+    """What keeps the private key that `sshKeyFile` names, or its `.pub` beside it, from being used.
 
-    The public key is expected beside the private one, with `.pub`. A key with a passphrase is
-    refused: three SSH clients use it at once and none of them can ask. Advice never overwrites a
-    key that is there: it may open other doors.
+    Advice never overwrites a key that is there: it may open other doors.
     """
     try:
-        key = _read(written)
+        private = _private(written)
+        key = _read(private)
     except PlanError as error:
         yield error.problem
         return
-    kind = key.get_algorithm()
-    make = _make(_private(written))
+    kind, make = key.get_algorithm(), _make(private)
     if kind != _DOCUMENTED:
         wrong = f"Alibaba Cloud's manual names RSA keys, and whether it takes {kind} is not known"
         yield Problem(_PATH, wrong, f"if it refuses the key pair, {make}", warning=True)
@@ -42,14 +40,17 @@ def key_problems(written: str) -> Iterator[Problem]:
         yield Problem(_PATH, wrong, make, warning=True)
 
 
-def _read(written: str) -> asyncssh.SSHKey:
-    """The key pair's private half.
-
-    Raises:
-        PlanError: it cannot be used.
-    """
-    private = _private(written)
-    content = _content(private)
+def _read(private: Path) -> asyncssh.SSHKey:
+    """The key pair's private half; PlanError where it cannot be used."""
+    if private.exists() and not private.is_file():
+        raise PlanError(_PATH, f"{private} is not a file", "name your private key")
+    try:
+        content = private.read_bytes()
+    except FileNotFoundError:
+        raise PlanError(_PATH, f"{private} is not there", _make(private)) from None
+    except OSError as error:
+        wrong = f"{private} cannot be read: {error.strerror}"
+        raise PlanError(_PATH, wrong, "name a file that you may read") from None
     _refuse_other_files(private, content)
     if private.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         wrong = f"{private} is readable by others, so ssh refuses it"
@@ -76,18 +77,6 @@ def _private(written: str) -> Path:
     return private
 
 
-def _content(private: Path) -> bytes:
-    if private.exists() and not private.is_file():
-        raise PlanError(_PATH, f"{private} is not a file", "name your private key")
-    try:
-        return private.read_bytes()
-    except FileNotFoundError:
-        raise PlanError(_PATH, f"{private} is not there", _make(private)) from None
-    except OSError as error:
-        wrong = f"{private} cannot be read: {error.strerror}"
-        raise PlanError(_PATH, wrong, "name a file that you may read") from None
-
-
 def _refuse_other_files(private: Path, content: bytes) -> None:
     text, copy = content.lstrip(), _quoted(_new(private))
     if text.startswith(_PUBLIC):
@@ -112,6 +101,7 @@ def _imported(private: Path, content: bytes) -> asyncssh.SSHKey:
         return asyncssh.import_private_key(content)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
         if "passphrase" in str(error).lower():
+            # Three SSH clients use it at once, and none of them can ask.
             wrong = f"{private} has a passphrase, and nobody is asked for it during a run"
             right = f"take it off (`ssh-keygen -p -f {_quoted(private)}`), or {_make(private)}"
             raise PlanError(_PATH, wrong, right) from None

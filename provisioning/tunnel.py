@@ -1,7 +1,7 @@
 """The way to the server: one SSH connection per server and process, shared by all threads.
 
-A local port stands for a port of the server. It stays the same for the life of the process; where
-the connection breaks, it is made again.
+A local port stands for a port of the server for the life of the process; a connection that breaks
+is made again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class HostKeyChanged(Refused):
 
 
 class CommandFailed(Refused):
-    """A command on the server ended with another code than 0."""
+    """A command on the server ended with another code than 0; the text is what it said."""
 
 
 class KeyRefused(Unauthorized):
@@ -53,11 +53,9 @@ class KeyRefused(Unauthorized):
 
 @dataclass(frozen=True)
 class SshServer:
-    """An SSH server and the operator's identity for it.
+    """An SSH server, the one key that it may show (`ssh-ed25519 AAAA...`), and the operator's.
 
-    Attributes:
-        host_key: the one key it may show, as in authorized_keys: `ssh-ed25519 AAAA...`.
-        key_file: private key without a passphrase (`provisioning.ssh_keys` refuses others).
+    `key_file` has no passphrase: `provisioning.ssh_keys` refuses others.
     """
 
     host: str
@@ -75,8 +73,6 @@ class SshServer:
 def open_tunnel(server: SshServer, remote_port: int) -> str:
     """The local base URL, `http://127.0.0.1:<n>`, of a port on the server's loopback.
 
-    Safe to call from any thread, and cheap after the first time.
-
     Raises:
         ServerUnreachable, HostKeyChanged, KeyRefused
     """
@@ -87,8 +83,7 @@ def run(server: SshServer, command: str, stdin: bytes = b"", seconds: float = RU
     """What a command on the server prints, over the same connection.
 
     Raises:
-        ServerUnreachable, HostKeyChanged, KeyRefused
-        CommandFailed: it ended with another code than 0; the text is what it said.
+        ServerUnreachable, HostKeyChanged, KeyRefused, CommandFailed
     """
     return _on_loop(_link(server).run(command, stdin, seconds))
 
@@ -101,12 +96,10 @@ def scan_host_key(
     clock: Clock = SYSTEM_CLOCK,
     progress: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """The host key at the first contact, `ssh-ed25519 AAAA...`; waits until the SSH server answers.
+    """The host key at the first contact, `ssh-ed25519 AAAA...`, once the SSH server answers.
 
-    Another kind of key only where the server has no ed25519 one.
-
-    Raises:
-        DeadlineExceeded: nothing answered within `deadline` seconds.
+    Another kind only where the server has no ed25519 one. DeadlineExceeded after `deadline` seconds
+    without an answer.
     """
 
     def look() -> str | Waiting:
@@ -129,17 +122,28 @@ def scan_host_key(
 
 
 async def _scan(host: str, port: int) -> str:
-    for algorithms in ("ssh-ed25519", "default"):
-        asking = asyncssh.get_server_host_key(
-            host, port, config=None, server_host_key_algs=algorithms
-        )
-        try:
-            key = await asyncio.wait_for(asking, SCAN_SECONDS)
-        except asyncssh.KeyExchangeFailed:
-            continue
-        if key is not None:
-            return " ".join(key.export_public_key("openssh").decode().split()[:2])
-    raise asyncssh.KeyExchangeFailed("the server shows no usable host key")
+    preferred = "^ssh-ed25519"
+    asking = asyncssh.get_server_host_key(host, port, config=None, server_host_key_algs=preferred)
+    key = await asyncio.wait_for(asking, SCAN_SECONDS)
+    if key is None:
+        raise asyncssh.KeyExchangeFailed("the server shows no usable host key")
+    return " ".join(key.export_public_key("openssh").decode().split()[:2])
+
+
+def ssh_options(key_file: Path, host_key: str) -> list[str]:
+    """Options for the `ssh` that the Docker provider runs: our key, and no other host's key."""
+    options = {
+        "IdentitiesOnly": "yes",
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": "/dev/null",
+        # Needs no file, so the state works from another machine as well (OpenSSH 8.5+).
+        "KnownHostsCommand": f"/bin/echo * {host_key}",
+        "ConnectTimeout": "15",
+        "ServerAliveInterval": "15",
+    }
+    given = (word for name, value in options.items() for word in ("-o", f"{name}={value}"))
+    return ["-i", str(key_file), *given]
 
 
 _lock = threading.Lock()
@@ -174,8 +178,13 @@ class _Link:
         async with self._busy:
             connection = await self._connected()
             if remote_port not in self._ports:
-                self._ports[remote_port] = await _forward(connection, 0, remote_port)
+                await self._forward(connection, remote_port)
             return self._ports[remote_port]
+
+    async def _forward(self, connection: asyncssh.SSHClientConnection, remote: int) -> None:
+        here = self._ports.get(remote, 0)
+        listener = await connection.forward_local_port("127.0.0.1", here, "127.0.0.1", remote)
+        self._ports[remote] = int(listener.get_port())
 
     async def run(self, command: str, stdin: bytes, seconds: float) -> str:
         connection = await self._connected()
@@ -204,20 +213,21 @@ class _Link:
     async def _dial(self) -> asyncssh.SSHClientConnection:
         connection = await _connect(self._server)
         try:
-            for remote_port, local_port in self._ports.items():
-                await _forward(connection, local_port, remote_port)
+            for remote_port in self._ports:
+                await self._forward(connection, remote_port)
         except _ANY_FAILURE as error:
             connection.close()
             raise ServerUnreachable("SSH", f"reach {self._server.place}", _reason(error)) from None
         self._connection = connection
         self._watch = asyncio.create_task(self._come_back(connection))
-        return self._connection
+        return connection
 
     async def _come_back(self, connection: asyncssh.SSHClientConnection) -> None:
         """Renew a connection that broke: whoever waits on a local port would wait in vain."""
         await connection.wait_closed()
-        give_up_at = asyncio.get_running_loop().time() + COME_BACK_SECONDS
-        while self._ports and asyncio.get_running_loop().time() < give_up_at:
+        now = asyncio.get_running_loop().time
+        give_up_at = now() + COME_BACK_SECONDS
+        while self._ports and now() < give_up_at:
             # The next call says what is wrong; here nobody would hear it.
             with contextlib.suppress(OSError, Unreachable, Refused):
                 async with self._busy:
@@ -232,11 +242,6 @@ _links: dict[SshServer, _Link] = {}
 def _link(server: SshServer) -> _Link:
     with _lock:
         return _links.setdefault(server, _Link(server))
-
-
-async def _forward(connection: asyncssh.SSHClientConnection, local: int, remote: int) -> int:
-    listener = await connection.forward_local_port("127.0.0.1", local, "127.0.0.1", remote)
-    return int(listener.get_port())
 
 
 async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
@@ -263,14 +268,11 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
 
 
 def _identity(server: SshServer) -> asyncssh.SSHKey:
-    if server.key_file is None:
-        said = "no key: set sshKeyFile (`pulumi config set sshKeyFile ~/.ssh/...`)"
-        raise KeyRefused("SSH", f"connect {server.place}", said)
+    call = f"connect {server.place} with {server.key_file or 'no key'}"
     try:
-        return asyncssh.read_private_key(server.key_file)
+        return asyncssh.read_private_key(server.key_file or "")
     except (OSError, ValueError) as error:
-        said = f"{_reason(error)}. See the setting sshKeyFile"
-        raise KeyRefused("SSH", f"read {server.key_file}", said) from None
+        raise KeyRefused("SSH", call, f"{_reason(error)}. See the setting sshKeyFile") from None
 
 
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], type[ServiceError], str], ...] = (

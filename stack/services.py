@@ -8,9 +8,9 @@ import pulumi
 import pulumi_docker as docker
 
 from provisioning.containers import SEEDED
-from provisioning.openssh import ssh_options
 from provisioning.plan import Plan
 from provisioning.settings import Settings
+from provisioning.tunnel import ssh_options
 from stack.containers import Containers
 from stack.endpoints import login
 from stack.host import Host

@@ -13,7 +13,7 @@ import asyncssh
 import pytest
 from asyncssh.packet import String
 
-from provisioning.openssh import ssh_options
+from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.children import command_of, descendants
 from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, asynchronously, until

@@ -62,7 +62,7 @@ class Session(ServiceClient):
         return int(self._call("GET", path, seconds=VECTORS_SECONDS)["usedDatasetSize"])
 
     def login(self) -> str:
-        """Open a session of 7 days, once root is made; its token. Unauthorized: a wrong password."""
+        """Open a session of 7 days, once root is made; its token. Unauthorized: wrong password."""
         digest = hashlib.sha256(self._password.encode()).hexdigest()
         self._hide(digest)
         self.token = wait_until(
