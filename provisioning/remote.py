@@ -1,7 +1,7 @@
-"""What is asked of the server itself, by commands over the one SSH connection of a run.
+"""What every `pulumi up` asks of the server itself, by commands over its one SSH connection.
 
-For what has to be looked at in every `pulumi up`: remote commands of the engine only run when
-something changed, and the Docker provider only looks in a refresh (`docs/facts/measured.md §3`).
+Remote commands of the engine only run when something changed, and the Docker provider only looks in
+a refresh (`docs/facts/measured.md §3`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provisioning.clients.errors import NotFound, Refused, Unexpected
+from provisioning.clients.errors import NotFound, Refused
 from provisioning.tunnel import CommandFailed, SshServer, run
 
 UPLOAD_SECONDS = 300.0
@@ -20,9 +20,7 @@ UPLOAD_SECONDS = 300.0
 class Container:
     """A container as `docker ps` shows it.
 
-    Attributes:
-        state: Docker's word: `running`, `exited`, `created`, `restarting`, ...; "" for gone.
-        status: Docker's sentence: `Up 3 minutes (healthy)`, `Exited (0) 2 hours ago`.
+    `state`: `running`, `exited`, ..., or "" for gone. `status`: `Up 3 minutes (healthy)`, ...
     """
 
     name: str
@@ -47,25 +45,13 @@ class DockerDown(Refused):
     """The server answers, and Docker on it does not."""
 
 
-class UploadDamaged(Unexpected):
-    """Another file came than was sent."""
-
-
 def answers(server: SshServer) -> None:
-    """Return if the server lets us in.
-
-    Raises:
-        ServerUnreachable, HostKeyChanged, KeyRefused: it does not.
-    """
+    """Return if the server lets us in; ServerUnreachable, HostKeyChanged or KeyRefused if not."""
     run(server, "true")
 
 
 def containers(server: SshServer, names: Sequence[str]) -> list[Container]:
-    """The containers of these names, in that order; one that is not there has no state.
-
-    Raises:
-        DockerDown: Docker does not answer.
-    """
+    """The containers of these names, in that order; one that is not there has no state."""
     try:
         told = run(server, "docker ps --all --format '{{.Names}} {{.State}} {{.Status}}'")
     except CommandFailed as error:
@@ -81,11 +67,7 @@ def start_container(server: SshServer, name: str) -> None:
 
 
 def file_sha256(server: SshServer, path: str) -> str:
-    """The hash of a file on the server.
-
-    Raises:
-        NotFound: it is not there.
-    """
+    """The hash of a file on the server; NotFound where there is none."""
     told = run(server, f"test ! -e {shlex.quote(path)} || sha256sum {shlex.quote(path)}")
     if not told:
         raise NotFound("SSH", f"read {path} on {server.place}", "no such file")

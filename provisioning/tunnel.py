@@ -245,6 +245,12 @@ def _link(server: SshServer) -> _Link:
 
 
 async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
+    call = f"connect {server.place}"
+    try:
+        key = asyncssh.read_private_key(server.key_file or "")
+    except (OSError, ValueError) as error:
+        said = f"key {server.key_file}: {_reason(error)}. See the setting sshKeyFile"
+        raise KeyRefused("SSH", call, said) from None
     trusted = asyncssh.import_public_key(server.host_key)
     algorithm = trusted.get_algorithm()
     connecting = asyncssh.connect(
@@ -253,7 +259,7 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
         username=server.user,
         known_hosts=([trusted], [], []),
         server_host_key_algs=_SIGNATURES.get(algorithm, [algorithm]),
-        client_keys=[_identity(server)],
+        client_keys=[key],
         agent_path=None,
         config=None,
         keepalive_interval=KEEPALIVE_SECONDS,
@@ -264,15 +270,7 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
     except _ANY_FAILURE as error:
         told = ((kind, advice) for errors, kind, advice in _FAILURES if isinstance(error, errors))
         kind, advice = next(told)
-        raise kind("SSH", f"connect {server.place}", f"{_reason(error)}. {advice}") from None
-
-
-def _identity(server: SshServer) -> asyncssh.SSHKey:
-    call = f"connect {server.place} with {server.key_file or 'no key'}"
-    try:
-        return asyncssh.read_private_key(server.key_file or "")
-    except (OSError, ValueError) as error:
-        raise KeyRefused("SSH", call, f"{_reason(error)}. See the setting sshKeyFile") from None
+        raise kind("SSH", call, f"{_reason(error)}. {advice}") from None
 
 
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], type[ServiceError], str], ...] = (

@@ -53,14 +53,11 @@ class Row(BaseModel):
 
 
 AnyRow = TypeVar("AnyRow", bound=Row)
-AnyError = TypeVar("AnyError", bound=ServiceError)
+ErrorKind: TypeAlias = Callable[[str, str, str], ServiceError]
 
 
 class Options(TypedDict, total=False):
-    """What every client takes beside its address.
-
-    `retry_seconds`: for how long a call is repeated when the connection fails.
-    """
+    """What every client takes beside its address; calls are repeated for `retry_seconds`."""
 
     transport: httpx.BaseTransport | None
     answer_seconds: float
@@ -68,21 +65,18 @@ class Options(TypedDict, total=False):
     clock: Clock
 
 
-class Content(TypedDict, total=False):
-    """What a call carries, as httpx takes it."""
+class Request(TypedDict, total=False):
+    """What every client's calls take beside method and path: httpx's, and two of our own.
+
+    `seconds`: for this one answer. `twice_is_harmless`: it may be repeated though it may have
+    arrived; unsaid, what is no POST.
+    """
 
     params: Mapping[str, str | int]
+    headers: Mapping[str, str]
     json: Json
     data: Mapping[str, str]
     files: Mapping[str, tuple[str, bytes, str]]
-
-
-class Request(Content, total=False):
-    """What every client's calls take beside method and path; `seconds`: for this one answer.
-
-    `twice_is_harmless`: it may be repeated though it may have arrived; unsaid, what is no POST.
-    """
-
     seconds: float
     twice_is_harmless: bool
 
@@ -114,32 +108,19 @@ class ServiceClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        seconds: float | None = None,
-        twice_is_harmless: bool | None = None,
-        **content: Unpack[Content],
-    ) -> httpx.Response:
+    def _send(self, method: str, path: str, **request: Unpack[Request]) -> httpx.Response:
         """One call, repeated over a failing connection for `retry_seconds`, then Unreachable."""
-        if twice_is_harmless is None:
-            twice_is_harmless = method != "POST"
-        timeout = httpx.Timeout(seconds or self._answer_seconds, connect=CONNECT_SECONDS)
+        seconds = request.pop("seconds", self._answer_seconds)
+        repeatable = request.pop("twice_is_harmless", method != "POST")
         again = repeating(
-            tenacity.retry_if_exception_type(
-                httpx.TransportError if twice_is_harmless else _UNSENT
-            ),
+            tenacity.retry_if_exception_type(httpx.TransportError if repeatable else _UNSENT),
             tenacity.wait_exponential(multiplier=0.25, max=3),
             seconds=self._retry_seconds,
             clock=self.clock,
         )
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         try:
-            return again(
-                self._http.request, method, path, headers=headers, timeout=timeout, **content
-            )
+            return again(self._http.request, method, path, timeout=timeout, **request)
         except httpx.TransportError as error:
             said = f"{type(error).__name__} {error}".strip().rstrip(".")
             advice = "does it run? `docker ps -a` on the server shows it"
@@ -162,9 +143,7 @@ class ServiceClient:
         """Keep these out of every later error text; services do echo what they are sent."""
         self._secrets.update(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
 
-    def _error(
-        self, kind: Callable[[str, str, str], AnyError], response: httpx.Response, said: str = ""
-    ) -> AnyError:
+    def _error(self, kind: ErrorKind, response: httpx.Response, said: str = "") -> ServiceError:
         """An error about an answer: what the service said of it, or the answer itself."""
         # Without the query: it may hold a name.
         call = f"{response.request.method} {response.request.url.path}"

@@ -13,7 +13,7 @@ import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning import remote
-from provisioning.clients.errors import DeadlineExceeded
+from provisioning.clients.errors import DeadlineExceeded, Unexpected
 from provisioning.tunnel import CommandFailed, ServerUnreachable, SshServer
 from stack.resources import base
 from stack.resources.declaration import Props
@@ -270,5 +270,5 @@ def test_a_damaged_file_is_seen_and_brought_back_by_the_next_up(
 
 
 def test_a_file_that_comes_damaged_is_an_error(server: Server, file: Subject) -> None:
-    with pytest.raises(remote.UploadDamaged, match="is the disk full"):
+    with pytest.raises(Unexpected, match="is the disk full"):
         file.create(sha256="0" * 64)

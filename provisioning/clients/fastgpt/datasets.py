@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from provisioning.clients.fastgpt.rows import Collection, CollectionDetail, Dataset, Hit, Uploaded
 from provisioning.clients.fastgpt.session import Session
-from provisioning.clients.http import Content, Json, pages
+from provisioning.clients.http import Json, Request, pages
 
 PAGE_SIZE = 30
 UPLOAD_SECONDS = 900.0
@@ -111,9 +111,9 @@ class Datasets(Session):
         rows = answer.get("list") if isinstance(answer, dict) else answer
         return self._rows(Hit, rows)
 
-    def _add(self, kind: str, **content: Unpack[Content]) -> Uploaded:
-        path = f"{COLLECTION}/create/{kind}"
-        return self._row(Uploaded, self._call("POST", path, seconds=UPLOAD_SECONDS, **content))
+    def _add(self, kind: str, **request: Unpack[Request]) -> Uploaded:
+        request["seconds"] = UPLOAD_SECONDS
+        return self._row(Uploaded, self._call("POST", f"{COLLECTION}/create/{kind}", **request))
 
     def _listed(self, dataset_id: str) -> list[Collection]:
         there = any(row.id == dataset_id for row in self.datasets())

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import httpx
 from typing_extensions import Unpack
 
-from provisioning.clients.errors import NotFound, Refused, Unauthorized, Unexpected
+from provisioning.clients.errors import NotFound, Refused, ServiceError, Unauthorized, Unexpected
 from provisioning.clients.fastgpt.rows import InitData, NamedRow
 from provisioning.clients.http import AnyRow, Json, Options, Request, ServiceClient
 from provisioning.clients.waiting import Waiting, wait_until
@@ -124,14 +124,14 @@ class Session(ServiceClient):
                 raise
 
     def _open(self, method: str, path: str, token: str = "", **request: Unpack[Request]) -> Json:
-        headers = {"token": token} if token else None
-        response = self._send(method, path, headers=headers, **request)
+        request["headers"] = {"token": token} if token else {}
+        response = self._send(method, path, **request)
         body = self._json(response)
         if isinstance(body, dict) and body.get("code") == 200:
             return body.get("data")
         raise self._refusal(response, body)
 
-    def _refusal(self, response: httpx.Response, body: Json) -> Refused | Unexpected:
+    def _refusal(self, response: httpx.Response, body: Json) -> ServiceError:
         if not isinstance(body, dict) or "code" not in body:
             return self._error(Unexpected, response)
         parts = (body["code"], body.get("statusText"), body.get("message"))

@@ -209,7 +209,8 @@ class OneApiClient(ServiceClient):
         self, method: str, path: str, *, patient: bool = True, **request: Unpack[Request]
     ) -> Json:
         """One management call; returns `data`. A patient one waits out "too many requests"."""
-        headers = {"Authorization": self._access_token} if self._access_token else None
+        if self._access_token:
+            request["headers"] = {"Authorization": self._access_token}
         # Who does not wait for a connection does not wait for a rate limit either.
         patient = patient and self._retry_seconds > 0
         again = repeating(
@@ -218,7 +219,7 @@ class OneApiClient(ServiceClient):
             seconds=RATE_LIMIT_SECONDS if patient else 0,
             clock=self.clock,
         )
-        return again(lambda: self._data(self._send(method, path, headers=headers, **request)))
+        return again(lambda: self._data(self._send(method, path, **request)))
 
     def _data(self, response: httpx.Response) -> Json:
         if response.status_code == 429:

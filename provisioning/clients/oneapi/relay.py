@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import httpx
 from typing_extensions import Unpack
 
 from provisioning.clients.errors import NotFound, RateLimited, Refused, Unauthorized, Unexpected
-from provisioning.clients.http import Content, Json, Options, ServiceClient
+from provisioning.clients.http import ErrorKind, Json, Options, Request, ServiceClient
 
 RELAY_SECONDS = 180.0
 
@@ -98,16 +98,15 @@ class OneApiRelay(ServiceClient):
         response = self._post("/v1/audio/transcriptions", data=body, files=sound)
         return str(self._json(response)["text"])
 
-    def _post(self, path: str, **content: Unpack[Content]) -> httpx.Response:
-        response = self._send(
-            "POST", path, headers=self._headers, twice_is_harmless=True, **content
-        )
+    def _post(self, path: str, **request: Unpack[Request]) -> httpx.Response:
+        request |= {"headers": self._headers, "twice_is_harmless": True}
+        response = self._send("POST", path, **request)
         error = _relay_error(response)
         if response.is_success and not error:
             return response
         status, unconnected = response.status_code, error.get("code") == "do_request_failed"
         said = f"HTTP {status} {error.get('message') or response.text or '(empty body)'}"
-        kind: Callable[[str, str, str], Refused] = _KINDS.get(status, Refused)
+        kind: ErrorKind = _KINDS.get(status, Refused)
         if unconnected or _is_upstreams(error):
             kind = partial(UpstreamFailed, status=status, connected=not unconnected)
         raise self._error(kind, response, said)

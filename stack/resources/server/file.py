@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from provisioning import remote
-from provisioning.clients.errors import NotFound
+from provisioning.clients.errors import NotFound, Unexpected
 from stack.resources.base import LabResource
 from stack.resources.declaration import ID, IDENTITY, IGNORED, Lab
 from stack.resources.server.watched import Watched
@@ -28,7 +28,7 @@ class File(Watched):
         found = remote.file_sha256(server, self.path)
         if found != self.sha256:
             said = f"sha256 {found} came, {self.sha256} was sent; is the disk full?"
-            raise remote.UploadDamaged("SSH", f"write {self.path} on {server.place}", said)
+            raise Unexpected("SSH", f"write {self.path} on {server.place}", said)
         return self
 
     def read(self, lab: Lab) -> File | None:
