@@ -108,7 +108,8 @@ class FakeOneApi(FakeService):
         return self._add(self.channels, {"status": 1, "models": "", "key": "k", **row})
 
     def add_token(self, **row: Any) -> int:
-        return self._add(self.tokens, {"status": 1, "key": "z" * 48, "models": "", **row})
+        zero = {"status": 1, "key": "z" * 48, "models": "", "remain_quota": 0}
+        return self._add(self.tokens, {**zero, **row})
 
     def _add(self, rows: dict[int, dict[str, Any]], row: dict[str, Any]) -> int:
         row_id, self._next = self._next, self._next + 1

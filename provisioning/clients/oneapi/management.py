@@ -28,8 +28,11 @@ PAGE_SIZE = 10
 RATE_LIMIT_SECONDS = 200.0
 RATE_LIMIT_PAUSE = 10.0
 FIRST_PASSWORD = "123456"  # noqa: S105 - what a fresh OneAPI has; replaced at the first contact
-_NOBODY = "nobody"
 _LOOKUP_FAILED = "令牌验证失败"
+_TOO_MANY = (
+    "HTTP 429: too many requests (180 in 3 minutes, 20 logins in 20 minutes, per address); wait, "
+    "or restart the OneAPI container, which forgets the count"
+)
 
 
 class OneApiClient(ServiceClient):
@@ -47,11 +50,8 @@ class OneApiClient(ServiceClient):
     def login(self, username: str, password: str) -> str:
         """Log in and take up the user's access token; returns it.
 
-        Each login counts against 20 in 20 minutes, whether it succeeds or not.
-
-        Raises:
-            Unauthorized: user name or password refused, or the database is down.
-            RateLimited: too many logins for longer than `RATE_LIMIT_SECONDS`.
+        Each login counts, whether it succeeds or not. Unauthorized where the user name or password
+        is refused, or the database is down.
         """
         try:
             self._log_in(username, password)
@@ -61,8 +61,7 @@ class OneApiClient(ServiceClient):
             said = f"{error.answer} (a database that is down gives the same answer)"
             raise Unauthorized(self.service, error.call, said) from None
         # Not GET /api/user/token: that one makes a new token and ends the old one.
-        token = str(self.me()["access_token"] or "")
-        token = token or str(self._call("GET", "/api/user/token"))
+        token = str(self.me()["access_token"] or self._call("GET", "/api/user/token"))
         # A cookie would go before the token from now on.
         self._http.cookies.clear()
         self._access_token = token
@@ -70,11 +69,7 @@ class OneApiClient(ServiceClient):
         return token
 
     def opens_with(self, username: str, password: str) -> bool:
-        """Whether the password is still right, or too many logins keep it from being tried.
-
-        Raises:
-            Unreachable: OneAPI's database does not answer.
-        """
+        """Whether the password is still right, or too many logins keep it from being tried."""
         try:
             self._log_in(username, password, patient=False)
         except RateLimited:
@@ -92,12 +87,11 @@ class OneApiClient(ServiceClient):
         self._call("POST", path, json=who, twice_is_harmless=True, patient=patient)
 
     def check_database(self) -> None:
-        """Tell a database that is down from wrong credentials: logins and access tokens cannot.
+        """Unreachable if OneAPI's database is down, which looks like wrong credentials elsewhere.
 
-        Raises:
-            Unreachable: a relay key could not even be looked up (`docs/facts/oneapi.md §7`).
+        A relay key cannot even be looked up then (`docs/facts/oneapi.md §7`).
         """
-        headers = {"Authorization": f"Bearer sk-{_NOBODY}"}
+        headers = {"Authorization": "Bearer sk-nobody"}
         response = self._send("GET", "/v1/models", headers=headers)
         if _LOOKUP_FAILED in response.text:
             said = "its database does not answer: look at `docker logs mysql` on the server"
@@ -170,20 +164,15 @@ class OneApiClient(ServiceClient):
         """Make a token; OneAPI chooses its key."""
         return self._listed(Token, self._call("POST", "/api/token/", json=token.body()))
 
-    def update_token(self, token_id: int, token: Token, *, set_quota: bool) -> Token:
-        """Bring a token to `token`, enabled; what is left of its quota stays unless `set_quota`.
-
-        A token whose quota is used up, and stays so, is left as it is. NotFound where there is
-        none.
-        """
+    def update_token(self, token_id: int, token: Token) -> Token:
+        """Bring a token to `token`, enabled; its subnet stays. NotFound where there is none."""
         # PUT replaces all but the status, which has one of its own: refused while the stored time
         # or quota forbids it.
         row = self._call("GET", f"/api/token/{token_id}")
-        theirs = {"subnet"} if set_quota else {"subnet", "remain_quota"}
-        kept = {key: row[key] for key in theirs & row.keys()}
-        self._call("PUT", "/api/token/", json=token.body(id=token_id) | kept)
+        kept = {"subnet": row["subnet"]} if "subnet" in row else {}
+        self._call("PUT", "/api/token/", json=token.body(id=token_id, **kept))
         found = self.token(token_id)
-        if found.status == ENABLED or not (found.unlimited or found.remain_quota > 0):
+        if found.status == ENABLED:
             return found
         enabled = {"id": token_id, "status": ENABLED}
         self._call("PUT", "/api/token/", params={"status_only": "true"}, json=enabled)
@@ -223,11 +212,7 @@ class OneApiClient(ServiceClient):
 
     def _data(self, response: httpx.Response) -> Json:
         if response.status_code == 429:
-            said = (
-                "HTTP 429: too many requests (180 in 3 minutes, 20 logins in 20 minutes, per "
-                "address); wait, or restart the OneAPI container, which forgets the count"
-            )
-            raise self._error(RateLimited, response, said)
+            raise self._error(RateLimited, response, _TOO_MANY)
         if response.status_code == 401:
             raise self._error(Unauthorized, response)
         body = self._json(response)

@@ -35,12 +35,9 @@ _KINDS = {503: NoChannel, 401: Unauthorized, 404: NotFound, 429: RateLimited}
 
 
 class OneApiRelay(ServiceClient):
-    """OneAPI as the lab's users see it.
+    """OneAPI as the lab's users see it, by a relay token's `key`, with or without `sk-`.
 
-    Args:
-        key: a relay token's key, with or without `sk-`.
-        channel_id: the one channel to use, whatever it lists; only keys of administrators may
-            choose (`§2`). None for any that lists the model.
+    `channel_id`: the one channel to use, whatever it lists; only administrators may choose (`§2`).
     """
 
     service = "OneAPI relay"
@@ -71,8 +68,7 @@ class OneApiRelay(ServiceClient):
     def probe(self, kind: str, model: str) -> None:
         """One real, small request of this kind; returns when a usable answer came back.
 
-        Raises:
-            ServiceError: of any kind; ValueError: a kind that OneAPI does not relay.
+        ValueError for a kind that OneAPI does not relay.
         """
         spoken = {"model": model, "input": "Hi", "voice": "alloy"}
         probes = {
@@ -113,10 +109,7 @@ class OneApiRelay(ServiceClient):
 
 
 def _is_upstreams(error: Mapping[str, Json]) -> bool:
-    """Whether an error is what the model's provider said; OneAPI hands on its words and type.
-
-    By the status alone, a provider's "wrong key" would look like a wrong token of ours.
-    """
+    """Whether the provider said it: by the status, its wrong key looks like a token of ours."""
     own = str(error.get("type") or "one_api_error").startswith("one_api")
     # The one error of OneAPI's own that bears a type of OpenAI's.
     unknown_path = str(error.get("message") or "").startswith("Invalid URL")

@@ -30,15 +30,10 @@ def _mapping(text: object) -> object:
 
 
 def clean_models(models: Iterable[str]) -> tuple[str, ...]:
-    """Names without blanks, each once whatever its case, in order.
-
-    OneAPI splits without trimming, and a double breaks the channel (`§4`).
-    """
+    """Names without blanks, each once whatever its case: a double breaks the channel (`§4`)."""
     seen: dict[str, str] = {}
-    for model in models:
-        name = model.strip()
-        if name:
-            seen.setdefault(name.lower(), name)
+    for name in filter(None, map(str.strip, models)):
+        seen.setdefault(name.lower(), name)
     return tuple(seen.values())
 
 
@@ -57,11 +52,10 @@ Mapping = Annotated[
 
 
 class Listed(Row):
-    """A channel or a token, as wanted or as found.
+    """A channel or a token, as wanted (with `id` 0 where there is none yet) or as found.
 
-    `status`: 1 enabled, 2 disabled by hand; 3 a channel that OneAPI disabled or a token that has
-    expired; 4 a token whose quota is used up. `key`: a channel's, which OneAPI never shows, or a
-    token's without `sk-`. `id`: 0 where there is none yet.
+    `status`: 1 enabled, 2 disabled by hand, 3 disabled by OneAPI or expired, 4 used up. `key`: a
+    channel's, which OneAPI never shows, or a token's without `sk-`.
     """
 
     name: str
@@ -96,8 +90,7 @@ class Channel(Listed):
 
 
 class Token(Listed):
-    """A relay token; `remain_quota` falls by use."""
+    """A relay token; `expired_time` -1 is never."""
 
     unlimited: bool = Field(default=False, alias="unlimited_quota")
-    remain_quota: int = 0
     expired_time: int = -1

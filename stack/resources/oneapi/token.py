@@ -43,7 +43,7 @@ class Token(Managed[Row]):
 
     def set_right(self, client: OneApiClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002
         """See `NamedThing.set_right`."""
-        return client.update_token(found.id, self._wanted(), set_quota=True)
+        return client.update_token(found.id, self._wanted())
 
     def put_aside(self, client: OneApiClient, other: Row) -> None:
         """See `NamedThing.put_aside`."""
