@@ -1,7 +1,8 @@
 """The way to the server: one SSH connection per server and process, shared by all threads.
 
 A local port stands for a port of the server for the life of the process; a connection that breaks
-is made again.
+is made again. Whatever goes this way can be ServerUnreachable, HostKeyChanged or
+KeyRefused.
 """
 
 from __future__ import annotations
@@ -31,8 +32,6 @@ COME_BACK_SECONDS = 600.0
 COME_BACK_PAUSE = 1.0
 
 _ANY_FAILURE = (OSError, asyncssh.Error, asyncio.TimeoutError)
-# The protocol signs with SHA-2 what the key file calls ssh-rsa.
-_SIGNATURES = {"ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"]}
 
 
 class ServerUnreachable(Unreachable):
@@ -53,10 +52,7 @@ class KeyRefused(Unauthorized):
 
 @dataclass(frozen=True)
 class SshServer:
-    """An SSH server, the one key that it may show (`ssh-ed25519 AAAA...`), and the operator's.
-
-    `key_file` has no passphrase: `provisioning.ssh_keys` refuses others.
-    """
+    """An SSH server, the one key that it may show (`ssh-ed25519 AAAA...`), and the operator's."""
 
     host: str
     port: int
@@ -71,20 +67,12 @@ class SshServer:
 
 
 def open_tunnel(server: SshServer, remote_port: int) -> str:
-    """The local base URL, `http://127.0.0.1:<n>`, of a port on the server's loopback.
-
-    Raises:
-        ServerUnreachable, HostKeyChanged, KeyRefused
-    """
+    """The local base URL, `http://127.0.0.1:<n>`, of a port on the server's loopback."""
     return f"http://127.0.0.1:{_on_loop(_link(server).port_for(remote_port))}"
 
 
 def run(server: SshServer, command: str, stdin: bytes = b"", seconds: float = RUN_SECONDS) -> str:
-    """What a command on the server prints, over the same connection.
-
-    Raises:
-        ServerUnreachable, HostKeyChanged, KeyRefused, CommandFailed
-    """
+    """What a command on the server prints, over the same connection."""
     return _on_loop(_link(server).run(command, stdin, seconds))
 
 
@@ -96,21 +84,25 @@ def scan_host_key(
     clock: Clock = SYSTEM_CLOCK,
     progress: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """The host key at the first contact, `ssh-ed25519 AAAA...`, once the SSH server answers.
+    """The host key at the first contact, `ssh-ed25519 AAAA...`, waited for `deadline` seconds.
 
-    Another kind only where the server has no ed25519 one. DeadlineExceeded after `deadline` seconds
-    without an answer.
+    Another kind only where the server has no ed25519 one.
     """
 
-    def look() -> str | Waiting:
+    async def ask() -> str | Waiting:
+        wanted = "^ssh-ed25519"
+        asking = asyncssh.get_server_host_key(host, port, config=None, server_host_key_algs=wanted)
         try:
-            return _on_loop(_scan(host, port))
+            key = await asyncio.wait_for(asking, SCAN_SECONDS)
         except _ANY_FAILURE as error:
             return Waiting(_reason(error))
+        if key is None:
+            return Waiting("the server shows no usable host key")
+        return " ".join(key.export_public_key("openssh").decode().split()[:2])
 
     return wait_until(
         f"an SSH server at {host}:{port}",
-        look,
+        lambda: _on_loop(ask()),
         service="SSH",
         deadline=deadline,
         advice="see in the cloud's console whether the server runs, and whether allowedCidrs holds "
@@ -119,15 +111,6 @@ def scan_host_key(
         clock=clock,
         progress=progress,
     )
-
-
-async def _scan(host: str, port: int) -> str:
-    preferred = "^ssh-ed25519"
-    asking = asyncssh.get_server_host_key(host, port, config=None, server_host_key_algs=preferred)
-    key = await asyncio.wait_for(asking, SCAN_SECONDS)
-    if key is None:
-        raise asyncssh.KeyExchangeFailed("the server shows no usable host key")
-    return " ".join(key.export_public_key("openssh").decode().split()[:2])
 
 
 def ssh_options(key_file: Path, host_key: str) -> list[str]:
@@ -251,14 +234,11 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
     except (OSError, ValueError) as error:
         said = f"key {server.key_file}: {_reason(error)}. See the setting sshKeyFile"
         raise KeyRefused("SSH", call, said) from None
-    trusted = asyncssh.import_public_key(server.host_key)
-    algorithm = trusted.get_algorithm()
     connecting = asyncssh.connect(
         server.host,
         server.port,
         username=server.user,
-        known_hosts=([trusted], [], []),
-        server_host_key_algs=_SIGNATURES.get(algorithm, [algorithm]),
+        known_hosts=([asyncssh.import_public_key(server.host_key)], [], []),
         client_keys=[key],
         agent_path=None,
         config=None,

@@ -29,10 +29,7 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
 def pages(read: Callable[[int], list[T]], size: int) -> Iterator[T]:
-    """The rows of page after page, counted from 0, up to the first that is not full.
-
-    What is made meanwhile moves others on: a row may come twice.
-    """
+    """The rows of page after page, from 0 to the first that is not full; some may come twice."""
     for number in range(MOST_PAGES):
         yield from (rows := read(number))
         if len(rows) < size:

@@ -53,9 +53,6 @@ class Waiting:
     seen: str
 
 
-_NOT_YET = tenacity.retry_if_result(lambda found: isinstance(found, Waiting))
-
-
 def wait_until(
     what: str,
     look: Callable[[], T | Waiting],
@@ -71,12 +68,10 @@ def wait_until(
     """Look again, after short pauses first, until `look` returns something other than `Waiting`.
 
     Args:
-        deadline, every: seconds from now; seconds between two looks, at the most.
+        deadline: seconds from now, and then DeadlineExceeded with all that is known.
+        every: seconds between two looks, at the most.
         progress: told each state once, when it changes.
         tolerate: errors that count as "not yet".
-
-    Raises:
-        DeadlineExceeded: with what was waited for, what was seen last, and `advice`.
     """
     tell = functools.lru_cache(maxsize=1)(progress)
 
@@ -89,8 +84,9 @@ def wait_until(
             tell(found.seen)
         return found
 
+    not_yet = tenacity.retry_if_result(lambda found: isinstance(found, Waiting))
     ramp = tenacity.wait_exponential(multiplier=FIRST_PAUSE, max=every)
-    found = repeating(_NOT_YET, ramp, seconds=deadline, clock=clock)(seen)
+    found = repeating(not_yet, ramp, seconds=deadline, clock=clock)(seen)
     if isinstance(found, Waiting):
         raise DeadlineExceeded(service, what, found.seen, advice)
     return found

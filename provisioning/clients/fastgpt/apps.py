@@ -88,8 +88,7 @@ class Apps(Session):
     def ask(self, share_id: str, question: str, *, visitor: str, chat_id: str) -> Answer:
         """Ask through a share link, as a visitor does: without any login.
 
-        Raises:
-            Refused: with the upstream's text, e.g. OneAPI's "no channel".
+        Refused with the upstream's text, e.g. OneAPI's "no channel".
         """
         visit = {"shareId": share_id, "outLinkUid": visitor, "chatId": chat_id}
         messages = [{"role": "user", "content": question}]

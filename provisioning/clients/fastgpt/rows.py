@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from pydantic import AliasPath, BeforeValidator, Field
 
@@ -16,16 +16,15 @@ def _model_name(model: Json) -> Json:
 
 
 ModelName = Annotated[str, BeforeValidator(_model_name)]
-ModelNames: TypeAlias = tuple[ModelName, ...]
 
 
 class InitData(Row):
     """What the running FastGPT knows: its version and the models of its config.json."""
 
     version: str = Field(alias="systemVersion", min_length=1)
-    llm: ModelNames = Field(default=(), alias="llmModels")
-    vector: ModelNames = Field(default=(), alias="vectorModels")
-    rerank: ModelNames = Field(default=(), alias="reRankModels")
+    llm: tuple[ModelName, ...] = Field(default=(), alias="llmModels")
+    vector: tuple[ModelName, ...] = Field(default=(), alias="vectorModels")
+    rerank: tuple[ModelName, ...] = Field(default=(), alias="reRankModels")
 
 
 class NamedRow(Row):

@@ -52,11 +52,8 @@ class Session(ServiceClient):
     def count_vectors(self) -> int:
         """Vectors stored for root's team: the cheapest call that needs PostgreSQL (and MongoDB).
 
-        With PostgreSQL away the others answer as ever (`docs/facts/measured.md §1 F3`).
-
-        Raises:
-            Refused: PostgreSQL cannot be reached, or has no table for vectors.
-            Unreachable: nothing came within 25 seconds; FastGPT's dialling takes 20.
+        With PostgreSQL away, or without its table, this is Refused, or Unreachable where it hangs
+        (FastGPT dials for 20 seconds); others answer as ever (`docs/facts/measured.md §1 F3`).
         """
         path = "/api/support/user/team/plan/getTeamPlanStatus"
         return int(self._call("GET", path, seconds=VECTORS_SECONDS)["usedDatasetSize"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-import httpx
 from typing_extensions import Unpack
 
 from provisioning.clients.errors import Busy, NotFound, Refused
@@ -128,16 +127,12 @@ class XinferenceClient(ServiceClient):
         response = self._send(method, path, **request)
         if response.is_success:
             return self._json(response)
-        detail = concise(_detail(response))
+        try:
+            body = response.json()
+        except ValueError:
+            body = response.text or "(empty body)"
+        detail = concise(str(body.get("detail") if isinstance(body, dict) else body))
         said = f"HTTP {response.status_code} {detail}"
         if response.status_code == 401:
             said += ". At 4.1 authentication is on; the container needs XINFERENCE_AUTH_ADVANCED=0"
         raise self._error(kind_of(response.status_code, detail), response, said)
-
-
-def _detail(response: httpx.Response) -> str:
-    try:
-        body = response.json()
-    except ValueError:
-        return response.text or "(empty body)"
-    return str(body.get("detail") if isinstance(body, dict) else body)

@@ -46,10 +46,9 @@ class Instance(Row):
     replicas: tuple[Replica, ...] = Field(default=(), alias="replica_statuses")
 
     def state(self, way: Way, found: Mapping[str, Json], copies: int) -> ModelState:
-        """The book and a model's description put together; with fewer than `copies` it is down.
+        """How a model stands, of which no single call tells; with fewer than `copies` it is down.
 
-        No single call tells: the description says whether there is a way to the model, the book
-        what became of its launch and its process.
+        Its description says whether there is a way to it, the book what became of its launch.
         """
         replicas = tuple(each.status for each in self.replicas)
         error = next((each.error for each in self.replicas if each.error), "")
