@@ -36,8 +36,7 @@ def key_problems(written: str) -> Iterator[Problem]:
         wrong = f"Alibaba Cloud's manual names RSA keys, and whether it takes {kind} is not known"
         yield Problem(_PATH, wrong, f"if it refuses the key pair, {make}", warning=True)
     elif (bits := int(getattr(key.pyca_key, "key_size", 0))) < _SMALLEST_RSA:
-        wrong = f"an RSA key of {bits} bits can be broken"
-        yield Problem(_PATH, wrong, make, warning=True)
+        yield Problem(_PATH, f"an RSA key of {bits} bits can be broken", make, warning=True)
 
 
 def _read(private: Path) -> asyncssh.SSHKey:

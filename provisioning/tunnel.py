@@ -1,8 +1,7 @@
 """The way to the server: one SSH connection per server and process, shared by all threads.
 
 A local port stands for a port of the server for the life of the process; a connection that breaks
-is made again. Whatever goes this way can be ServerUnreachable, HostKeyChanged or
-KeyRefused.
+is made again. What goes this way may fail with ServerUnreachable, HostKeyChanged or KeyRefused.
 """
 
 from __future__ import annotations
@@ -230,10 +229,11 @@ def _link(server: SshServer) -> _Link:
 async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
     call = f"connect {server.place}"
     try:
-        key = asyncssh.read_private_key(server.key_file or "")
+        if server.key_file is None:
+            raise FileNotFoundError("no key is set")
+        key = asyncssh.read_private_key(server.key_file)
     except (OSError, ValueError) as error:
-        said = f"key {server.key_file}: {_reason(error)}. See the setting sshKeyFile"
-        raise KeyRefused("SSH", call, said) from None
+        raise KeyRefused("SSH", call, f"{_reason(error)}. See the setting sshKeyFile") from None
     connecting = asyncssh.connect(
         server.host,
         server.port,

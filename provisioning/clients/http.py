@@ -102,9 +102,6 @@ class ServiceClient:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"
-
     def _send(self, method: str, path: str, **request: Unpack[Request]) -> httpx.Response:
         """One call, repeated over a failing connection for `retry_seconds`, then Unreachable."""
         seconds = request.pop("seconds", self._answer_seconds)

@@ -6,6 +6,7 @@ import json
 import mimetypes
 from collections.abc import Mapping
 from functools import partial
+from typing import TypeAlias
 from urllib.parse import quote
 
 from typing_extensions import Unpack
@@ -18,6 +19,8 @@ PAGE_SIZE = 30
 UPLOAD_SECONDS = 900.0
 DATASET = "/api/core/dataset"
 COLLECTION = f"{DATASET}/collection"
+Fields: TypeAlias = Mapping[str, Json]
+"""How a document is taken in: trainingType, chunkSize, ..."""
 
 
 class Datasets(Session):
@@ -63,10 +66,8 @@ class Datasets(Session):
         path, ours = f"{COLLECTION}/detail", partial(self._listed, dataset_id)
         return self._one(CollectionDetail, path, {"id": collection_id}, ours)
 
-    def upload_file(
-        self, dataset_id: str, name: str, content: bytes, fields: Mapping[str, Json]
-    ) -> Uploaded:
-        """Upload a file; its `name` is what visitors see. `fields`: trainingType, chunkSize, ..."""
+    def upload_file(self, dataset_id: str, name: str, content: bytes, fields: Fields) -> Uploaded:
+        """Upload a file; its `name` is what visitors see."""
         # Here, and not for texts and links, `metadata` is overwritten (`docs/facts/measured.md §1
         # F2`).
         form = {"datasetId": dataset_id, **fields}
@@ -77,14 +78,12 @@ class Datasets(Session):
         data = {"data": json.dumps(form, ensure_ascii=False)}
         return self._add("localFile", data=data, files={"file": file})
 
-    def add_text(
-        self, dataset_id: str, name: str, text: str, fields: Mapping[str, Json]
-    ) -> Uploaded:
+    def add_text(self, dataset_id: str, name: str, text: str, fields: Fields) -> Uploaded:
         """Add a text under a name."""
         body = {"datasetId": dataset_id, "name": name, "text": text, **fields}
         return self._add("text", json=body)
 
-    def add_link(self, dataset_id: str, link: str, fields: Mapping[str, Json]) -> Uploaded:
+    def add_link(self, dataset_id: str, link: str, fields: Fields) -> Uploaded:
         """Add a web page; FastGPT fetches it before it answers, and a dead one inserts nothing."""
         return self._add("link", json={"datasetId": dataset_id, "link": link, **fields})
 

@@ -40,9 +40,7 @@ class OneApiClient(ServiceClient):
 
     service = "OneAPI"
 
-    def __init__(
-        self, base_url: str, *, access_token: str = "", **options: Unpack[Options]
-    ) -> None:
+    def __init__(self, base_url: str, access_token: str = "", **options: Unpack[Options]) -> None:
         super().__init__(base_url, **options)
         self._access_token = access_token
         self._hide(access_token)
@@ -87,10 +85,8 @@ class OneApiClient(ServiceClient):
         self._call("POST", path, json=who, twice_is_harmless=True, patient=patient)
 
     def check_database(self) -> None:
-        """Unreachable if OneAPI's database is down, which looks like wrong credentials elsewhere.
-
-        A relay key cannot even be looked up then (`docs/facts/oneapi.md §7`).
-        """
+        """Unreachable if its database is down, which looks like wrong credentials elsewhere."""
+        # A relay key cannot even be looked up then (docs/facts/oneapi.md §7).
         headers = {"Authorization": "Bearer sk-nobody"}
         response = self._send("GET", "/v1/models", headers=headers)
         if _LOOKUP_FAILED in response.text:

@@ -23,10 +23,8 @@ class NoChannel(Refused):
 class UpstreamFailed(Refused):
     """What is behind a channel failed; `status` is its own where it answered (`connected`)."""
 
-    def __init__(
-        self, service: str, call: str, answer: str, *, status: int, connected: bool
-    ) -> None:
-        super().__init__(service, call, answer)
+    def __init__(self, *said: str, status: int, connected: bool) -> None:
+        super().__init__(*said)
         self.status = status
         self.connected = connected
 
@@ -66,10 +64,7 @@ class OneApiRelay(ServiceClient):
         return [float(number) for number in answer["data"][0]["embedding"]]
 
     def probe(self, kind: str, model: str) -> None:
-        """One real, small request of this kind; returns when a usable answer came back.
-
-        ValueError for a kind that OneAPI does not relay.
-        """
+        """One real, small request, until a usable answer; ValueError: OneAPI has no such kind."""
         spoken = {"model": model, "input": "Hi", "voice": "alloy"}
         probes = {
             "chat": lambda: self.chat(model, "Hi", max_tokens=2) is not None,

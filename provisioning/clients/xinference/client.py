@@ -10,13 +10,7 @@ from typing_extensions import Unpack
 from provisioning.clients.errors import Busy, NotFound, Refused
 from provisioning.clients.http import Json, Request, ServiceClient
 from provisioning.clients.xinference.failures import concise, is_left_over, kind_of, names_replica
-from provisioning.clients.xinference.rows import (
-    AutostartEntry,
-    Instance,
-    ModelState,
-    Progress,
-    Way,
-)
+from provisioning.clients.xinference.rows import Autostart, Instance, ModelState, Progress, Way
 
 LAUNCH_SECONDS = 60.0
 STOP_SECONDS = 120.0
@@ -115,7 +109,7 @@ class XinferenceClient(ServiceClient):
         After a restart they come one by one, for minutes (`docs/facts/measured.md §2 finding 7`).
         """
         entries = self._call("GET", "/v1/autostart/models")["models"]
-        return {entry.uid: entry.to_come for entry in self._rows(AutostartEntry, entries)}
+        return {entry.uid: entry.to_come for entry in self._rows(Autostart, entries)}
 
     def delete_autostart(self, uid: str) -> None:
         """Forget the autostart entry; nothing happens where there is none."""

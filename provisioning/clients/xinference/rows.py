@@ -146,7 +146,7 @@ class Progress(Row):
         return sum(file.speed_bytes_per_second for file in self.files)
 
 
-class AutostartEntry(Row):
+class Autostart(Row):
     """A model that is started with the server."""
 
     uid: str = Field(validation_alias=AliasPath("launch", "model_uid"))
