@@ -45,7 +45,7 @@ _ALL_DECLARED = "vllm"  # the only engine whose vendor declares every argument
 def launch_problems(
     models: Sequence[Model], region: Region, runs: XinferenceRelease = PINNED
 ) -> list[Problem]:
-    """What is wrong with what the release `runs` of Xinference is to serve, from the region's hub."""
+    """What is wrong with the models that the release `runs` is to serve from the region's hub."""
     certain = runs.version == release()
 
     def check(model: Model) -> Iterator[Problem]:
