@@ -5,24 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
 """What a model of the lab is for."""
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EngineTraits(_Row):
+class EngineTraits(BaseModel, frozen=True, extra="forbid"):
     """What an engine of Xinference runs and takes.
 
     Attributes:
-        formats: of a chat model (match_json in Xinference's model/llm/*/core.py); empty for an
-            engine that cannot chat.
-        share: its argument for the share of the card that it takes at start, whatever the model
-            needs; empty where it takes what the model needs.
+        formats: of a chat model (match_json in Xinference's model/llm/*/core.py).
+        share: its argument for the share of the card that it takes at start; empty where it takes
+            what the model needs.
         context: its argument for the context; empty where it reads what the model can.
         overhead_mib: beside weights and cache: activations, CUDA context and graphs. An estimate.
     """
@@ -33,13 +28,12 @@ class EngineTraits(_Row):
     overhead_mib: int = 2048
 
 
-class Provider(_Row):
+class Provider(BaseModel, frozen=True, extra="forbid"):
     """A model provider that OneAPI can relay to (`docs/facts/oneapi.md §4`).
 
     Attributes:
         type: OneAPI's channel type id.
         key_form: what the API key looks like, for error messages.
-        kinds: what this provider offers through OneAPI.
         abroad_only: its own address does not answer on the mainland.
         own_address: what an address must look like, where OneAPI has none that leads anywhere.
         narrow: where OneAPI's adaptor rebuilds a request without `dimensions` (read in the source

@@ -1,7 +1,6 @@
 """What the vendors say: the models of the pinned Xinference, and its engines' arguments.
 
-`vendor.json` is made from the released wheels by `make catalogue`. It says nothing of models in
-other releases, nor of those that somebody registers in a running Xinference.
+`vendor.json` is made from the released wheels by `make catalogue`.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 DATA = Path(__file__).with_name("vendor.json")
 
@@ -40,7 +39,7 @@ class VendorSpec(NamedTuple):
         return quantization is None or quantization.lower() in map(str.lower, self.quantizations)
 
 
-class VendorModel(BaseModel):
+class VendorModel(BaseModel, frozen=True, extra="forbid"):
     """A model of the list.
 
     Attributes:
@@ -52,8 +51,6 @@ class VendorModel(BaseModel):
         billions: parameters as its name or repository tells them; 0 where they do not, and for
             LLMs, whose specs have sizes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     type: ModelType
@@ -93,10 +90,7 @@ def release() -> str:
 
 
 def engine_arguments(engine: str | None) -> frozenset[str]:
-    """What an engine takes of a launch; empty where no vendor says so.
-
-    `launch` is what Xinference itself takes.
-    """
+    """What an engine takes, or `launch` itself; empty where no vendor says so."""
     return frozenset(_data()["arguments"].get(engine, ()))
 
 
@@ -108,5 +102,4 @@ def vendor_models(type_: ModelType) -> Mapping[str, VendorModel]:
 
 @cache
 def _data() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
-    return loaded
+    return cast("dict[str, Any]", json.loads(DATA.read_bytes()))
