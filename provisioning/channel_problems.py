@@ -6,23 +6,20 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
-from pydantic import AnyHttpUrl, TypeAdapter
+from pydantic import AnyHttpUrl
 
 from provisioning.catalogue import Model, RemoteSource, each_model
 from provisioning.channels import TRANSCRIPTION_ROUTE, channel_name
 from provisioning.problems import Problem
-from provisioning.traits import Kind
+from provisioning.traits import Kind, table
 from provisioning.vendor import vendor_models
 
 WIDEST_EMBEDDING = 1536
 """FastGPT stores vector(1536) and cuts what is wider, silently (`docs/facts/fastgpt.md §2`)."""
 
 # Widths of what is not in Xinference's list, by the beginning of the name; the longest one counts.
-_WIDTHS = TypeAdapter(dict[str, int]).validate_json(
-    Path(__file__).with_name("embedding_widths.json").read_bytes()
-)
+_WIDTHS = table("embedding_widths.json", dict[str, int])
 _ONLY_ONE: Mapping[Kind, str] = {
     "rerank": "FastGPT uses the first reranker only",
     "transcription": f"OneAPI routes every transcription as {TRANSCRIPTION_ROUTE}",

@@ -17,9 +17,7 @@ from provisioning.memory import kv_kib, least_weights_mib, need
 from provisioning.problems import Problem
 from provisioning.traits import Kind
 
-DEFAULT_SHARE = 0.90
-"""What vLLM takes where nothing else is said (`docs/facts/xinference.md §2`)."""
-
+_USUAL_SHARE = 0.90  # what vLLM takes where nothing else is said (docs/facts/xinference.md §2)
 _MEASURED = "set memoryGiB where you have measured less"
 _LAUNCH_ORDER: tuple[Kind, ...] = ("embedding", "rerank", "transcription", "speech", "chat")
 _NO_GPUS = Gpus("no card", 0, 0, 0)
@@ -172,4 +170,4 @@ def _needed(model: Model) -> int:
 
 
 def _share(model: Model) -> float:
-    return model.local.memory_share or DEFAULT_SHARE
+    return model.local.memory_share or _USUAL_SHARE

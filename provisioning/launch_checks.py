@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from pydantic.alias_generators import to_camel
+
 from provisioning.catalogue import MODEL_TYPES, Model, each_model
 from provisioning.launch import PINNED, SIDE_ENGINE, download_hub
 from provisioning.problems import Problem
 from provisioning.regions import Region
-from provisioning.traits import ENGINES, Kind
+from provisioning.traits import ENGINES, Kind, table
 from provisioning.vendor import VendorModel, billions_of, engine_arguments, release, vendor_models
 from provisioning.versions import XinferenceRelease
 
@@ -23,18 +25,7 @@ _ABILITY: Mapping[Kind, str] = {"speech": "text2audio", "transcription": "audio2
 # Settings that only this kind of model has a use for.
 _ONLY_FOR = {"dimensions": "embedding", "max_input": "embedding", "vision": "chat", "tools": "chat"}
 # Arguments by which a setting of ours would be overruled: the memory is counted by that setting.
-_SETTING_OF = {
-    **dict.fromkeys(("gpu_memory_utilization", "mem_fraction_static"), "memoryShare"),
-    **dict.fromkeys(("kv_cache_memory_bytes", "num_gpu_blocks_override"), "memoryShare"),
-    **dict.fromkeys(("max_model_len", "context_length", "n_ctx"), "context"),
-    **dict.fromkeys(("tensor_parallel_size", "tp_size", "n_gpu"), "gpus"),
-    "model_name": "model",
-    "model_engine": "engine",
-    "model_format": "format",
-    "model_size_in_billions": "size",
-    "quantization": "quantization",
-    "replica": "replicas",
-}
+_SETTING_OF = table("overruling_arguments.json", dict[str, str])
 # What Xinference is told by this program, or by its API elsewhere.
 _RESERVED = frozenset({"model", "model_uid", "model_type", "wait_ready"})
 _EVERY_ENGINE = frozenset({"enable_thinking", "reasoning_content"})
@@ -49,31 +40,24 @@ def launch_problems(
     certain = runs.version == release()
 
     def check(model: Model) -> Iterator[Problem]:
-        yield from _without_effect(model)
+        yield from _entry_problems(model, runs)
         if model.xinference is None:
             return
-        yield from _name_problems(model)
         yield from _argument_problems(model, certain)
-        if model.local.engine == SIDE_ENGINE and not runs.installs_engines:
-            wrong = f"Xinference {runs.version} would ask the package index at every launch, and "
-            wrong += f"lay another torch over its image's, when {SIDE_ENGINE} is named"
-            right = "leave engine out: its image loads embeddings and rerankers with it anyway"
-            yield Problem("xinference.engine", wrong, right)
         for problem in _listed_problems(model, region):
             yield replace(problem, warning=problem.warning or not certain)
 
     return list(each_model(models, check))
 
 
-def _without_effect(model: Model) -> Iterator[Problem]:
+def _entry_problems(model: Model, runs: XinferenceRelease) -> Iterator[Problem]:
+    """Whatever the list says."""
     for setting, kind in _ONLY_FOR.items():
         if getattr(model, setting) and model.kind != kind:
             wrong = f"it says something of a model of kind {kind}, and {model.name} is none"
-            alias = Model.model_fields[setting].alias or setting
-            yield Problem(alias, wrong, "leave it out", warning=True)
-
-
-def _name_problems(model: Model) -> Iterator[Problem]:
+            yield Problem(to_camel(setting), wrong, "leave it out", warning=True)
+    if model.xinference is None:
+        return
     if re.search(r"-rep\d+$", model.name):
         wrong = f"Xinference keeps names that end like {model.name!r} for its replicas"
         yield Problem("name", wrong, "choose another name")
@@ -81,6 +65,11 @@ def _name_problems(model: Model) -> Iterator[Problem]:
         wrong = f"{model.name!r} stands in Xinference's addresses and cannot hold a slash"
         near = _near(model) or "another one"
         yield Problem("name", wrong, f"name it {near}, as Xinference's list does")
+    if model.local.engine == SIDE_ENGINE and not runs.installs_engines:
+        wrong = f"Xinference {runs.version} would ask the package index at every launch, and lay "
+        wrong += f"another torch over its image's, when {SIDE_ENGINE} is named"
+        right = "leave engine out: its image loads embeddings and rerankers with it anyway"
+        yield Problem("xinference.engine", wrong, right)
 
 
 def _argument_problems(model: Model, certain: bool) -> Iterator[Problem]:
@@ -110,7 +99,7 @@ def _listed_problems(model: Model, region: Region) -> Iterator[Problem]:
     listed, named_at = model.listed, "xinference.model" if model.local.model else "name"
     if listed is None:
         if model.local.model or "/" not in model.name:  # that is said already
-            yield _not_listed(named_at, model)
+            yield _not_listed(model, named_at)
         return
     if _ABILITY.get(model.kind, "") not in ("", *listed.abilities):
         right = f"it is one for {', '.join(listed.abilities)}"
@@ -135,13 +124,12 @@ def _listed_problems(model: Model, region: Region) -> Iterator[Problem]:
         yield Problem("xinference", wrong + where, right, warning=True)
 
 
-def _not_listed(path: str, model: Model) -> Problem:
-    name = model.upstream
+def _not_listed(model: Model, path: str) -> Problem:
+    name, near = model.upstream, _near(model)
     for type_ in sorted({*MODEL_TYPES.values()} - {MODEL_TYPES[model.kind]}):
         if name in vendor_models(type_):
             wrong = f"{name} is listed as {type_}, which is not the kind {model.kind}"
             return Problem(path, wrong, "set the kind that it is")
-    near = _near(model)
     right = "choose from its list (`make models`), or serve it elsewhere and name it under remote:"
     wrong = f"Xinference {release()} has no model {name!r} of kind {model.kind}"
     return Problem(path, wrong, f"did you mean {near}?" if near else right)

@@ -10,20 +10,16 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from provisioning.catalogue import Model
+from provisioning.traits import table
 from provisioning.vendor import billions_of
 
 # Beside weights and cache of what does not chat. Estimates.
 _SIDE_OVERHEAD_MIB = 512
 _AUDIO_MIB = 4096
 
-_SHAPES = TypeAdapter(dict[str, dict[str, tuple[float, int]]]).validate_json(
-    Path(__file__).with_name("model_shapes.json").read_bytes()
-)
+_SHAPES = table("model_shapes.json", dict[str, dict[str, tuple[float, int]]])
 """Architecture -> size -> (billions of parameters, KiB of cache per token at 16 bits: layers x KV
 heads x head width x 2 x 2 bytes)."""
 _OTHER_SHAPES = ("qwen1.5", "codeqwen1.5")  # of Qwen2's architecture, but with a cache per head

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
+_T = TypeVar("_T")
+
 Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
 """What a model of the lab is for."""
+
+
+def table(name: str, shape: type[_T]) -> _T:
+    """The JSON file of this name in this folder, held to its shape."""
+    return TypeAdapter(shape).validate_json(Path(__file__).with_name(name).read_bytes())
 
 
 class EngineTraits(BaseModel, frozen=True, extra="forbid"):
@@ -51,12 +58,8 @@ class Provider(BaseModel, frozen=True, extra="forbid"):
     only_embedding: str = ""
 
 
-ENGINES = TypeAdapter(dict[str, EngineTraits]).validate_json(
-    Path(__file__).with_name("engines.json").read_bytes()
-)
+ENGINES = table("engines.json", dict[str, EngineTraits])
 """By their names; those that chat alone."""
 
-PROVIDERS = TypeAdapter(dict[str, Provider]).validate_json(
-    Path(__file__).with_name("providers.json").read_bytes()
-)
+PROVIDERS = table("providers.json", dict[str, Provider])
 """By the name that the settings use."""

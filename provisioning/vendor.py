@@ -34,10 +34,6 @@ class VendorSpec(NamedTuple):
     quantizations: tuple[str, ...]
     hubs: tuple[str, ...]
 
-    def has(self, quantization: str | None) -> bool:
-        """Whether a launch may ask for it; Xinference ignores case, and None is the first."""
-        return quantization is None or quantization.lower() in map(str.lower, self.quantizations)
-
 
 class VendorModel(BaseModel, frozen=True, extra="forbid"):
     """A model of the list.
@@ -66,13 +62,14 @@ class VendorModel(BaseModel, frozen=True, extra="forbid"):
     def matching(
         self, format_: str | None = None, size: str | None = None, quantization: str | None = None
     ) -> tuple[VendorSpec, ...]:
-        """The specs that a launch with these three could mean, as Xinference matches them."""
+        """The specs that a launch with these could mean; a quantization in whatever case."""
+        wanted = (quantization or "").lower()
         return tuple(
             spec
             for spec in self.specs
             if format_ in (None, spec.format)
             and (size in (None, spec.size) or not spec.size)
-            and spec.has(quantization)
+            and (quantization is None or wanted in map(str.lower, spec.quantizations))
         )
 
 

@@ -63,16 +63,14 @@ def _shipped(folder: Path) -> Path:
     wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "download", *_QUIETLY, *_NOTHING_ELSE]
     pip += ["--requirement", str(wanted), "--dest", str(folder)]
+    limit = _DOWNLOAD_SECONDS
     try:
-        run = subprocess.run(
-            pip, capture_output=True, text=True, check=False, timeout=_DOWNLOAD_SECONDS
-        )
+        subprocess.run(pip, capture_output=True, text=True, check=True, timeout=limit)
     except subprocess.TimeoutExpired as error:
-        raise VocabularyError(_advice(f"pip did not end in {_DOWNLOAD_SECONDS} s")) from error
-    wheel = next(folder.glob("*.whl"), None)
-    if run.returncode or not wheel:
-        raise VocabularyError(_advice(f"pip failed: {_last_line(run.stderr)}"))
-    with ZipFile(wheel) as archive:
+        raise VocabularyError(_advice(f"pip did not end in {limit} s")) from error
+    except subprocess.CalledProcessError as error:
+        raise VocabularyError(_advice(f"pip failed: {_last_line(error.stderr)}")) from error
+    with ZipFile(next(folder.glob("*.whl"))) as archive:
         return Path(archive.extract(_MEMBER, folder))
 
 
