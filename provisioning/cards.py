@@ -21,9 +21,7 @@ class Gpus:
 
     Attributes:
         card: what nvidia-smi calls it.
-        count: how many.
-        memory_mib: memory of one card as its driver reports it.
-        usable_mib: what models may take of one card.
+        memory_mib: of one card as its driver reports it; models may take `usable_mib` of it.
     """
 
     card: str
@@ -33,11 +31,9 @@ class Gpus:
 
 
 _TABLES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("cards.json").read_bytes())
-# Memory in MiB as the driver reports it, and what of it is usable; card and count, smallest first.
-_CARDS, _TYPES = _TABLES["cards"], _TABLES["types"]
-# Family to card. CUDA 13 begins with Turing (compute capability 7.5), and the releases that this
-# program runs are built on it (`provisioning/versions.py`).
-_TOO_OLD = _TABLES["too_old"]
+# Card to memory and usable memory; type to card and count, smallest first; family to card: CUDA 13
+# begins with Turing (compute capability 7.5), and the releases that are run are built on it.
+_CARDS, _TYPES, _TOO_OLD = _TABLES["cards"], _TABLES["types"], _TABLES["too_old"]
 
 _FORM = re.compile(r"ecs\.(?P<family>[a-z][a-z0-9]*)(-[a-z0-9]+)*\.(small|medium|\d*x?large)")
 _GPU_FAMILIES = ("gn", "vgn", "sgn", "ebmgn", "sccgn")
@@ -45,10 +41,7 @@ _KNOWN = "choose one of ecs.gn6i (T4), gn7i (A10), gn7s (A30), gn8is (L20), gn7e
 
 
 def gpus_of(instance_type: str) -> Gpus | None:
-    """The GPUs of an instance type; None when it has none, or when the table does not know it.
-
-    `type_problem` tells these two apart.
-    """
+    """The GPUs of an instance type; None when it has none, or is not known (`type_problem`)."""
     if instance_type not in _TYPES:
         return None
     card, count = _TYPES[instance_type]
@@ -66,14 +59,10 @@ def card_names() -> tuple[str, ...]:
 
 
 def type_problem(instance_type: str, needs_gpu: bool) -> Problem | None:
-    """What is wrong with an instance type.
-
-    Args:
-        needs_gpu: models are to run on its cards, so these must be known.
-    """
+    """What is wrong with an instance type; where it `needs_gpu` its cards must be known."""
     if instance_type in _TYPES:
         return None
-    form = _FORM.fullmatch(instance_type)
+    right, form = _KNOWN, _FORM.fullmatch(instance_type)
     family = form["family"] if form else ""
     near = difflib.get_close_matches(instance_type, _TYPES, n=1, cutoff=0.85)
     if near and (form is None or family == near[0].removeprefix("ecs.").partition("-")[0]):
@@ -85,8 +74,6 @@ def type_problem(instance_type: str, needs_gpu: bool) -> Problem | None:
         return None
     elif family in _TOO_OLD:
         wrong = f"its card, {_TOO_OLD[family]}, is older than what CUDA 13 runs on"
-        right = _KNOWN
     else:
         wrong = f"the cards of {instance_type} are not known here, so nothing tells what fits them"
-        right = _KNOWN
     return Problem("instanceType", wrong, right)

@@ -84,9 +84,7 @@ class RemoteSource(Shape):
     """Served by a provider outside, through OneAPI.
 
     Attributes:
-        provider: one of `PROVIDERS`.
-        api_key: name of the secret: `dashscope` is read from `key-dashscope`. The provider's name
-            if absent.
+        api_key: name of the secret, see `secret_name`; the provider's name if absent.
         base_url: only for a provider at another address; without /v1 at its end.
         model: the provider's own name; the model's name if absent.
     """
@@ -100,11 +98,9 @@ class RemoteSource(Shape):
         title="the name of a secret in small letters, digits and dashes, never the key itself",
         examples=["dashscope"],
     )
+    # It may hold a password.
     base_url: AnyHttpUrl | None = Field(
-        default=None,
-        repr=False,  # it may hold a password
-        title="an address",
-        examples=["https://api.example.com"],
+        default=None, repr=False, title="an address", examples=["https://api.example.com"]
     )
     model: str | None = None
 
@@ -128,14 +124,12 @@ class Model(Shape):
     """One entry of the catalogue.
 
     Attributes:
-        name: the one name that OneAPI, FastGPT and the users see.
+        name: the one that OneAPI, FastGPT and the users see.
         title: what FastGPT shows; the name if absent.
         context: tokens that a chat model reads at once.
         max_response: tokens of an answer; a quarter of the context if absent.
-        vision, tools: whether it reads images, and calls tools.
-        dimensions: width asked of an embedding model; FastGPT keeps 1536 at the most.
+        dimensions: width asked of an embedding model.
         max_input: tokens that an embedding model reads; what Xinference's list says if absent.
-        voices: of a speech model.
     """
 
     name: Name
@@ -173,11 +167,7 @@ class Model(Shape):
 
     @property
     def local(self) -> XinferenceSource:
-        """Its `xinference:`.
-
-        Raises:
-            ValueError: another serves it.
-        """
+        """Its `xinference:`; a ValueError where another serves it."""
         if self.xinference is None:
             raise ValueError(f"{self.name} is not served by Xinference")
         return self.xinference
@@ -185,9 +175,8 @@ class Model(Shape):
     @property
     def listed(self) -> VendorModel | None:
         """The model as Xinference's list has it; None where it does not, or another serves it."""
-        if self.xinference is None:
-            return None
-        return vendor_models(MODEL_TYPES[self.kind]).get(self.upstream)
+        known = vendor_models(MODEL_TYPES[self.kind])
+        return known.get(self.upstream) if self.xinference else None
 
     @property
     def upstream(self) -> str:
@@ -214,10 +203,7 @@ _USUAL_INPUT = 512  # what a model of which nothing is known can be trusted to r
 
 
 def input_tokens(model: Model) -> int:
-    """Tokens that an embedding model reads of one text; what is longer is cut off by its engine.
-
-    The setting's, else Xinference's list's. Of a provider's model only the setting tells.
-    """
+    """Tokens that an embedding model reads of one text; its engine cuts off what is longer."""
     return model.max_input or (model.listed.context if model.listed else 0) or _USUAL_INPUT
 
 

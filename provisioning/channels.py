@@ -1,8 +1,6 @@
-"""OneAPI's channels from the catalogue: one per source and kind.
+"""OneAPI's channels from the catalogue, by `docs/facts/oneapi.md §4 and §6`.
 
-One per kind, because each must depend on its own models only: embeddings route while the chat
-model still downloads. Rules: `docs/facts/oneapi.md §4 and §6`; what breaks them:
-`channel_problems.py`.
+One per source and kind: embeddings route while the chat model still downloads.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from provisioning.catalogue import Model, RemoteSource
+from provisioning.catalogue import Model
 from provisioning.regions import Region
 from provisioning.traits import Kind
 
@@ -35,13 +33,11 @@ class ChannelPlan:
 
     Attributes:
         name: unique and stable: `xinference-chat`, `dashscope-embedding`.
-        kind: the one kind of model behind it.
         type: OneAPI's channel type id.
         base_url: without /v1 and trailing slash; empty is the type's own address.
         models: what it routes, each once; a real request to the first proves the channel.
         model_mapping: the lab's name to the provider's name, where they differ.
-        api_key: name of the secret that holds the key (`key-dashscope`); None for Xinference, which
-            gets XINFERENCE_KEY.
+        api_key: name of the secret that holds it; None for Xinference, which gets XINFERENCE_KEY.
     """
 
     name: str
@@ -76,23 +72,19 @@ def channel_name(model: Model) -> str:
     return "-".join([*parts, model.kind])
 
 
-def _base_url(remote: RemoteSource, region: Region) -> str:
-    return remote.address or (region.dashscope_url if remote.provider == "dashscope" else "")
-
-
 def _plan(name: str, group: Sequence[Model], region: Region) -> ChannelPlan:
     kind, remote = group[0].kind, group[0].remote
+    address = remote.address if remote else XINFERENCE_URL
+    if remote and remote.provider == "dashscope":
+        address = address or region.dashscope_url
     route = (TRANSCRIPTION_ROUTE,) if kind == "transcription" else ()
+    mapped = [model for model in group if model.remote and model.upstream != model.name]
     return ChannelPlan(
         name=name,
         kind=kind,
         type=remote.offer.type if remote else _OPENAI_TYPE,
-        base_url=_base_url(remote, region) if remote else XINFERENCE_URL,
+        base_url=address,
         models=tuple(dict.fromkeys((*(model.name for model in group), *route))),
-        model_mapping={
-            model.name: model.upstream
-            for model in group
-            if model.remote and model.upstream != model.name
-        },
+        model_mapping={model.name: model.upstream for model in mapped},
         api_key=remote.secret_name if remote else None,
     )

@@ -2,7 +2,7 @@
 
 vLLM takes its share of the whole card whatever the model needs, so two things must hold: the share
 holds the model's weights and its context, and what is left holds the others
-(`docs/facts/xinference.md §4`). What a model needs: `memory.py`; what a card has: `cards.py`.
+(`docs/facts/xinference.md §4`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from provisioning.cards import Gpus
 from provisioning.catalogue import Model, each_model, in_xinference
@@ -18,9 +17,7 @@ from provisioning.memory import kv_kib, least_weights_mib, need
 from provisioning.problems import Problem
 from provisioning.traits import Kind
 
-DEFAULT_SHARE = 0.90
-"""What vLLM takes where nothing else is said (`docs/facts/xinference.md §2`)."""
-
+_USUAL_SHARE = 0.90  # what vLLM takes where nothing else is said (docs/facts/xinference.md §2)
 _MEASURED = "set memoryGiB where you have measured less"
 _LAUNCH_ORDER: tuple[Kind, ...] = ("embedding", "rerank", "transcription", "speech", "chat")
 _NO_GPUS = Gpus("no card", 0, 0, 0)
@@ -44,13 +41,7 @@ class FitRow:
 
 @dataclass(frozen=True)
 class Fit:
-    """The models on the cards.
-
-    Attributes:
-        rows: by order of launch.
-        needed_mib: by the fullest card.
-        problems: what does not fit, with what would be right; empty when everything fits.
-    """
+    """The models on the cards, in launch order; `needed_mib` is what the fullest card holds."""
 
     rows: tuple[FitRow, ...]
     needed_mib: int
@@ -63,12 +54,7 @@ def launch_order(models: Iterable[Model]) -> tuple[Model, ...]:
 
 
 def fit(models: Sequence[Model], gpus: Gpus | None) -> Fit:
-    """Lays the models on the cards as Xinference does: in launch order, on the idlest card.
-
-    Args:
-        models: the whole catalogue; models of other sources take nothing.
-        gpus: None for a server without GPU.
-    """
+    """Lays the models on the cards as Xinference does: in launch order, on the idlest card."""
     gpus = gpus or _NO_GPUS
     taken, residents = [0] * gpus.count, [0] * gpus.count
     rows: list[FitRow] = []
@@ -82,11 +68,18 @@ def fit(models: Sequence[Model], gpus: Gpus | None) -> Fit:
                 taken[card] += needed
                 cards.append(card)
         rows.append(FitRow(model, tuple(cards), needed, how))
-    left = {row.model.name: _left(row, rows, gpus) for row in rows}
-    problems = [*each_model(models, partial(_own_problems, gpus=gpus, left=left))]
-    if max(taken, default=0) > gpus.usable_mib:
-        problems.append(_too_full(models, rows, taken, gpus))
-    return Fit(tuple(rows), max(taken, default=0), tuple(problems))
+    left: dict[str, int] = {}  # by the others, on that of its cards where it is the least
+    for row in rows:
+        others = (taken[card] - row.needed_mib * row.cards.count(card) for card in row.cards)
+        left[row.model.name] = gpus.usable_mib - max(others, default=0)
+    problems = [*each_model(models, lambda model: _own_problems(model, gpus, left))]
+    fullest = max(taken, default=0)
+    if fullest > gpus.usable_mib:
+        card = taken.index(fullest)
+        shares = ((row.model, row.needed_mib * row.cards.count(card)) for row in rows)
+        on_it = [(model, mib) for model, mib in shares if mib]
+        problems.append(_too_full(models, on_it, gpus, left))
+    return Fit(tuple(rows), fullest, tuple(problems))
 
 
 def taken_of(model: Model, gpus: Gpus) -> tuple[int, str]:
@@ -107,13 +100,6 @@ def largest_context(model: Model, held: int) -> int | None:
     room = held * model.local.gpus - needs.weights - needs.overhead
     tokens = math.floor(room * 1024 / kv_kib(model)) // 512 * 512
     return tokens if tokens >= 2048 else None
-
-
-def _left(row: FitRow, rows: Iterable[FitRow], gpus: Gpus) -> int:
-    """MiB that the others leave to a model, on that of its cards where it is the least."""
-    others = [other for other in rows if other is not row]
-    taken = (sum(o.needed_mib * o.cards.count(card) for o in others) for card in row.cards)
-    return gpus.usable_mib - max(taken, default=0)
 
 
 def _own_problems(model: Model, gpus: Gpus, left: Mapping[str, int]) -> Iterator[Problem]:
@@ -148,8 +134,7 @@ def _share_problems(model: Model, gpus: Gpus, left: int) -> Iterator[Problem]:
     smallest = math.ceil(needed / gpus.memory_mib * 100) / 100
     if math.ceil(smallest * gpus.memory_mib) <= left:
         cures.append(f"set memoryShare to {smallest:.2f} or more")
-    context = largest_context(model, held)
-    if context is not None:
+    if context := largest_context(model, held):
         cures.append(f"set context to {context} or less")
     if not cures:
         cures.append("choose a smaller size or quantization, spread it over more cards")
@@ -158,33 +143,25 @@ def _share_problems(model: Model, gpus: Gpus, left: int) -> Iterator[Problem]:
 
 
 def _too_full(
-    models: Sequence[Model], rows: Sequence[FitRow], taken: Sequence[int], gpus: Gpus
+    models: Sequence[Model], on_it: Sequence[tuple[Model, int]], gpus: Gpus, left: Mapping[str, int]
 ) -> Problem:
-    fullest = max(range(gpus.count), key=lambda card: taken[card])
-    on_it = [row for row in rows if fullest in row.cards]
-    summed = " + ".join(f"{row.model.name} {row.needed_mib}" for row in on_it)
-    wrong = (
-        f"the models do not fit {gpus.card} together: {summed} = {taken[fullest]} MiB "
-        f"of {gpus.usable_mib} usable"
-    )
-    sharing = [row for row in on_it if row.model.local.traits.share]
+    """`on_it`: the models on the fullest card, and the MiB that each takes of it."""
+    summed = " + ".join(f"{model.name} {taken}" for model, taken in on_it)
+    wrong = f"the models do not fit {gpus.card} together: {summed} = {sum(mib for _, mib in on_it)}"
+    wrong += f" MiB of {gpus.usable_mib} usable"
+    sharing = [model for model, _ in on_it if model.local.traits.share]
     if len(sharing) != 1:
         right = f"leave one out, choose a smaller one or a larger instance type, or {_MEASURED}"
         return Problem("models", wrong, right)
-    model = sharing[0].model
-    right = f"{_share_cure(model, _left(sharing[0], rows, gpus), gpus)}, or {_MEASURED}"
-    return Problem(f"models[{models.index(model)}].xinference.memoryShare", wrong, right)
-
-
-def _share_cure(model: Model, left: int, gpus: Gpus) -> str:
-    largest = math.floor(left / gpus.memory_mib * 100) / 100
-    needed = _needed(model)
-    if largest > 0 and needed <= math.floor(largest * gpus.memory_mib):
-        return f"set it to {largest:.2f} or less"
-    return (
-        f"{max(left, 0)} MiB are left beside the others and {model.name} needs {needed}: "
-        "choose a smaller size, quantization or context, or a larger instance type"
-    )
+    model = sharing[0]
+    room, needed = left[model.name], _needed(model)
+    largest = math.floor(room / gpus.memory_mib * 100) / 100
+    right = f"set it to {largest:.2f} or less"
+    if largest <= 0 or needed > math.floor(largest * gpus.memory_mib):
+        right = f"{max(room, 0)} MiB are left beside the others and {model.name} needs {needed}: "
+        right += "choose a smaller size, quantization or context, or a larger instance type"
+    path = f"models[{models.index(model)}].xinference.memoryShare"
+    return Problem(path, wrong, f"{right}, or {_MEASURED}")
 
 
 def _needed(model: Model) -> int:
@@ -193,5 +170,4 @@ def _needed(model: Model) -> int:
 
 
 def _share(model: Model) -> float:
-    given = model.local.memory_share
-    return DEFAULT_SHARE if given is None else given
+    return model.local.memory_share or _USUAL_SHARE

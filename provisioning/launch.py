@@ -7,7 +7,7 @@ argument of the engine, so only what the engine understands is sent.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from provisioning.catalogue import MODEL_TYPES, Model, in_xinference
@@ -15,8 +15,7 @@ from provisioning.regions import Region
 from provisioning.versions import DEFAULT_XINFERENCE, XinferenceRelease, xinference_release
 
 XINFERENCE_HOME = "/root/.xinference"
-"""The one folder to keep on a volume: models, engines, autostart (`docs/facts/xinference.md
-§1`)."""
+"""The folder to keep on a volume: models, engines, autostart (`docs/facts/xinference.md §1`)."""
 
 SIDE_ENGINE = "sentence_transformers"
 """What loads embeddings and rerankers for which the settings name no engine."""
@@ -30,20 +29,21 @@ _NEEDS_REMOTE_CODE = frozenset({"baichuan-2-chat", "baichuan-chat"})
 def launch_payload(
     model: Model, region: Region, release: XinferenceRelease = PINNED
 ) -> dict[str, Any]:
-    """The body of POST /v1/models?wait_ready=false for one model.
+    """The body of POST /v1/models?wait_ready=false for one model of Xinference.
 
     The uid is the model's name: the same string that OneAPI routes and FastGPT asks for.
-
-    Raises:
-        ValueError: the model is not Xinference's.
     """
-    source = model.local
+    source, size = model.local, model.local.size_text
+    # An image that brings its engines at the first launch brings none that nobody named
+    # (docs/facts/measured.md §2 finding 4).
+    side = model.kind in ("embedding", "rerank") and release.installs_engines
     given = {
-        "model_engine": source.engine or _default_engine(model, release),
+        "model_engine": source.engine or (SIDE_ENGINE if side else None),
         "model_format": source.format,
-        "model_size_in_billions": _size(source.size_text),
+        "model_size_in_billions": int(size) if size and size.isdigit() else size,
         "quantization": source.quantization,
         "replica": source.replicas if source.replicas > 1 else None,
+        "n_gpu": source.gpus if model.kind == "chat" or source.gpus > 1 else None,
     }
     return {
         "model_uid": model.name,
@@ -51,7 +51,7 @@ def launch_payload(
         "model_type": MODEL_TYPES[model.kind],
         "download_hub": download_hub(model, region),
         **{key: value for key, value in given.items() if value is not None},
-        **_cards(model),
+        **({} if source.gpus else {"n_gpu": None}),  # null means the CPU
         **_engine_arguments(model),
         **source.engine_arguments,
     }
@@ -82,10 +82,8 @@ def xinference_command(release: XinferenceRelease) -> tuple[str, ...]:
 def xinference_environment(
     models: Iterable[Model], region: Region, release: XinferenceRelease
 ) -> dict[str, str]:
-    """The container's environment (`docs/facts/xinference.md §1`).
-
-    The API has no login here: the port is for the operator's addresses and the lab's own network.
-    """
+    """The container's (`docs/facts/xinference.md §1`). Only the operator and the lab reach its API,
+    so it has no login."""
     environment = {
         "XINFERENCE_HOME": XINFERENCE_HOME,
         "XINFERENCE_MODEL_SRC": region.model_hub,
@@ -104,24 +102,6 @@ def xinference_environment(
     if any(model.upstream in _NEEDS_REMOTE_CODE for model in in_xinference(models)):
         environment["XINFERENCE_TRUST_REMOTE_CODE"] = "1"
     return environment
-
-
-def _default_engine(model: Model, release: XinferenceRelease) -> str | None:
-    # An image that brings its engines at the first launch brings none that nobody named
-    # (docs/facts/measured.md §2 finding 4).
-    side = model.kind in ("embedding", "rerank")
-    return SIDE_ENGINE if side and release.installs_engines else None
-
-
-def _size(text: str | None) -> int | str | None:
-    return int(text) if text and text.isdigit() else text
-
-
-def _cards(model: Model) -> Mapping[str, int | None]:
-    gpus = model.local.gpus
-    if gpus == 0:
-        return {"n_gpu": None}  # null means the CPU
-    return {"n_gpu": gpus} if model.kind == "chat" or gpus > 1 else {}
 
 
 def _engine_arguments(model: Model) -> dict[str, Any]:

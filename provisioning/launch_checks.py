@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from pydantic.alias_generators import to_camel
+
 from provisioning.catalogue import MODEL_TYPES, Model, each_model
 from provisioning.launch import PINNED, SIDE_ENGINE, download_hub
 from provisioning.problems import Problem
 from provisioning.regions import Region
-from provisioning.traits import ENGINES, Kind
+from provisioning.traits import ENGINES, Kind, table
 from provisioning.vendor import VendorModel, billions_of, engine_arguments, release, vendor_models
 from provisioning.versions import XinferenceRelease
 
@@ -23,18 +25,7 @@ _ABILITY: Mapping[Kind, str] = {"speech": "text2audio", "transcription": "audio2
 # Settings that only this kind of model has a use for.
 _ONLY_FOR = {"dimensions": "embedding", "max_input": "embedding", "vision": "chat", "tools": "chat"}
 # Arguments by which a setting of ours would be overruled: the memory is counted by that setting.
-_SETTING_OF = {
-    **dict.fromkeys(("gpu_memory_utilization", "mem_fraction_static"), "memoryShare"),
-    **dict.fromkeys(("kv_cache_memory_bytes", "num_gpu_blocks_override"), "memoryShare"),
-    **dict.fromkeys(("max_model_len", "context_length", "n_ctx"), "context"),
-    **dict.fromkeys(("tensor_parallel_size", "tp_size", "n_gpu"), "gpus"),
-    "model_name": "model",
-    "model_engine": "engine",
-    "model_format": "format",
-    "model_size_in_billions": "size",
-    "quantization": "quantization",
-    "replica": "replicas",
-}
+_SETTING_OF = table("overruling_arguments.json", dict[str, str])
 # What Xinference is told by this program, or by its API elsewhere.
 _RESERVED = frozenset({"model", "model_uid", "model_type", "wait_ready"})
 _EVERY_ENGINE = frozenset({"enable_thinking", "reasoning_content"})
@@ -45,46 +36,35 @@ _ALL_DECLARED = "vllm"  # the only engine whose vendor declares every argument
 def launch_problems(
     models: Sequence[Model], region: Region, runs: XinferenceRelease = PINNED
 ) -> list[Problem]:
-    """What is wrong with what Xinference is to serve.
-
-    Args:
-        region: decides the hub.
-        runs: the release that is to run.
-    """
+    """What is wrong with the models that the release `runs` is to serve from the region's hub."""
     certain = runs.version == release()
 
     def check(model: Model) -> Iterator[Problem]:
-        yield from _without_effect(model)
+        yield from _entry_problems(model, runs)
         if model.xinference is None:
             return
-        yield from _name_problems(model)
         yield from _argument_problems(model, certain)
-        yield from _side_engine_problems(model, runs)
         for problem in _listed_problems(model, region):
             yield replace(problem, warning=problem.warning or not certain)
 
     return list(each_model(models, check))
 
 
-def _without_effect(model: Model) -> Iterator[Problem]:
+def _entry_problems(model: Model, runs: XinferenceRelease) -> Iterator[Problem]:
+    """Whatever the list says."""
     for setting, kind in _ONLY_FOR.items():
         if getattr(model, setting) and model.kind != kind:
             wrong = f"it says something of a model of kind {kind}, and {model.name} is none"
-            alias = Model.model_fields[setting].alias or setting
-            yield Problem(alias, wrong, "leave it out", warning=True)
-
-
-def _name_problems(model: Model) -> Iterator[Problem]:
+            yield Problem(to_camel(setting), wrong, "leave it out", warning=True)
+    if model.xinference is None:
+        return
     if re.search(r"-rep\d+$", model.name):
         wrong = f"Xinference keeps names that end like {model.name!r} for its replicas"
         yield Problem("name", wrong, "choose another name")
     if "/" in model.name:
         wrong = f"{model.name!r} stands in Xinference's addresses and cannot hold a slash"
-        near = " or ".join(_near(model.upstream, model.kind)) or "another one"
+        near = _near(model) or "another one"
         yield Problem("name", wrong, f"name it {near}, as Xinference's list does")
-
-
-def _side_engine_problems(model: Model, runs: XinferenceRelease) -> Iterator[Problem]:
     if model.local.engine == SIDE_ENGINE and not runs.installs_engines:
         wrong = f"Xinference {runs.version} would ask the package index at every launch, and lay "
         wrong += f"another torch over its image's, when {SIDE_ENGINE} is named"
@@ -116,11 +96,10 @@ def _argument_problems(model: Model, certain: bool) -> Iterator[Problem]:
 
 
 def _listed_problems(model: Model, region: Region) -> Iterator[Problem]:
-    listed = model.listed
-    named_at = "xinference.model" if model.local.model else "name"
+    listed, named_at = model.listed, "xinference.model" if model.local.model else "name"
     if listed is None:
         if model.local.model or "/" not in model.name:  # that is said already
-            yield _not_listed(named_at, model)
+            yield _not_listed(model, named_at)
         return
     if _ABILITY.get(model.kind, "") not in ("", *listed.abilities):
         right = f"it is one for {', '.join(listed.abilities)}"
@@ -130,38 +109,45 @@ def _listed_problems(model: Model, region: Region) -> Iterator[Problem]:
             wrong = f"{listed.name} continues texts and cannot chat"
             yield Problem(named_at, wrong, _instead(listed, "chat"))
         yield from _chat_problems(model, listed)
-        yield from _thinking_problems(model, listed)
     if model.kind == "embedding" and (model.max_input or 0) > listed.context:
         wrong = f"{listed.name} reads {listed.context} tokens and cuts off the rest"
         yield Problem("maxInput", wrong, f"set {listed.context} or less, or leave it out")
-    found = list(_spec_problems(model, listed))
-    yield from found or (*_engine_problems(model, listed), *_hub_problems(model, listed, region))
+    if found := list(_spec_problems(model, listed)):
+        yield from found
+        return
+    yield from _engine_problems(model, listed)
+    hub = download_hub(model, region)
+    if hub != region.model_hub:
+        where = f"through {region.hf_endpoint}" if hub == "huggingface" else "on the mainland"
+        wrong = f"{_named(model, listed)} is not on {region.model_hub}, so it comes from {hub} "
+        right = "expect a slow download, or choose a format that the nearer hub has"
+        yield Problem("xinference", wrong + where, right, warning=True)
 
 
-def _not_listed(path: str, model: Model) -> Problem:
-    name = model.upstream
+def _not_listed(model: Model, path: str) -> Problem:
+    name, near = model.upstream, _near(model)
     for type_ in sorted({*MODEL_TYPES.values()} - {MODEL_TYPES[model.kind]}):
         if name in vendor_models(type_):
             wrong = f"{name} is listed as {type_}, which is not the kind {model.kind}"
             return Problem(path, wrong, "set the kind that it is")
-    near = " or ".join(_near(name, model.kind))
     right = "choose from its list (`make models`), or serve it elsewhere and name it under remote:"
     wrong = f"Xinference {release()} has no model {name!r} of kind {model.kind}"
     return Problem(path, wrong, f"did you mean {near}?" if near else right)
 
 
-def _near(name: str, kind: Kind) -> list[str]:
+def _near(model: Model) -> str:
     """Names that look like it, also where a hub's name with owner, size or format was written."""
-    known = vendor_models(MODEL_TYPES[kind]).values()
-    by_lower = {m.name.lower(): m.name for m in known if kind != "chat" or "chat" in m.abilities}
-    bare = name.lower().rpartition("/")[2]
+    known = vendor_models(MODEL_TYPES[model.kind]).values()
+    able = (m.name for m in known if model.kind != "chat" or "chat" in m.abilities)
+    names = {name.lower(): name for name in able}
+    bare = model.upstream.lower().rpartition("/")[2]
     family = re.sub(r"-(\d+(\.\d+)?b|awq|gptq|int\d|gguf|fp8|hf)(?=-|$)", "", bare)
     for word in (bare, family):
-        if word in by_lower:
-            return [by_lower[word]]
-        if near := difflib.get_close_matches(word, by_lower, n=2, cutoff=0.8):
-            return [by_lower[found] for found in near]
-    return []
+        if word in names:
+            return names[word]
+        if near := difflib.get_close_matches(word, names, n=2, cutoff=0.8):
+            return " or ".join(names[found] for found in near)
+    return ""
 
 
 def _instead(listed: VendorModel, ability: str) -> str:
@@ -171,7 +157,7 @@ def _instead(listed: VendorModel, ability: str) -> str:
 
 
 def _chat_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
-    source = model.local
+    source, told, name = model.local, model.local.engine_arguments, listed.name
     if source.engine is None:
         right = "set engine: vllm, or transformers, llama.cpp, sglang"
         yield Problem("xinference.engine", f"the chat model {model.name} has no engine", right)
@@ -181,45 +167,49 @@ def _chat_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
         yield Problem("xinference", wrong, right)
     for ability, wanted in (("tools", model.tools), ("vision", model.vision)):
         if wanted and ability not in listed.abilities:
-            wrong = f"{listed.name} has no ability {ability!r} in Xinference's list"
+            wrong = f"{name} has no ability {ability!r} in Xinference's list"
             yield Problem(ability, wrong, f"leave {ability} out, or {_instead(listed, ability)}")
-    if model.context > listed.context and not source.engine_arguments.keys() & _LONGER_CONTEXT:
-        wrong = f"{listed.name} reads {listed.context} tokens and {model.context} are asked for"
+    if model.context > listed.context and not told.keys() & _LONGER_CONTEXT:
+        wrong = f"{name} reads {listed.context} tokens and {model.context} are asked for"
         yield Problem("context", wrong, f"set {listed.context} or less")
-
-
-def _thinking_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
-    told = model.local.engine_arguments
     if "reasoning" not in listed.abilities or told.get("reasoning_content"):
         return
     apart = "set engineArguments: {reasoning_content: true}, which keeps it out of the answer"
     if "hybrid" not in listed.abilities:
-        wrong = f"{listed.name} always thinks first, and visitors would read its thoughts"
+        wrong = f"{name} always thinks first, and visitors would read its thoughts"
         right = f"{apart}, or choose a model that need not"
         yield Problem("xinference", wrong, right, warning=True)
     elif told.get("enable_thinking"):
-        wrong, right = (
-            f"visitors would read the thoughts of {listed.name}",
-            f"leave it out, or {apart}",
-        )
-        yield Problem("xinference.engineArguments.enable_thinking", wrong, right, warning=True)
+        path, wrong = "enable_thinking", f"visitors would read the thoughts of {name}"
+        right = f"leave it out, or {apart}"
+        yield Problem(f"xinference.engineArguments.{path}", wrong, right, warning=True)
 
 
 def _spec_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
     """Format, size and quantization: the first of them that nothing in the list agrees with."""
-    source = model.local
+    source, name = model.local, listed.name
     format_, size, quantization = source.format, source.size_text, source.quantization
-    kinds = _words(q for spec in listed.matching(format_, size) for q in spec.quantizations)
+    sizes = {spec.size for spec in listed.matching(format_)} - {""}
+    unquoted = next((own for own in sizes if own.replace("_", "").lstrip("0") == size), None)
+    specs = listed.matching(format_, size)
+    kinds = _words(quantization for spec in specs for quantization in spec.quantizations)
     if not listed.matching(format_):
-        why = ", which is Apple's" if format_ == "mlx" else ""
-        wrong = f"{listed.name} does not come as {format_}{why}"
+        wrong = f"{name} does not come as {format_}"
+        wrong += ", which is Apple's" if format_ == "mlx" else ""
         right = f"use {_words(spec.format for spec in listed.specs)}"
         yield Problem("xinference.format", wrong, right)
     elif isinstance(source.size, float):
         wrong = f"{source.size} is a number to YAML, and Xinference takes none with a point"
         yield Problem("xinference.size", wrong, f'write size: "{size}"')
-    elif not listed.matching(format_, size):
-        yield _no_such_size(model, listed)
+    elif not specs and unquoted:
+        wrong = f"{name} has no size {size}, and YAML reads an unquoted {unquoted} as that"
+        yield Problem("xinference.size", wrong, f'write size: "{unquoted}"')
+    elif not specs:
+        wrong = f"{name}{f' as {format_}' if format_ else ''} has no size {size}"
+        others = _words(spec.format for spec in listed.matching(size=size))
+        right = f"use {', '.join(sorted(sizes, key=billions_of))}"
+        right += f", or size {size} as {others}" if others else ""
+        yield Problem("xinference.size", wrong, right)
     elif not listed.matching(format_, size, quantization):
         wrong = f"{_named(model, listed)} has no quantization {quantization!r}"
         yield Problem("xinference.quantization", wrong, f"use {kinds}")
@@ -228,22 +218,9 @@ def _spec_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
         yield Problem("xinference.quantization", wrong, f"name one: {kinds}")
 
 
-def _no_such_size(model: Model, listed: VendorModel) -> Problem:
-    format_, size = model.local.format, model.local.size_text or ""
-    sizes = {spec.size for spec in listed.matching(format_)} - {""}
-    for own in sizes:
-        if own.replace("_", "").lstrip("0") == size:
-            wrong = f"{listed.name} has no size {size}, and YAML reads an unquoted {own} as that"
-            return Problem("xinference.size", wrong, f'write size: "{own}"')
-    right = f"use {', '.join(sorted(sizes, key=billions_of))}"
-    if others := _words(spec.format for spec in listed.matching(size=size)):
-        right += f", or size {size} as {others}"
-    wrong = f"{listed.name}{f' as {format_}' if format_ else ''} has no size {size}"
-    return Problem("xinference.size", wrong, right)
-
-
 def _engine_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
     engine, format_, quantization = model.local.engine, model.local.format, model.local.quantization
+    traits = model.local.traits
     if engine is None:
         return
     # llama.cpp runs whatever comes in its format.
@@ -254,23 +231,13 @@ def _engine_problems(model: Model, listed: VendorModel) -> Iterator[Problem]:
         yield Problem("xinference.engine", wrong, right)
     elif listed.type == "LLM" and engine not in ENGINES:
         yield Problem("xinference.engine", f"{engine} cannot chat", f"use {_words(ENGINES)}")
-    elif format_ == "pytorch" and model.local.traits.share and quantization not in (None, "none"):
+    elif format_ == "pytorch" and traits.share and quantization not in (None, "none"):
         wrong = f"{engine} runs the format pytorch as it is, not as {quantization}"
-        right = "leave it out, or choose another format"
-        yield Problem("xinference.quantization", wrong, right)
-    elif format_ is not None and engine in ENGINES and format_ not in ENGINES[engine].formats:
-        runs = _words(name for name, traits in ENGINES.items() if format_ in traits.formats)
-        right = f"{runs} runs it, and {engine} {_words(ENGINES[engine].formats)}"
+        yield Problem("xinference.quantization", wrong, "leave it out, or choose another format")
+    elif format_ is not None and traits.formats and format_ not in traits.formats:
+        runs = _words(name for name, other in ENGINES.items() if format_ in other.formats)
+        right = f"{runs} runs it, and {engine} {_words(traits.formats)}"
         yield Problem("xinference.format", f"engine {engine} does not run format {format_}", right)
-
-
-def _hub_problems(model: Model, listed: VendorModel, region: Region) -> Iterator[Problem]:
-    hub = download_hub(model, region)
-    if hub != region.model_hub:
-        where = f"through {region.hf_endpoint}" if hub == "huggingface" else "on the mainland"
-        wrong = f"{_named(model, listed)} is not on {region.model_hub}, so it comes from {hub} "
-        right = "expect a slow download, or choose a format that the nearer hub has"
-        yield Problem("xinference", wrong + where, right, warning=True)
 
 
 def _named(model: Model, listed: VendorModel) -> str:

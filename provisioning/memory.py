@@ -10,20 +10,16 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from provisioning.catalogue import Model
-from provisioning.vendor import VendorModel, billions_of
+from provisioning.traits import table
+from provisioning.vendor import billions_of
 
 # Beside weights and cache of what does not chat. Estimates.
 _SIDE_OVERHEAD_MIB = 512
 _AUDIO_MIB = 4096
 
-_SHAPES = TypeAdapter(dict[str, dict[str, tuple[float, int]]]).validate_json(
-    Path(__file__).with_name("model_shapes.json").read_bytes()
-)
+_SHAPES = table("model_shapes.json", dict[str, dict[str, tuple[float, int]]])
 """Architecture -> size -> (billions of parameters, KiB of cache per token at 16 bits: layers x KV
 heads x head width x 2 x 2 bytes)."""
 _OTHER_SHAPES = ("qwen1.5", "codeqwen1.5")  # of Qwen2's architecture, but with a cache per head
@@ -51,11 +47,9 @@ _LARGE_ENCODER = 0.57
 
 @dataclass(frozen=True)
 class Need:
-    """What a model takes of GPU memory, over all its cards.
+    """What a model takes of GPU memory, in MiB over all its cards, and where the numbers come from.
 
-    Attributes:
-        weights, cache, overhead: MiB; all in `overhead` where the operator gave one number.
-        how: where the numbers come from, for messages.
+    All is in `overhead` where the operator gave one number.
     """
 
     weights: int
@@ -76,7 +70,9 @@ def need(model: Model) -> Need:
         return Need(0, 0, math.ceil(source.memory_gib * 1024), "memoryGiB")
     if model.kind in ("speech", "transcription"):
         return Need(0, 0, _AUDIO_MIB, "estimate by kind")
-    weights = math.ceil(_billions(model) * 1e9 * _bytes_per_parameter(model) / 2**20)
+    table, bits = _GGUF_BYTES if source.format == "ggufv2" else _BYTES, _bits(model)
+    bytes_each = table[min(table, key=lambda known: abs(known - bits))]
+    weights = math.ceil(_billions(model) * 1e9 * bytes_each / 2**20)
     if model.kind != "chat":
         return Need(weights, 0, _SIDE_OVERHEAD_MIB, f"estimate: weights {weights}")
     cache = math.ceil(model.context * kv_kib(model) / 1024)
@@ -89,18 +85,16 @@ def need(model: Model) -> Need:
 def least_weights_mib(model: Model) -> int:
     """MiB that the weights cannot be below, where the list tells their number; else 0."""
     listed, shape = model.listed, _shape(model)
-    size = model.local.size_text
-    told = billions_of(size) if model.kind == "chat" else listed and listed.billions
-    billions = shape[0] if shape else (told or 0) / _ROUNDED  # 0.49 is listed as 0_5
+    own = listed.billions if listed else 0
+    told = billions_of(model.local.size_text) if model.kind == "chat" else own
+    billions = shape[0] if shape else told / _ROUNDED  # 0.49 is listed as 0_5
     return math.floor(billions * 1e9 * min(_bits(model), 16) / 8 / 2**20)
 
 
 def kv_kib(model: Model) -> int:
     """KiB of keys and values per token of a chat model's context."""
-    if shape := _shape(model):
-        return shape[1]
-    billions = _billions(model)
-    return next(kib for limit, kib in _KV_BY_BILLIONS if billions <= limit)
+    shape, billions = _shape(model), _billions(model)
+    return shape[1] if shape else next(kib for most, kib in _KV_BY_BILLIONS if billions <= most)
 
 
 def _shape(model: Model) -> tuple[float, int] | None:
@@ -111,17 +105,14 @@ def _shape(model: Model) -> tuple[float, int] | None:
 
 
 def _billions(model: Model) -> float:
-    if model.kind != "chat":
-        listed = model.listed
-        return _side_billions(listed) if listed else _LARGE_ENCODER
+    listed, size = model.listed, model.local.size_text or ""
     if shape := _shape(model):
         return shape[0]
-    size = model.local.size_text or ""
-    # Without a size Xinference takes the first of its list; 7 is what that mostly is.
-    return (_ALL_BILLIONS.get((model.upstream, size)) or billions_of(size) or 7.0) * _ROUNDED
-
-
-def _side_billions(listed: VendorModel) -> float:
+    if model.kind == "chat":
+        # Without a size Xinference takes the first of its list; 7 is what that mostly is.
+        return (_ALL_BILLIONS.get((model.upstream, size)) or billions_of(size) or 7.0) * _ROUNDED
+    if listed is None:
+        return _LARGE_ENCODER
     if listed.billions:
         return listed.billions * _ROUNDED
     if listed.type == "rerank":
@@ -134,9 +125,9 @@ def _side_billions(listed: VendorModel) -> float:
 
 
 def _bits(model: Model) -> int:
-    source = model.local
+    source, listed = model.local, model.listed
     # A launch without one takes the list's first.
-    specs = model.listed.matching(source.format, source.size_text) if model.listed else ()
+    specs = listed.matching(source.format, source.size_text) if listed else ()
     quantization = source.quantization or (specs[0].quantizations[0] if specs else "none")
     if digits := re.search(r"\d+", quantization.removeprefix("i1-")):
         return int(digits[0])
@@ -146,8 +137,3 @@ def _bits(model: Model) -> int:
         return 4 if model.upstream in _STORED_AT_4_BITS else 16
     # Encoders are stored at 32 bits, language models that embed or rank at 16.
     return 32 if _billions(model) < 0.6 else 16
-
-
-def _bytes_per_parameter(model: Model) -> float:
-    table = _GGUF_BYTES if model.local.format == "ggufv2" else _BYTES
-    return table[min(table, key=lambda bits: abs(bits - _bits(model)))]

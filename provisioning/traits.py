@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
+
+_T = TypeVar("_T")
 
 Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
 """What a model of the lab is for."""
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def table(name: str, shape: type[_T]) -> _T:
+    """The JSON file of this name in this folder, held to its shape."""
+    return TypeAdapter(shape).validate_json(Path(__file__).with_name(name).read_bytes())
 
 
-class EngineTraits(_Row):
+class EngineTraits(BaseModel, frozen=True, extra="forbid"):
     """What an engine of Xinference runs and takes.
 
     Attributes:
-        formats: of a chat model (match_json in Xinference's model/llm/*/core.py); empty for an
-            engine that cannot chat.
-        share: its argument for the share of the card that it takes at start, whatever the model
-            needs; empty where it takes what the model needs.
+        formats: of a chat model (match_json in Xinference's model/llm/*/core.py).
+        share: its argument for the share of the card that it takes at start; empty where it takes
+            what the model needs.
         context: its argument for the context; empty where it reads what the model can.
         overhead_mib: beside weights and cache: activations, CUDA context and graphs. An estimate.
     """
@@ -33,13 +35,12 @@ class EngineTraits(_Row):
     overhead_mib: int = 2048
 
 
-class Provider(_Row):
+class Provider(BaseModel, frozen=True, extra="forbid"):
     """A model provider that OneAPI can relay to (`docs/facts/oneapi.md §4`).
 
     Attributes:
         type: OneAPI's channel type id.
         key_form: what the API key looks like, for error messages.
-        kinds: what this provider offers through OneAPI.
         abroad_only: its own address does not answer on the mainland.
         own_address: what an address must look like, where OneAPI has none that leads anywhere.
         narrow: where OneAPI's adaptor rebuilds a request without `dimensions` (read in the source
@@ -57,12 +58,8 @@ class Provider(_Row):
     only_embedding: str = ""
 
 
-ENGINES = TypeAdapter(dict[str, EngineTraits]).validate_json(
-    Path(__file__).with_name("engines.json").read_bytes()
-)
+ENGINES = table("engines.json", dict[str, EngineTraits])
 """By their names; those that chat alone."""
 
-PROVIDERS = TypeAdapter(dict[str, Provider]).validate_json(
-    Path(__file__).with_name("providers.json").read_bytes()
-)
+PROVIDERS = table("providers.json", dict[str, Provider])
 """By the name that the settings use."""

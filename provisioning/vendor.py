@@ -1,7 +1,6 @@
 """What the vendors say: the models of the pinned Xinference, and its engines' arguments.
 
-`vendor.json` is made from the released wheels by `make catalogue`. It says nothing of models in
-other releases, nor of those that somebody registers in a running Xinference.
+`vendor.json` is made from the released wheels by `make catalogue`.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 DATA = Path(__file__).with_name("vendor.json")
 
@@ -35,12 +34,8 @@ class VendorSpec(NamedTuple):
     quantizations: tuple[str, ...]
     hubs: tuple[str, ...]
 
-    def has(self, quantization: str | None) -> bool:
-        """Whether a launch may ask for it; Xinference ignores case, and None is the first."""
-        return quantization is None or quantization.lower() in map(str.lower, self.quantizations)
 
-
-class VendorModel(BaseModel):
+class VendorModel(BaseModel, frozen=True, extra="forbid"):
     """A model of the list.
 
     Attributes:
@@ -52,8 +47,6 @@ class VendorModel(BaseModel):
         billions: parameters as its name or repository tells them; 0 where they do not, and for
             LLMs, whose specs have sizes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     type: ModelType
@@ -69,13 +62,14 @@ class VendorModel(BaseModel):
     def matching(
         self, format_: str | None = None, size: str | None = None, quantization: str | None = None
     ) -> tuple[VendorSpec, ...]:
-        """The specs that a launch with these three could mean, as Xinference matches them."""
+        """The specs that a launch with these could mean; a quantization in whatever case."""
+        wanted = (quantization or "").lower()
         return tuple(
             spec
             for spec in self.specs
             if format_ in (None, spec.format)
             and (size in (None, spec.size) or not spec.size)
-            and spec.has(quantization)
+            and (quantization is None or wanted in map(str.lower, spec.quantizations))
         )
 
 
@@ -93,10 +87,7 @@ def release() -> str:
 
 
 def engine_arguments(engine: str | None) -> frozenset[str]:
-    """What an engine takes of a launch; empty where no vendor says so.
-
-    `launch` is what Xinference itself takes.
-    """
+    """What an engine takes, or `launch` itself; empty where no vendor says so."""
     return frozenset(_data()["arguments"].get(engine, ()))
 
 
@@ -108,5 +99,4 @@ def vendor_models(type_: ModelType) -> Mapping[str, VendorModel]:
 
 @cache
 def _data() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
-    return loaded
+    return cast("dict[str, Any]", json.loads(DATA.read_bytes()))

@@ -1,8 +1,7 @@
 """The token vocabulary that OneAPI wants at start, and dies without (`docs/facts/oneapi.md §2`).
 
-OneAPI would download it from a host that many servers cannot reach. It ships inside the wheel of
-`llama-index-core` under the very file name that OneAPI looks for (`docs/facts/engine.md`), so it
-comes from the package index that pip is configured with, pinned by version and hash.
+OneAPI would download it from a host that many servers cannot reach. It ships in the wheel of
+`llama-index-core` under the name that OneAPI looks for (`docs/facts/engine.md`), so pip gets it.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ VOCABULARY_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe86
 _WHEEL = "llama-index-core==0.12.52"
 _WHEEL_SHA256 = "c75719bb46a445c2917b1c6631c633247b4a3a0a0b82b8c166df7565bd0ff241"
 _MEMBER = f"llama_index/core/_static/tiktoken_cache/{VOCABULARY_NAME}"
+_QUIETLY = ("--quiet", "--no-input", "--disable-pip-version-check")
+_NOTHING_ELSE = ("--no-deps", "--only-binary", ":all:", "--require-hashes")
 _DOWNLOAD_SECONDS = 300
 
 
@@ -34,19 +35,13 @@ class VocabularyError(RuntimeError):
 
 def cache_folder() -> Path:
     """The lab's cache: AI_LAB_CACHE, else `ai-lab` in XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("AI_LAB_CACHE")
-    if own:
+    if own := os.environ.get("AI_LAB_CACHE"):
         return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "ai-lab"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai-lab"
 
 
 def vocabulary_file() -> Path:
-    """The checked file, from the cache or else by pip.
-
-    Raises:
-        VocabularyError: pip cannot get it, or the cache cannot be written.
-    """
+    """The checked file, from the cache or else by pip; a VocabularyError where neither can be."""
     path = cache_folder() / VOCABULARY_NAME
     try:
         if not path.is_file() or sha256(path.read_bytes()).hexdigest() != VOCABULARY_SHA256:
@@ -66,22 +61,16 @@ def _shipped(folder: Path) -> Path:
     """The file, out of the wheel that pip downloads into `folder` and holds to its hash."""
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
-    command = [
-        sys.executable,
-        *("-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"),
-        *("--no-deps", "--only-binary", ":all:", "--require-hashes"),
-        *("--requirement", str(wanted), "--dest", str(folder)),
-    ]
+    pip = [sys.executable, "-m", "pip", "download", *_QUIETLY, *_NOTHING_ELSE]
+    pip += ["--requirement", str(wanted), "--dest", str(folder)]
+    limit = _DOWNLOAD_SECONDS
     try:
-        run = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_DOWNLOAD_SECONDS
-        )
+        subprocess.run(pip, capture_output=True, text=True, check=True, timeout=limit)
     except subprocess.TimeoutExpired as error:
-        raise VocabularyError(_advice(f"pip did not end in {_DOWNLOAD_SECONDS} s")) from error
-    wheel = next(folder.glob("*.whl"), None)
-    if run.returncode or not wheel:
-        raise VocabularyError(_advice(f"pip failed: {_last_line(run.stderr)}"))
-    with ZipFile(wheel) as archive:
+        raise VocabularyError(_advice(f"pip did not end in {limit} s")) from error
+    except subprocess.CalledProcessError as error:
+        raise VocabularyError(_advice(f"pip failed: {_last_line(error.stderr)}")) from error
+    with ZipFile(next(folder.glob("*.whl"))) as archive:
         return Path(archive.extract(_MEMBER, folder))
 
 

@@ -26,12 +26,7 @@ _SIDE, _CHAT = "side-models", "chat-models"
 
 @dataclass(frozen=True)
 class Models:
-    """The running models.
-
-    Attributes:
-        groups: what waits for the small models (embeddings, reranker, speech), which come first on
-            the card, and for the chat models; neither where there are none.
-    """
+    """What waits for the small models (embeddings, reranker, speech), and for the chat models."""
 
     groups: Mapping[str, XinferenceModelsReady]
 
@@ -50,8 +45,7 @@ def start_models(
     start once the others hold theirs (`docs/facts/xinference.md §4`), and what is no longer wanted,
     in either group, leaves before anything starts.
     """
-    parent = part("Models", lab)
-    ready: dict[str, XinferenceModelsReady] = {}
+    parent, ready = part("Models", lab), {}
     if services.xinference:
         there = endpoint(server, XINFERENCE_PORT)
         ready = _start(settings, plan, there, services.xinference, parent)
@@ -69,10 +63,9 @@ def _start(
     def after(*needs: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=parent, depends_on=list(needs))
 
-    groups = {
-        name: {uid: told for uid, told in plan.launches.items() if _group(told) == name}
-        for name in (_SIDE, _CHAT)
-    }
+    groups: dict[str, dict[str, dict[str, Any]]] = {_SIDE: {}, _CHAT: {}}
+    for model, payload in plan.launches.items():
+        groups[_CHAT if payload["model_type"] == "LLM" else _SIDE][model] = payload
     evictions = {
         name: XinferenceEviction(
             f"{name}-eviction", endpoint=there, payloads=launches, opts=after(container)
@@ -83,9 +76,9 @@ def _start(
     for name, launches in groups.items():
         if not launches:
             continue
-        before = after(*evictions.values(), *ready.values())
+        opts = after(*evictions.values(), *ready.values())
         started = [
-            XinferenceModel(model, endpoint=there, payload=payload, opts=before)
+            XinferenceModel(model, endpoint=there, payload=payload, opts=opts)
             for model, payload in launches.items()
         ]
         # A container that started anew has to load every model again.
@@ -99,7 +92,3 @@ def _start(
             opts=after(*started),
         )
     return ready
-
-
-def _group(payload: Mapping[str, Any]) -> str:
-    return _CHAT if payload["model_type"] == "LLM" else _SIDE
