@@ -30,14 +30,6 @@ Fields = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A knowledge base as the graph names it: its id and its embedding model."""
-
-    id: str
-    embedding: str
-
-
-@dataclass(frozen=True)
 class Graph:
     """What FastGPT publishes as one version of an app."""
 
@@ -46,31 +38,37 @@ class Graph:
     chat_config: dict[str, Any]
 
 
-def simple_app(app: App, chat_model: Model, datasets: Sequence[Dataset]) -> Graph:
+def simple_app(app: App, chat_model: Model, datasets: Sequence[str], embedding: str) -> Graph:
     """The graph of one app: start, search (only with knowledge bases), chat.
 
     Args:
-        app: the settings of the app.
-        chat_model: the catalogue's entry of the model that answers.
-        datasets: the app's bases in the order of the settings; empty for none.
-
-    Raises:
-        ValueError: the bases have different embedding models, which one search cannot hold.
+        datasets: ids of the app's bases in the order of the settings; empty for none.
+        embedding: the one embedding model of these bases; of no account without bases.
     """
-    if len({dataset.embedding for dataset in datasets}) > 1:
-        models = ", ".join(f"{dataset.id}: {dataset.embedding}" for dataset in datasets)
-        raise ValueError(f"the bases of {app.name} must share one embedding model ({models})")
-    told = {
-        SEARCH_NODE: _search(app, chat_model, datasets),
-        CHAT_NODE: _answer(app, chat_model, with_quotes=bool(datasets)),
-    }
+    search = _values(
+        datasets=[{"datasetId": id_, "vectorModel": {"model": embedding}} for id_ in datasets],
+        similarity=app.similarity,
+        limit=served_limit(app, chat_model),
+        searchMode=app.search_mode,
+        usingReRank=app.rerank,
+        datasetSearchExtensionModel=chat_model.name,
+    )
+    chat = _values(
+        model=chat_model.name,
+        temperature=app.temperature,
+        maxToken=chat_model.answer_tokens,
+        systemPrompt=app.prompt,
+        history=app.history,
+    )
+    chat["maxToken"]["max"] = max(4000, chat_model.answer_tokens)
+    if datasets:
+        chat |= _values(quoteQA=[SEARCH_NODE, "quoteQA"])
+    way = [START_NODE, SEARCH_NODE, CHAT_NODE] if datasets else [START_NODE, CHAT_NODE]
     shape: dict[str, Any] = json.loads(_SHAPE)
-    nodes = [
-        _filled(node, told.get(node["nodeId"], {}))
-        for node in shape["nodes"]
-        if datasets or node["nodeId"] != SEARCH_NODE
-    ]
-    way = [START_NODE, *([SEARCH_NODE] if datasets else []), CHAT_NODE]
+    nodes = [node for node in shape["nodes"] if datasets or node["nodeId"] != SEARCH_NODE]
+    for node in nodes:
+        told = {SEARCH_NODE: search, CHAT_NODE: chat}.get(node["nodeId"], {})
+        node["inputs"] = [field | told.get(field["key"], {}) for field in node["inputs"]]
     edges = [_edge(source, target) for source, target in itertools.pairwise(way)]
     return Graph(nodes, edges, shape["chatConfig"] | {"welcomeText": app.welcome})
 
@@ -80,46 +78,11 @@ def served_limit(app: App, chat_model: Model) -> int:
     return min(app.limit, max(3000, quote_max_token(chat_model)))
 
 
-def _filled(node: dict[str, Any], told: Fields) -> dict[str, Any]:
-    inputs = [field | told.get(field["key"], {}) for field in node["inputs"]]
-    return {**node, "inputs": inputs}
-
-
 def _values(**values: object) -> Fields:
     # An input without `value` means FastGPT's built-in one; null would mean an empty one.
     return {key: {"value": value} for key, value in values.items()}
 
 
-def _search(app: App, chat_model: Model, datasets: Sequence[Dataset]) -> Fields:
-    return _values(
-        datasets=[
-            {"datasetId": dataset.id, "vectorModel": {"model": dataset.embedding}}
-            for dataset in datasets
-        ],
-        similarity=app.similarity,
-        limit=served_limit(app, chat_model),
-        searchMode=app.search_mode,
-        usingReRank=app.rerank,
-        datasetSearchExtensionModel=chat_model.name,
-    )
-
-
-def _answer(app: App, chat_model: Model, *, with_quotes: bool) -> Fields:
-    told = _values(
-        model=chat_model.name,
-        temperature=app.temperature,
-        maxToken=chat_model.answer_tokens,
-        systemPrompt=app.prompt,
-        history=app.history,
-    )
-    told["maxToken"]["max"] = max(4000, chat_model.answer_tokens)
-    return told | (_values(quoteQA=[SEARCH_NODE, "quoteQA"]) if with_quotes else {})
-
-
 def _edge(source: str, target: str) -> dict[str, str]:
-    return {
-        "source": source,
-        "target": target,
-        "sourceHandle": f"{source}-source-right",
-        "targetHandle": f"{target}-target-left",
-    }
+    handles = {"sourceHandle": f"{source}-source-right", "targetHandle": f"{target}-target-left"}
+    return {"source": source, "target": target, **handles}

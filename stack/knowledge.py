@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from provisioning.app_graph import Dataset, Graph, simple_app
+from provisioning.app_graph import Graph, simple_app
 from provisioning.catalogue import Model, of_kind
 from provisioning.chunks import chunk_size
 from provisioning.documents import Source, sources
@@ -60,8 +60,7 @@ def seed_knowledge(
 ) -> KnowledgeOutputs:
     """Make the bases, documents, apps and links of the settings, and ask the question."""
     parent = part("Knowledge", lab)
-    there = endpoint(server, FASTGPT_PORT)
-    session = {"endpoint": there, "password": services.fastgpt_password}
+    session = {"endpoint": endpoint(server, FASTGPT_PORT), "password": services.fastgpt_password}
     kinds: dict[str, Kind] = {"llm": "chat", "vector": "embedding", "rerank": "rerank"}
     ready = FastGptReady(
         "fastgpt-ready",
@@ -73,47 +72,32 @@ def seed_knowledge(
         generation=services.fastgpt.generation.apply(str),
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.fastgpt]),
     )
-    seed = _Seed(settings, models, gateway, project, parent, ready, session)
-    told = settings.knowledge
-    chain = _chain(settings, server, services)
-    bases = {base.name: seed.base(base, chain) for base in told.bases}
-    apps = {app.name: seed.app(app, [bases[name] for name in app.bases]) for app in told.apps}
-    links = {name: link for app in apps.values() for name, link in seed.links(app).items()}
-    keys = {name: key for app in apps.values() for name, key in seed.api_keys(app).items()}
-    answer = seed.answer(told.question, apps, links) if told.question else None
-    parent.register_outputs({})
-    page = pulumi.Output.concat("http://", server.address, f":{FASTGPT_PORT}/chat/share?shareId=")
-    addresses = {name: pulumi.Output.concat(page, link.id) for name, link in links.items()}
-    return KnowledgeOutputs(addresses, keys, answer)
-
-
-def _chain(settings: Settings, server: Server, services: Services) -> Chain:
     chain: Chain = {"oneapi": endpoint(server, ONEAPI_PORT), "relay_key": services.relay_key}
     if settings.uses_xinference:
         chain["xinference"] = endpoint(server, XINFERENCE_PORT)
-    return chain
+    seed = _Seed(settings, models, gateway, project, parent, ready, session, chain)
+    told = settings.knowledge
+    for base in told.bases:
+        seed.base(base)
+    for app in told.apps:
+        seed.app(app)
+    answer = seed.answer(told.question) if told.question else None
+    parent.register_outputs({})
+    page = pulumi.Output.concat("http://", server.address, f":{FASTGPT_PORT}/chat/share?shareId=")
+    addresses = {name: pulumi.Output.concat(page, link.id) for name, link in seed.links.items()}
+    return KnowledgeOutputs(addresses, seed.api_keys, answer)
 
 
 @dataclass(frozen=True)
 class _Indexed:
     dataset: FastGptDataset
-    embedding: Model
     contents: Sequence[pulumi.Output[str]]
     ready: pulumi.Resource
 
 
 @dataclass(frozen=True)
-class _Published:
-    told: App
-    model: Model
-    bases: Sequence[_Indexed]
-    graph: pulumi.Output[Graph]
-    app: FastGptApp
-
-
-@dataclass(frozen=True)
 class _Seed:
-    """Makes the resources.
+    """Makes the resources, and keeps bases and apps by name, links and keys by `app/name`.
 
     They refer to one another by `id`, never by the output of the same value: in a preview an
     updated thing keeps its id, but its outputs count as unknown, and the preview would announce
@@ -127,46 +111,44 @@ class _Seed:
     parent: pulumi.Resource
     ready: FastGptReady
     session: Mapping[str, Any]
+    chain: Chain
+    bases: dict[str, _Indexed] = field(default_factory=dict)
+    apps: dict[str, FastGptApp] = field(default_factory=dict)
+    links: dict[str, FastGptShareLink] = field(default_factory=dict)
+    api_keys: dict[str, pulumi.Output[str]] = field(default_factory=dict)
 
-    def base(self, base: Base, chain: Chain) -> _Indexed:
+    def base(self, base: Base) -> None:
         """A base with its documents, indexed. Its embedding model routes before anything starts."""
-        embedding = self._model("embedding", base.embedding)
-        file_model = self._model("chat", base.file_model)
         dataset = FastGptDataset(
             f"base-{base.name}",
             **self.session,
             name=base.name,
-            vector_model=embedding.name,
-            agent_model=file_model.name,
+            vector_model=self._model("embedding", base.embedding).name,
+            agent_model=self._model("chat", base.file_model).name,
             opts=self._after([self.ready]),
         )
         documents = {
-            source.name: self._document(source, base, dataset, embedding, file_model)
+            source.name: self._document(source, base, dataset)
             for source in sources(base, self.project)
         }
+        ready: pulumi.Resource = dataset
+        if documents:
+            ready = FastGptDocumentsReady(
+                f"base-{base.name}-ready",
+                **self.session,
+                dataset_id=dataset.id,
+                documents={name: document.id for name, document in documents.items()},
+                chain=self.chain,
+                deadline_minutes=self.settings.document_deadline_minutes,
+                opts=self._after(documents.values()),
+            )
         contents = [document.content_hash for document in documents.values()]
-        if not documents:
-            return _Indexed(dataset, embedding, contents, dataset)
-        ready = FastGptDocumentsReady(
-            f"base-{base.name}-ready",
-            **self.session,
-            dataset_id=dataset.id,
-            documents={name: document.id for name, document in documents.items()},
-            chain=chain,
-            deadline_minutes=self.settings.document_deadline_minutes,
-            opts=self._after(documents.values()),
-        )
-        return _Indexed(dataset, embedding, contents, ready)
+        self.bases[base.name] = _Indexed(dataset, contents, ready)
 
-    def _document(
-        self,
-        source: Source,
-        base: Base,
-        dataset: FastGptDataset,
-        embedding: Model,
-        file_model: Model,
-    ) -> FastGptDocument:
+    def _document(self, source: Source, base: Base, dataset: FastGptDataset) -> FastGptDocument:
         document = source.document
+        embedding = self._model("embedding", base.embedding)
+        file_model = self._model("chat", base.file_model)
         used = [embedding, file_model] if document.training == "qa" else [embedding]
         return FastGptDocument(
             # By its name, not by where it lies: a file that moved is the same document.
@@ -182,82 +164,60 @@ class _Seed:
             opts=self._after([*(self.gateway.by_model[model.name] for model in used), dataset]),
         )
 
-    def app(self, app: App, bases: Sequence[_Indexed]) -> _Published:
-        """An app, published. It answers once its chat model routes."""
-        model = self._model("chat", app.model)
-        graph = pulumi.Output.all(*[base.dataset.id for base in bases]).apply(
-            lambda ids: simple_app(
-                app,
-                model,
-                [
-                    Dataset(str(dataset_id), base.embedding.name)
-                    for dataset_id, base in zip(ids, bases, strict=True)
-                ],
-            )
-        )
-        made = FastGptApp(
+    def app(self, app: App) -> None:
+        """An app, published, with its links and keys."""
+        graph = self._graph(app)
+        made = self.apps[app.name] = FastGptApp(
             f"app-{app.name}",
             **self.session,
             name=app.name,
-            nodes=graph.apply(lambda g: g.nodes),
-            edges=graph.apply(lambda g: g.edges),
-            chat_config=graph.apply(lambda g: g.chat_config),
+            nodes=graph.nodes,
+            edges=graph.edges,
+            chat_config=graph.chat_config,
             opts=self._after([self.ready]),
         )
-        return _Published(app, model, bases, graph, made)
-
-    def links(self, app: _Published) -> dict[str, FastGptShareLink]:
-        """The share links of an app, by `app/link`."""
-        return {
-            f"{app.told.name}/{link.name}": FastGptShareLink(
-                f"link-{app.told.name}/{link.name}",
+        for link in app.links:
+            name = f"{app.name}/{link.name}"
+            self.links[name] = FastGptShareLink(
+                f"link-{name}",
                 **self.session,
-                app_id=app.app.id,
+                app_id=made.id,
                 name=link.name,
                 response_detail=link.show_citations,
                 opts=self._after([]),
             )
-            for link in app.told.links
-        }
-
-    def api_keys(self, app: _Published) -> dict[str, pulumi.Output[str]]:
-        """The API keys of an app, by `app/key`."""
-        return {
-            f"{app.told.name}/{name}": FastGptApiKey(
-                f"key-{app.told.name}/{name}",
-                **self.session,
-                app_id=app.app.id,
-                name=name,
-                opts=self._after([]),
+        for key in app.api_keys:
+            name = f"{app.name}/{key}"
+            self.api_keys[name] = FastGptApiKey(
+                f"key-{name}", **self.session, app_id=made.id, name=key, opts=self._after([])
             ).key
-            for name in app.told.api_keys
-        }
 
-    def answer(
-        self,
-        question: Question,
-        apps: Mapping[str, _Published],
-        links: Mapping[str, FastGptShareLink],
-    ) -> FastGptAnswer:
+    def answer(self, question: Question) -> FastGptAnswer:
         """Ask as a visitor would, once everything it takes is there."""
-        linked = (app for app in apps.values() if app.told.links)
-        app = next(a for a in linked if question.app in (None, a.told.name))
-        needs = [self.gateway.by_model[app.model.name], app.app, *[b.ready for b in app.bases]]
-        if app.told.rerank:
-            needs += self.models.ready("rerank")
+        linked = (app for app in self.settings.knowledge.apps if app.links)
+        app = next(app for app in linked if question.app in (None, app.name))
+        bases = [self.bases[name] for name in app.bases]
+        channel = self.gateway.by_model[self._model("chat", app.model).name]
+        reranker = self.models.ready("rerank") if app.rerank else []
         return FastGptAnswer(
             "answer",
             endpoint=self.session["endpoint"],
-            share_id=links[f"{app.told.name}/{app.told.links[0].name}"].id,
+            share_id=self.links[f"{app.name}/{app.links[0].name}"].id,
             question=question.ask,
             # An app without a base has nothing to cite.
-            cites=(question.cites or "") if app.bases else None,
-            triggers=[
-                app.graph.apply(lambda g: g.nodes),
-                *[base.contents for base in app.bases],
-            ],
-            opts=self._after(needs),
+            cites=(question.cites or "") if bases else None,
+            triggers=[self._graph(app).nodes, *[base.contents for base in bases]],
+            opts=self._after(
+                [channel, self.apps[app.name], *[base.ready for base in bases], *reranker]
+            ),
         )
+
+    def _graph(self, app: App) -> pulumi.Output[Graph]:
+        model = self._model("chat", app.model)
+        told = (base for base in self.settings.knowledge.bases if base.name in app.bases)
+        embedding = self._model("embedding", next((base.embedding for base in told), None)).name
+        ids = pulumi.Output.all(*[self.bases[name].dataset.id for name in app.bases])
+        return ids.apply(lambda known: simple_app(app, model, known, embedding))
 
     def _model(self, kind: Kind, name: str | None) -> Model:
         return meant(self.settings.models, kind, name)[0]

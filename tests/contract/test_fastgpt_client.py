@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provisioning.app_graph import Dataset, Graph, simple_app
+from provisioning.app_graph import Graph, simple_app
 from provisioning.catalogue import Model
 from provisioning.clients.errors import NotFound, Refused, Unauthorized, Unexpected
 from provisioning.clients.fastgpt import FastGptClient
@@ -63,7 +63,7 @@ def app(client: FastGptClient) -> Iterator[str]:
 
 def _graph(dataset: str = "", **more: Any) -> Graph:
     settings = App.model_validate({"name": "app", "similarity": 0, **more})
-    return simple_app(settings, CHAT_MODEL, [Dataset(dataset, EMBEDDING)] if dataset else [])
+    return simple_app(settings, CHAT_MODEL, [dataset] if dataset else [], EMBEDDING)
 
 
 def _publish(client: FastGptClient, app_id: str, graph: Graph, name: str = "one") -> None:

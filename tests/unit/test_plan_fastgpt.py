@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from provisioning.app_graph import (
-    CHAT_NODE,
-    SEARCH_NODE,
-    START_NODE,
-    Dataset,
-    served_limit,
-    simple_app,
-)
+from provisioning.app_graph import CHAT_NODE, SEARCH_NODE, START_NODE, served_limit, simple_app
 from provisioning.catalogue import Model
 from provisioning.fastgpt_config import config_json, config_problems, quote_max_token
 from provisioning.knowledge import App
@@ -105,7 +98,7 @@ def test_speech_and_transcription() -> None:
 def test_the_same_catalogue_gives_the_same_file_and_graph() -> None:
     assert config_json([CHAT, M3E], URL) == config_json([CHAT, M3E], URL)
     assert config_json([CHAT, M3E], URL).endswith("}\n")
-    assert simple_app(APP, CHAT, BASES) == simple_app(APP, CHAT, BASES)
+    assert simple_app(APP, CHAT, *BASES) == simple_app(APP, CHAT, *BASES)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +131,7 @@ APP = App(
     temperature=2,
     history=4,
 )
-BASES = [Dataset("d1", "m3e-base"), Dataset("d2", "m3e-base")]
+BASES = (["d1", "d2"], "m3e-base")
 
 
 def inputs(graph_nodes: list[dict[str, Any]], node_id: str) -> dict[str, Any]:
@@ -151,7 +144,7 @@ def values(graph_nodes: list[dict[str, Any]], node_id: str) -> dict[str, Any]:
 
 
 def test_an_app_with_bases_searches_and_then_answers() -> None:
-    graph = simple_app(APP, CHAT, BASES)
+    graph = simple_app(APP, CHAT, *BASES)
     kinds = ["userGuide", "workflowStart", "datasetSearchNode", "chatNode"]
     assert [node["flowNodeType"] for node in graph.nodes] == kinds
     ways = [(START_NODE, SEARCH_NODE), (SEARCH_NODE, CHAT_NODE)]
@@ -163,7 +156,7 @@ def test_an_app_with_bases_searches_and_then_answers() -> None:
 
 
 def test_search_and_answer_are_as_the_settings_say() -> None:
-    nodes = simple_app(APP, CHAT, BASES).nodes
+    nodes = simple_app(APP, CHAT, *BASES).nodes
     search = {
         "datasets": [
             {"datasetId": "d1", "vectorModel": {"model": "m3e-base"}},
@@ -195,7 +188,7 @@ def test_search_and_answer_are_as_the_settings_say() -> None:
 
 
 def test_a_reference_names_an_output_that_exists() -> None:
-    nodes = simple_app(APP, CHAT, BASES).nodes
+    nodes = simple_app(APP, CHAT, *BASES).nodes
     outputs = {(node["nodeId"], out["id"]) for node in nodes for out in node["outputs"]}
     ids = {node["nodeId"] for node in nodes}
     references = [
@@ -209,14 +202,14 @@ def test_a_reference_names_an_output_that_exists() -> None:
 
 
 def test_an_app_without_bases_answers_at_once() -> None:
-    graph = simple_app(App(name="plain"), CHAT, [])
+    graph = simple_app(App(name="plain"), CHAT, [], "")
     assert [(edge["source"], edge["target"]) for edge in graph.edges] == [(START_NODE, CHAT_NODE)]
     assert "value" not in inputs(graph.nodes, CHAT_NODE)["quoteQA"]
     assert SEARCH_NODE not in {node["nodeId"] for node in graph.nodes}
 
 
 def test_every_node_has_what_the_canvas_needs() -> None:
-    nodes = simple_app(APP, CHAT, BASES).nodes
+    nodes = simple_app(APP, CHAT, *BASES).nodes
     for node in nodes:
         assert {"nodeId", "name", "intro", "avatar", "flowNodeType", "showStatus", "position",
                 "version", "inputs", "outputs"} == set(node)  # fmt: skip
@@ -228,10 +221,5 @@ def test_the_limit_is_what_fastgpt_keeps() -> None:
     assert served_limit(APP, tiny) == 2000
     assert served_limit(App(name="a", limit=20000), tiny) == 3000
     assert served_limit(App(name="a", limit=20000), CHAT) == quote_max_token(CHAT)
-    told = values(simple_app(App(name="a", limit=20000), tiny, BASES).nodes, SEARCH_NODE)
+    told = values(simple_app(App(name="a", limit=20000), tiny, *BASES).nodes, SEARCH_NODE)
     assert told["limit"] == 3000
-
-
-def test_bases_of_different_embeddings_cannot_share_a_search() -> None:
-    with pytest.raises(ValueError, match="share one embedding model"):
-        simple_app(APP, CHAT, [BASES[0], Dataset("d3", "bge-m3")])
