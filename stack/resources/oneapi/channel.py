@@ -56,27 +56,19 @@ class Channel(Managed[Row]):
         return made
 
     def named(self, client: OneApiClient) -> Sequence[Row]:
-        """See `NamedThing.named`."""
         return client.channels_named(self.name)
 
     def find(self, client: OneApiClient) -> Row | None:
-        """See `NamedThing.find`."""
-        try:
-            return client.channel(self.channel_id) if self.channel_id else None
-        except NotFound:
-            return None
+        return client.channel(self.channel_id)
 
     def make(self, client: OneApiClient) -> Row:
-        """See `NamedThing.make`."""
         return self._wanted(client.create_channel(self._wanted()))
 
     def set_right(self, client: OneApiClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002
-        """See `NamedThing.set_right`."""
         client.update_channel(found.id, self._wanted())
         return self._wanted(found.id)
 
     def put_aside(self, client: OneApiClient, other: Row) -> None:
-        """See `NamedThing.put_aside`."""
         client.delete_channel(other.id)
 
     def seen(self, found: Row) -> Channel:

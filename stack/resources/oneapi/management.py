@@ -26,7 +26,6 @@ class Managed(NamedThing[OneApiClient, Row]):
     status: Annotated[int, OUTPUT, STEADY] = ENABLED
 
     def client(self, lab: Lab) -> OneApiClient:
-        """See `NamedThing.client`."""
         address, token = lab.address(self.endpoint), self.access_token
         return OneApiClient(address, access_token=token, **lab.options)
 

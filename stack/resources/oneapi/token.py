@@ -8,7 +8,6 @@ from typing import Annotated
 
 import pulumi
 
-from provisioning.clients.http import NotFound
 from provisioning.clients.oneapi import OneApiClient, clean_models
 from provisioning.clients.oneapi import Token as Row
 from stack.resources.base import LabResource
@@ -27,30 +26,21 @@ class Token(Managed[Row]):
     token_id: Annotated[int, OUTPUT] = 0
 
     def named(self, client: OneApiClient) -> Sequence[Row]:
-        """See `NamedThing.named`."""
         return client.tokens_named(self.name)
 
     def find(self, client: OneApiClient) -> Row | None:
-        """See `NamedThing.find`."""
-        try:
-            return client.token(self.token_id) if self.token_id else None
-        except NotFound:
-            return None
+        return client.token(self.token_id)
 
     def make(self, client: OneApiClient) -> Row:
-        """See `NamedThing.make`."""
         return client.create_token(self._wanted())
 
     def set_right(self, client: OneApiClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002
-        """See `NamedThing.set_right`."""
         return client.update_token(found.id, self._wanted(), set_quota=True)
 
     def put_aside(self, client: OneApiClient, other: Row) -> None:
-        """See `NamedThing.put_aside`."""
         client.delete_token(other.id)
 
     def seen(self, found: Row) -> Token:
-        """See `NamedThing.seen`."""
         return replace(
             self,
             name=found.name,
