@@ -15,7 +15,7 @@ import pulumi
 
 from stack.resources.base import LabResource
 from stack.resources.declaration import OUTPUT, Lab
-from stack.resources.xinference.launch import Managed, Payload, start, stop
+from stack.resources.xinference.launch import Managed, Payload, Slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,9 @@ class Eviction(Managed):
         returning = {uid: p for uid, p in evicted.items() if self.payloads.get(uid) == p}
         with self.client(lab) as client:
             for uid in sorted(leaving):
-                stop(client, leaving[uid])
+                Slot(client, leaving[uid]).stop()
             for uid in sorted(returning):
-                start(client, returning[uid])
+                Slot(client, returning[uid]).start()
         away = {uid: p for uid, p in evicted.items() if uid not in returning}
         return replace(self, evicted=away, generation=old.generation + 1)
 

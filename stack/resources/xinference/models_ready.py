@@ -9,7 +9,7 @@ from typing import Annotated
 from provisioning.clients.http import Waiting, wait_until
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, Lab
-from stack.resources.xinference.launch import POLL_SECONDS, Managed, Payload, is_as_told, state_of
+from stack.resources.xinference.launch import POLL_SECONDS, Managed, Payload, Slot
 from stack.resources.xinference.progress import Launch
 
 
@@ -47,8 +47,8 @@ class ModelsReady(Managed):
     def read(self, lab: Lab) -> ModelsReady:
         """With those that serve now."""
         with self.client(lab) as client:
-            payloads = sorted(self.payloads.items())
-            ready = [uid for uid, told in payloads if is_as_told(told, state_of(client, told))]
+            slots = [Slot(client, payload) for _, payload in sorted(self.payloads.items())]
+            ready = [slot.uid for slot in slots if slot.is_as_told(slot.state())]
         return replace(self, ready=ready)
 
     def drift(self, lab: Lab, wanted: ModelsReady) -> frozenset[str]:  # noqa: ARG002
