@@ -51,12 +51,10 @@ class Choice(Thing):
 
 
 class ServerChoice(LabResource, thing=Choice, token="server:Choice"):
-    """Where the server stands and from which image.
-
-    What is on offer later never changes the choice; only another `generation` chooses anew.
+    """Where the server stands and from which image; what is on offer later changes nothing.
 
     Args:
-        generation: any number; a change of it means another server.
+        generation: any number; a change of it chooses anew, and means another server.
         zones: zones with stock, the preferred one first.
         images: image ids, the preferred one first.
         wanted: what is looked for, for the error: `ecs.gn7i-c16g1.4xlarge in cn-hangzhou`.

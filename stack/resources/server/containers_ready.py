@@ -76,14 +76,13 @@ def _listed(found: Iterable[Container]) -> str:
 class ServerContainersReady(LabResource, thing=ContainersReady, token="server:ContainersReady"):
     """These containers are healthy, however they were started; who needs them comes after this.
 
-    The Docker provider waits only where it makes a container, not where it starts one that was
-    stopped (`docs/facts/measured.md §3`).
+    The Docker provider waits for no container that it starts again (`docs/facts/measured.md §3`).
 
     Args:
         containers: name to id; another id is another container, and is waited for.
         wait_seconds: for all of them together.
 
-    Outputs: `generation`, a number that grows whenever something had to be waited for.
+    Outputs: `generation`, which grows whenever something had to be waited for.
     """
 
     generation: pulumi.Output[int]

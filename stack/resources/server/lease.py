@@ -50,8 +50,7 @@ def lease_end(start: datetime, hours: float) -> str:
     """When a lease of `hours` from `start` ends, `yyyy-MM-ddTHH:mm:00Z`; "" for 0 hours.
 
     At least 35 minutes long: the cloud refuses less than 30 (`docs/facts/alicloud.md §8`).
-    Never at a minute ending in 0: the provider would then mistake some later times for the same
-    and not send them.
+    Never at a minute ending in 0, which the provider takes for the same as some later times.
     """
     if hours <= 0:
         return ""
@@ -69,13 +68,9 @@ def read_time(text: str) -> datetime:
 
 
 class Lease(LabResource, thing=Term, token="server:Lease"):
-    """When the cloud releases the server by itself.
+    """When the cloud releases the server by itself: `hours` after the first `up`, 0 for never.
 
-    Computed once at create. Changed hours count from the original start; a lease that has ended, or
-    has less than 40 minutes left, is renewed from now by the next `up`.
-
-    Args:
-        hours: length; 0 for no lease.
+    A lease that has ended, or has less than 40 minutes left, is renewed from now by the next `up`.
 
     Outputs: `started_at`, `ends` (`yyyy-MM-ddTHH:mm:00Z`, or "" without a lease).
     """

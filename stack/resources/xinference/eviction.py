@@ -1,8 +1,7 @@
 """What of a group of models is no longer wanted leaves the card before anything new comes.
 
-The engine deletes what the program no longer names at the very end, after everything new was made.
-On a card of one chat model the new one would find no memory. So the group's own books are kept
-here, in a resource that comes before its models.
+The engine deletes what the program no longer names at the very end, when a card of one chat model
+had no memory for the new one. So a resource that comes before the group's models keeps its books.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ class Eviction(Managed):
 
 
 class XinferenceEviction(LabResource, thing=Eviction, token="xinference:Eviction"):
-    """Room on the card: what of a group is no longer wanted leaves before anything new comes.
+    """Room on the card for a group of models.
 
     Args:
         payloads: uid -> launch payload, of the whole group.
 
-    Outputs: `generation`, which grows with every change of the group; `evicted`, the models that
-    left, uid -> launch payload, kept to start them again if the change is taken back.
+    Outputs: `generation`, which grows with every change of the group; `evicted`, the payloads of
+    those that left, kept to start them again if the change is taken back.
     """
 
     generation: pulumi.Output[int]

@@ -52,10 +52,9 @@ class Model(Managed):
 
 
 class XinferenceModel(LabResource, thing=Model, token="xinference:Model"):
-    """One model, started (not awaited: see `XinferenceModelsReady`).
+    """One model, started (awaited by `XinferenceModelsReady`); a running equal one is adopted.
 
-    A changed `payload` replaces it, the old one leaving first: there is one GPU. A running model
-    that equals the payload is adopted.
+    A changed `payload` replaces it, the old one leaving first: there is one GPU.
 
     Outputs: `uid`; `autostart`, whether Xinference starts it again after a restart.
     """

@@ -30,7 +30,7 @@ class ModelsReady(Managed):
 
             def look() -> bool | Waiting:
                 waiting = [seen for launch in launches if (seen := launch.look())]
-                return Waiting("; ".join(waiting)) if waiting else True
+                return not waiting or Waiting("; ".join(waiting))
 
             wait_until(
                 f"{', '.join(uids)} to serve",
@@ -57,10 +57,7 @@ class ModelsReady(Managed):
 
 
 class XinferenceModelsReady(LabResource, thing=ModelsReady, token="xinference:ModelsReady"):
-    """A group of models that all serve.
-
-    Follows the replicas to READY or ERROR with stage, bytes and speed in the log; a failed download
-    is started again under the same uid a bounded number of times.
+    """A group of models that all serve; the log tells their launches' stage, bytes and speed.
 
     Args:
         payloads: uid -> launch payload.
