@@ -137,7 +137,7 @@ class LabResource(Resource):
     def __init_subclass__(cls, *, thing: type[Thing], token: str) -> None:
         service, _, name = token.partition(":")
         super().__init_subclass__(module=f"ailab/{service}", name=name)
-        cls.thing = thing
+        cls.thing, cls.__doc__ = thing, cls.__doc__ or thing.__doc__
 
     def __init__(
         self,

@@ -41,5 +41,4 @@ class Watched(Thing):
 
     @classmethod
     def inputs(cls, given: Mapping[str, Any]) -> Props:
-        """See `Thing.inputs`; whether this is a preview comes from the engine."""
         return super().inputs({**given, "previewing": pulumi.runtime.is_dry_run()})
