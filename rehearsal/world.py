@@ -35,7 +35,6 @@ from rehearsal.data_centre import EmptyMachine, MachineFactory, Servers
 from rehearsal.outside_world import OutsideWorld
 from rehearsal.providers.alicloud import AlicloudPackage
 from rehearsal.providers.base import Package
-from rehearsal.providers.random import RandomPackage
 from rehearsal.providers.serving import Call, Served, serve
 
 FAULTS_FILE = "faults.json"
@@ -267,10 +266,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _packages(region: Endpoint, empty_servers: bool) -> list[Package]:
-    packages: list[Package] = [
-        AlicloudPackage(region.address, ACCESS_KEY),
-        RandomPackage(),
-    ]
+    packages: list[Package] = [AlicloudPackage(region.address, ACCESS_KEY)]
     if not empty_servers:
         from rehearsal.providers.command import CommandPackage
         from rehearsal.providers.docker import DockerPackage

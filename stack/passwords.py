@@ -1,4 +1,4 @@
-"""Every password of the lab: random, made once, wrapped as a secret where it enters."""
+"""Every password of the lab."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from string import Formatter
 
 import pulumi
-import pulumi_random as random
 
 from stack.part import part
+from stack.resources.lab.password import LabPassword
 
 
 @dataclass(frozen=True)
 class Passwords:
-    """All secret; letters and digits, which need no escaping in any URL, DSN or shell.
+    """All secret.
 
     Attributes:
         pg, mongo, mysql, mysql_root: of the databases.
@@ -51,18 +51,14 @@ _FOR_LIFE = ("mongo_key", "relay_token")
 def make_passwords(rotation: int) -> Passwords:
     """All passwords of a lab. Raising `rotation` renews them, but for those that cannot follow."""
     parent = part("Passwords")
-    made = {name: _make(name, rotation, parent) for name in Passwords.__dataclass_fields__}
+    made = {
+        name: LabPassword(
+            name.replace("_", "-"),
+            length=_LENGTHS.get(name, 20),
+            rotation=None if name in _FOR_LIFE else rotation,
+            opts=pulumi.ResourceOptions(parent=parent),
+        ).result
+        for name in Passwords.__dataclass_fields__
+    }
     parent.register_outputs({})
     return Passwords(**made)
-
-
-def _make(name: str, rotation: int, parent: pulumi.Resource) -> pulumi.Output[str]:
-    password = random.RandomPassword(
-        name.replace("_", "-"),
-        length=_LENGTHS.get(name, 20),
-        special=False,
-        keepers=None if name in _FOR_LIFE else {"rotation": str(rotation)},
-        opts=pulumi.ResourceOptions(parent=parent),
-    )
-    # The provider marks it as secret; a mock, or another engine, may not.
-    return pulumi.Output.secret(password.result)

@@ -1,7 +1,7 @@
 """What an attached provider is: a `Package` that knows the `Kind` of each resource token.
 
 As with the bridged providers, secrets arrive in plain: the engine itself keeps a property secret
-whose input was. What is secret by its nature (a random password) leaves a kind as `Secret(...)`.
+whose input was. What is secret by its nature leaves a kind as `Secret(...)`.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
 """What all dynamic resources of the lab share (`docs/facts/engine.md`, "Dynamic resources in
 Python").
 
-The module paths of `LabProvider` and its things, and the type tokens, are state format: the engine
-finds the code by them (pinned in tests/unit/test_resources_base.py). An instance is stored with all
-its attributes, so it keeps only its thing and what `configure` sets after loading.
+Module paths and type tokens are state format: the engine finds the code by them. It stores a
+provider with its attributes, so one keeps only its thing, and what `configure` sets after loading.
 
-What only tells how to get there is written down by an update that calls nothing: `read` and
-`delete` get the stored values, so these must never be stale. Unreachable never means gone: only the
-service's own "not found" does.
+`read` and `delete` get the stored values, so a new way to a thing is taken in by an update that
+calls nothing. Unreachable never means gone: only the service's own "not found" does.
 """
 
 from __future__ import annotations
@@ -52,9 +50,13 @@ class LabProvider(Lab, ResourceProvider):
 
     def configure(self, req: ConfigureRequest) -> None:
         """Take the operator's SSH identity from the stack's config."""
-        _speak_plainly()
         given = req.config.get(SSH_KEY_SETTING)
         self.ssh_key_file = Path(str(given)).expanduser() if given else None
+        # The SDK's server answers every error with its `traceback.format_exc()`
+        # (`pulumi/dynamic/__main__.py`, 3.272), and knows no other way to fail.
+        server = sys.modules["__main__"]
+        if hasattr(server, "DynamicResourceProviderServicer"):
+            server.traceback = SimpleNamespace(format_exc=_error_text)  # type: ignore[attr-defined]
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
         """Refuse bad inputs, at preview already where they are known: `Thing.check`."""
@@ -85,8 +87,26 @@ class LabProvider(Lab, ResourceProvider):
         return CreateResult(made.id, made.props())
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """See `Thing.read`."""
-        seen = self._looked(self._thing(props))
+        """See `Thing.read`; it stays as the state knows it where nobody can look."""
+        thing = self._thing(props)
+        as_known = ReadResult(id_, thing.props())
+        endpoint = getattr(thing, "endpoint", None) or {}
+        where = endpoint.get("host", self), endpoint.get("port"), self.transport
+        if not _silent.isdisjoint((where, where[:1])):
+            return as_known
+        try:
+            seen = thing.read(self)
+        except Unauthorized as error:
+            # The resource that hands out the credential notices by itself and gets a new one.
+            warn_once(where, f"could not look: {error}; run `pulumi up --refresh` once more")
+            return as_known
+        except (Unreachable, DeadlineExceeded) as error:
+            # One wait is enough: a lab of a hundred documents would wait for an hour otherwise.
+            silent = where[:1] if isinstance(error, ServerUnreachable) else where
+            _silent.add(silent)
+            advice = "`pulumi up` says what is down, and starts it again where it was stopped"
+            warn_once(silent, f"could not look: {error}. The state stays as it is; {advice}")
+            return as_known
         return ReadResult(None, {}) if seen is None else ReadResult(id_, seen.props())
 
     def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
@@ -105,31 +125,11 @@ class LabProvider(Lab, ResourceProvider):
     def _thing(self, props: Props) -> Thing:
         return self.thing.of(plain(props))
 
-    def _looked(self, thing: Thing) -> Thing | None:
-        """What `Thing.read` sees; it as the state knows it where nobody can look."""
-        endpoint = getattr(thing, "endpoint", None) or {}
-        where = endpoint.get("host", self), endpoint.get("port"), self.transport
-        if not _silent.isdisjoint((where, where[:1])):
-            return thing
-        try:
-            return thing.read(self)
-        except Unauthorized as error:
-            # The resource that hands out the credential notices by itself and gets a new one.
-            warn_once(where, f"could not look: {error}; run `pulumi up --refresh` once more")
-        except (Unreachable, DeadlineExceeded) as error:
-            # One wait is enough: a lab of a hundred documents would wait for an hour otherwise.
-            silent = where[:1] if isinstance(error, ServerUnreachable) else where
-            _silent.add(silent)
-            advice = "`pulumi up` says what is down, and starts it again where it was stopped"
-            warn_once(silent, f"could not look: {error}. The state stays as it is; {advice}")
-        return thing
-
 
 class LabResource(Resource):
     """Base of the resources: `class OneApiToken(LabResource, thing=Token, token="oneapi:Token")`.
 
-    Arguments of the constructor are the thing's inputs, by name; a thing that has a `name` is
-    called as the resource is, unless one is given.
+    The arguments are the thing's inputs. A thing with a `name` has the resource's, unless given.
     """
 
     thing: ClassVar[type[Thing]]
@@ -137,7 +137,7 @@ class LabResource(Resource):
     def __init_subclass__(cls, *, thing: type[Thing], token: str) -> None:
         service, _, name = token.partition(":")
         super().__init_subclass__(module=f"ailab/{service}", name=name)
-        cls.thing = thing
+        cls.thing, cls.__doc__ = thing, cls.__doc__ or thing.__doc__
 
     def __init__(
         self,
@@ -173,19 +173,8 @@ def warn_once(about: tuple[object, ...], text: str) -> None:
     pulumi.log.warn(text)
 
 
-def _speak_plainly() -> None:
-    """Let errors of a service reach the operator as their own sentence.
-
-    The SDK's server answers every error with its `traceback.format_exc()`
-    (`pulumi/dynamic/__main__.py`, 3.272), and knows no other way to fail.
-    """
-    server = sys.modules["__main__"]
-    if hasattr(server, "DynamicResourceProviderServicer"):
-        server.traceback = SimpleNamespace(format_exc=error_text)  # type: ignore[attr-defined]
-
-
-def error_text() -> str:
-    """What the operator is told of the exception being handled: a stack only of our own faults."""
+def _error_text() -> str:
+    """What the operator is told of the error in hand: a stack only of a fault of our own."""
     error = sys.exc_info()[1]
     return str(error) if isinstance(error, ServiceError) else traceback.format_exc()
 

@@ -1,8 +1,7 @@
 """A dynamic resource is declared once, as a *thing*: a frozen dataclass of its properties.
 
-Each property is written down one time, with its type, its default and its marks; from that follow
-the resource's constructor, what is secret, what replaces it, and the typed object that `create`,
-`read`, `update` and `delete` work on.
+From the types, defaults and marks of its fields follow the resource's constructor, what is secret,
+what replaces it, and the typed object that `create`, `read`, `update` and `delete` work on.
 """
 
 from __future__ import annotations
@@ -11,17 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, get_type_hints
+from typing import Any, ClassVar, TypedDict, get_type_hints
 
 import httpx
 import pulumi
+from typing_extensions import Self
 
 from provisioning.clients.http import Options
 from provisioning.clients.waiting import SYSTEM_CLOCK, Clock
 from provisioning.tunnel import SshServer, open_tunnel
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 Props = dict[str, Any]
 """Properties as the engine hands them over: decoded JSON by name."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
+from typing_extensions import Self
+
+from provisioning.clients.errors import NotFound
 from stack.resources.declaration import OUTPUT, STEADY, Lab, Thing
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class Row(Protocol):
@@ -48,7 +48,7 @@ class NamedThing(Thing, Generic[Client, Found]):
         raise NotImplementedError
 
     def find(self, client: Client) -> Found | None:
-        """The one that the state knows, by its id; None where there is none (any more)."""
+        """The one that the state knows, by its id; None or NotFound where it is gone."""
         raise NotImplementedError
 
     def make(self, client: Client) -> Found:
@@ -70,12 +70,12 @@ class NamedThing(Thing, Generic[Client, Found]):
     def create(self, lab: Lab) -> Self:
         """Adopt the one of this name, or make it."""
         with self.client(lab) as client:
-            return self._bring_about(client, None)
+            return self._bring_about(client, None, None)
 
     def read(self, lab: Lab) -> Self | None:
         """By its id, else by its name."""
         with self.client(lab) as client:
-            found, named = self.find(client), self.named(client)
+            found, named = self._known(client), self.named(client)
         again: Mapping[str, Any] = {}
         if found is None and named and self.made_again is not None:
             found, again = named[0], self.made_again
@@ -86,18 +86,26 @@ class NamedThing(Thing, Generic[Client, Found]):
     def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:  # noqa: ARG002
         """Set it right, and put others of the name aside."""
         with self.client(lab) as client:
-            return self._bring_about(client, changed)
+            return self._bring_about(client, self._known(client), changed)
 
     def put_all_aside(self, lab: Lab) -> None:
         """Take it away, and what else bears its name with it."""
         with self.client(lab) as client:
-            found = self.find(client)
+            found = self._known(client)
             for row in [*([found] if found else []), *_others(self.named(client), found)]:
                 self.put_aside(client, row)
 
-    def _bring_about(self, client: Client, changed: frozenset[str] | None) -> Self:
+    def _known(self, client: Client) -> Found | None:
+        try:
+            return self.find(client)
+        except NotFound:
+            return None
+
+    def _bring_about(
+        self, client: Client, found: Found | None, changed: frozenset[str] | None
+    ) -> Self:
         named = self.named(client)
-        found = self.find(client) or next(iter(named), None)
+        found = found or next(iter(named), None)
         if found is None:
             return self.seen(self.make(client))
         found = self.set_right(client, found, changed)

@@ -174,7 +174,7 @@ def _assert_nothing_was_made_anew(done: dict[str, set[str]]) -> None:
     assert {name for name in replaced if name.startswith("Container ")} == {
         f"Container {name}" for name in SECRETS
     }
-    others = {name for name in replaced if not name.startswith(("Container ", "RandomPassword "))}
+    others = {name for name in replaced if not name.startswith(("Container ", "Password "))}
     assert others == set()
     assert [name for name, what in done.items() if "delete" in what or "create" in what] == []
 

@@ -153,7 +153,7 @@ _ANSWERS: dict[str, Any] = {
         "systemDiskId": "d-1",
     },
     ":EipAddress": lambda args: {"ipAddress": "198.18.7.8"},
-    ":RandomPassword": lambda args: {"result": f"plain-{args.name}-password"},
+    "lab:Password": lambda args: {"result": f"plain-{args.name}-password"},
     ":Command": lambda args: {"stdout": "", "stderr": ""},
     ":RemoteImage": lambda args: {"imageId": f"sha256:{args.name}"},
     "server:Choice": lambda args: {
@@ -238,7 +238,7 @@ def _program() -> None:
 def on_server(recording: Recording) -> Iterator[Recorded]:
     """All that lives on the rented server."""
     kinds = (":Command", ":CopyToRemote", "docker:index", "dynamic/ailab/")
-    elsewhere = ("server:Choice", "server:Lease")
+    elsewhere = ("server:Choice", "server:Lease", "lab:Password")
     for resource in recording.resources:
         if any(k in resource.type for k in kinds) and not resource.type.endswith(elsewhere):
             yield resource

@@ -245,7 +245,7 @@ def test_no_secret_is_on_a_command_line(lab: Recording) -> None:
 
 
 def test_a_step_hangs_on_its_own_passwords_only(lab: Recording) -> None:
-    by_urn = {r.urn: r.name for r in lab.of_type(":RandomPassword")}
+    by_urn = {r.urn: r.name for r in lab.of_type("lab:Password")}
     hangs = {
         r.name: {by_urn[urn] for urn in r.depends_on if urn in by_urn}
         for r in (*lab.of_type(":Command"), *lab.of_type(":Container"))
@@ -267,7 +267,7 @@ def test_a_step_hangs_on_its_own_passwords_only(lab: Recording) -> None:
 
 
 def test_passwords_are_random_and_long_enough(lab: Recording) -> None:
-    lengths = {r.name: r.inputs["length"] for r in lab.of_type(":RandomPassword")}
+    lengths = {r.name: r.inputs["length"] for r in lab.of_type("lab:Password")}
     assert lengths["oneapi-root"] == 20
     assert lengths["relay-token"] == 48
     assert min(lengths.values()) >= 20
@@ -277,12 +277,12 @@ def test_passwords_are_random_and_long_enough(lab: Recording) -> None:
 
 def test_rotation_renews_all_but_what_cannot_follow(key: Path) -> None:
     lab = run_program(configured("dev", key, {"passwordRotation": 2}))
-    keepers = {r.name: r.inputs.get("keepers") for r in lab.of_type(":RandomPassword")}
-    assert {name for name, found in keepers.items() if found is None} == {
+    rotations = {r.name: r.inputs.get("rotation") for r in lab.of_type("lab:Password")}
+    assert {name for name, found in rotations.items() if found is None} == {
         "mongo-key",
         "relay-token",
     }
-    assert [found for found in keepers.values() if found] == [{"rotation": "2"}] * 10
+    assert [found for found in rotations.values() if found] == [2] * 10
 
 
 # --- before anything -------------------------------------------------------------------------

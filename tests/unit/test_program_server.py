@@ -133,7 +133,9 @@ def test_all_that_lives_on_the_server_dies_with_it_and_comes_anew(lab: Recording
     assert len(found) > 50
     fate = (life.urn, (life.urn,))
     assert not [r.name for r in found if (r.deleted_with, r.replace_with) != fate]
-    rented = [r for r in lab.resources if r.type.startswith(("alicloud:", "random:"))]
+    apart = ("alicloud:", "pulumi-python:dynamic/ailab/lab:")
+    rented = [r for r in lab.resources if r.type.startswith(apart)]
+    assert len(rented) > 15
     assert not [r.name for r in rented if r.deleted_with or r.replace_with]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,6 @@ from google.protobuf import any_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
 
 from rehearsal.providers.base import Failure, InitFailed, Kind, ProviderError, unknown_token
-from rehearsal.providers.random import RandomPackage
 from rehearsal.providers.serving import Call, Served, serve
 from rehearsal.providers.values import UNKNOWN, Properties, Secret, from_struct, to_struct
 
@@ -221,27 +219,3 @@ def test_calls_are_told_with_their_time_and_error(engine: Engine, calls: list[Ca
     assert (call.package, call.method, call.subject) == ("toy", "Create", URN)
     assert call.error == "the cloud said no"
     assert call.seconds >= 0
-
-
-def test_a_random_password_keeps_to_its_settings() -> None:
-    kind = RandomPackage().configure({}).kind("random:index/randomPassword:RandomPassword")
-    id, outputs = kind.create({"length": 40, "special": False, "minNumeric": 5}, 0)
-    result = outputs["result"].value
-    assert id == "none"
-    assert len(result) == 40
-    assert set(result) <= set(string.ascii_letters + string.digits)
-    assert sum(letter.isdigit() for letter in result) >= 5
-    assert isinstance(outputs["bcryptHash"], Secret)
-    assert kind.create({"length": 40}, 0)[1]["result"] != outputs["result"]
-    with pytest.raises(ProviderError, match="at least the sum"):
-        kind.create({"length": 3, "minLower": 4}, 0)
-    assert kind.check({}, {})[1] == [("length", "Missing required property 'length'")]
-
-
-def test_keepers_replace_what_was_drawn() -> None:
-    kind = RandomPackage().configure({}).kind("random:index/randomId:RandomId")
-    old: Properties = {"byteLength": 4, "keepers": {"a": "1"}}
-    id, outputs = kind.create(old, 0)
-    assert (len(outputs["hex"]), outputs["b64Url"]) == (8, id)
-    changed = {**old, "keepers": {"a": "2"}}
-    assert kind.diff(id, old, outputs, changed, ()).replaces == ["keepers"]

@@ -25,6 +25,7 @@ from stack.resources.fastgpt.document import FastGptDocument
 from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
 from stack.resources.fastgpt.ready import FastGptReady
 from stack.resources.fastgpt.share_link import FastGptShareLink
+from stack.resources.lab.password import LabPassword
 from stack.resources.oneapi import channel, root, token
 from stack.resources.server import choice, containers_ready, file, host_key, lease, ready
 from stack.resources.xinference.eviction import XinferenceEviction
@@ -34,6 +35,7 @@ from stack.resources.xinference.models_ready import XinferenceModelsReady
 # State format: an entry here may be added, never changed (docs/facts/engine.md).
 # A declared resource: its token, and where its thing is.
 DECLARED: dict[type[LabResource], tuple[str, str]] = {
+    LabPassword: ("lab:Password", "stack.resources.lab.password.Password"),
     host_key.ServerHostKey: ("server:HostKey", "stack.resources.server.host_key.HostKey"),
     lease.Lease: ("server:Lease", "stack.resources.server.lease.Term"),
     choice.ServerChoice: ("server:Choice", "stack.resources.server.choice.Choice"),
@@ -119,6 +121,7 @@ ENDPOINT: Any = {"host": "h", "ssh_port": 22, "user": "root", "host_key": "k", "
 IN_FASTGPT: dict[str, Any] = {"endpoint": ENDPOINT, "password": "hidden"}
 IN_ONEAPI: dict[str, Any] = {"endpoint": ENDPOINT, "access_token": "hidden"}
 SECRETS = [
+    (LabPassword, {"length": 20}, ["result"]),
     (root.OneApiRoot, {"endpoint": ENDPOINT, "password": "hidden"}, ["password", "access_token"]),
     (
         channel.OneApiChannel,
@@ -174,14 +177,14 @@ def test_secrets_are_secret_from_the_start(
         made = cls("thing", **arguments)
 
         async def look() -> None:
-            for name in (*secret, "endpoint"):
+            for name in (*secret, *arguments):
                 found[name] = await getattr(made, name).is_secret()
 
         return pulumi.Output.from_input(look())
 
     program()
 
-    assert found == {**dict.fromkeys(secret, True), "endpoint": False}
+    assert found == {**dict.fromkeys(arguments, False), **dict.fromkeys(secret, True)}
     (inputs,) = recorder.inputs.values()
     assert not {"ssh_key", "key_file"} & set(inputs)
 

@@ -137,7 +137,7 @@ def test_neither_password_is_accepted(root: Subject) -> None:
 
 
 def test_a_channel_is_made_and_proven(channel: Subject) -> None:
-    made = channel.create()["channel_id"]
+    made = channel.create()["object_id"]
 
     assert channel.service.channels[made]["models"] == "qwen"
     assert [body["model"] for body in channel.service.relayed] == ["qwen", "qwen"]
@@ -214,7 +214,7 @@ def test_a_leftover_is_adopted_and_doubles_are_removed(channel: Subject) -> None
     newest = channel.service.add_channel(name="xinference-chat", type=1, models="older")
     other = channel.service.add_channel(name="xinference-chat-2", type=1, models="x")
 
-    assert channel.create()["channel_id"] == newest
+    assert channel.create()["object_id"] == newest
     assert set(channel.service.channels) == {newest, other}
     assert channel.service.channels[newest]["models"] == "qwen"
 
@@ -235,17 +235,17 @@ def test_a_leftover_is_adopted_and_doubles_are_removed(channel: Subject) -> None
     ids=str,
 )
 def test_an_edit_by_hand_is_seen_and_mended(channel: Subject, edit: dict[str, Any]) -> None:
-    row = channel.service.channels[channel.create()["channel_id"]]
+    row = channel.service.channels[channel.create()["object_id"]]
     before = dict(row)
     row.update(edit)
 
     channel.heal()
 
-    assert channel.service.channels[channel.state["channel_id"]] == before
+    assert channel.service.channels[channel.state["object_id"]] == before
 
 
 def test_a_double_made_by_hand_is_seen_and_removed(channel: Subject) -> None:
-    ours = channel.create()["channel_id"]
+    ours = channel.create()["object_id"]
     channel.service.add_channel(name="xinference-chat", type=1, models="qwen")
     channel.heal()
     assert list(channel.service.channels) == [ours]
@@ -264,7 +264,7 @@ def test_one_made_again_by_hand_gets_our_key(channel: Subject) -> None:
         name="xinference-chat", type=1, base_url="http://xinference:9997", models="qwen", key="t"
     )
 
-    assert channel.heal()["channel_id"] == again
+    assert channel.heal()["object_id"] == again
     assert channel.service.channels[again]["key"] == "our-key"
 
 
@@ -272,7 +272,7 @@ def test_a_channel_gone_between_refresh_and_update_is_made_anew(channel: Subject
     channel.create()
     channel.service.channels.clear()
     new = channel.update(models=["qwen", "glm"])
-    assert channel.service.channels[new["channel_id"]]["models"] == "qwen,glm"
+    assert channel.service.channels[new["object_id"]]["models"] == "qwen,glm"
 
 
 def test_a_new_token_or_relay_key_calls_nothing(channel: Subject) -> None:
@@ -310,7 +310,7 @@ def test_an_empty_key_is_refused_before_it_is_sent(channel: Subject, key: str) -
 
 def test_a_token_is_made_with_its_key(token: Subject) -> None:
     made = token.create()
-    row = token.service.tokens[made["token_id"]]
+    row = token.service.tokens[made["object_id"]]
 
     assert made["key"] == "sk-" + row["key"]
     assert row["unlimited_quota"] is True
@@ -320,7 +320,7 @@ def test_a_token_is_made_with_its_key(token: Subject) -> None:
 def test_a_leftover_token_keeps_its_key(token: Subject) -> None:
     left = token.service.add_token(name="users", unlimited_quota=False)
     made = token.create()
-    assert (made["token_id"], made["key"]) == (left, f"sk-{RELAY_KEY}")
+    assert (made["object_id"], made["key"]) == (left, f"sk-{RELAY_KEY}")
     assert list(token.service.tokens) == [left]
 
 
@@ -338,12 +338,12 @@ def test_a_leftover_token_keeps_its_key(token: Subject) -> None:
 )
 def test_a_token_edited_by_hand_is_seen_and_mended(token: Subject, edit: dict[str, Any]) -> None:
     made = token.create()
-    token.service.tokens[made["token_id"]].update(edit)
+    token.service.tokens[made["object_id"]].update(edit)
     assert token.heal()["key"] == made["key"]
 
 
 def test_a_token_made_twice_or_deleted_by_hand(token: Subject) -> None:
-    ours = token.create()["token_id"]
+    ours = token.create()["object_id"]
     token.service.add_token(name="users")
     token.heal()
     assert list(token.service.tokens) == [ours]

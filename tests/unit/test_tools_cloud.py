@@ -47,7 +47,7 @@ def test_needed_plugins_come_from_the_installed_packages(tmp_path: Path) -> None
 
 def test_plugins_of_the_lab_are_found_in_the_real_environment() -> None:
     names = {plugin.name for plugin in cloud.needed_plugins()}
-    assert names >= {"alicloud", "docker", "command", "random"}
+    assert names >= {"alicloud", "docker", "command"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from provisioning.clients.errors import Busy, NotFound, RateLimited, Unexpected
@@ -17,7 +17,7 @@ from provisioning.clients.oneapi import (
 )
 from provisioning.clients.waiting import Waiting, wait_until
 from stack.resources.base import LabResource, say
-from stack.resources.declaration import OUTPUT, REACH, SECRET, Lab, Props
+from stack.resources.declaration import REACH, SECRET, Lab, Props
 from stack.resources.oneapi.management import Managed
 
 PROBE_SECONDS = 240.0
@@ -42,7 +42,6 @@ class Channel(Managed[Row]):
     priority: int = 0
     probe: str = ""
     relay_key: Annotated[str, REACH, SECRET] = ""
-    channel_id: Annotated[int, OUTPUT] = 0
 
     def create(self, lab: Lab) -> Channel:
         """Adopt or make it, and prove it."""
@@ -57,38 +56,20 @@ class Channel(Managed[Row]):
         return made
 
     def named(self, client: OneApiClient) -> Sequence[Row]:
-        """See `NamedThing.named`."""
         return client.channels_named(self.name)
 
-    def find(self, client: OneApiClient) -> Row | None:
-        """See `NamedThing.find`."""
-        try:
-            return client.channel(self.channel_id) if self.channel_id else None
-        except NotFound:
-            return None
+    def find(self, client: OneApiClient) -> Row:
+        return client.channel(self.object_id)
 
     def make(self, client: OneApiClient) -> Row:
-        """See `NamedThing.make`."""
-        return self._wanted(client.create_channel(self._wanted()))
+        return self.wanted(client.create_channel(self.wanted()))
 
     def set_right(self, client: OneApiClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002
-        """See `NamedThing.set_right`."""
-        client.update_channel(found.id, self._wanted())
-        return self._wanted(found.id)
+        client.update_channel(found.id, self.wanted())
+        return self.wanted(found.id)
 
     def put_aside(self, client: OneApiClient, other: Row) -> None:
-        """See `NamedThing.put_aside`."""
         client.delete_channel(other.id)
-
-    def seen(self, found: Row) -> Channel:
-        """What the channel is; an equal value keeps the form it was given in."""
-        wanted = self._wanted()
-        shown = {
-            name: getattr(found, name)
-            for name in ("name", "type", "base_url", "models", "model_mapping", "priority")
-            if getattr(found, name) != getattr(wanted, name)
-        }
-        return replace(self, **shown, status=found.status, channel_id=found.id)
 
     @classmethod
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
@@ -96,9 +77,9 @@ class Channel(Managed[Row]):
         if "key" in news and not str(news["key"]).strip():
             yield "key", "OneAPI refuses an empty key; Xinference takes any"
 
-    def _wanted(self, channel_id: int = 0) -> Row:
+    def wanted(self, object_id: int = 0) -> Row:
         return Row(
-            id=channel_id,
+            id=object_id,
             name=self.name,
             type=self.type,
             base_url=self.base_url.rstrip("/"),
@@ -121,8 +102,7 @@ class Channel(Managed[Row]):
             f"to go through channel {self.name}",
             "is the model served (Xinference), and are the provider's key, address and model name "
             "right? OneAPI's web page shows the channel",
-            channel_id=self.channel_id,
-            final=_FINAL_UPSTREAM,
+            channel_id=self.object_id,
         )
         # Ours has just answered: what fails now is somebody else's, and chance may choose ours yet.
         self._await(
@@ -132,18 +112,11 @@ class Channel(Managed[Row]):
             "by hand, delete it in OneAPI's web page",
         )
 
-    def _await(
-        self,
-        lab: Lab,
-        what: str,
-        advice: str,
-        channel_id: int | None = None,
-        final: frozenset[int] = frozenset(),
-    ) -> None:
+    def _await(self, lab: Lab, what: str, advice: str, channel_id: int | None = None) -> None:
         """Send the probe, through one channel or any, until it is answered.
 
         Raises:
-            UpstreamFailed: with one of the `final` statuses.
+            UpstreamFailed: by the one channel, with a final status.
             DeadlineExceeded: no answer came.
         """
 
@@ -151,7 +124,7 @@ class Channel(Managed[Row]):
             try:
                 relay.probe(self.kind, self.probe)
             except UpstreamFailed as error:
-                if error.connected and error.status in final:
+                if channel_id and error.connected and error.status in _FINAL_UPSTREAM:
                     raise
                 return Waiting(error.answer)
             except (NoChannel, NotFound, Busy, RateLimited, Unexpected) as error:
@@ -183,9 +156,6 @@ class OneApiChannel(LabResource, thing=Channel, token="oneapi:Channel"):
         model_mapping: public name -> upstream name.
         key: the upstream's API key; never empty (a dummy for Xinference).
         priority: the highest wins.
-        kind, probe: kind and name of the model of a request that must go through before the
-            channel counts as made; "" skips it.
-        relay_key: sends it; one of root's, because only those may choose a channel.
-
-    Outputs: `channel_id`, `status` (1 enabled), `namesakes`.
+        kind, probe: of the model asked before the channel counts as made; probe "" skips it.
+        relay_key: asks it; one of root's, because only those may choose a channel.
     """

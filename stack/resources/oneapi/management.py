@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from provisioning.clients.oneapi import ENABLED, OneApiClient
+from typing_extensions import Self
+
+from provisioning.clients.oneapi import ENABLED, Channel, OneApiClient, Token
 from stack.resources.declaration import ID, OUTPUT, REACH, SECRET, STEADY, Endpoint, Lab
 from stack.resources.named import NamedThing
-from stack.resources.named import Row as NamedRow
 
-Row = TypeVar("Row", bound=NamedRow)
+Row = TypeVar("Row", Channel, Token)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Managed(NamedThing[OneApiClient, Row]):
-    """A channel or token. `status` is 1 where it is enabled."""
+    """A channel or token. `status` is 1 where it is enabled, `object_id` OneAPI's own."""
 
     made_again: ClassVar[Mapping[str, Any] | None] = {}
 
@@ -24,12 +25,22 @@ class Managed(NamedThing[OneApiClient, Row]):
     endpoint: Annotated[Endpoint, REACH]
     access_token: Annotated[str, REACH, SECRET]
     status: Annotated[int, OUTPUT, STEADY] = ENABLED
+    object_id: Annotated[int, OUTPUT] = 0
 
     def client(self, lab: Lab) -> OneApiClient:
-        """See `NamedThing.client`."""
         address, token = lab.address(self.endpoint), self.access_token
         return OneApiClient(address, access_token=token, **lab.options)
 
+    def wanted(self, object_id: int = 0) -> Row:
+        """The row that this asks for."""
+        raise NotImplementedError
+
+    def seen(self, found: Row) -> Self:
+        """With what OneAPI shows, keys apart; an equal value keeps the form it was given in."""
+        wanted = self.wanted()
+        names = {field.name for field in fields(self)} & type(found).model_fields.keys() - {"key"}
+        shown = {n: getattr(found, n) for n in names if getattr(found, n) != getattr(wanted, n)}
+        return replace(self, **{"status": ENABLED, **shown}, object_id=found.id)
+
     def delete(self, lab: Lab) -> None:
-        """Take it away, and what else bears its name with it."""
         self.put_all_aside(lab)

@@ -26,7 +26,12 @@ class Root(Thing):
     def create(self, lab: Lab) -> Root:
         """Log in; with a fresh OneAPI's password first set to ours."""
         with self._client(lab, "") as client:
-            return replace(self, access_token=_log_in(client, self.password))
+            try:
+                # The right one first: logins are counted.
+                token = client.login(ROOT, self.password)
+            except Unauthorized as refused:
+                token = self._first_login(client, refused)
+        return replace(self, access_token=token)
 
     def read(self, lab: Lab) -> Root | None:
         """Whether token and password are still the right ones. A login, once per refresh."""
@@ -37,9 +42,8 @@ class Root(Thing):
                 client.check_database()
                 # Rotated by hand, or a fresh database. Seen here, mended by `update`.
                 return replace(self, access_token="")
-            if not client.opens_with(ROOT, self.password):
-                return replace(self, password="")
-        return self
+            right = client.opens_with(ROOT, self.password)
+        return self if right else replace(self, password="")
 
     def drift(self, lab: Lab, wanted: Root) -> frozenset[str]:  # noqa: ARG002
         """A token that nobody accepts any more."""
@@ -56,33 +60,26 @@ class Root(Thing):
     def _client(self, lab: Lab, token: str) -> OneApiClient:
         return OneApiClient(lab.address(self.endpoint), access_token=token, **lab.options)
 
-
-def _log_in(client: OneApiClient, password: str) -> str:
-    """The access token, with `password` in force. The right one first: logins are counted."""
-    try:
-        return client.login(ROOT, password)
-    except Unauthorized as error:
-        refused = error
-    try:
-        token = client.login(ROOT, FIRST_PASSWORD)
-    except Unauthorized:
-        client.check_database()
-        raise Unauthorized(
-            refused.service,
-            refused.call,
-            f"{refused.answer}. Neither the lab's password nor a fresh OneAPI's is accepted: it "
-            "was changed in the web page. Change it back there; `pulumi stack output "
-            "oneapiPassword --show-secrets` tells it",
-        ) from None
-    client.set_password(password)
-    return token
+    def _first_login(self, client: OneApiClient, refused: Unauthorized) -> str:
+        try:
+            token = client.login(ROOT, FIRST_PASSWORD)
+        except Unauthorized:
+            client.check_database()
+            said = (
+                f"{refused.answer}. Neither the lab's password nor a fresh OneAPI's is accepted: "
+                "it was changed in the web page. Change it back there; `pulumi stack output "
+                "oneapiPassword --show-secrets` tells it"
+            )
+            raise Unauthorized(refused.service, refused.call, said) from None
+        client.set_password(self.password)
+        return token
 
 
 class OneApiRoot(LabResource, thing=Root, token="oneapi:Root"):
     """OneAPI's user `root` with the given password (8 to 20 characters).
 
-    The only resource that ever logs in (20 logins per 20 minutes, successes count): once when it
-    is made, and once in each refresh, because nothing else tells that the password was changed.
+    Alone in logging in (20 logins per 20 minutes, successes count): once when it is made, and once
+    in each refresh, because nothing else tells that the password was changed.
 
     Outputs: `access_token` (secret), for all management calls.
     """

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import pulumi
 
-from provisioning.clients.errors import NotFound
 from provisioning.clients.oneapi import OneApiClient, clean_models
 from provisioning.clients.oneapi import Token as Row
 from stack.resources.base import LabResource
@@ -24,46 +23,28 @@ class Token(Managed[Row]):
     unlimited: bool = True
     expired_time: int = -1
     key: Annotated[str, OUTPUT, SECRET] = ""
-    token_id: Annotated[int, OUTPUT] = 0
 
     def named(self, client: OneApiClient) -> Sequence[Row]:
-        """See `NamedThing.named`."""
         return client.tokens_named(self.name)
 
-    def find(self, client: OneApiClient) -> Row | None:
-        """See `NamedThing.find`."""
-        try:
-            return client.token(self.token_id) if self.token_id else None
-        except NotFound:
-            return None
+    def find(self, client: OneApiClient) -> Row:
+        return client.token(self.object_id)
 
     def make(self, client: OneApiClient) -> Row:
-        """See `NamedThing.make`."""
-        return client.create_token(self._wanted())
+        return client.create_token(self.wanted())
 
     def set_right(self, client: OneApiClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002
-        """See `NamedThing.set_right`."""
-        return client.update_token(found.id, self._wanted())
+        return client.update_token(found.id, self.wanted())
 
     def put_aside(self, client: OneApiClient, other: Row) -> None:
-        """See `NamedThing.put_aside`."""
         client.delete_token(other.id)
 
     def seen(self, found: Row) -> Token:
-        """See `NamedThing.seen`."""
-        return replace(
-            self,
-            name=found.name,
-            models=self.models if found.models == self._wanted().models else list(found.models),
-            unlimited=found.unlimited,
-            expired_time=found.expired_time,
-            key=f"sk-{found.key}",
-            token_id=found.id,
-            status=found.status,
-        )
+        return replace(super().seen(found), key=f"sk-{found.key}")
 
-    def _wanted(self) -> Row:
+    def wanted(self, object_id: int = 0) -> Row:
         return Row(
+            id=object_id,
             name=self.name,
             models=clean_models(self.models),
             unlimited_quota=self.unlimited,
@@ -78,7 +59,7 @@ class OneApiToken(LabResource, thing=Token, token="oneapi:Token"):
         name: exact, unique, at most 30 bytes.
         models: public names it may use; empty for all.
 
-    Outputs: `key` (secret, with `sk-`), `token_id`, `status` (1 enabled).
+    Outputs: `key` (secret, with `sk-`).
     """
 
     key: pulumi.Output[str]

@@ -24,7 +24,14 @@ _REPLACING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Thing):
-    """Chooses zone and image, once; another generation chooses anew."""
+    """Zone and image of the server; what is on offer later changes nothing.
+
+    Args:
+        generation: any number; a change of it chooses anew, and means another server.
+        zones: zones with stock, the preferred one first.
+        images: image ids, the preferred one first.
+        wanted: what is looked for, for the error: `ecs.gn7i-c16g1.4xlarge in cn-hangzhou`.
+    """
 
     generation: int
     zones: Annotated[Sequence[str], IGNORED]
@@ -51,16 +58,5 @@ class Choice(Thing):
 
 
 class ServerChoice(LabResource, thing=Choice, token="server:Choice"):
-    """Where the server stands and from which image.
-
-    What is on offer later never changes the choice; only another `generation` chooses anew.
-
-    Args:
-        generation: any number; a change of it means another server.
-        zones: zones with stock, the preferred one first.
-        images: image ids, the preferred one first.
-        wanted: what is looked for, for the error: `ecs.gn7i-c16g1.4xlarge in cn-hangzhou`.
-    """
-
     zone: pulumi.Output[str]
     image: pulumi.Output[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -10,7 +10,6 @@ import pulumi
 
 from provisioning import remote
 from provisioning.clients.waiting import Waiting, wait_until
-from provisioning.remote import Container, DockerDown
 from stack.resources.base import LabResource, say
 from stack.resources.declaration import OUTPUT, Lab
 from stack.resources.server.watched import Watched
@@ -18,7 +17,15 @@ from stack.resources.server.watched import Watched
 
 @dataclass(frozen=True, kw_only=True)
 class ContainersReady(Watched):
-    """Sees what runs, and waits until it is healthy."""
+    """These containers are healthy, however they were started; who needs them comes after this.
+
+    The Docker provider waits for no container that it starts again (`docs/facts/measured.md §3`).
+
+    Args:
+        containers: name to id; another id is another container, and is waited for.
+        wait_seconds: for all of them together.
+        generation: grows whenever something had to be waited for.
+    """
 
     containers: Mapping[str, str]
     wait_seconds: int
@@ -34,7 +41,7 @@ class ContainersReady(Watched):
                 if container.ended and container.name not in started:
                     started.add(container.name)
                     remote.start_container(lab.server(self.endpoint), container.name)
-            return Waiting(_listed(down)) if down else "healthy"
+            return Waiting(", ".join(map(str, down))) if down else "healthy"
 
         wait_until(
             f"{', '.join(sorted(self.containers))} to be healthy",
@@ -56,34 +63,18 @@ class ContainersReady(Watched):
         """Which are down."""
         try:
             down = self._down(lab)
-        except DockerDown as error:
+        except remote.DockerDown as error:
             return str(error)
         if not down:
             return ""
         gone = any(not container.state for container in down)
         remedy = "up --refresh` makes anew what is gone" if gone else "up` brings them back"
-        return f"down on the server: {_listed(down)}; `pulumi {remedy}"
+        return f"down on the server: {', '.join(map(str, down))}; `pulumi {remedy}"
 
-    def _down(self, lab: Lab) -> list[Container]:
+    def _down(self, lab: Lab) -> list[remote.Container]:
         found = remote.containers(lab.server(self.endpoint), sorted(self.containers))
         return [container for container in found if not container.healthy]
 
 
-def _listed(found: Iterable[Container]) -> str:
-    return ", ".join(str(container) for container in found)
-
-
 class ServerContainersReady(LabResource, thing=ContainersReady, token="server:ContainersReady"):
-    """These containers are healthy, however they were started; who needs them comes after this.
-
-    The Docker provider waits only where it makes a container, not where it starts one that was
-    stopped (`docs/facts/measured.md §3`).
-
-    Args:
-        containers: name to id; another id is another container, and is waited for.
-        wait_seconds: for all of them together.
-
-    Outputs: `generation`, a number that grows whenever something had to be waited for.
-    """
-
     generation: pulumi.Output[int]

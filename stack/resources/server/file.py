@@ -15,7 +15,13 @@ from stack.resources.server.watched import Watched
 
 @dataclass(frozen=True, kw_only=True)
 class File(Watched):
-    """Keeps a file on the server as it should be."""
+    """A file on the server that everybody there may read.
+
+    Args:
+        path: there, relative to the login's home.
+        source: here; where it lies means nothing.
+        sha256: of its content.
+    """
 
     path: Annotated[str, IDENTITY, ID]
     source: Annotated[str, IGNORED]
@@ -41,17 +47,10 @@ class File(Watched):
 
     def amiss(self, lab: Lab) -> str:
         """Whether it is damaged or gone."""
-        seen = self.read(lab)
-        if seen is not None and seen.sha256 == self.sha256:
+        if self.read(lab) == self:
             return ""
         return f"{self.path} on the server is damaged or gone; `pulumi up` brings it back"
 
 
 class ServerFile(LabResource, thing=File, token="server:File"):
-    """A file on the server that everybody there may read.
-
-    Args:
-        path: there, relative to the login's home.
-        source: here; where it lies means nothing.
-        sha256: of its content.
-    """
+    pass

@@ -11,12 +11,15 @@ from provisioning.tunnel import scan_host_key
 from stack.resources.base import LabResource, say
 from stack.resources.declaration import IDENTITY, OUTPUT, REACH, Lab, Thing
 
-FIRST_CONTACT_SECONDS = 600.0
+CONTACT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostKey(Thing):
-    """Reads the SSH host key, once."""
+    """The SSH host key of the server at this address, e.g. `ssh-ed25519 AAAA...`.
+
+    Another machine, by the cloud's `instance_id`, has another key.
+    """
 
     host: Annotated[str, REACH]
     port: Annotated[int, REACH] = 22
@@ -25,24 +28,10 @@ class HostKey(Thing):
 
     def create(self, lab: Lab) -> HostKey:
         """Wait for the SSH server, ten minutes at the most, and take its key down."""
-        key = scan_host_key(
-            self.host,
-            self.port,
-            FIRST_CONTACT_SECONDS,
-            clock=lab.clock,
-            progress=say(f"ssh {self.host}"),
-        )
+        told = say(f"ssh {self.host}")
+        key = scan_host_key(self.host, self.port, CONTACT_SECONDS, clock=lab.clock, progress=told)
         return replace(self, host_key=key)
 
 
 class ServerHostKey(LabResource, thing=HostKey, token="server:HostKey"):
-    """The server's SSH host key.
-
-    Args:
-        host, port: of the SSH server; a changed address alone is only written down.
-        instance_id: the cloud's id; another machine has another key, so a change replaces this.
-
-    Outputs: `host_key`, e.g. `ssh-ed25519 AAAA...`.
-    """
-
     host_key: pulumi.Output[str]

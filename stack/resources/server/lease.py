@@ -18,7 +18,12 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True, kw_only=True)
 class Term(Thing):
-    """Computes when the server ends, once."""
+    """The server ends by itself `hours` after the first `up`; 0 for never.
+
+    A lease that has ended, or has less than 40 minutes left, is renewed from now by the next `up`.
+
+    Outputs: `started_at`, `ends` (`yyyy-MM-ddTHH:mm:00Z`, or "" without a lease).
+    """
 
     hours: float
     started_at: Annotated[str, OUTPUT] = ""
@@ -27,31 +32,28 @@ class Term(Thing):
     def create(self, lab: Lab) -> Term:
         """Start the lease now."""
         now = lab.clock.now()
-        ends = lease_end(now, self.hours)
-        return replace(self, started_at=now.strftime(_TIME), ends=ends)
+        return replace(self, started_at=now.strftime(_TIME), ends=lease_end(now, self.hours))
 
     def update(self, lab: Lab, old: Term, changed: frozenset[str]) -> Term:
         """Other hours count from the original start; a lease that ends too soon starts anew."""
         if "hours" in changed and old.started_at:
             ends = lease_end(read_time(old.started_at), self.hours)
-            if not ends or read_time(ends) - lab.clock.now() >= RENEW_BELOW:
-                return replace(self, started_at=old.started_at, ends=ends)
+            again = replace(self, started_at=old.started_at, ends=ends)
+            if not again.drift(lab, self):
+                return again
         return self.create(lab)
 
     def drift(self, lab: Lab, wanted: Term) -> frozenset[str]:  # noqa: ARG002
         """Time itself: whether the lease has ended, or is about to."""
-        if not self.ends:
-            return frozenset()
-        left = read_time(self.ends) - lab.clock.now()
-        return frozenset({"ends"}) if left < RENEW_BELOW else frozenset()
+        over = self.ends and read_time(self.ends) - lab.clock.now() < RENEW_BELOW
+        return frozenset({"ends"} if over else ())
 
 
 def lease_end(start: datetime, hours: float) -> str:
     """When a lease of `hours` from `start` ends, `yyyy-MM-ddTHH:mm:00Z`; "" for 0 hours.
 
     At least 35 minutes long: the cloud refuses less than 30 (`docs/facts/alicloud.md §8`).
-    Never at a minute ending in 0: the provider would then mistake some later times for the same
-    and not send them.
+    Never at a minute ending in 0, which the provider takes for the same as some later times.
     """
     if hours <= 0:
         return ""
@@ -69,16 +71,5 @@ def read_time(text: str) -> datetime:
 
 
 class Lease(LabResource, thing=Term, token="server:Lease"):
-    """When the cloud releases the server by itself.
-
-    Computed once at create. Changed hours count from the original start; a lease that has ended, or
-    has less than 40 minutes left, is renewed from now by the next `up`.
-
-    Args:
-        hours: length; 0 for no lease.
-
-    Outputs: `started_at`, `ends` (`yyyy-MM-ddTHH:mm:00Z`, or "" without a lease).
-    """
-
     started_at: pulumi.Output[str]
     ends: pulumi.Output[str]

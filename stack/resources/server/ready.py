@@ -17,7 +17,7 @@ ANSWER_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Ready(Watched):
-    """Sees whether the server answers."""
+    """The server answers. All that is on it comes after this, so that one error says everything."""
 
     def create(self, lab: Lab) -> Ready:
         """Wait until it does, one minute at the most."""
@@ -42,4 +42,4 @@ class Ready(Watched):
 
 
 class ServerReady(LabResource, thing=Ready, token="server:Ready"):
-    """The server answers. All that is on it comes after this, so that one error says everything."""
+    pass

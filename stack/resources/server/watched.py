@@ -1,24 +1,21 @@
 """What has to be looked at in every `pulumi up`: whether the server answers, what runs, what lies.
 
-The engine's own providers look in a refresh only, so a service that somebody stopped would go
-unnoticed until something needs it (`docs/facts/measured.md §3`). These look when they are compared,
-in previews too, where they can only say what they see.
+The engine's own providers look in a refresh only (`docs/facts/measured.md §3`). These look when
+they are compared, in previews too, where they can only say what they see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import pulumi
+from typing_extensions import Self
 
 from provisioning.clients.errors import ServiceError
 from stack.resources.base import warn_once
 from stack.resources.declaration import IGNORED, REACH, Lab, Login, Props, Thing
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,7 @@ class Watched(Thing):
         raise NotImplementedError
 
     def drift(self, lab: Lab, wanted: Self) -> frozenset[str]:
-        """`amiss`, where something is; a server that is off is `server:Ready`'s to tell."""
+        """Something amiss; a server that is off is `server:Ready`'s to tell."""
         try:
             wrong = wanted.amiss(lab)
         except ServiceError:
@@ -44,5 +41,4 @@ class Watched(Thing):
 
     @classmethod
     def inputs(cls, given: Mapping[str, Any]) -> Props:
-        """See `Thing.inputs`; whether this is a preview comes from the engine."""
         return super().inputs({**given, "previewing": pulumi.runtime.is_dry_run()})

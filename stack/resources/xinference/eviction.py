@@ -1,8 +1,7 @@
 """What of a group of models is no longer wanted leaves the card before anything new comes.
 
-The engine deletes what the program no longer names at the very end, after everything new was made.
-On a card of one chat model the new one would find no memory. So the group's own books are kept
-here, in a resource that comes before its models.
+The engine deletes what the program no longer names at the very end, when a card of one chat model
+had no memory for the new one. So a resource that comes before the group's models keeps its books.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import pulumi
 
 from stack.resources.base import LabResource
 from stack.resources.declaration import OUTPUT, Lab
-from stack.resources.xinference.launch import Managed, Payload, start, stop
+from stack.resources.xinference.launch import Managed, Payload, Slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +38,21 @@ class Eviction(Managed):
         returning = {uid: p for uid, p in evicted.items() if self.payloads.get(uid) == p}
         with self.client(lab) as client:
             for uid in sorted(leaving):
-                stop(client, leaving[uid])
+                Slot(client, leaving[uid]).stop()
             for uid in sorted(returning):
-                start(client, returning[uid])
+                Slot(client, returning[uid]).start()
         away = {uid: p for uid, p in evicted.items() if uid not in returning}
         return replace(self, evicted=away, generation=old.generation + 1)
 
 
 class XinferenceEviction(LabResource, thing=Eviction, token="xinference:Eviction"):
-    """Room on the card: what of a group is no longer wanted leaves before anything new comes.
+    """Room on the card for a group of models.
 
     Args:
         payloads: uid -> launch payload, of the whole group.
 
-    Outputs: `generation`, which grows with every change of the group; `evicted`, the models that
-    left, uid -> launch payload, kept to start them again if the change is taken back.
+    Outputs: `generation`, which grows with every change of the group; `evicted`, the payloads of
+    those that left, kept to start them again if the change is taken back.
     """
 
     generation: pulumi.Output[int]

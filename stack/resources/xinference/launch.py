@@ -37,90 +37,85 @@ class Managed(Thing):
     endpoint: Annotated[Endpoint, REACH]
 
     def client(self, lab: Lab) -> XinferenceClient:
-        """A client of it."""
+        """Where its models are started and stopped."""
         return XinferenceClient(lab.address(self.endpoint), **lab.options)
 
 
-def start(client: XinferenceClient, payload: Payload) -> None:
-    """Launch a model, or adopt an equal one; from now on it starts with the server.
+class Slot:
+    """A payload's uid in Xinference, and whatever stands there."""
 
-    Another model of the same uid makes room.
-    """
-    # An older entry would bring its own model back while ours takes its place.
-    client.delete_autostart(uid_of(payload))
-    try:
-        client.launch(payload)
-    except Conflict:
-        # Taken, perhaps by an interrupted run. One that launches is not to be told before it
-        # serves; `ModelsReady` compares then.
-        state = state_of(client, payload)
-        if not (state.standing == "launching" or is_as_told(payload, state)):
-            restart(client, payload)
-    # The launch before the entry: writing one starts what is down.
-    client.put_autostart(payload)
+    def __init__(self, client: XinferenceClient, payload: Payload) -> None:
+        self.client, self.payload, self.uid = client, payload, str(payload["model_uid"])
 
+    def state(self) -> ModelState:
+        """How the model stands, every copy that was asked for counted."""
+        return self.client.state(self.uid, int(self.payload.get("replica") or 1))
 
-def restart(client: XinferenceClient, payload: Payload) -> None:
-    """End what has the payload's uid, then launch; one that starts by itself meanwhile stays."""
-    _end(client, payload)
-    # Its autostart entry, if it has one, may be faster.
-    with suppress(Conflict):
-        client.launch(payload)
+    def is_as_told(self, state: ModelState) -> bool:
+        """Whether what was asked for serves."""
+        return state.standing == "serving" and not differences(self.payload, state.found)
 
+    def start(self) -> None:
+        """Launch the model, or adopt an equal one; from now on it starts with the server.
 
-def stop(client: XinferenceClient, payload: Payload) -> None:
-    """Stop the model of this uid for good, whatever state it is in; returns when it is gone.
+        Another model of the same uid makes room.
+        """
+        # An older entry would bring its own model back while ours takes its place.
+        self.client.delete_autostart(self.uid)
+        try:
+            self.client.launch(self.payload)
+        except Conflict:
+            # Taken, perhaps by an interrupted run. One that launches is not to be told before it
+            # serves; `ModelsReady` compares then.
+            state = self.state()
+            if not (state.standing == "launching" or self.is_as_told(state)):
+                self.restart()
+        # The launch before the entry: writing one starts what is down.
+        self.client.put_autostart(self.payload)
 
-    Raises:
-        DeadlineExceeded: its launch could not be ended.
-    """
-    # The entry first: it would start the model again.
-    client.delete_autostart(uid_of(payload))
-    _end(client, payload)
+    def restart(self) -> None:
+        """End what stands there, then launch; one that starts by itself meanwhile stays."""
+        self._end()
+        # Its autostart entry, if it has one, may be faster.
+        with suppress(Conflict):
+            self.client.launch(self.payload)
 
+    def stop(self) -> None:
+        """Stop the model for good, whatever state it is in; returns when it is gone.
 
-def _end(client: XinferenceClient, payload: Payload) -> None:
-    wait_until(
-        f"{uid_of(payload)} to be gone",
-        lambda: _ended(client, payload),
-        service=client.service,
-        deadline=STOP_SECONDS,
-        advice="run it again later, or restart it on the server (`docker restart xinference`)",
-        every=POLL_SECONDS,
-        clock=client.clock,
-        # It came up between two looks, or fell back; the next look decides.
-        tolerate=(Busy, Conflict),
-    )
+        Raises:
+            DeadlineExceeded: its launch could not be ended.
+        """
+        # The entry first: it would start the model again.
+        self.client.delete_autostart(self.uid)
+        self._end()
 
+    def _end(self) -> None:
+        wait_until(
+            f"{self.uid} to be gone",
+            self._ended,
+            service=self.client.service,
+            deadline=STOP_SECONDS,
+            advice="run it again later, or restart it on the server (`docker restart xinference`)",
+            every=POLL_SECONDS,
+            clock=self.client.clock,
+            # It came up between two looks, or fell back; the next look decides.
+            tolerate=(Busy, Conflict),
+        )
 
-def _ended(client: XinferenceClient, payload: Payload) -> bool | Waiting:
-    uid = uid_of(payload)
-    state = client.state(uid)
-    if state.standing in ("serving", "down"):
-        client.stop(uid)
-    # Before there is a first status, no worker hears a cancel: the launch would go on, unseen.
-    if state.standing == "launching" and state.replicas:
-        client.cancel(uid)
-    if state.standing == "stranded":
-        # It became ready as its launch was cancelled. A launch meets it, fails and clears it away.
-        client.launch(payload)
-    state = client.state(uid)
-    return state.standing in ("absent", "failed") or Waiting(str(state))
-
-
-def uid_of(payload: Payload) -> str:
-    """The name under which the model is asked for."""
-    return str(payload["model_uid"])
-
-
-def state_of(client: XinferenceClient, payload: Payload) -> ModelState:
-    """How the model of this uid stands, every copy that was asked for counted."""
-    return client.state(uid_of(payload), int(payload.get("replica") or 1))
-
-
-def is_as_told(payload: Payload, state: ModelState) -> bool:
-    """Whether what was asked for serves."""
-    return state.standing == "serving" and not differences(payload, state.found)
+    def _ended(self) -> bool | Waiting:
+        state = self.state()
+        if state.standing in ("serving", "down"):
+            self.client.stop(self.uid)
+        # Before there is a first status, no worker hears a cancel: the launch would go on, unseen.
+        if state.standing == "launching" and state.replicas:
+            self.client.cancel(self.uid)
+        if state.standing == "stranded":
+            # It became ready as its launch was cancelled. A launch meets it, fails and clears it
+            # away.
+            self.client.launch(self.payload)
+        state = self.state()
+        return state.standing in ("absent", "failed") or Waiting(str(state))
 
 
 def differences(payload: Payload, found: Mapping[str, Any]) -> dict[str, Any]:

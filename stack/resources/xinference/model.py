@@ -7,15 +7,7 @@ from typing import Annotated, ClassVar
 
 from stack.resources.base import LabResource
 from stack.resources.declaration import ID, IDENTITY, OUTPUT, STEADY, Lab
-from stack.resources.xinference.launch import (
-    Managed,
-    Payload,
-    differences,
-    start,
-    state_of,
-    stop,
-    uid_of,
-)
+from stack.resources.xinference.launch import Managed, Payload, Slot, differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +23,15 @@ class Model(Managed):
     def create(self, lab: Lab) -> Model:
         """Start or adopt it, and have it started again after a restart."""
         with self.client(lab) as client:
-            start(client, self.payload)
-        return replace(self, uid=uid_of(self.payload), autostart=True)
+            slot = Slot(client, self.payload)
+            slot.start()
+        return replace(self, uid=slot.uid, autostart=True)
 
     def read(self, lab: Lab) -> Model | None:
         """With what its payload shows of the model that runs."""
         with self.client(lab) as client:
             entries = client.autostart()
-            state = state_of(client, self.payload)
+            state = Slot(client, self.payload).state()
         seen = replace(self, autostart=self.uid in entries)
         if state.standing == "serving":
             return replace(seen, payload={**self.payload, **differences(self.payload, state.found)})
@@ -55,14 +48,13 @@ class Model(Managed):
     def delete(self, lab: Lab) -> None:
         """Stop it, whatever state it is in."""
         with self.client(lab) as client:
-            stop(client, self.payload)
+            Slot(client, self.payload).stop()
 
 
 class XinferenceModel(LabResource, thing=Model, token="xinference:Model"):
-    """One model, started (not awaited: see `XinferenceModelsReady`).
+    """One model, started (awaited by `XinferenceModelsReady`); a running equal one is adopted.
 
-    A changed `payload` replaces it, the old one leaving first: there is one GPU. A running model
-    that equals the payload is adopted.
+    A changed `payload` replaces it, the old one leaving first: there is one GPU.
 
     Outputs: `uid`; `autostart`, whether Xinference starts it again after a restart.
     """

@@ -9,7 +9,7 @@ from typing import Annotated
 from provisioning.clients.waiting import Waiting, wait_until
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, Lab
-from stack.resources.xinference.launch import POLL_SECONDS, Managed, Payload, is_as_told, state_of
+from stack.resources.xinference.launch import POLL_SECONDS, Managed, Payload, Slot
 from stack.resources.xinference.progress import Launch
 
 
@@ -30,7 +30,7 @@ class ModelsReady(Managed):
 
             def look() -> bool | Waiting:
                 waiting = [seen for launch in launches if (seen := launch.look())]
-                return Waiting("; ".join(waiting)) if waiting else True
+                return not waiting or Waiting("; ".join(waiting))
 
             wait_until(
                 f"{', '.join(uids)} to serve",
@@ -47,8 +47,8 @@ class ModelsReady(Managed):
     def read(self, lab: Lab) -> ModelsReady:
         """With those that serve now."""
         with self.client(lab) as client:
-            payloads = sorted(self.payloads.items())
-            ready = [uid for uid, told in payloads if is_as_told(told, state_of(client, told))]
+            slots = [Slot(client, payload) for _, payload in sorted(self.payloads.items())]
+            ready = [slot.uid for slot in slots if slot.is_as_told(slot.state())]
         return replace(self, ready=ready)
 
     def drift(self, lab: Lab, wanted: ModelsReady) -> frozenset[str]:  # noqa: ARG002
@@ -57,10 +57,7 @@ class ModelsReady(Managed):
 
 
 class XinferenceModelsReady(LabResource, thing=ModelsReady, token="xinference:ModelsReady"):
-    """A group of models that all serve.
-
-    Follows the replicas to READY or ERROR with stage, bytes and speed in the log; a failed download
-    is started again under the same uid a bounded number of times.
+    """A group of models that all serve; the log tells their launches' stage, bytes and speed.
 
     Args:
         payloads: uid -> launch payload.

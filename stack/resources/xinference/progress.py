@@ -14,7 +14,7 @@ from provisioning.clients.xinference import (
     is_unknown_model,
 )
 from stack.resources.base import say
-from stack.resources.xinference.launch import Payload, differences, restart, state_of, uid_of
+from stack.resources.xinference.launch import Payload, Slot, differences
 
 MOST_LAUNCHES = 4
 """How often one wait starts a model at the most."""
@@ -35,11 +35,11 @@ _NOT_COMING = {
 }
 
 
-class Launch:
+class Launch(Slot):
     """One model on its way to READY."""
 
     def __init__(self, client: XinferenceClient, payload: Payload) -> None:
-        self._client, self._payload, self._uid = client, payload, uid_of(payload)
+        super().__init__(client, payload)
         self._launches = 1
         self._done = self._alive = self._suspected = False
         self._launched_at = self._moved_at = client.clock.monotonic()
@@ -54,30 +54,30 @@ class Launch:
         """
         if self._done:
             return ""
-        state = state_of(self._client, self._payload)
+        state = self.state()
         if state.standing in ("serving", "launching"):
             self._alive, self._suspected = True, False
-            return self._compare(state) if state.standing == "serving" else self._on_its_way(state)
-        if state.standing == "absent" and self._client.autostart().get(self._uid):
-            return f"{self._uid}: waits for its turn, the models come back one by one"
+        if state.standing == "launching":
+            return self._on_its_way(state)
+        if state.standing == "serving":
+            if other := differences(self.payload, state.found):
+                return self._again(f"another model of that name is running ({other})")
+            self._tell("serves")
+            self._done = True
+            return ""
+        if state.standing == "absent" and self.client.autostart().get(self.uid):
+            return f"{self.uid}: waits for its turn, the models come back one by one"
         # A launch fails piece by piece, its message last (docs/facts/measured.md §2 finding 5).
         self._suspected = not self._suspected
         if self._suspected:
-            return f"{self._uid}: {state}"
+            return f"{self.uid}: {state}"
         failed = state.standing == "failed"
         return self._failed(state.error) if failed else self._again(_NOT_COMING[state.standing])
 
-    def _compare(self, state: ModelState) -> str:
-        if other := differences(self._payload, state.found):
-            return self._again(f"another model of that name is running ({other})")
-        self._tell("serves")
-        self._done = True
-        return ""
-
     def _failed(self, error: str) -> str:
-        since = self._client.clock.monotonic() - self._launched_at
+        since = self.client.clock.monotonic() - self._launched_at
         if is_left_over(error) and since < UNWIND_SECONDS:
-            return f"{self._uid}: waits until an earlier launch has ended ({error})"
+            return f"{self.uid}: waits until an earlier launch has ended ({error})"
         # What was there from the beginning is an earlier run's; its cause may have been mended.
         earlier = not self._alive and self._launches == 1
         retried = not error or is_failed_download(error) or is_left_over(error)
@@ -90,46 +90,42 @@ class Launch:
             raise self._refused(f"{why} (after {self._launches} launches)")
         self._launches += 1
         self._tell(f"{why}; launch {self._launches} of {MOST_LAUNCHES}")
-        restart(self._client, self._payload)
-        self._launched_at = self._client.clock.monotonic()
+        self.restart()
+        self._launched_at = self.client.clock.monotonic()
         self._place = ()
-        return f"{self._uid}: started again"
+        return f"{self.uid}: started again"
 
     def _on_its_way(self, state: ModelState) -> str:
-        progress, now = self._client.progress(self._uid), self._client.clock.monotonic()
+        progress, now = self.client.progress(self.uid), self.client.clock.monotonic()
         place = (progress.stage, progress.bytes_done, progress.fraction)
         if place != self._place:
             self._place, self._moved_at = place, now
         waited = now - self._moved_at
         # Engines load for as long as they like; the group's deadline ends that.
-        if waited >= STALL_SECONDS and _is_downloading(progress):
+        early = progress.fraction < DOWNLOADED
+        downloading = progress.stage == "downloading" if progress.stage else early
+        if waited >= STALL_SECONDS and downloading:
             return self._again(f"failed to download, no progress for {waited / 60:.0f} minutes")
         # The copies load side by side; the last of them decides.
         status = next((each for each in state.replicas if each != "READY"), "")
-        text = progress_text(status, progress)
+        text = _progress_text(status, progress)
         self._tell(text, progress.stage or status)
-        return f"{self._uid}: {text}"
+        return f"{self.uid}: {text}"
 
     def _refused(self, error: str) -> Refused:
         advice = advice_for(error) or "See `docker logs xinference`"
-        return Refused("Xinference", f"start {self._uid}", f"{error}. {advice}")
+        return Refused("Xinference", f"start {self.uid}", f"{error}. {advice}")
 
     def _tell(self, text: str, stage: str = "") -> None:
         # Every stage at once, its progress now and then: a download takes a hundred looks.
-        now = self._client.clock.monotonic()
+        now = self.client.clock.monotonic()
         last_stage, last_time = self._told
         if not stage or stage != last_stage or now - last_time >= LOG_SECONDS:
-            say(f"model {self._uid}")(text)
+            say(f"model {self.uid}")(text)
             self._told = (stage, now)
 
 
-def _is_downloading(progress: Progress) -> bool:
-    if progress.stage:
-        return progress.stage == "downloading"
-    return progress.fraction < DOWNLOADED
-
-
-def progress_text(status: str, progress: Progress) -> str:
+def _progress_text(status: str, progress: Progress) -> str:
     """`downloading 3.1 of 8.9 GiB, 40.0 MiB/s`; for a reader, not for decisions."""
     stage = progress.stage or status.lower() or "starting"
     if not progress.stage and 0 < progress.fraction < 1:

@@ -163,7 +163,7 @@ def test_a_leftover_is_adopted_and_its_doubles_removed(
     newest = ours.oneapi.add_channel(name=name, models="older-model", key="old-key")
     neighbour = ours.oneapi.add_channel(name=f"{name}-2", models=f"{name}-2")
     outs = _create(channels, wanted)
-    assert outs["channel_id"] == newest
+    assert outs["object_id"] == newest
     assert [row["id"] for row in ours.oneapi.channels_named(name)] == [newest]
     assert ours.oneapi.channel(neighbour)["models"] == f"{name}-2"
     assert upstream.asked[-1].headers["authorization"] == "Bearer our-key"
@@ -177,7 +177,7 @@ def test_a_half_made_channel_is_made_whole(
     half = {"type": 1, "key": "k", "name": name, "models": f"{name},{name}", "group": "default"}
     assert ours.oneapi.api("POST", "/api/channel/", half)["success"] is False
     (left,) = ours.oneapi.channels_named(name)
-    assert _create(channels, wanted)["channel_id"] == left["id"]
+    assert _create(channels, wanted)["object_id"] == left["id"]
     assert ours.oneapi.chat(name).status_code == 200
 
 
@@ -188,7 +188,7 @@ def test_blanks_and_doubles_are_no_drift(
     name = wanted["name"]
     untidy = {**wanted, "models": [f" {name}", name.upper(), f"{name} "]}
     outs = _create(channels, untidy)
-    assert ours.oneapi.channel(outs["channel_id"])["models"] == name
+    assert ours.oneapi.channel(outs["object_id"])["models"] == name
     assert not channels.diff("id", _read(channels, outs), untidy).changes
 
 
@@ -211,10 +211,10 @@ def test_a_channel_changed_by_hand_is_mended(
 ) -> None:
     """Whatever was changed in the web page: a refresh says so, an update mends it."""
     outs = _create(channels, wanted)
-    changed = ours.oneapi.api("PUT", "/api/channel/", {"id": outs["channel_id"], **edit})
+    changed = ours.oneapi.api("PUT", "/api/channel/", {"id": outs["object_id"], **edit})
     assert changed["success"], changed["message"]
     new = _healed(channels, outs, wanted)
-    assert new["channel_id"] == outs["channel_id"]
+    assert new["object_id"] == outs["object_id"]
     assert ours.oneapi.chat(wanted["name"]).status_code == 200
 
 
@@ -226,7 +226,7 @@ def test_a_channel_doubled_by_hand_is_mended(
     ours.oneapi.add_channel(name=wanted["name"], models="another", key="k")
     _healed(channels, outs, wanted)
     left = [row["id"] for row in ours.oneapi.channels_named(wanted["name"])]
-    assert left == [outs["channel_id"]]
+    assert left == [outs["object_id"]]
 
 
 def test_a_vanished_channel_is_made_again_and_leaves_no_ghost(
@@ -235,11 +235,11 @@ def test_a_vanished_channel_is_made_again_and_leaves_no_ghost(
     """A change of a channel that was deleted by hand makes it anew: no PUT, no ghost (trap 7)."""
     name = wanted["name"]
     outs = _create(channels, wanted)
-    ours.oneapi.api("DELETE", f"/api/channel/{outs['channel_id']}")
+    ours.oneapi.api("DELETE", f"/api/channel/{outs['object_id']}")
     more = {**wanted, "models": [name, f"{name}-b"]}
     new = channels.update("id", outs, more).outs
     assert new is not None
-    assert new["channel_id"] != outs["channel_id"]
+    assert new["object_id"] != outs["object_id"]
     assert ours.oneapi.chat(f"{name}-b").status_code == 200
     channels.delete("id", new)
     # A ghost would still be listed.
@@ -262,11 +262,11 @@ def test_a_channel_made_again_by_hand_gets_our_key(
 ) -> None:
     """Deleted and made again by hand under our name: its key is unknown, so ours is set."""
     outs = _create(channels, wanted)
-    ours.oneapi.api("DELETE", f"/api/channel/{outs['channel_id']}")
+    ours.oneapi.api("DELETE", f"/api/channel/{outs['object_id']}")
     again = ours.oneapi.add_channel(
         name=wanted["name"], models=wanted["name"], base_url=upstream.base_url, key="their-key"
     )
-    assert _healed(channels, outs, wanted)["channel_id"] == again
+    assert _healed(channels, outs, wanted)["object_id"] == again
     ours.oneapi.chat(wanted["name"])
     assert upstream.asked[-1].headers["authorization"] == "Bearer our-key"
 
@@ -337,10 +337,10 @@ def test_a_token_changed_by_hand_is_mended(
 ) -> None:
     """Whatever was changed in the web page: mended, and the key stays (trap 9)."""
     outs = _create(tokens, token)
-    row = ours.oneapi.api("GET", f"/api/token/{outs['token_id']}")["data"]
+    row = ours.oneapi.api("GET", f"/api/token/{outs['object_id']}")["data"]
     assert ours.oneapi.api("PUT", "/api/token/", {**row, **edit})["success"]
     new = _healed(tokens, outs, token)
-    assert (new["key"], new["token_id"]) == (outs["key"], outs["token_id"])
+    assert (new["key"], new["object_id"]) == (outs["key"], outs["object_id"])
     assert ours.oneapi.admitted(Authorization=f"Bearer {new['key']}") == 200
 
 
@@ -349,7 +349,7 @@ def test_a_token_expired_by_hand_is_mended(
 ) -> None:
     """A PUT that left out the time expires a token; it lives again under its key (§5)."""
     outs = _create(tokens, token)
-    by_hand = {"id": outs["token_id"], "name": token["name"]}
+    by_hand = {"id": outs["object_id"], "name": token["name"]}
     assert ours.oneapi.api("PUT", "/api/token/", by_hand)["success"]
     assert ours.oneapi.admitted(Authorization=f"Bearer {outs['key']}") == 401
     new = _healed(tokens, outs, token)
@@ -362,7 +362,7 @@ def test_a_token_disabled_by_hand_is_mended(
 ) -> None:
     """A full PUT leaves the status alone; a disabled token is enabled by the one that can (§5)."""
     outs = _create(tokens, token)
-    off = {"id": outs["token_id"], "status": 2}
+    off = {"id": outs["object_id"], "status": 2}
     assert ours.oneapi.api("PUT", "/api/token/?status_only=1", off)["success"]
     assert ours.oneapi.admitted(Authorization=f"Bearer {outs['key']}") == 401
     _healed(tokens, outs, token)
@@ -377,4 +377,4 @@ def test_tokens_doubled_by_hand_become_one(
     ours.oneapi.api("POST", "/api/token/", {"name": token["name"], "unlimited_quota": True})
     assert _healed(tokens, outs, token)["key"] == outs["key"]
     found = ours.oneapi.api("GET", "/api/token/search", params={"keyword": token["name"]})["data"]
-    assert [row["id"] for row in found] == [outs["token_id"]]
+    assert [row["id"] for row in found] == [outs["object_id"]]

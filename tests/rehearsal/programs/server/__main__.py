@@ -1,8 +1,7 @@
-"""A rented server and nothing else: what the emulated cloud and `random` have to carry."""
+"""A rented server and nothing else: what the emulated cloud has to carry."""
 
 import pulumi
 import pulumi_alicloud as alicloud
-import pulumi_random as random
 
 config = pulumi.Config()
 instance_type = config.get("type") or "ecs.gn7i-c16g1.4xlarge"
@@ -58,6 +57,4 @@ server = alicloud.ecs.Instance(
     tags={"lab": "test"},
     opts=chosen_once,
 )
-password = random.RandomPassword("password", length=20, special=False)
 pulumi.export("address", server.public_ip)
-pulumi.export("password", password.result)

@@ -1,0 +1,1 @@
+"""What belongs to the lab itself, and exists in its state only."""
