@@ -66,8 +66,10 @@ class TokenSetting(Shape):
 
 
 _Network = Annotated[str, Field(title="a network", examples=["198.18.0.5/32"])]
-_ImageReference = Annotated[str, Field(title=REFERENCE_FORMS)]
-_Cell = Annotated[str, Field(title="one text; registryMirrors takes several, divided by commas")]
+_ImageReference = Annotated[str, Field(examples=[REFERENCE_FORMS])]
+_Cell = Annotated[
+    str, Field(examples=["https://a.example; registryMirrors takes several, divided by commas"])
+]
 
 
 class Settings(Shape):
