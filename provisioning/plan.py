@@ -66,7 +66,7 @@ def plan(settings: Settings) -> Plan:
     """
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
-    chosen = images(place, settings.images, settings.xinference_version, bool(settings.gpus))
+    chosen = images(place, settings.images, release, bool(settings.gpus))
     host = HostPlan(
         region=place,
         images=chosen,
@@ -88,7 +88,7 @@ def plan(settings: Settings) -> Plan:
         channels=tuple(channel_plans(settings.models, place)),
         fastgpt_config=config_json(settings.models),
         fit=fit(settings.models, settings.gpus),
-        price=_price(settings),
+        price=hourly_price(settings),
     )
 
 
@@ -98,14 +98,3 @@ def _open_ports(settings: Settings) -> dict[int, tuple[str, ...]]:
         ports.append(XINFERENCE_PORT)
     opened = dict.fromkeys(sorted(ports), tuple(sorted(settings.allowed_cidrs)))
     return opened | ({FASTGPT_PORT: (_WORLD,)} if settings.public_chat else {})
-
-
-def _price(settings: Settings) -> Price:
-    return hourly_price(
-        settings.instance_type,
-        settings.disk_size_gib,
-        settings.disk_category,
-        settings.disk_performance_level,
-        settings.region,
-        settings.spot,
-    )

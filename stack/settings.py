@@ -8,7 +8,8 @@ from typing import Any
 
 import pulumi
 
-from provisioning.settings import Settings, SettingsError, parsed, read_settings
+from provisioning.settings import Settings, parsed
+from provisioning.validation import SettingsError, read_settings
 
 # What the language host understands as "the operator has been told": any other way out of the
 # program ends in a traceback or in "an unhandled error occurred".

@@ -39,7 +39,8 @@ from provisioning.host import pulled_services
 from provisioning.plan import Plan, plan
 from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError, Problem
-from provisioning.settings import Settings, SettingsError, read_settings
+from provisioning.settings import Settings
+from provisioning.validation import SettingsError, read_settings
 from tools.environment import ROOT
 from tools.stack_file import CannotRead, StackFile, read_stack
 

@@ -22,7 +22,7 @@ import pytest
 from provisioning.launch import launch_payload
 from provisioning.problems import Problem
 from provisioning.regions import region
-from provisioning.settings import SettingsError, read_settings
+from provisioning.validation import SettingsError, read_settings
 from rehearsal.doubles.fastgpt.documents import file_text
 from tests.unit.program import PROJECT, given, make_key
 

@@ -21,13 +21,14 @@ from provisioning.host import (
 )
 from provisioning.images import images
 from provisioning.regions import region
+from provisioning.versions import xinference_release
 
 
 def plan(region_id: str = "cn-hangzhou", gpu: bool = True, xinference: bool = True) -> HostPlan:
     cells = region(region_id, {})
     return HostPlan(
         region=cells,
-        images=images(cells, {}, "2.12.0", gpu),
+        images=images(cells, {}, xinference_release("2.12.0"), gpu),
         gpu=gpu,
         xinference=xinference,
         minimum_driver=575,
