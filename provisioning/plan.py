@@ -14,7 +14,7 @@ from provisioning.catalogue import in_xinference
 from provisioning.channels import ChannelPlan, channel_plans
 from provisioning.fastgpt_config import config_json
 from provisioning.gpu import Fit, fit
-from provisioning.host import HostPlan, Step, steps
+from provisioning.host import HostSteps, host_steps
 from provisioning.images import Images, images
 from provisioning.launch import launch_payload
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
@@ -35,8 +35,7 @@ class Plan:
         images: what the services run.
         release: what this Xinference can do and needs.
         open_ports: port to the networks that reach it, both sorted; every other port is shut.
-        host: what the server is prepared for.
-        steps: how, in order.
+        steps: how the server is prepared.
         launches: model to the body of its launch in Xinference, in the settings' order.
         channels: OneAPI's.
         fastgpt_config: text of FastGPT's config.json.
@@ -48,8 +47,7 @@ class Plan:
     images: Images
     release: XinferenceRelease
     open_ports: Mapping[int, tuple[str, ...]]
-    host: HostPlan
-    steps: tuple[Step, ...]
+    steps: HostSteps
     launches: Mapping[str, dict[str, Any]]
     channels: tuple[ChannelPlan, ...]
     fastgpt_config: str
@@ -67,20 +65,12 @@ def plan(settings: Settings) -> Plan:
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
     chosen = images(place, settings.images, release, bool(settings.gpus))
-    host = HostPlan(
-        region=place,
-        images=chosen,
-        gpu=bool(settings.gpus),
-        xinference=settings.uses_xinference,
-        minimum_driver=release.minimum_driver,
-    )
     return Plan(
         region=place,
         images=chosen,
         release=release,
         open_ports=_open_ports(settings),
-        host=host,
-        steps=steps(host),
+        steps=host_steps(settings, place, chosen, release),
         launches={
             model.name: launch_payload(model, place, release)
             for model in in_xinference(settings.models)

@@ -35,7 +35,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from provisioning.host import pulled_services
 from provisioning.plan import Plan, plan
 from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError, Problem
@@ -107,7 +106,9 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             "note": price.note,
         },
         "openPorts": {str(port): list(who) for port, who in planned.open_ports.items()},
-        "images": pulled_services(planned.host),
+        "images": {
+            service: getattr(planned.images, service).reference for service in planned.steps.pulled
+        },
         "hostSteps": [step.name for step in planned.steps],
         "models": list(_models(settings, planned)),
         "launches": dict(planned.launches),
