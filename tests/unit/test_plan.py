@@ -57,6 +57,7 @@ def test_what_does_not_fit_is_planned_all_the_same() -> None:
         ({"region": "cn-atlantis"}, "alicloud:region"),
         ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
         ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
+        ({"mirrors": {"dockerApt": "a.example"}}, "mirrors.dockerApt"),
         (
             {"models": [{"name": "m", "kind": "chat", "remote": {"provider": "dashscop"}}]},
             "models",
