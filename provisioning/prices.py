@@ -39,27 +39,19 @@ DISKS = _MARKET.disks
 
 
 @dataclass(frozen=True)
-class PricePart:
-    """One part of the hourly price; `amount` is None where it is not known."""
-
-    name: str
-    amount: float | None
-
-
-@dataclass(frozen=True)
 class Price:
     """The price per hour.
 
     Attributes:
         total: the sum, or None when a part is not known.
         currency: of all amounts.
-        parts: what it is made of.
+        parts: what it is made of, each None where it is not known.
         note: how far to trust it, and what comes on top.
     """
 
     total: float | None
     currency: str
-    parts: tuple[PricePart, ...]
+    parts: dict[str, float | None]
     note: str
 
 
@@ -82,7 +74,7 @@ def hourly_price(settings: Settings) -> Price:
     disk = None if kind is None else round(kind.price * settings.disk_size_gib, 2)
     size = f"{settings.disk_size_gib} GiB {settings.disk_category} {level}".strip()
     spot = " (spot: at most)" if settings.spot else ""
-    parts = (PricePart(f"{settings.instance_type}{spot}", compute), PricePart(size, disk))
+    parts = {f"{settings.instance_type}{spot}": compute, size: disk}
     total = None if compute is None or disk is None else round(compute + disk, 2)
     return Price(total, "CNY", parts, " ".join(_notes(settings, compute, disk)))
 

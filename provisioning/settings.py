@@ -10,12 +10,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from provisioning.cards import Gpus, gpus_of
 from provisioning.catalogue import Model, Shape, in_xinference
 from provisioning.knowledge import KeyName, Knowledge
-from provisioning.problems import Problem
 
 STRUCTURES = ("models", "tokens", "knowledge", "images", "mirrors", "tags", "allowedCidrs")
 """The settings that are lists or mappings; Pulumi hands them over as JSON."""
@@ -73,13 +72,6 @@ class Settings(Shape):
     model_deadline_minutes: int = Field(ge=1, le=24 * 60)
     document_deadline_minutes: int = Field(ge=1, le=24 * 60)
     password_rotation: int = Field(ge=1)
-
-    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        """What is unwise, though the lab can be built: shown at every preview."""
-        return self._warnings
 
     @property
     def private_key_file(self) -> Path:

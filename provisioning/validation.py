@@ -33,31 +33,18 @@ from provisioning.versions import xinference_release
 _HOPELESS_MINUTES = 15
 
 
-class SettingsError(Exception):
-    """The settings cannot be used.
+def read_settings(
+    given: Mapping[str, Any], secrets: Iterable[str], project: Path
+) -> tuple[Settings | None, list[Problem]]:
+    """The settings, None where they are not in shape, and all that is wrong or unwise.
 
-    Attributes:
-        problems: everything that is refused, not only the first.
-        settings: what was refused, to show what it asks for; None where it is not even in shape.
-    """
-
-    def __init__(self, problems: Iterable[Problem], settings: Settings | None = None) -> None:
-        self.problems, self.settings = tuple(problems), settings
-        count = len(self.problems)
-        head = f"{count} setting{'s' if count > 1 else ''} cannot be used; nothing was created.\n"
-        super().__init__(head + "\n".join(f"  - {problem}" for problem in self.problems))
-
-
-def read_settings(given: Mapping[str, Any], secrets: Iterable[str], project: Path) -> Settings:
-    """Validate `given` (camelCase top-level settings and `region`) as a whole.
+    Nothing can be built where a problem is more than a warning.
 
     Args:
-        given: the values as written, structures parsed; secrets' values are not among them.
+        given: top-level settings in camelCase and `region`, structures parsed; secrets' values are
+            not among them.
         secrets: names of the top-level keys that are secret.
         project: folder of Pulumi.yaml; documents' paths are relative to it.
-
-    Raises:
-        SettingsError: with everything that is wrong.
     """
     secrets = set(secrets)
     problems = list(_secret_problems(given, secrets))
@@ -65,12 +52,8 @@ def read_settings(given: Mapping[str, Any], secrets: Iterable[str], project: Pat
     try:
         settings = Settings.model_validate(plain)
     except ValidationError as error:
-        raise SettingsError([*problems, *shape_problems(error, Settings)]) from None
-    problems += _check(settings, secrets, project)
-    settings._warnings = tuple(problem for problem in problems if problem.warning)
-    if refused := [problem for problem in problems if not problem.warning]:
-        raise SettingsError(refused, settings)
-    return settings
+        return None, [*problems, *shape_problems(error, Settings)]
+    return settings, [*problems, *_check(settings, secrets, project)]
 
 
 def _secret_problems(given: Mapping[str, Any], secrets: set[str]) -> Iterator[Problem]:

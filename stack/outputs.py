@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pulumi
 
 from provisioning.catalogue import Model
 from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
-from provisioning.prices import Price
 from provisioning.settings import Settings
 from stack.gateway import Gateway
 from stack.knowledge import KnowledgeOutputs
@@ -53,7 +54,7 @@ def export_outputs(
     if knowledge.answer is not None:
         pulumi.export("answer", knowledge.answer)
         pulumi.export("citations", knowledge.citations)
-    pulumi.export("hourlyPrice", _price(plan.price))
+    pulumi.export("hourlyPrice", asdict(plan.price))
     pulumi.export(
         "leaseEnds", server.lease_ends.apply(lambda ends: ends or "never: ends with destroy only")
     )
@@ -70,12 +71,3 @@ def _ssh_command(settings: Settings, server: Server) -> pulumi.Output[str]:
 
 def _served(model: Model) -> dict[str, str]:
     return {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
-
-
-def _price(price: Price) -> dict[str, object]:
-    return {
-        "total": price.total,
-        "currency": price.currency,
-        "parts": {part.name: part.amount for part in price.parts},
-        "note": price.note,
-    }
