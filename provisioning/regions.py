@@ -8,13 +8,11 @@ set.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from provisioning.catalogue import Shape
 from provisioning.problems import PlanError, Problem, Wrong, nearest
@@ -22,50 +20,18 @@ from provisioning.shape_problems import shape_problems
 
 # Cells reach shells and configuration files on the server, so nothing that means something there
 # is part of an address.
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?"
-_ADDRESS = re.compile(rf"https?://{_HOST}(?:/[A-Za-z0-9._~%+=@/-]*)?")
-_REGISTRY = re.compile(rf"(?:{_HOST}(?:/[a-z0-9._/-]*)?)?")
+_HOST = "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
+_PATH = "(/[A-Za-z0-9._~%+=@/-]*)?"
+_REST = "a host, and a path of letters, digits and . _ ~ % + = @ / -"
+_FORM = f"https:// or http://, {_REST}"
 
 
-def _address(value: str) -> str:
-    if not value:
-        raise Wrong("it is empty", "give an address, or leave the line out")
-    if not _ADDRESS.fullmatch(value):
-        right = (
-            "write https:// or http://, a host, and a path of letters, digits and . _ ~ % + = @ / -"
-        )
-        raise Wrong(f"{value!r} is no address for it", right)
-    return value.rstrip("/")
+def _cell(pattern: str, form: str) -> Any:  # noqa: ANN401 - as pydantic's Field
+    return Field(pattern=f"^({pattern})$", title=form)
 
 
-def _https(address: str) -> str:
-    if not address.startswith("https://"):
-        raise Wrong("a signing key over plain http can be forged", "use https://")
-    return address
-
-
-def _without_path(address: str) -> str:
-    if path := urlsplit(address).path:
-        wrong = f"OneAPI appends DashScope's paths itself, and {address!r} has one already"
-        raise Wrong(wrong, f"write {address.removesuffix(path)}")
-    return address
-
-
-def _registry(value: str) -> str:
-    if not _REGISTRY.fullmatch(value):
-        right = "give host[:port][/folder] without http://, in letters, digits and . _ / -"
-        raise Wrong(f"{value!r} is no registry", right)
-    return value.rstrip("/")
-
-
-def _divided(value: object) -> tuple[str, ...]:
-    if not isinstance(value, str):
-        raise Wrong("it is not one text", "write the addresses in one, divided by commas")
-    return tuple(_address(item.strip()) for item in value.split(",") if item.strip())
-
-
-_Address = Annotated[str, AfterValidator(_address)]
-_AddressOrNone = Annotated[str, AfterValidator(lambda value: value and _address(value))]
+_Address = Annotated[str, _cell(f"https?://{_HOST}{_PATH}", _FORM)]
+_AddressOrNone = Annotated[str, _cell(f"|https?://{_HOST}{_PATH}", f"nothing, or {_FORM}")]
 
 
 class Cells(Shape):
@@ -86,16 +52,36 @@ class Cells(Shape):
         dashscope_url: DashScope's address for OneAPI, without a path.
     """
 
-    registry: Annotated[str, AfterValidator(_registry)]
+    registry: str = _cell(
+        f"|{_HOST}(/[a-z0-9._/-]*)?",
+        "host[:port][/folder] without http://, in letters, digits and . _ / -",
+    )
     apt_mirror: _AddressOrNone
     docker_apt: _Address
-    docker_key: Annotated[_Address, AfterValidator(_https)]
+    docker_key: str = _cell(
+        f"https://{_HOST}{_PATH}", f"https://, because a key over plain http can be forged, {_REST}"
+    )
     toolkit_repo: _Address
-    registry_mirrors: Annotated[tuple[str, ...], BeforeValidator(_divided)]
+    registry_mirrors: tuple[_Address, ...]
     model_hub: Literal["modelscope", "huggingface"]
     hf_endpoint: _Address
     pypi_mirror: _AddressOrNone
-    dashscope_url: Annotated[_Address, AfterValidator(_without_path)]
+    dashscope_url: str = _cell(
+        f"https?://{_HOST}",
+        "https:// or http://, and a host without a path: OneAPI appends that itself",
+    )
+
+    @field_validator("registry_mirrors", mode="before")
+    @classmethod
+    def _divided(cls, value: object) -> list[str]:
+        if not isinstance(value, str):
+            raise Wrong("it is not one text", "write the addresses in one, divided by commas")
+        return [item.strip().rstrip("/") for item in value.split(",") if item.strip()]
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_end(cls, value: object) -> object:
+        return value.rstrip("/") if isinstance(value, str) else value
 
 
 class Region(Cells):

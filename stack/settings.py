@@ -29,8 +29,8 @@ def load_settings(project: Path) -> Settings:
     settings, problems = read_settings(given, secrets, project)
     refused = [problem for problem in problems if not problem.warning]
     if settings is None or refused:
-        settings_are = "setting" if len(refused) == 1 else "settings"
-        head = f"{len(refused)} {settings_are} cannot be used; nothing was created."
+        settings_word = "setting" if len(refused) == 1 else "settings"
+        head = f"{len(refused)} {settings_word} cannot be used; nothing was created."
         pulumi.log.error("\n".join([head, *(f"  - {problem}" for problem in refused)]))
         sys.exit(_ALL_SAID)
     for warning in problems:

@@ -145,7 +145,8 @@ CELLS = ("aptMirror", "dockerApt", "dockerKey", "toolkitRepo", "registry", "regi
 @pytest.mark.parametrize("cell", [*CELLS, "hfEndpoint", "pypiMirror", "dashscopeUrl"])
 @pytest.mark.parametrize("end", ["$(reboot)", "`id`", ";b", "\nb", "|b", "&b", "'b"])
 def test_no_cell_reaches_a_shell_with_what_it_would_run(dev: Given, cell: str, end: str) -> None:
-    assert f"mirrors.{cell}" in problems({**dev, "mirrors": {cell: f"https://a{end}"}})
+    [path] = problems({**dev, "mirrors": {cell: f"https://a{end}"}})
+    assert path.startswith(f"mirrors.{cell}")
 
 
 def test_a_value_that_a_secret_may_have_is_not_shown(dev: Given) -> None:
