@@ -1,17 +1,16 @@
 """GPU instance types and their cards, as data.
 
-gn7i: `docs/facts/alicloud.md §2.1`; the other types and cards are from memory, and marked as
-estimates.
+gn7i: `docs/facts/alicloud.md §2.1`; the other types and cards are from memory, so estimates.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import Any
 
 from provisioning.problems import Problem
 
@@ -25,39 +24,24 @@ class Gpus:
         count: how many.
         memory_mib: memory of one card as its driver reports it.
         usable_mib: what models may take of one card.
-        vcpus, memory_gib: the instance's own.
-        estimate: the numbers are not from a source that was checked.
     """
 
     card: str
     count: int
     memory_mib: int
     usable_mib: int
-    vcpus: int
-    memory_gib: int
-    estimate: bool
 
 
-class _Table(BaseModel):
-    """`cards.json`.
-
-    Attributes:
-        cards: memory in MiB as the driver reports it, MiB usable, whether that is an estimate.
-        types: card, count, vCPUs, GiB of the instance.
-        too_old: family to card. CUDA 13 begins with Turing (compute capability 7.5), and the
-            releases that this program runs are built on it (`provisioning/versions.py`).
-    """
-
-    cards: dict[str, tuple[int, int, bool]]
-    types: dict[str, tuple[str, int, int, int]]
-    too_old: dict[str, str]
-
-
-_TABLE = _Table.model_validate_json(Path(__file__).with_name("cards.json").read_bytes())
-_CARDS, _TYPES, _TOO_OLD = _TABLE.cards, _TABLE.types, _TABLE.too_old
+_TABLES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("cards.json").read_bytes())
+# Memory in MiB as the driver reports it, and what of it is usable; card and count, smallest first.
+_CARDS, _TYPES = _TABLES["cards"], _TABLES["types"]
+# Family to card. CUDA 13 begins with Turing (compute capability 7.5), and the releases that this
+# program runs are built on it (`provisioning/versions.py`).
+_TOO_OLD = _TABLES["too_old"]
 
 _FORM = re.compile(r"ecs\.(?P<family>[a-z][a-z0-9]*)(-[a-z0-9]+)*\.(small|medium|\d*x?large)")
 _GPU_FAMILIES = ("gn", "vgn", "sgn", "ebmgn", "sccgn")
+_KNOWN = "choose one of ecs.gn6i (T4), gn7i (A10), gn7s (A30), gn8is (L20), gn7e (A100)"
 
 
 def gpus_of(instance_type: str) -> Gpus | None:
@@ -65,17 +49,15 @@ def gpus_of(instance_type: str) -> Gpus | None:
 
     `type_problem` tells these two apart.
     """
-    shape = _TYPES.get(instance_type)
-    if shape is None:
+    if instance_type not in _TYPES:
         return None
-    card, count, vcpus, memory_gib = shape
-    memory, usable, estimate = _CARDS[card]
-    return Gpus(card, count, memory, usable, vcpus, memory_gib, estimate)
+    card, count = _TYPES[instance_type]
+    return Gpus(card, count, *_CARDS[card])
 
 
 def types_with(card: str) -> tuple[str, ...]:
     """The instance types whose card's name holds `card`, smallest first; all for an empty one."""
-    return tuple(name for name, shape in _TYPES.items() if card.lower() in shape[0].lower())
+    return tuple(name for name, (own, _) in _TYPES.items() if card.lower() in own.lower())
 
 
 def card_names() -> tuple[str, ...]:
@@ -95,18 +77,16 @@ def type_problem(instance_type: str, needs_gpu: bool) -> Problem | None:
     family = form["family"] if form else ""
     near = difflib.get_close_matches(instance_type, _TYPES, n=1, cutoff=0.85)
     if near and (form is None or family == near[0].removeprefix("ecs.").partition("-")[0]):
-        wrong = f"there is no type {instance_type!r}"
-        return Problem("instanceType", wrong, f"did you mean {near[0]}?")
-    if form is None:
+        wrong, right = f"there is no type {instance_type!r}", f"did you mean {near[0]}?"
+    elif form is None:
         wrong = f"{instance_type!r} is no instance type"
-        return Problem(
-            "instanceType", wrong, "write it like ecs.gn7i-c16g1.4xlarge or ecs.c7.xlarge"
-        )
-    if not needs_gpu or not family.startswith(_GPU_FAMILIES):
+        right = "write it like ecs.gn7i-c16g1.4xlarge or ecs.c7.xlarge"
+    elif not needs_gpu or not family.startswith(_GPU_FAMILIES):
         return None
-    known = "choose one of ecs.gn6i (T4), gn7i (A10), gn7s (A30), gn8is (L20), gn7e (A100)"
-    if family in _TOO_OLD:
+    elif family in _TOO_OLD:
         wrong = f"its card, {_TOO_OLD[family]}, is older than what CUDA 13 runs on"
-        return Problem("instanceType", wrong, known)
-    wrong = f"the cards of {instance_type} are not known here, so nothing tells what fits them"
-    return Problem("instanceType", wrong, known)
+        right = _KNOWN
+    else:
+        wrong = f"the cards of {instance_type} are not known here, so nothing tells what fits them"
+        right = _KNOWN
+    return Problem("instanceType", wrong, right)

@@ -5,17 +5,17 @@ The shapes here are the items of the setting `models`. YAML writes camelCase, Py
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from provisioning.problems import Wrong
+from provisioning.problems import Problem, Wrong, nearest
+from provisioning.traits import ENGINES, PROVIDERS, EngineTraits, Kind, Provider
 from provisioning.vendor import ModelType, VendorModel, vendor_models
 
-Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
 Engine = Literal["vllm", "sglang", "transformers", "llama.cpp", "sentence_transformers", "flag"]
 
 Name = Annotated[
@@ -38,63 +38,41 @@ class Shape(BaseModel):
     )
 
 
-class Provider(BaseModel):
-    """A model provider that OneAPI can relay to (`docs/facts/oneapi.md §4`).
-
-    Attributes:
-        type: OneAPI's channel type id.
-        key_form: what the API key looks like, for error messages.
-        kinds: what this provider offers through OneAPI.
-        abroad_only: its own address does not answer on the mainland.
-        narrow: where OneAPI's adaptor rebuilds a request without `dimensions` (read in the source
-            of v0.6.10): what the provider has that is narrow enough by itself.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    type: int
-    title: str
-    key_form: str = "one API key"
-    kinds: frozenset[Kind] = frozenset({"chat", "embedding"})
-    abroad_only: bool = False
-    narrow: str = ""
-
-
-PROVIDERS = TypeAdapter(dict[str, Provider]).validate_json(
-    Path(__file__).with_name("providers.json").read_bytes()
-)
-"""By the name that the settings use."""
+def _known(provider: str) -> str:
+    if provider not in PROVIDERS:
+        raise Wrong(f"OneAPI knows no provider {provider!r}", nearest(provider, PROVIDERS))
+    return provider
 
 
 class XinferenceSource(Shape):
-    """Served by the lab's own Xinference (`docs/facts/xinference.md §2, §4`)."""
+    """Served by the lab's own Xinference (`docs/facts/xinference.md §2, §4`).
 
-    model: str | None = Field(
-        default=None, description="Name in Xinference's catalogue; the model's own name if absent."
-    )
-    engine: Engine | None = Field(
-        default=None, description="Chat models need one; vllm is the fast one and needs a GPU."
-    )
+    Attributes:
+        model: name in Xinference's catalogue; the model's own name if absent.
+        engine: chat models need one; vllm is the fast one and needs a GPU.
+        size: billions of parameters: 14, or "0_5" for a half.
+        quantization: `Int4`, `none`, `q4_k_m`, ...
+        memory_share: of the whole card: vLLM takes it, whatever the model needs.
+        memory_gib: what the model needs, where the operator knows better.
+        gpus: cards per replica; 0 runs it on the CPU.
+        engine_arguments: handed to the engine as they are.
+    """
+
+    model: str | None = None
+    engine: Engine | None = None
     format: Literal["pytorch", "awq", "gptq", "fp8", "fp4", "bnb", "ggufv2", "mlx"] | None = None
-    size: int | float | str | None = Field(
-        default=None, description='Billions of parameters: 14, or "0_5" for a half.'
-    )
-    quantization: str | None = Field(default=None, description='"Int4", "none", "q4_k_m", ...')
-    memory_share: float | None = Field(
-        default=None,
-        gt=0.05,
-        le=0.95,
-        description="vLLM takes this share of the whole card, whatever the model needs. "
-        "What is left is for the embedding and the reranker.",
-    )
-    memory_gib: float | None = Field(
-        default=None, alias="memoryGiB", gt=0, description="What it takes, where you know better."
-    )
+    size: int | float | str | None = None
+    quantization: str | None = None
+    memory_share: float | None = Field(default=None, gt=0.05, le=0.95)
+    memory_gib: float | None = Field(default=None, alias="memoryGiB", gt=0)
     replicas: int = Field(default=1, ge=1, le=8)
-    gpus: int = Field(default=1, ge=0, le=8, description="Cards per replica; 0 runs it on the CPU.")
-    engine_arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Handed to the engine as they are."
-    )
+    gpus: int = Field(default=1, ge=0, le=8)
+    engine_arguments: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def traits(self) -> EngineTraits:
+        """Its engine's; of none in particular where it names none."""
+        return ENGINES.get(self.engine or "", EngineTraits())
 
     @property
     def size_text(self) -> str | None:
@@ -103,9 +81,17 @@ class XinferenceSource(Shape):
 
 
 class RemoteSource(Shape):
-    """Served by a provider outside, through OneAPI."""
+    """Served by a provider outside, through OneAPI.
 
-    provider: str = Field(description="One of: " + ", ".join(sorted(PROVIDERS)) + ".")
+    Attributes:
+        provider: one of `PROVIDERS`.
+        api_key: name of the secret: `dashscope` is read from `key-dashscope`. The provider's name
+            if absent.
+        base_url: only for a provider at another address; without /v1 at its end.
+        model: the provider's own name; the model's name if absent.
+    """
+
+    provider: Annotated[str, AfterValidator(_known)]
     api_key: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9][a-z0-9-]*$",
@@ -114,15 +100,24 @@ class RemoteSource(Shape):
         json_schema_extra={"writeOnly": True},
         title="the name of a secret in small letters, digits and dashes, never the key itself",
         examples=["dashscope"],
-        description="Name of the secret: `dashscope` is read from `key-dashscope`. "
-        "The provider's name if absent.",
     )
-    base_url: str | None = Field(
-        default=None, description="Only for a provider at another address; without /v1 at its end."
+    base_url: AnyHttpUrl | None = Field(
+        default=None,
+        repr=False,  # it may hold a password
+        title="an address",
+        examples=["https://api.example.com"],
     )
-    model: str | None = Field(
-        default=None, description="The provider's own name; the model's name if absent."
-    )
+    model: str | None = None
+
+    @property
+    def address(self) -> str:
+        """`base_url` as OneAPI wants it, without a slash at its end; empty where there is none."""
+        return str(self.base_url or "").rstrip("/")
+
+    @property
+    def offer(self) -> Provider:
+        """The provider itself."""
+        return PROVIDERS[self.provider]
 
     @property
     def secret_name(self) -> str:
@@ -131,32 +126,31 @@ class RemoteSource(Shape):
 
 
 class Model(Shape):
-    """One entry of the catalogue."""
+    """One entry of the catalogue.
 
-    name: Name = Field(description="The one name that OneAPI, FastGPT and the users see.")
+    Attributes:
+        name: the one name that OneAPI, FastGPT and the users see.
+        title: what FastGPT shows; the name if absent.
+        context: tokens that a chat model reads at once.
+        max_response: tokens of an answer; a quarter of the context if absent.
+        vision, tools: whether it reads images, and calls tools.
+        dimensions: width asked of an embedding model; FastGPT keeps 1536 at the most.
+        max_input: tokens that an embedding model reads; what Xinference's list says if absent.
+        voices: of a speech model.
+    """
+
+    name: Name
     kind: Kind
     xinference: XinferenceSource | None = None
     remote: RemoteSource | None = None
-    title: str | None = Field(
-        default=None, min_length=1, description="What FastGPT shows; the name if absent."
-    )
-    context: int = Field(default=8192, ge=512, description="Tokens a chat model reads at once.")
-    max_response: int | None = Field(
-        default=None, ge=64, description="Tokens of an answer; a quarter of the context if absent."
-    )
-    vision: bool = Field(default=False, description="Whether it reads images.")
-    tools: bool = Field(default=False, description="Whether it calls tools.")
-    dimensions: int | None = Field(
-        default=None,
-        ge=1,
-        description="Width asked of an embedding model. FastGPT keeps 1536 at the most.",
-    )
-    max_input: int | None = Field(
-        default=None,
-        ge=64,
-        description="Tokens an embedding model reads; what Xinference's list says if absent.",
-    )
-    voices: tuple[str, ...] = Field(default=(), description="Voices of a speech model.")
+    title: str | None = Field(default=None, min_length=1)
+    context: int = Field(default=8192, ge=512)
+    max_response: int | None = Field(default=None, ge=64)
+    vision: bool = False
+    tools: bool = False
+    dimensions: int | None = Field(default=None, ge=1)
+    max_input: int | None = Field(default=None, ge=64)
+    voices: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -179,6 +173,24 @@ class Model(Shape):
         return self.remote.provider if self.remote else "xinference"
 
     @property
+    def local(self) -> XinferenceSource:
+        """Its `xinference:`.
+
+        Raises:
+            ValueError: another serves it.
+        """
+        if self.xinference is None:
+            raise ValueError(f"{self.name} is not served by Xinference")
+        return self.xinference
+
+    @property
+    def listed(self) -> VendorModel | None:
+        """The model as Xinference's list has it; None where it does not, or another serves it."""
+        if self.xinference is None:
+            return None
+        return vendor_models(MODEL_TYPES[self.kind]).get(self.upstream)
+
+    @property
     def upstream(self) -> str:
         """What the one who serves it calls it."""
         source = self.xinference or self.remote
@@ -188,11 +200,6 @@ class Model(Shape):
     def answer_tokens(self) -> int:
         """The longest answer, in tokens."""
         return self.max_response or max(256, self.context // 4)
-
-
-def of_kind(models: Iterable[Model], kind: Kind) -> tuple[Model, ...]:
-    """The models of one kind, in the order of the settings."""
-    return tuple(model for model in models if model.kind == kind)
 
 
 MODEL_TYPES: dict[Kind, ModelType] = {
@@ -207,22 +214,28 @@ MODEL_TYPES: dict[Kind, ModelType] = {
 _USUAL_INPUT = 512  # what a model of which nothing is known can be trusted to read
 
 
-def vendor_model(model: Model) -> VendorModel | None:
-    """The model as Xinference's list has it; None where it does not, or another serves it."""
-    if model.xinference is None:
-        return None
-    return vendor_models(MODEL_TYPES[model.kind]).get(model.upstream)
-
-
 def input_tokens(model: Model) -> int:
     """Tokens that an embedding model reads of one text; what is longer is cut off by its engine.
 
     The setting's, else Xinference's list's. Of a provider's model only the setting tells.
     """
-    listed = vendor_model(model)
-    return model.max_input or (listed.context if listed else 0) or _USUAL_INPUT
+    return model.max_input or (model.listed.context if model.listed else 0) or _USUAL_INPUT
+
+
+def of_kind(models: Iterable[Model], kind: Kind) -> tuple[Model, ...]:
+    """The models of one kind, in the order of the settings."""
+    return tuple(model for model in models if model.kind == kind)
 
 
 def in_xinference(models: Iterable[Model]) -> tuple[Model, ...]:
     """The models that the lab's own Xinference serves."""
     return tuple(model for model in models if model.xinference is not None)
+
+
+def each_model(
+    models: Sequence[Model], *checks: Callable[[Model], Iterable[Problem]]
+) -> Iterator[Problem]:
+    """What is wrong with each model by itself; the checks' paths begin at the model."""
+    for index, model in enumerate(models):
+        for problem in (problem for check in checks for problem in check(model)):
+            yield replace(problem, path=f"models[{index}].{problem.path}")

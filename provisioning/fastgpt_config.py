@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from provisioning.catalogue import Model, of_kind
@@ -19,9 +20,12 @@ from provisioning.problems import Problem
 RERANK_URL = "http://xinference:9997/v1/rerank"
 """Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker."""
 
-API_KEY_PREFIX = "fastgpt"
-"""Prefix of FastGPT's own keys. It must hold no dash: the parser splits keys at dashes."""
-
+# What no setting of ours changes; null is filled in. The prefix of FastGPT's own keys must hold no
+# dash, because its parser splits keys at dashes. Icons are those that come with it, by the start of
+# a model's name.
+_FIXED: dict[str, dict[str, Any]] = json.loads(
+    Path(__file__).with_name("fastgpt_config.json").read_text(encoding="utf-8")
+)
 # `maxToken`. FastGPT throws away every chunk of more *characters* than 1.3 times this, after it has
 # itself made chunks of several times the size it was asked for, and left code blocks and rows of
 # tables as long as they are (`docs/facts/measured.md §1 F1`). So it is no place to say what a model
@@ -42,15 +46,7 @@ def config_json(models: Sequence[Model], rerank_url: str = RERANK_URL) -> str:
         models: the catalogue; of each kind the first one is FastGPT's default.
         rerank_url: full address of the reranker, path included.
     """
-    config: dict[str, Any] = {
-        "feConfigs": {"show_register": False},
-        "systemEnv": {
-            "openapiPrefix": API_KEY_PREFIX,
-            "vectorMaxProcess": 15,
-            "qaMaxProcess": 15,
-            "pgHNSWEfSearch": 100,
-            "tokenWorkers": 20,
-        },
+    config = _FIXED["file"] | {
         "llmModels": [_llm(model) for model in of_kind(models, "chat")],
         "vectorModels": [_vector(model) for model in of_kind(models, "embedding")],
         "reRankModels": [_rerank(model, rerank_url) for model in of_kind(models, "rerank")],
@@ -93,52 +89,31 @@ def _size_problems(models: Sequence[Model]) -> list[Problem]:
     ]
 
 
-def _title(model: Model) -> str:
-    return model.title or model.name
-
-
 def _named(model: Model) -> dict[str, Any]:
-    return {"model": model.name, "name": _title(model), "charsPointsPrice": 0}
+    return {"model": model.name, "name": model.title or model.name, "charsPointsPrice": 0}
 
 
 def _llm(model: Model) -> dict[str, Any]:
-    return {
-        "model": model.name,
-        "name": _title(model),
+    return _FIXED["chat"] | {
+        **_named(model),
         "avatar": _avatar(model),
         "maxContext": model.context,
         "maxResponse": model.answer_tokens,
         "quoteMaxToken": quote_max_token(model),
         "maxTemperature": 1 if model.served_by in _COOL_PROVIDERS else 1.2,
-        "charsPointsPrice": 0,
-        "censor": False,
         "vision": model.vision,
-        "datasetProcess": True,
-        "usedInClassify": True,
-        "usedInExtractFields": True,
-        "usedInToolCall": True,
-        "usedInQueryExtension": True,
         "toolChoice": model.tools,
-        "functionCall": False,
-        "customCQPrompt": "",
-        "customExtractPrompt": "",
-        "defaultSystemChatPrompt": "",
-        "defaultConfig": {},
     }
 
 
 def _vector(model: Model) -> dict[str, Any]:
-    return {
+    return _FIXED["embedding"] | {
         **_named(model),
         "avatar": _avatar(model),
         # What its own page proposes for an upload by hand.
         "defaultToken": usual_chunk_size(model),
         "maxToken": _LONGEST_CHUNK,
-        "weight": 100,
-        "hidden": False,
         "defaultConfig": {"dimensions": model.dimensions} if model.dimensions else {},
-        "dbConfig": {},
-        "queryConfig": {},
     }
 
 
@@ -157,21 +132,7 @@ def _speech(model: Model) -> dict[str, Any]:
     }
 
 
-# Icons that come with FastGPT, by the start of a model's name.
-_AVATARS = (
-    ("qwen", "qwen"),
-    ("glm", "chatglm"),
-    ("chatglm", "chatglm"),
-    ("baichuan", "baichuan"),
-    ("gpt", "openai"),
-    ("text-embedding", "openai"),
-    ("ernie", "ernie"),
-    ("moonshot", "moonshot"),
-    ("deepseek", "deepseek"),
-)
-
-
 def _avatar(model: Model) -> str:
     name = model.name.lower()
-    icon = next((icon for start, icon in _AVATARS if name.startswith(start)), "huggingface")
-    return f"/imgs/model/{icon}.svg"
+    icons = (icon for start, icon in _FIXED["icons"].items() if name.startswith(start))
+    return f"/imgs/model/{next(icons, 'huggingface')}.svg"

@@ -8,19 +8,22 @@ holds the model's weights and its context, and what is left holds the others
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from provisioning.cards import Gpus
-from provisioning.catalogue import Kind, Model, XinferenceSource
-from provisioning.memory import SHARING, kv_kib, least_weights_mib, need, source_of
+from provisioning.catalogue import Model, each_model, in_xinference
+from provisioning.memory import kv_kib, least_weights_mib, need
 from provisioning.problems import Problem
+from provisioning.traits import Kind
 
 DEFAULT_SHARE = 0.90
 """What vLLM takes where nothing else is said (`docs/facts/xinference.md §2`)."""
 
 _MEASURED = "set memoryGiB where you have measured less"
 _LAUNCH_ORDER: tuple[Kind, ...] = ("embedding", "rerank", "transcription", "speech", "chat")
+_NO_GPUS = Gpus("no card", 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,12 @@ class FitRow:
     """One model's memory.
 
     Attributes:
-        model: its name.
         cards: indexes of the cards it lies on; several for replicas or a model over several cards.
         needed_mib: what it takes of each of these cards.
         how: where the number comes from.
     """
 
-    model: str
+    model: Model
     cards: tuple[int, ...]
     needed_mib: int
     how: str
@@ -47,20 +49,17 @@ class Fit:
     Attributes:
         rows: by order of launch.
         needed_mib: by the fullest card.
-        usable_mib: of one card.
         problems: what does not fit, with what would be right; empty when everything fits.
     """
 
     rows: tuple[FitRow, ...]
     needed_mib: int
-    usable_mib: int
     problems: tuple[Problem, ...]
 
 
 def launch_order(models: Iterable[Model]) -> tuple[Model, ...]:
     """Xinference's models, small ones first: vLLM counts what is taken when it starts."""
-    local = [model for model in models if model.xinference is not None]
-    return tuple(sorted(local, key=lambda model: _LAUNCH_ORDER.index(model.kind)))
+    return tuple(sorted(in_xinference(models), key=lambda model: _LAUNCH_ORDER.index(model.kind)))
 
 
 def fit(models: Sequence[Model], gpus: Gpus | None) -> Fit:
@@ -70,110 +69,92 @@ def fit(models: Sequence[Model], gpus: Gpus | None) -> Fit:
         models: the whole catalogue; models of other sources take nothing.
         gpus: None for a server without GPU.
     """
-    if gpus is None:
-        return _without_gpu(models)
+    gpus = gpus or _NO_GPUS
+    taken, residents = [0] * gpus.count, [0] * gpus.count
     rows: list[FitRow] = []
-    problems: list[Problem] = []
-    taken = [0] * gpus.count
-    residents = [0] * gpus.count
     for model in launch_order(models):
-        source = source_of(model)
-        problems.extend(_own_problems(models, model, gpus))
         needed, how = taken_of(model, gpus)
         cards: list[int] = []
-        for _ in range(source.replicas):
+        for _ in range(model.local.replicas):
             idlest = sorted(range(gpus.count), key=lambda card: (residents[card], taken[card]))
-            for card in idlest[: source.gpus]:
+            for card in idlest[: model.local.gpus]:
                 residents[card] += 1
                 taken[card] += needed
                 cards.append(card)
-        rows.append(FitRow(model.name, tuple(cards), needed, how))
-    if max(taken) > gpus.usable_mib:
+        rows.append(FitRow(model, tuple(cards), needed, how))
+    left = {row.model.name: _left(row, rows, gpus) for row in rows}
+    problems = [*each_model(models, partial(_own_problems, gpus=gpus, left=left))]
+    if max(taken, default=0) > gpus.usable_mib:
         problems.append(_too_full(models, rows, taken, gpus))
-    return Fit(tuple(rows), max(taken), gpus.usable_mib, tuple(problems))
+    return Fit(tuple(rows), max(taken, default=0), tuple(problems))
 
 
 def taken_of(model: Model, gpus: Gpus) -> tuple[int, str]:
     """MiB that a model takes of each of its cards, and where the number comes from."""
-    source = source_of(model)
-    if source.gpus == 0:
+    if model.local.gpus == 0:
         return 0, "on the CPU"
-    if source.engine in SHARING:
-        share = _share(source)
+    if model.local.traits.share:
+        share = _share(model)
         return math.ceil(share * gpus.memory_mib), f"memoryShare {share:.2f} of the whole card"
-    needed = need(model)
-    return math.ceil(needed.total / source.gpus), needed.how
+    return _needed(model), need(model).how
 
 
-def _without_gpu(models: Sequence[Model]) -> Fit:
-    problems = tuple(
-        Problem(
-            f"{_path(models, model)}.gpus",
-            f"{model.name} wants a GPU and the server has none",
-            "set gpus: 0 to run it on the CPU, or choose an instance type with a GPU",
-        )
-        for model in launch_order(models)
-        if source_of(model).gpus > 0
-    )
-    rows = tuple(FitRow(model.name, (), 0, "on the CPU") for model in launch_order(models))
-    return Fit(rows, 0, 0, problems)
+def largest_context(model: Model, held: int) -> int | None:
+    """The longest context, in tokens, whose cache `held` MiB of each card hold; None below 2048."""
+    needs = need(model)
+    if model.kind != "chat" or model.local.memory_gib is not None:
+        return None
+    room = held * model.local.gpus - needs.weights - needs.overhead
+    tokens = math.floor(room * 1024 / kv_kib(model)) // 512 * 512
+    return tokens if tokens >= 2048 else None
 
 
-def _own_problems(models: Sequence[Model], model: Model, gpus: Gpus) -> list[Problem]:
-    """What is wrong with one model whatever lies beside it."""
-    source, path = source_of(model), _path(models, model)
-    if source.gpus > gpus.count:
+def _left(row: FitRow, rows: Iterable[FitRow], gpus: Gpus) -> int:
+    """MiB that the others leave to a model, on that of its cards where it is the least."""
+    others = [other for other in rows if other is not row]
+    taken = (sum(o.needed_mib * o.cards.count(card) for o in others) for card in row.cards)
+    return gpus.usable_mib - max(taken, default=0)
+
+
+def _own_problems(model: Model, gpus: Gpus, left: Mapping[str, int]) -> Iterator[Problem]:
+    """What is wrong with one model; of what lies beside it, only what that leaves to it counts."""
+    source = model.xinference
+    if source is None:
+        return
+    least, given = least_weights_mib(model), source.memory_gib
+    if source.gpus and not gpus.count:
+        wrong = f"{model.name} wants a GPU and the server has none"
+        right = "set gpus: 0 to run it on the CPU, or choose an instance type with a GPU"
+        yield Problem("xinference.gpus", wrong, right)
+    elif source.gpus > gpus.count:
         wrong = f"{model.name} wants {source.gpus} cards and the server has {gpus.count}"
-        return [Problem(f"{path}.gpus", wrong, f"set gpus to {gpus.count} at the most")]
-    if source.engine == "vllm" and source.gpus == 0:
-        return [Problem(f"{path}.gpus", "vllm needs a GPU", "set gpus: 1, or engine: transformers")]
-    least = least_weights_mib(model)
-    if source.memory_gib is not None and source.memory_gib * 1024 < least:
-        wrong = f"{source.memory_gib:g} GiB are less than the weights of {model.name} alone"
-        return [
-            Problem(f"{path}.memoryGiB", wrong, f"they are {least / 1024:.1f} GiB at the least")
-        ]
-    if source.gpus == 0 or source.engine not in SHARING:
-        return []
-    return _share_too_small(models, model, gpus)
+        yield Problem("xinference.gpus", wrong, f"set gpus to {gpus.count} at the most")
+    elif source.engine == "vllm" and source.gpus == 0:
+        right = "set gpus: 1, or engine: transformers"
+        yield Problem("xinference.gpus", "vllm needs a GPU", right)
+    elif given is not None and given * 1024 < least:
+        wrong = f"{given:g} GiB are less than the weights of {model.name} alone"
+        right = f"they are {least / 1024:.1f} GiB at the least"
+        yield Problem("xinference.memoryGiB", wrong, right)
+    elif source.gpus and source.traits.share:
+        yield from _share_problems(model, gpus, left[model.name])
 
 
-def _share_too_small(models: Sequence[Model], model: Model, gpus: Gpus) -> list[Problem]:
-    source, needs = source_of(model), need(model)
-    held = math.floor(_share(source) * gpus.memory_mib)
-    needed = math.ceil(needs.total / source.gpus)
+def _share_problems(model: Model, gpus: Gpus, left: int) -> Iterator[Problem]:
+    held, needed = math.floor(_share(model) * gpus.memory_mib), _needed(model)
     if needed <= held:
-        return []
+        return
     cures: list[str] = []
     smallest = math.ceil(needed / gpus.memory_mib * 100) / 100
-    if math.ceil(smallest * gpus.memory_mib) <= _left_beside(models, model, gpus):
+    if math.ceil(smallest * gpus.memory_mib) <= left:
         cures.append(f"set memoryShare to {smallest:.2f} or more")
     context = largest_context(model, held)
     if context is not None:
         cures.append(f"set context to {context} or less")
     if not cures:
         cures.append("choose a smaller size or quantization, spread it over more cards")
-    wrong = f"{model.name} needs {needed} MiB ({needs.how}), and its share holds {held}"
-    right = ", or ".join([*cures, _MEASURED])
-    return [Problem(f"{_path(models, model)}.memoryShare", wrong, right)]
-
-
-def _left_beside(models: Sequence[Model], model: Model, gpus: Gpus) -> int:
-    """MiB of one card that the others leave to a model; of several cards, a card of its own."""
-    if gpus.count > 1:
-        return gpus.usable_mib
-    others = (other for other in launch_order(models) if other is not model)
-    return gpus.usable_mib - sum(taken_of(o, gpus)[0] * source_of(o).replicas for o in others)
-
-
-def largest_context(model: Model, held: int) -> int | None:
-    """The longest context, in tokens, whose cache `held` MiB of each card hold; None below 2048."""
-    source, needs = source_of(model), need(model)
-    if model.kind != "chat" or source.memory_gib is not None:
-        return None
-    room = held * source.gpus - needs.weights - needs.overhead
-    tokens = math.floor(room * 1024 / kv_kib(model)) // 512 * 512
-    return tokens if tokens >= 2048 else None
+    wrong = f"{model.name} needs {needed} MiB ({need(model).how}), and its share holds {held}"
+    yield Problem("xinference.memoryShare", wrong, ", or ".join([*cures, _MEASURED]))
 
 
 def _too_full(
@@ -181,26 +162,23 @@ def _too_full(
 ) -> Problem:
     fullest = max(range(gpus.count), key=lambda card: taken[card])
     on_it = [row for row in rows if fullest in row.cards]
-    by_name = {model.name: model for model in models}
-    summed = " + ".join(f"{row.model} {row.needed_mib}" for row in on_it)
+    summed = " + ".join(f"{row.model.name} {row.needed_mib}" for row in on_it)
     wrong = (
         f"the models do not fit {gpus.card} together: {summed} = {taken[fullest]} MiB "
         f"of {gpus.usable_mib} usable"
     )
-    sharing = [row for row in on_it if source_of(by_name[row.model]).engine in SHARING]
+    sharing = [row for row in on_it if row.model.local.traits.share]
     if len(sharing) != 1:
         right = f"leave one out, choose a smaller one or a larger instance type, or {_MEASURED}"
         return Problem("models", wrong, right)
-    row = sharing[0]
-    others = sum(r.needed_mib * r.cards.count(fullest) for r in on_it if r is not row)
-    model = by_name[row.model]
-    right = f"{_share_cure(model, gpus.usable_mib - others, gpus)}, or {_MEASURED}"
-    return Problem(f"{_path(models, model)}.memoryShare", wrong, right)
+    model = sharing[0].model
+    right = f"{_share_cure(model, _left(sharing[0], rows, gpus), gpus)}, or {_MEASURED}"
+    return Problem(f"models[{models.index(model)}].xinference.memoryShare", wrong, right)
 
 
 def _share_cure(model: Model, left: int, gpus: Gpus) -> str:
     largest = math.floor(left / gpus.memory_mib * 100) / 100
-    needed = math.ceil(need(model).total / source_of(model).gpus)
+    needed = _needed(model)
     if largest > 0 and needed <= math.floor(largest * gpus.memory_mib):
         return f"set it to {largest:.2f} or less"
     return (
@@ -209,10 +187,11 @@ def _share_cure(model: Model, left: int, gpus: Gpus) -> str:
     )
 
 
-def _path(models: Sequence[Model], model: Model) -> str:
-    index = next(index for index, other in enumerate(models) if other is model)
-    return f"models[{index}].xinference"
+def _needed(model: Model) -> int:
+    """MiB that a model's weights, context and engine need of each of its cards."""
+    return math.ceil(need(model).total / model.local.gpus)
 
 
-def _share(source: XinferenceSource) -> float:
-    return source.memory_share if source.memory_share is not None else DEFAULT_SHARE
+def _share(model: Model) -> float:
+    given = model.local.memory_share
+    return DEFAULT_SHARE if given is None else given

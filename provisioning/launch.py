@@ -7,16 +7,10 @@ argument of the engine, so only what the engine understands is sent.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from provisioning.catalogue import (
-    MODEL_TYPES,
-    Model,
-    XinferenceSource,
-    in_xinference,
-    vendor_model,
-)
+from provisioning.catalogue import MODEL_TYPES, Model, in_xinference
 from provisioning.regions import Region
 from provisioning.versions import DEFAULT_XINFERENCE, XinferenceRelease, xinference_release
 
@@ -24,16 +18,17 @@ XINFERENCE_HOME = "/root/.xinference"
 """The one folder to keep on a volume: models, engines, autostart (`docs/facts/xinference.md
 §1`)."""
 
-_NEEDS_REMOTE_CODE = frozenset({"baichuan-2-chat", "baichuan-chat"})
-
-
-_PINNED = xinference_release(DEFAULT_XINFERENCE)
 SIDE_ENGINE = "sentence_transformers"
 """What loads embeddings and rerankers for which the settings name no engine."""
 
+PINNED = xinference_release(DEFAULT_XINFERENCE)
+"""The release that is run where nothing else is said."""
+
+_NEEDS_REMOTE_CODE = frozenset({"baichuan-2-chat", "baichuan-chat"})
+
 
 def launch_payload(
-    model: Model, region: Region, release: XinferenceRelease = _PINNED
+    model: Model, region: Region, release: XinferenceRelease = PINNED
 ) -> dict[str, Any]:
     """The body of POST /v1/models?wait_ready=false for one model.
 
@@ -42,24 +37,32 @@ def launch_payload(
     Raises:
         ValueError: the model is not Xinference's.
     """
-    source = model.xinference
-    if source is None:
-        raise ValueError(f"{model.name} is not served by Xinference")
-    payload: dict[str, Any] = {
+    source = model.local
+    given = {
+        "model_engine": source.engine or _default_engine(model, release),
+        "model_format": source.format,
+        "model_size_in_billions": _size(source.size_text),
+        "quantization": source.quantization,
+        "replica": source.replicas if source.replicas > 1 else None,
+    }
+    return {
         "model_uid": model.name,
         "model_name": model.upstream,
         "model_type": MODEL_TYPES[model.kind],
-        "download_hub": _hub(model, source, region),
-        **_default_engine(model, release),
-        **_weights(source),
-        **_placement(model, source),
-        **_engine_arguments(model, source),
+        "download_hub": download_hub(model, region),
+        **{key: value for key, value in given.items() if value is not None},
+        **_cards(model),
+        **_engine_arguments(model),
+        **source.engine_arguments,
     }
-    if model.upstream in _NEEDS_REMOTE_CODE:
-        # Its tokenizer breaks with later ones (docs/facts/xinference.md §4); the remedy is
-        # untested.
-        payload |= {"enable_virtual_env": True, "virtual_env_packages": ["transformers==4.33.3"]}
-    return payload | source.engine_arguments
+
+
+def download_hub(model: Model, region: Region) -> str:
+    """The region's hub, unless the list has the model on the other one only."""
+    source, listed = model.local, model.listed
+    asked = (source.format, source.size_text, source.quantization)
+    hubs = [hub for spec in (listed.matching(*asked) if listed else ()) for hub in spec.hubs]
+    return region.model_hub if not hubs or region.model_hub in hubs else hubs[0]
 
 
 def xinference_command(release: XinferenceRelease) -> tuple[str, ...]:
@@ -98,70 +101,42 @@ def xinference_environment(
         environment["XINFERENCE_AUTH_ADVANCED"] = "0"
     if region.pypi_mirror:
         environment |= {"PIP_INDEX_URL": region.pypi_mirror, "UV_INDEX_URL": region.pypi_mirror}
-    if _remote_code(models):
+    if any(model.upstream in _NEEDS_REMOTE_CODE for model in in_xinference(models)):
         environment["XINFERENCE_TRUST_REMOTE_CODE"] = "1"
     return environment
 
 
-def _remote_code(models: Iterable[Model]) -> bool:
-    return any(model.upstream in _NEEDS_REMOTE_CODE for model in in_xinference(models))
-
-
-def _hub(model: Model, source: XinferenceSource, region: Region) -> str:
-    """The region's hub, unless the list has the model on the other one only."""
-    listed = vendor_model(model)
-    asked = (source.format, source.size_text, source.quantization)
-    hubs = [hub for spec in (listed.matching(*asked) if listed else ()) for hub in spec.hubs]
-    return region.model_hub if not hubs or region.model_hub in hubs else hubs[0]
-
-
-def _default_engine(model: Model, release: XinferenceRelease) -> dict[str, str]:
+def _default_engine(model: Model, release: XinferenceRelease) -> str | None:
     # An image that brings its engines at the first launch brings none that nobody named
     # (docs/facts/measured.md §2 finding 4).
     side = model.kind in ("embedding", "rerank")
-    return {"model_engine": SIDE_ENGINE} if side and release.installs_engines else {}
-
-
-def _weights(source: XinferenceSource) -> dict[str, Any]:
-    given = {
-        "model_engine": source.engine,
-        "model_format": source.format,
-        "model_size_in_billions": _size(source.size_text),
-        "quantization": source.quantization,
-    }
-    return {key: value for key, value in given.items() if value is not None}
+    return SIDE_ENGINE if side and release.installs_engines else None
 
 
 def _size(text: str | None) -> int | str | None:
     return int(text) if text and text.isdigit() else text
 
 
-def _placement(model: Model, source: XinferenceSource) -> dict[str, Any]:
-    placement: dict[str, Any] = {}
-    if source.gpus == 0:
-        placement["n_gpu"] = None  # null means the CPU
-    elif model.kind == "chat" or source.gpus > 1:
-        placement["n_gpu"] = source.gpus
-    if source.replicas > 1:
-        placement["replica"] = source.replicas
-    return placement
+def _cards(model: Model) -> Mapping[str, int | None]:
+    gpus = model.local.gpus
+    if gpus == 0:
+        return {"n_gpu": None}  # null means the CPU
+    return {"n_gpu": gpus} if model.kind == "chat" or gpus > 1 else {}
 
 
-def _engine_arguments(model: Model, source: XinferenceSource) -> dict[str, Any]:
+def _engine_arguments(model: Model) -> dict[str, Any]:
+    source, listed, traits = model.local, model.listed, model.local.traits
     arguments: dict[str, Any] = {}
-    if source.engine == "vllm":
-        if source.memory_share is not None:
-            arguments["gpu_memory_utilization"] = source.memory_share
-        if model.kind == "chat":
-            arguments["max_model_len"] = model.context
-    if source.engine == "sglang":
-        arguments["context_length"] = model.context
-        if source.memory_share is not None:
-            arguments["mem_fraction_static"] = source.memory_share
-    if source.engine == "llama.cpp":
-        arguments["n_ctx"] = model.context
-    listed = vendor_model(model)
+    if traits.share and source.memory_share is not None:
+        arguments[traits.share] = source.memory_share
+    # An embedding on vllm reads what it was made for.
+    if traits.context and (source.engine != "vllm" or model.kind == "chat"):
+        arguments[traits.context] = model.context
     if listed and "hybrid" in listed.abilities:
         # Its answers would begin with <think> text that FastGPT shows to visitors.
         arguments["enable_thinking"] = False
+    if model.upstream in _NEEDS_REMOTE_CODE:
+        # Its tokenizer breaks with later ones (docs/facts/xinference.md §4); the remedy is
+        # untested.
+        arguments |= {"enable_virtual_env": True, "virtual_env_packages": ["transformers==4.33.3"]}
     return arguments

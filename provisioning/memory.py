@@ -14,14 +14,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from provisioning.catalogue import Model, XinferenceSource, vendor_model
-from provisioning.vendor import VendorModel
+from provisioning.catalogue import Model
+from provisioning.vendor import VendorModel, billions_of
 
-SHARING = frozenset({"vllm", "sglang"})
-"""Engines that take a share of the card at start, whatever the model needs."""
-
-# Beside weights and cache: activations, CUDA context and graphs. Estimates.
-_OVERHEAD_MIB = {"vllm": 1536, "sglang": 1536, "llama.cpp": 1024, "transformers": 2048}
+# Beside weights and cache of what does not chat. Estimates.
 _SIDE_OVERHEAD_MIB = 512
 _AUDIO_MIB = 4096
 
@@ -75,7 +71,7 @@ class Need:
 
 def need(model: Model) -> Need:
     """What one replica of a model of Xinference takes."""
-    source = source_of(model)
+    source = model.local
     if source.memory_gib is not None:
         return Need(0, 0, math.ceil(source.memory_gib * 1024), "memoryGiB")
     if model.kind in ("speech", "transcription"):
@@ -84,7 +80,7 @@ def need(model: Model) -> Need:
     if model.kind != "chat":
         return Need(weights, 0, _SIDE_OVERHEAD_MIB, f"estimate: weights {weights}")
     cache = math.ceil(model.context * kv_kib(model) / 1024)
-    overhead = _OVERHEAD_MIB.get(source.engine or "", _OVERHEAD_MIB["transformers"])
+    overhead = source.traits.overhead_mib
     guess = "" if _shape(model) else ", its shape is not known"
     parts = f"weights {weights}, context of {model.context} tokens {cache}, overhead {overhead}"
     return Need(weights, cache, overhead, f"estimate: {parts}{guess}")
@@ -92,56 +88,37 @@ def need(model: Model) -> Need:
 
 def least_weights_mib(model: Model) -> int:
     """MiB that the weights cannot be below, where the list tells their number; else 0."""
-    listed, shape = vendor_model(model), _shape(model)
-    told = _nominal(source_of(model)) if model.kind == "chat" else listed and listed.billions
+    listed, shape = model.listed, _shape(model)
+    size = model.local.size_text
+    told = billions_of(size) if model.kind == "chat" else listed and listed.billions
     billions = shape[0] if shape else (told or 0) / _ROUNDED  # 0.49 is listed as 0_5
     return math.floor(billions * 1e9 * min(_bits(model), 16) / 8 / 2**20)
 
 
 def kv_kib(model: Model) -> int:
     """KiB of keys and values per token of a chat model's context."""
-    shape = _shape(model)
-    if shape:
+    if shape := _shape(model):
         return shape[1]
     billions = _billions(model)
     return next(kib for limit, kib in _KV_BY_BILLIONS if billions <= limit)
 
 
-def source_of(model: Model) -> XinferenceSource:
-    """A model's own `xinference:`.
-
-    Raises:
-        ValueError: another serves it.
-    """
-    if model.xinference is None:
-        raise ValueError(f"{model.name} is not served by Xinference")
-    return model.xinference
-
-
 def _shape(model: Model) -> tuple[float, int] | None:
-    listed = vendor_model(model)
+    listed = model.listed
     if listed is None or listed.name.startswith(_OTHER_SHAPES):
         return None
-    return _SHAPES.get(listed.architecture, {}).get(source_of(model).size_text or "")
+    return _SHAPES.get(listed.architecture, {}).get(model.local.size_text or "")
 
 
 def _billions(model: Model) -> float:
     if model.kind != "chat":
-        listed = vendor_model(model)
+        listed = model.listed
         return _side_billions(listed) if listed else _LARGE_ENCODER
-    shape, size = _shape(model), source_of(model).size_text or ""
-    if shape:
+    if shape := _shape(model):
         return shape[0]
+    size = model.local.size_text or ""
     # Without a size Xinference takes the first of its list; 7 is what that mostly is.
-    told = _ALL_BILLIONS.get((model.upstream, size)) or _nominal(source_of(model)) or 7.0
-    return told * _ROUNDED
-
-
-def _nominal(source: XinferenceSource) -> float:
-    try:
-        return max(float((source.size_text or "0").replace("_", ".")), 0.0)
-    except ValueError:
-        return 0.0
+    return (_ALL_BILLIONS.get((model.upstream, size)) or billions_of(size) or 7.0) * _ROUNDED
 
 
 def _side_billions(listed: VendorModel) -> float:
@@ -157,8 +134,10 @@ def _side_billions(listed: VendorModel) -> float:
 
 
 def _bits(model: Model) -> int:
-    source = source_of(model)
-    quantization = source.quantization or _usual_quantization(model)
+    source = model.local
+    # A launch without one takes the list's first.
+    specs = model.listed.matching(source.format, source.size_text) if model.listed else ()
+    quantization = source.quantization or (specs[0].quantizations[0] if specs else "none")
     if digits := re.search(r"\d+", quantization.removeprefix("i1-")):
         return int(digits[0])
     if source.format in _FORMAT_BITS:
@@ -169,12 +148,6 @@ def _bits(model: Model) -> int:
     return 32 if _billions(model) < 0.6 else 16
 
 
-def _usual_quantization(model: Model) -> str:
-    listed, source = vendor_model(model), source_of(model)
-    specs = listed.matching(source.format, source.size_text) if listed else ()
-    return specs[0].quantizations[0] if specs else "none"
-
-
 def _bytes_per_parameter(model: Model) -> float:
-    table = _GGUF_BYTES if source_of(model).format == "ggufv2" else _BYTES
+    table = _GGUF_BYTES if model.local.format == "ggufv2" else _BYTES
     return table[min(table, key=lambda bits: abs(bits - _bits(model)))]

@@ -12,15 +12,16 @@ from typing import Any
 
 from provisioning.catalogue import in_xinference
 from provisioning.channels import ChannelPlan, channel_plans
+from provisioning.containers import Container, containers
 from provisioning.fastgpt_config import config_json
 from provisioning.gpu import Fit, fit
 from provisioning.host import HostSteps, host_steps
-from provisioning.images import Images, images
+from provisioning.images import images
 from provisioning.launch import launch_payload
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.prices import Price, hourly_price
 from provisioning.regions import Region, region
-from provisioning.settings import Settings
+from provisioning.settings import Settings, TokenSetting
 from provisioning.versions import XinferenceRelease, xinference_release
 
 _WORLD = "0.0.0.0/0"
@@ -32,25 +33,24 @@ class Plan:
 
     Attributes:
         region: where packages, images and models come from.
-        images: what the services run.
         release: what this Xinference can do and needs.
         open_ports: port to the networks that reach it, both sorted; every other port is shut.
         steps: how the server is prepared.
+        containers: by name, each after those that it needs; secrets are `{names}` in them.
         launches: model to the body of its launch in Xinference, in the settings' order.
-        channels: OneAPI's.
-        fastgpt_config: text of FastGPT's config.json.
+        channels, tokens: OneAPI's.
         fit: the models on the cards.
         price: per hour.
     """
 
     region: Region
-    images: Images
     release: XinferenceRelease
     open_ports: Mapping[int, tuple[str, ...]]
     steps: HostSteps
+    containers: Mapping[str, Container]
     launches: Mapping[str, dict[str, Any]]
     channels: tuple[ChannelPlan, ...]
-    fastgpt_config: str
+    tokens: tuple[TokenSetting, ...]
     fit: Fit
     price: Price
 
@@ -59,24 +59,24 @@ def plan(settings: Settings) -> Plan:
     """The plan of these settings; also of some that were refused, to show what they ask for.
 
     Raises:
-        PlanError: no such region, release, image or provider, so that there is nothing to plan
-            with. `read_settings` has refused such settings with the same problem.
+        PlanError: no such region, release or image, so that there is nothing to plan with.
+            `read_settings` has refused such settings with the same problem.
     """
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
     chosen = images(place, settings.images, release, bool(settings.gpus))
     return Plan(
         region=place,
-        images=chosen,
         release=release,
         open_ports=_open_ports(settings),
         steps=host_steps(settings, place, chosen, release),
+        containers=containers(settings, place, chosen, release, config_json(settings.models)),
         launches={
             model.name: launch_payload(model, place, release)
             for model in in_xinference(settings.models)
         },
         channels=tuple(channel_plans(settings.models, place)),
-        fastgpt_config=config_json(settings.models),
+        tokens=settings.tokens,
         fit=fit(settings.models, settings.gpus),
         price=hourly_price(settings),
     )

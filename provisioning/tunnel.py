@@ -196,7 +196,7 @@ class _Link:
             said = f"{_reason(error)} (limit {seconds:.0f} s)"
             raise ServerUnreachable("SSH", call, said) from None
         if ran.exit_status != 0:
-            said = _text(ran.stderr).strip()
+            said = (_text(ran.stderr) or _text(ran.stdout)).strip()
             raise CommandFailed("SSH", call, said or f"ended with {ran.exit_status} in silence")
         return _text(ran.stdout)
 

@@ -13,8 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from provisioning.cards import type_problem
-from provisioning.catalogue import PROVIDERS
-from provisioning.channels import channel_problems
+from provisioning.channel_problems import channel_problems
 from provisioning.cidrs import cidr_problems
 from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import fit
@@ -119,7 +118,7 @@ def _token_problems(settings: Settings) -> Iterator[Problem]:
 
 def _secret_name_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]:
     for index, model in enumerate(settings.models):
-        provider = PROVIDERS.get(model.remote.provider) if model.remote else None
-        if model.remote and provider and (name := model.remote.secret_name) not in secrets:
-            right = f"`pulumi config set --secret {name}` asks for it ({provider.key_form})"
+        if model.remote and (name := model.remote.secret_name) not in secrets:
+            form = model.remote.offer.key_form
+            right = f"`pulumi config set --secret {name}` asks for it ({form})"
             yield Problem(f"models[{index}].remote.apiKey", f"{name} is not set", right)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 DATA = Path(__file__).with_name("vendor.json")
 
@@ -19,8 +20,7 @@ ModelType = Literal["LLM", "embedding", "rerank", "audio"]
 """Xinference's `model_type`."""
 
 
-@dataclass(frozen=True)
-class VendorSpec:
+class VendorSpec(NamedTuple):
     """One thing to download.
 
     Attributes:
@@ -35,15 +35,12 @@ class VendorSpec:
     quantizations: tuple[str, ...]
     hubs: tuple[str, ...]
 
-    def quantization(self, wanted: str | None) -> str | None:
-        """The list's spelling of a quantization (Xinference ignores case), or None."""
-        if wanted is None:
-            return self.quantizations[0]
-        return next((q for q in self.quantizations if q.lower() == wanted.lower()), None)
+    def has(self, quantization: str | None) -> bool:
+        """Whether a launch may ask for it; Xinference ignores case, and None is the first."""
+        return quantization is None or quantization.lower() in map(str.lower, self.quantizations)
 
 
-@dataclass(frozen=True)
-class VendorModel:
+class VendorModel(BaseModel):
     """A model of the list.
 
     Attributes:
@@ -55,6 +52,8 @@ class VendorModel:
         billions: parameters as its name or repository tells them; 0 where they do not, and for
             LLMs, whose specs have sizes.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     type: ModelType
@@ -76,8 +75,16 @@ class VendorModel:
             for spec in self.specs
             if format_ in (None, spec.format)
             and (size in (None, spec.size) or not spec.size)
-            and spec.quantization(quantization)
+            and spec.has(quantization)
         )
+
+
+def billions_of(size: str | None) -> float:
+    """A size as a number: `0_5` is 0.5; 0 where it is none."""
+    try:
+        return max(float((size or "0").replace("_", ".")), 0.0)
+    except ValueError:
+        return 0.0
 
 
 def release() -> str:
@@ -96,22 +103,10 @@ def engine_arguments(engine: str | None) -> frozenset[str]:
 @cache
 def vendor_models(type_: ModelType) -> Mapping[str, VendorModel]:
     """The models of a type by name."""
-    return {name: _model(name, type_, row) for name, row in _data()[type_].items()}
+    return {n: VendorModel(name=n, type=type_, **row) for n, row in _data()[type_].items()}
 
 
 @cache
 def _data() -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
     return loaded
-
-
-def _model(name: str, type_: ModelType, row: Mapping[str, Any]) -> VendorModel:
-    told: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in row.items()
-    }
-    told["specs"] = tuple(
-        VendorSpec(format_, size, tuple(quantizations), tuple(hubs))
-        for format_, sizes, quantizations, hubs in row["specs"]
-        for size in sizes
-    )
-    return VendorModel(name, type_, **told)

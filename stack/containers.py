@@ -4,131 +4,133 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
-from provisioning.health import Health
-from provisioning.images import Image
+from provisioning.containers import Container, memory_left
 from stack.host import Host
+from stack.passwords import Passwords
 
 # Who may come in is the security group's business: Docker's ports bypass any host firewall.
 _ANY = "0.0.0.0"  # noqa: S104
+# As Xinference's compose file: Docker's 64 MiB can be too little (docs/facts/xinference.md §1).
+_SHARED_MEMORY_MIB = 8192
+# Each is awaited, and comes back by itself.
+_COMMON: dict[str, Any] = {
+    "wait": True,
+    "must_run": True,
+    "restart": "unless-stopped",
+    "log_driver": "json-file",
+    "log_opts": {"max-size": "50m", "max-file": "3"},
+}
 
 
 @dataclass(frozen=True)
-class Service:
-    """One container.
+class Containers:
+    """Makes containers on one host, in one private network.
 
     Attributes:
-        name: container, network alias and volume prefix.
-        envs: environment; values may be secret outputs.
-        published: port on the server to port in the container; empty for what nobody outside needs.
-        data: where its named volume is mounted.
-        files: path in the container to content.
-        mounts: path on the server to path in the container, read-only.
-        grace_seconds: how long it may take to end when it is replaced; without, it is killed at
-            once, and a database has to recover (`docs/facts/measured.md §3`).
-        memory_mib: limit, swap included; only where one service could starve the rest.
+        server_mib: the server's memory.
+        opts: of all that is made.
+        running: what was made so far, by name.
     """
 
-    name: str
-    image: Image
-    health: Health
-    envs: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    command: Sequence[str] = ()
-    published: Mapping[int, int] = field(default_factory=dict)
-    data: str | None = None
-    files: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    mounts: Mapping[str, str] = field(default_factory=dict)
-    memory_mib: pulumi.Input[int] | None = None
-    gpus: str | None = None
-    shared_memory_mib: int | None = None
-    wait_seconds: int = 300
-    grace_seconds: int | None = None
+    host: Host
+    passwords: Passwords
+    network: docker.Network
+    server_mib: pulumi.Output[int]
+    opts: pulumi.ResourceOptions
+    running: dict[str, docker.Container] = field(default_factory=dict)
 
-
-class Containers:
-    """Makes containers on one host, in one private network."""
-
-    def __init__(self, host: Host, provider: docker.Provider, parent: pulumi.Resource) -> None:
-        self._host = host
-        self._opts = pulumi.ResourceOptions(parent=parent, provider=provider)
-        self._network = docker.Network("network", name="ai-lab", driver="bridge", opts=self._opts)
-
-    def run(self, service: Service, after: Sequence[pulumi.Resource] = ()) -> docker.Container:
-        """Create the container and wait until it is healthy."""
-        image = docker.RemoteImage(
-            f"{service.name}-image",
-            name=service.image.reference,
+    def run(self, name: str, one: Container) -> None:
+        """Create the container, after all that it needs, and wait until it is healthy."""
+        pulled = docker.RemoteImage(
+            f"{name}-image",
+            name=one.image,
             keep_locally=True,  # removing 10 GB on every replacement helps nobody
-            opts=self._also(depends_on=[self._host.pulled[service.name]]),
+            opts=self._after([self.host.pulled[name]]),
         )
-        return docker.Container(
-            service.name,
-            name=service.name,
-            image=image.image_id,
-            command=list(service.command) or None,
-            envs=_environment(service.envs) if service.envs else None,
-            ports=[
-                docker.ContainerPortArgs(internal=inside, external=out, ip=_ANY, protocol="tcp")
-                for out, inside in sorted(service.published.items(), key=lambda pair: pair[1])
-            ],
-            networks_advanced=[
-                docker.ContainerNetworksAdvancedArgs(
-                    name=self._network.name, aliases=[service.name]
-                )
-            ],
-            volumes=self._volumes(service),
-            uploads=[
-                docker.ContainerUploadArgs(file=path, content=content, permissions="0644")
-                for path, content in service.files.items()
-            ],
-            healthcheck=docker.ContainerHealthcheckArgs(
-                tests=service.health.tests,
-                interval="10s",
-                timeout=service.health.timeout,
-                retries=3,
-                start_period=f"{service.health.start_minutes}m0s",
-                start_interval="1s",
-            ),
-            wait=True,
-            wait_timeout=service.wait_seconds,
-            destroy_grace_seconds=service.grace_seconds,
-            must_run=True,
-            restart="unless-stopped",
-            log_driver="json-file",
-            log_opts={"max-size": "50m", "max-file": "3"},
-            memory=service.memory_mib,
-            memory_swap=service.memory_mib,
-            gpus=service.gpus,
-            shm_size=service.shared_memory_mib,
-            opts=self._also(depends_on=list(after)),
-        )
-
-    def _volumes(self, service: Service) -> list[docker.ContainerVolumeArgs]:
-        volumes = [
-            docker.ContainerVolumeArgs(host_path=there, container_path=here, read_only=True)
-            for there, here in service.mounts.items()
+        needs = [
+            *(self._on_host(name, need) for need in one.needs),
+            *(self.running[other] for other in one.after),
         ]
-        if service.data:
-            made = docker.Volume(
-                f"{service.name}-data", name=f"ai-lab-{service.name}", opts=self._opts
-            )
-            volumes.append(
-                docker.ContainerVolumeArgs(volume_name=made.name, container_path=service.data)
-            )
-        return volumes
+        memory = self.server_mib.apply(memory_left) if one.rest_of_memory else one.memory_mib
+        self.running[name] = docker.Container(
+            name,
+            name=name,
+            image=pulled.image_id,
+            command=list(one.command) or None,
+            envs=self._filled(one.environment) if one.environment else None,
+            ports=_ports(one),
+            networks_advanced=[
+                docker.ContainerNetworksAdvancedArgs(name=self.network.name, aliases=[name])
+            ],
+            volumes=[*_mounts(one), *self._data(name, one)],
+            uploads=_uploads(one),
+            healthcheck=_health_check(one),
+            wait_timeout=one.wait_seconds,
+            destroy_grace_seconds=one.grace_seconds,
+            memory=memory,
+            memory_swap=memory,
+            gpus="all" if one.gpu else None,
+            shm_size=_SHARED_MEMORY_MIB if one.gpu else None,
+            opts=self._after(needs),
+            **_COMMON,
+        )
 
-    def _also(self, depends_on: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
+    def _on_host(self, name: str, need: str) -> pulumi.Resource:
+        found: pulumi.Resource | Mapping[str, pulumi.Resource] = getattr(self.host, need)
+        return found[name] if isinstance(found, Mapping) else found
+
+    def _filled(self, templates: Mapping[str, str]) -> pulumi.Output[list[str]]:
+        values = {name: self.passwords.fill(template) for name, template in templates.items()}
+        return pulumi.Output.secret(
+            pulumi.Output.all(**values).apply(
+                lambda known: [f"{name}={value}" for name, value in sorted(known.items())]
+            )
+        )
+
+    def _data(self, name: str, one: Container) -> list[docker.ContainerVolumeArgs]:
+        if not one.data:
+            return []
+        made = docker.Volume(f"{name}-data", name=f"ai-lab-{name}", opts=self.opts)
+        return [docker.ContainerVolumeArgs(volume_name=made.name, container_path=one.data)]
+
+    def _after(self, needs: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions.merge(
-            self._opts, pulumi.ResourceOptions(depends_on=list(depends_on))
+            self.opts, pulumi.ResourceOptions(depends_on=list(needs))
         )
 
 
-def _environment(envs: Mapping[str, pulumi.Input[str]]) -> pulumi.Output[list[str]]:
-    return pulumi.Output.secret(
-        pulumi.Output.all(**envs).apply(
-            lambda known: [f"{name}={value}" for name, value in sorted(known.items())]
-        )
+def _ports(one: Container) -> list[docker.ContainerPortArgs]:
+    return [
+        docker.ContainerPortArgs(internal=inside, external=out, ip=_ANY, protocol="tcp")
+        for out, inside in one.published.items()
+    ]
+
+
+def _mounts(one: Container) -> list[docker.ContainerVolumeArgs]:
+    return [
+        docker.ContainerVolumeArgs(host_path=there, container_path=here, read_only=True)
+        for there, here in one.mounts.items()
+    ]
+
+
+def _uploads(one: Container) -> list[docker.ContainerUploadArgs]:
+    return [
+        docker.ContainerUploadArgs(file=path, content=content, permissions="0644")
+        for path, content in one.files.items()
+    ]
+
+
+def _health_check(one: Container) -> docker.ContainerHealthcheckArgs:
+    return docker.ContainerHealthcheckArgs(
+        tests=list(one.health.tests),
+        interval="10s",
+        timeout=one.health.timeout,
+        retries=3,
+        start_period=f"{one.health.start_minutes}m0s",
+        start_interval="1s",
     )

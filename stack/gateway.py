@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 
 from provisioning.channels import XINFERENCE_KEY, ChannelPlan
 from provisioning.plan import Plan
 from provisioning.ports import ONEAPI_PORT
-from provisioning.settings import Settings
+from provisioning.settings import Settings, TokenSetting
 from stack.endpoints import endpoint
 from stack.models import Models
 from stack.part import part
@@ -52,16 +54,13 @@ def seed_gateway(
         password=services.oneapi_password,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.oneapi]),
     )
-    access_token: pulumi.Output[str] = pulumi.Output.secret(root.access_token)
-    channels = {}
+    session = {"endpoint": there, "access_token": root.access_token}
     by_model = {}
     for each in plan.channels:
         waits = models.ready(each.kind) if each.api_key is None else []
         channel = OneApiChannel(
             each.name,
-            name=each.name,
-            endpoint=there,
-            access_token=access_token,
+            **session,
             type=each.type,
             base_url=each.base_url,
             models=list(each.models),
@@ -72,24 +71,22 @@ def seed_gateway(
             relay_key=services.relay_key,
             opts=pulumi.ResourceOptions(parent=parent, depends_on=waits),
         )
-        channels[each.name] = channel
-        by_model.update(dict.fromkeys(each.served, channel))
-    tokens = {
-        token.name: OneApiToken(
-            f"token-{token.name}",
-            endpoint=there,
-            access_token=access_token,
-            name=token.name,
-            models=list(token.models),
-            opts=pulumi.ResourceOptions(parent=parent),
-        )
-        for token in settings.tokens
-    }
-    keys: dict[str, pulumi.Output[str]] = {
-        name: pulumi.Output.secret(token.key) for name, token in tokens.items()
-    }
+        by_model.update(dict.fromkeys(each.models, channel))
+    tokens = {token.name: _token(token, session, parent).key for token in plan.tokens}
     parent.register_outputs({})
-    return Gateway(access_token, keys, by_model)
+    return Gateway(root.access_token, tokens, by_model)
+
+
+def _token(
+    token: TokenSetting, session: Mapping[str, pulumi.Input[Any]], parent: pulumi.Resource
+) -> OneApiToken:
+    return OneApiToken(
+        f"token-{token.name}",
+        **session,
+        name=token.name,
+        models=list(token.models),
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
 
 
 def _key(channel: ChannelPlan) -> pulumi.Output[str]:
@@ -100,4 +97,4 @@ def _key(channel: ChannelPlan) -> pulumi.Output[str]:
 
 
 def _probe(channel: ChannelPlan, settings: Settings) -> str:
-    return channel.probe if channel.api_key is None or settings.check_paid_channels else ""
+    return channel.models[0] if channel.api_key is None or settings.check_paid_channels else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from string import Formatter
 
 import pulumi
 import pulumi_command as command
@@ -112,16 +111,10 @@ def _run(
         connection=connection,
         create=step.command,
         triggers=[step.trigger],
-        stdin=_filled(step.stdin, vars(passwords)) if step.stdin else None,
+        stdin=passwords.fill(step.stdin) if step.stdin else None,
         add_previous_output_in_env=False,
         opts=opts,
     )
-
-
-def _filled(template: str, secrets: Mapping[str, pulumi.Output[str]]) -> pulumi.Output[str]:
-    # Only what is named: it would depend on every secret that it is given.
-    named = {name for _, name, _, _ in Formatter().parse(template) if name}
-    return pulumi.Output.format(template, **{name: secrets[name] for name in named})
 
 
 def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource) -> ServerFile:

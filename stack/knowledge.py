@@ -10,12 +10,13 @@ from typing import Any
 import pulumi
 
 from provisioning.app_graph import Dataset, Graph, simple_app
-from provisioning.catalogue import Kind, Model, of_kind
+from provisioning.catalogue import Model, of_kind
 from provisioning.chunks import chunk_size
 from provisioning.documents import Source, sources
 from provisioning.knowledge import App, Base
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
+from provisioning.traits import Kind
 from stack.endpoints import endpoint
 from stack.gateway import Gateway
 from stack.models import Models

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
-from provisioning.catalogue import in_xinference
 from provisioning.plan import Plan
 from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.endpoints import endpoint
 from stack.part import part
+from stack.resources.declaration import Endpoint
 from stack.resources.server.containers_ready import ServerContainersReady
 from stack.resources.xinference.eviction import XinferenceEviction
 from stack.resources.xinference.model import XinferenceModel
@@ -21,7 +21,7 @@ from stack.resources.xinference.models_ready import XinferenceModelsReady
 from stack.server import Server
 from stack.services import Services
 
-_Payload = dict[str, Any]
+_SIDE, _CHAT = "side-models", "chat-models"
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,15 @@ class Models:
     """The running models.
 
     Attributes:
-        side_ready: embeddings, reranker, speech: small, first on the card; None without any.
-        chat_ready: the chat models; None without any.
+        groups: what waits for the small models (embeddings, reranker, speech), which come first on
+            the card, and for the chat models; neither where there are none.
     """
 
-    side_ready: XinferenceModelsReady | None
-    chat_ready: XinferenceModelsReady | None
+    groups: Mapping[str, XinferenceModelsReady]
 
     def ready(self, kind: str) -> list[pulumi.Resource]:
         """What a channel of this kind waits for."""
-        waits = self.chat_ready if kind == "chat" else self.side_ready
+        waits = self.groups.get(_CHAT if kind == "chat" else _SIDE)
         return [waits] if waits else []
 
 
@@ -52,76 +51,55 @@ def start_models(
     in either group, leaves before anything starts.
     """
     parent = part("Models", lab)
-    kinds = {model.name: model.kind for model in in_xinference(settings.models)}
-    side = {name: told for name, told in plan.launches.items() if kinds[name] != "chat"}
-    chat = {name: told for name, told in plan.launches.items() if kinds[name] == "chat"}
-    if services.xinference is None:
-        parent.register_outputs({})
-        return Models(None, None)
-    group = _Group(settings, server, services.xinference, parent)
-    evictions = [
-        group.evict("side-models", side, [services.xinference]),
-        group.evict("chat-models", chat, [services.xinference]),
-    ]
-    side_ready = group.start("side-models", side, evictions[0], evictions)
-    chat_ready = group.start(
-        "chat-models", chat, evictions[1], [*evictions, *([side_ready] if side_ready else [])]
-    )
+    ready: dict[str, XinferenceModelsReady] = {}
+    if services.xinference:
+        there = endpoint(server, XINFERENCE_PORT)
+        ready = _start(settings, plan, there, services.xinference, parent)
     parent.register_outputs({})
-    return Models(side_ready, chat_ready)
+    return Models(ready)
 
 
-class _Group:
-    def __init__(
-        self,
-        settings: Settings,
-        server: Server,
-        container: ServerContainersReady,
-        parent: pulumi.Resource,
-    ) -> None:
-        self._settings = settings
-        self._endpoint = endpoint(server, XINFERENCE_PORT)
-        self._parent = parent
-        self._container = container
+def _start(
+    settings: Settings,
+    plan: Plan,
+    there: Endpoint,
+    container: ServerContainersReady,
+    parent: pulumi.Resource,
+) -> dict[str, XinferenceModelsReady]:
+    def after(*needs: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=parent, depends_on=list(needs))
 
-    def evict(
-        self, name: str, payloads: Mapping[str, _Payload], needs: Sequence[pulumi.Resource]
-    ) -> XinferenceEviction:
-        return XinferenceEviction(
-            f"{name}-eviction",
-            endpoint=self._endpoint,
-            payloads=dict(payloads),
-            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
+    groups = {
+        name: {uid: told for uid, told in plan.launches.items() if _group(told) == name}
+        for name in (_SIDE, _CHAT)
+    }
+    evictions = {
+        name: XinferenceEviction(
+            f"{name}-eviction", endpoint=there, payloads=launches, opts=after(container)
         )
-
-    def start(
-        self,
-        name: str,
-        payloads: Mapping[str, _Payload],
-        eviction: XinferenceEviction,
-        needs: Sequence[pulumi.Resource],
-    ) -> XinferenceModelsReady | None:
-        if not payloads:
-            return None
-        started = [self._model(*launch, needs) for launch in payloads.items()]
-        return XinferenceModelsReady(
+        for name, launches in groups.items()
+    }
+    ready: dict[str, XinferenceModelsReady] = {}
+    for name, launches in groups.items():
+        if not launches:
+            continue
+        before = after(*evictions.values(), *ready.values())
+        started = [
+            XinferenceModel(model, endpoint=there, payload=payload, opts=before)
+            for model, payload in launches.items()
+        ]
+        # A container that started anew has to load every model again.
+        seen = (container.generation, evictions[name].generation, *[model.id for model in started])
+        ready[name] = XinferenceModelsReady(
             f"{name}-ready",
-            endpoint=self._endpoint,
-            payloads=dict(payloads),
-            # A container that started anew has to load every model again.
-            generation=pulumi.Output.all(
-                self._container.generation, eviction.generation, *[model.id for model in started]
-            ).apply(lambda seen: "/".join(str(part) for part in seen)),
-            deadline_minutes=self._settings.model_deadline_minutes,
-            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=started),
+            endpoint=there,
+            payloads=launches,
+            generation=pulumi.Output.all(*seen).apply(lambda parts: "/".join(map(str, parts))),
+            deadline_minutes=settings.model_deadline_minutes,
+            opts=after(*started),
         )
+    return ready
 
-    def _model(
-        self, name: str, payload: _Payload, needs: Sequence[pulumi.Resource]
-    ) -> XinferenceModel:
-        return XinferenceModel(
-            name,
-            endpoint=self._endpoint,
-            payload=payload,
-            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs)),
-        )
+
+def _group(payload: Mapping[str, Any]) -> str:
+    return _CHAT if payload["model_type"] == "LLM" else _SIDE

@@ -25,41 +25,46 @@ def export_outputs(
     knowledge: KnowledgeOutputs,
 ) -> None:
     """Export addresses, credentials (secret), models, price and lease."""
-
-    def url(port: int) -> pulumi.Output[str]:
-        return pulumi.Output.concat("http://", server.address, f":{port}")
-
-    pulumi.export("serverAddress", server.address)
-    pulumi.export("fastgptUrl", url(FASTGPT_PORT))
-    pulumi.export("fastgptUser", "root")
-    pulumi.export("fastgptPassword", services.fastgpt_password)
-    pulumi.export("fastgptToken", services.relay_key)
-    pulumi.export("oneapiUrl", url(ONEAPI_PORT))
-    pulumi.export("oneapiUser", "root")
-    pulumi.export("oneapiPassword", services.oneapi_password)
-    pulumi.export("oneapiAccessToken", gateway.access_token)
-    if settings.uses_xinference:
-        pulumi.export("xinferenceUrl", url(XINFERENCE_PORT))
-    pulumi.export("sshCommand", _ssh_command(settings, server))
-    pulumi.export("sshHostKey", server.host_key)
-    pulumi.export("sshPort", server.ssh_port)
-    pulumi.export("sshUser", server.user)
-    pulumi.export("sshKeyFile", str(settings.private_key_file))
-    pulumi.export("models", [_served(model) for model in settings.models])
-    for name, key in gateway.tokens.items():
-        pulumi.export(f"token-{name}", key)
-    for name, key in knowledge.api_keys.items():
-        pulumi.export(f"apiKey-{name}", key)
-    pulumi.export("shareLinks", knowledge.share_links)
+    outputs = {
+        **_addresses(settings, server),
+        "fastgptUser": "root",
+        "fastgptPassword": services.fastgpt_password,
+        "fastgptToken": services.relay_key,
+        "oneapiUser": "root",
+        "oneapiPassword": services.oneapi_password,
+        "oneapiAccessToken": gateway.access_token,
+        "models": [_served(model) for model in settings.models],
+        **{f"token-{name}": key for name, key in gateway.tokens.items()},
+        **{f"apiKey-{name}": key for name, key in knowledge.api_keys.items()},
+        "shareLinks": knowledge.share_links,
+        "hourlyPrice": asdict(plan.price),
+        "leaseStarted": server.lease_started,
+        "leaseEnds": server.lease_ends.apply(lambda end: end or "never: ends with destroy only"),
+        "stopPaying": "pulumi destroy",
+    }
     if knowledge.answer is not None:
-        pulumi.export("answer", knowledge.answer)
-        pulumi.export("citations", knowledge.citations)
-    pulumi.export("hourlyPrice", asdict(plan.price))
-    pulumi.export(
-        "leaseEnds", server.lease_ends.apply(lambda ends: ends or "never: ends with destroy only")
-    )
-    pulumi.export("leaseStarted", server.lease_started)
-    pulumi.export("stopPaying", "pulumi destroy")
+        outputs |= {"answer": knowledge.answer, "citations": knowledge.citations}
+    for name, value in outputs.items():
+        pulumi.export(name, value)
+
+
+def _addresses(settings: Settings, server: Server) -> dict[str, pulumi.Input[object]]:
+    ports = {"fastgptUrl": FASTGPT_PORT, "oneapiUrl": ONEAPI_PORT}
+    if settings.uses_xinference:
+        ports["xinferenceUrl"] = XINFERENCE_PORT
+    urls = {
+        name: pulumi.Output.concat("http://", server.address, f":{port}")
+        for name, port in ports.items()
+    }
+    return {
+        "serverAddress": server.address,
+        **urls,
+        "sshCommand": _ssh_command(settings, server),
+        "sshHostKey": server.host_key,
+        "sshPort": server.ssh_port,
+        "sshUser": server.user,
+        "sshKeyFile": str(settings.private_key_file),
+    }
 
 
 def _ssh_command(settings: Settings, server: Server) -> pulumi.Output[str]:

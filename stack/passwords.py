@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import Formatter
 
 import pulumi
 import pulumi_random as random
@@ -35,6 +36,11 @@ class Passwords:
     fastgpt_login: pulumi.Output[str]
     fastgpt_files: pulumi.Output[str]
     fastgpt_admin: pulumi.Output[str]
+
+    def fill(self, template: str) -> pulumi.Output[str]:
+        """The text with the passwords that it names in braces; it depends on no others."""
+        named = {name for _, name, _, _ in Formatter().parse(template) if name}
+        return pulumi.Output.format(template, **{name: getattr(self, name) for name in named})
 
 
 # OneAPI's root takes 8 to 20 characters, its token 48 at the most (docs/facts/oneapi.md §2, §3).

@@ -26,10 +26,10 @@ from rich.table import Table
 from provisioning.cards import Gpus, card_names, gpus_of, type_problem, types_with
 from provisioning.catalogue import Model
 from provisioning.gpu import fit, largest_context, launch_order, taken_of
-from provisioning.memory import Need, need, source_of
+from provisioning.memory import Need, need
 from provisioning.problems import PlanError, nearest
 from provisioning.regions import Region, region
-from provisioning.vendor import VendorModel, VendorSpec, release, vendor_models
+from provisioning.vendor import VendorModel, VendorSpec, billions_of, release, vendor_models
 from tools.environment import ROOT
 from tools.stack_file import CannotRead, read_stack
 
@@ -89,7 +89,7 @@ class Row:
     @property
     def rank(self) -> tuple[float, int, int]:
         """The larger, and of one size the more precise, ranks higher."""
-        billions = float(self.spec.size.replace("_", "."))
+        billions = billions_of(self.spec.size)
         return billions, self.needs.weights, -_FORMATS.index(self.spec.format)
 
     @property
@@ -140,7 +140,7 @@ def asked(environ: Mapping[str, str], root: Path) -> Question:
         place = region(config.get("region") or "cn-hangzhou", config.get("mirrors") or {})
     except PlanError as error:
         raise CannotSay(str(error)) from None
-    beside = tuple(model for model in local if model.kind != "chat" and source_of(model).gpus)
+    beside = tuple(model for model in local if model.kind != "chat" and model.local.gpus)
     return Question(instance_type, gpus, place, beside, chat[0] if chat else USUAL_CONTEXT, model)
 
 
@@ -203,7 +203,7 @@ def _row(
     context, gpus = min(question.context, listed.context), question.gpus
     for cards in (number for number in _CARDS_OF_A_MODEL if number <= gpus.count):
         model = _entry(listed, spec, quantization, context, cards)
-        needs, source = need(model), source_of(model)
+        needs, source = need(model), model.local
         share = max(math.ceil(needs.total / cards / gpus.memory_mib * 100) / 100, 0.1)
         shared = source.model_copy(update={"memory_share": share})
         model = model.model_copy(update={"xinference": shared})
@@ -254,7 +254,7 @@ def _table(question: Question, rows: Sequence[Row]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("remarks")
     for row in rows:
-        source = source_of(row.model)
+        source = row.model.local
         table.add_row(
             row.listed.name,
             str(source.size),

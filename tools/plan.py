@@ -21,7 +21,8 @@ JSON=1 writes one object for other programs. Its keys are kept:
       models    [{name, kind, servedBy, cards, neededMiB, how}]; cards by index, MiB of each
       launches  model to the body of its launch in Xinference
       channels  [{name, kind, models, baseUrl, secret}]; secret is a name, or null for Xinference
-      tokens    names
+      tokens    [{name, models}]; without models: all
+      environments  container to its variables; a secret's value is its name, `<mysql>`
 """
 
 from __future__ import annotations
@@ -91,9 +92,7 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
         "disk": {"category": settings.disk_category, "gib": settings.disk_size_gib},
         "price": asdict(planned.price),
         "openPorts": {str(port): list(who) for port, who in planned.open_ports.items()},
-        "images": {
-            service: getattr(planned.images, service).reference for service in planned.steps.pulled
-        },
+        "images": {name: each.image for name, each in planned.containers.items()},
         "hostSteps": [step.name for step in planned.steps],
         "models": list(_models(settings, planned)),
         "launches": dict(planned.launches),
@@ -107,14 +106,21 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             }
             for channel in planned.channels
         ],
-        "tokens": [token.name for token in settings.tokens],
+        "tokens": [{"name": each.name, "models": list(each.models)} for each in planned.tokens],
+        "environments": {
+            name: _shown(each.environment) for name, each in planned.containers.items()
+        },
     }
+
+
+def _shown(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: re.sub(r"{(\w+)}", r"<\1>", environment[name]) for name in sorted(environment)}
 
 
 def _models(settings: Settings, planned: Plan) -> Iterator[dict[str, Any]]:
     # Of a type whose cards nobody knows, nothing tells what lies on them.
     known = settings.gpus or not settings.wants_gpu
-    rows = {row.model: row for row in planned.fit.rows if known}
+    rows = {row.model.name: row for row in planned.fit.rows if known}
     for model in settings.models:
         row = rows.get(model.name)
         yield {
@@ -139,9 +145,17 @@ def _told(settings: Settings, planned: Plan) -> Iterator[str]:
     for channel in planned.channels:
         key = f", with the secret {channel.api_key}" if channel.api_key else ""
         yield f"  {channel.name}: {', '.join(channel.models)}{key}"
+    if planned.tokens:
+        yield "tokens, beside FastGPT's"
+    for token in planned.tokens:
+        yield f"  {token.name}: {', '.join(token.models) or 'every model'}"
     yield "open ports"
     for port, networks in planned.open_ports.items():
         yield f"  {port} ({PUBLISHED.get(port, 'SSH')}): {', '.join(networks)}"
+    yield "containers, and their environments; <names> are secrets"
+    for name, container in planned.containers.items():
+        yield f"  {name}: {container.image}"
+        yield from (f"    {key}={value}" for key, value in _shown(container.environment).items())
 
 
 def _rented(settings: Settings, planned: Plan) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tools.environment import SetupError
 
@@ -55,18 +56,7 @@ def run(
         CommandFailed: it could not start, failed, stalled or took too long.
     """
     with tempfile.TemporaryFile("w+") as log:
-        try:
-            process = subprocess.Popen(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=env,
-                cwd=cwd,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise CommandFailed(f"{what}: {command[0]} does not start: {error}") from error
+        process = _start(command, what, log, env, cwd)
         try:
             problem = _watch(process, what, deadline, say, stall)
         finally:
@@ -78,6 +68,27 @@ def run(
     reason = problem or f"ended with code {process.returncode}"
     last = "\n".join(output.strip().splitlines()[-_LINES_SHOWN:]) or "(it printed nothing)"
     raise CommandFailed(f"{what}: {reason}. Its last lines:\n{last}")
+
+
+def _start(
+    command: Sequence[str | Path],
+    what: str,
+    log: IO[str],
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandFailed(f"{what}: {command[0]} does not start: {error}") from error
 
 
 def _watch(
@@ -140,8 +151,6 @@ def exclusive(lock: Path, *, what: str, say: Say, deadline: float = 3600.0) -> I
     Raises:
         SetupError: the folder cannot be written, or the other one took too long.
     """
-    import fcntl  # POSIX only, like the lab's tools
-
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("a+")
@@ -151,27 +160,33 @@ def exclusive(lock: Path, *, what: str, say: Say, deadline: float = 3600.0) -> I
             "Choose another with the variable AI_LAB_CACHE."
         ) from error
     with file:
-        started = time.monotonic()
-        spoken = -_SIGN_OF_LIFE_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                waited = time.monotonic() - started
-            file.seek(0)
-            holder = f"another set-up (process {file.read().strip() or 'unknown'})"
-            if waited > deadline:
-                raise SetupError(
-                    f"waited {deadline:.0f} s for {holder}, which works on {what} ({lock}). "
-                    "End it and try again."
-                )
-            if waited - spoken >= _SIGN_OF_LIFE_SECONDS:
-                spoken = waited
-                say(f"Waiting for {holder} that works on {what}: {waited:.0f} s so far")
-            time.sleep(0.3)
+        _wait_for(file, f"works on {what}", say, deadline)
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _wait_for(lock: IO[str], works: str, say: Say, deadline: float) -> None:
+    import fcntl  # POSIX only, like the lab's tools
+
+    started = time.monotonic()
+    spoken = -_SIGN_OF_LIFE_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            waited = time.monotonic() - started
+        lock.seek(0)
+        holder = f"another set-up (process {lock.read().strip() or 'unknown'})"
+        if waited > deadline:
+            raise SetupError(
+                f"waited {deadline:.0f} s for {holder}, which {works} ({lock.name}). "
+                "End it and try again."
+            )
+        if waited - spoken >= _SIGN_OF_LIFE_SECONDS:
+            spoken = waited
+            say(f"Waiting for {holder} that {works}: {waited:.0f} s so far")
+        time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""The lab that stands: which one it is, what it says about itself, and commands on its server.
+"""The lab that stands: which one it is, what it says about itself.
 
 The outputs hold passwords. They are read into memory, what is needed is taken, and the rest is
 forgotten; nothing of them is written or printed here.
@@ -6,18 +6,15 @@ forgotten; nothing of them is written or printed here.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-import asyncssh
 
 from provisioning.tunnel import SshServer
 from rehearsal.control import read_world
@@ -93,15 +90,6 @@ class Lab:
     currency: str
     lease_started: datetime | None
     lease_ends: datetime | None
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command on the server came to."""
-
-    code: int
-    output: str
-    errors: str
 
 
 def find_lab(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Lab:
@@ -197,40 +185,6 @@ def up_command(stack: Stack, options: str = "") -> str:
 def destroy_command(stack: Stack) -> str:
     """What to type to end the lab."""
     return "`make rehearse-stop`" if stack.rehearsed else f"`make destroy STACK={stack.name}`"
-
-
-def run_on(server: SshServer, commands: Sequence[str], seconds: float) -> list[Ran]:
-    """Run `commands` on the server, one after the other, over one connection.
-
-    Raises:
-        OSError, asyncssh.Error, asyncio.TimeoutError: it could not be done, or not in time.
-    """
-    return asyncio.run(asyncio.wait_for(_run_on(server, commands), seconds))
-
-
-async def _run_on(server: SshServer, commands: Sequence[str]) -> list[Ran]:
-    trusted = asyncssh.import_public_key(server.host_key)
-    async with asyncssh.connect(
-        server.host,
-        server.port,
-        username=server.user,
-        known_hosts=([trusted], [], []),
-        client_keys=_identity(server),
-        config=None,
-    ) as connection:
-        done = [await connection.run(command, check=False) for command in commands]
-    return [Ran(_code(one), str(one.stdout or ""), str(one.stderr or "")) for one in done]
-
-
-def _code(done: asyncssh.SSHCompletedProcess) -> int:
-    return -1 if done.returncode is None else int(done.returncode)
-
-
-def _identity(server: SshServer) -> list[asyncssh.SSHKey]:
-    try:
-        return [asyncssh.read_private_key(server.key_file)] if server.key_file else []
-    except (OSError, asyncssh.KeyImportError):
-        return []  # the agent's business, as in provisioning.tunnel
 
 
 _NEEDED = (

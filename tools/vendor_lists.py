@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -83,12 +83,13 @@ def _compact(value: object) -> str:
 
 def entry(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A vendor's model as we keep it: its name, and what the plan asks about it."""
+    languages = row.get("model_lang") or row.get("language")
     told = {
         "context": row.get("context_length") or row.get("max_tokens"),
         "width": row.get("dimensions"),
         "abilities": row.get("model_ability"),
         "architecture": next(iter(row.get("architectures") or []), None),
-        "languages": row.get("model_lang") or row.get("language"),
+        "languages": [languages] if isinstance(languages, str) else languages,
         "billions": _billions(row),
         "engines": sorted(_engines(row)),
         "specs": [] if _for_apple(row) else specs(row),
@@ -120,8 +121,8 @@ def _billions(row: dict[str, Any]) -> float | None:
 
 
 def specs(row: dict[str, Any]) -> list[list[Any]]:
-    """`[format, sizes, quantizations, hubs]`, one for all sizes that share the rest."""
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    """`[format, size, quantizations, hubs]`, one for all quantizations that the same hubs have."""
+    homes: dict[tuple[str, str, str], list[str]] = {}
     for spec in row.get("model_specs") or [{"model_src": row["model_src"]}]:
         format_, size = spec.get("model_format", ""), str(spec.get("model_size_in_billions", ""))
         if format_ == _APPLE:
@@ -129,23 +130,11 @@ def specs(row: dict[str, Any]) -> list[list[Any]]:
         for hub in _HUBS:
             home = spec["model_src"].get(hub) or {}
             for quantization in home.get("quantizations") or (["none"] if home else []):
-                hubs = rows.setdefault((format_, size, quantization), [])
-                hubs.append(hub)
-    return [[*key, hubs] for key, hubs in _grouped(rows)]
-
-
-def _grouped(
-    rows: dict[tuple[str, str, str], list[str]],
-) -> Iterator[tuple[tuple[str, list[str], list[str]], list[str]]]:
-    by_size: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for (format_, size, quantization), hubs in rows.items():
-        kept = by_size.setdefault((format_, size, tuple(dict.fromkeys(hubs))), [])
-        kept.append(quantization)
-    merged: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    for (format_, size, homes), quantizations in by_size.items():
-        merged.setdefault((format_, tuple(quantizations), homes), []).append(size)
-    for (format_, kinds, homes), sizes in merged.items():
-        yield (format_, sizes, list(kinds)), list(homes)
+                homes.setdefault((format_, size, quantization), []).append(hub)
+    grouped: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (format_, size, quantization), hubs in homes.items():
+        grouped.setdefault((format_, size, tuple(dict.fromkeys(hubs))), []).append(quantization)
+    return [[format_, size, kinds, [*hubs]] for (format_, size, hubs), kinds in grouped.items()]
 
 
 def arguments(xinference: ZipFile, vllm: ZipFile) -> dict[str, list[str]]:

@@ -36,13 +36,10 @@ class Recorded:
     name: str
     urn: str
     inputs: dict[str, Any]
-    secret_inputs: frozenset[str]
-    parent: str
     depends_on: frozenset[str]
     deleted_with: str
     replace_with: tuple[str, ...]
     custom: bool
-    secret_outputs: tuple[str, ...]
     replace_on_changes: tuple[str, ...]
     raw: dict[str, Any] = field(repr=False)
 
@@ -96,13 +93,10 @@ class _Monitor(MockMonitor):
                 name=request.name,
                 urn=answer.urn,
                 inputs=_open(raw),
-                secret_inputs=frozenset(k for k, v in raw.items() if _is_secret(v)),
-                parent=request.parent,
                 depends_on=frozenset(request.dependencies),
                 deleted_with=request.deletedWith,
                 replace_with=tuple(request.replace_with),
                 custom=request.custom,
-                secret_outputs=tuple(request.additionalSecretOutputs),
                 replace_on_changes=tuple(request.replaceOnChanges),
                 raw=raw,
             )
@@ -183,19 +177,13 @@ _ANSWERS: dict[str, Any] = {
 }
 
 
-def stack_file(name: str) -> dict[str, Any]:
-    """The config of `Pulumi.<name>.yaml`."""
-    config: dict[str, Any] = yaml.safe_load((PROJECT / f"Pulumi.{name}.yaml").read_text())["config"]
-    return config
-
-
 def configured(
     name: str, key_file: Path, changes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """A stack file as the program gets it: with defaults, an operator's key and address."""
     declared = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["config"]
     config = {f"ai-lab:{k}": v["default"] for k, v in declared.items() if "default" in v}
-    config |= stack_file(name)
+    config |= yaml.safe_load((PROJECT / f"Pulumi.{name}.yaml").read_text())["config"]
     config |= {"ai-lab:allowedCidrs": ["198.18.0.5/32"], "ai-lab:sshKeyFile": str(key_file)}
     config |= {k if ":" in k else f"ai-lab:{k}": v for k, v in (changes or {}).items()}
     return config
@@ -251,6 +239,15 @@ def _program() -> None:
     runpy.run_path(str(PROJECT / "__main__.py"))
 
 
+def on_server(recording: Recording) -> Iterator[Recorded]:
+    """All that lives on the rented server."""
+    kinds = (":Command", ":CopyToRemote", "docker:index", "dynamic/ailab/")
+    elsewhere = ("server:Choice", "server:Lease")
+    for resource in recording.resources:
+        if any(k in resource.type for k in kinds) and not resource.type.endswith(elsewhere):
+            yield resource
+
+
 def plain_strings(raw: Any) -> Iterator[str]:
     """Every string that is not under a secret."""
     if _is_secret(raw):
@@ -262,15 +259,7 @@ def plain_strings(raw: Any) -> Iterator[str]:
 
 
 def _flat(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (
-        value
-        if isinstance(value, str)
-        else json.dumps(value)
-        if isinstance(value, (list, dict))
-        else str(value)
-    )
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _is_secret(value: Any) -> bool:

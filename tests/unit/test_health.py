@@ -14,10 +14,11 @@ from threading import Thread
 import httpx
 import pytest
 
-from provisioning.health import FASTGPT
+from provisioning.containers import CONTAINERS
 from tests.unit.fake_services import FakeFastGpt
 
 TOOLS = Path(__file__).parents[2] / "rehearsal" / "containers" / "tools"
+TESTS = CONTAINERS["fastgpt"].health.tests
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def served() -> Iterator[tuple[FakeFastGpt, int]]:
 def probe(port: int, password: str, folder: Path) -> subprocess.CompletedProcess[str]:
     hosts = folder / "hosts.json"
     hosts.write_text(json.dumps({}))
-    command = [word.replace("127.0.0.1:3000", f"127.0.0.1:{port}") for word in FASTGPT.words]
+    command = [word.replace("127.0.0.1:3000", f"127.0.0.1:{port}") for word in TESTS[1:]]
     return subprocess.run(
         command,
         env={
@@ -90,5 +91,5 @@ def test_the_health_check_says_why_it_fails(
 
 
 def test_no_secret_is_on_the_command_line() -> None:
-    assert "process.env.DEFAULT_ROOT_PSW" in FASTGPT.words[-1]
-    assert FASTGPT.command == ""
+    assert "process.env.DEFAULT_ROOT_PSW" in TESTS[-1]
+    assert TESTS[0] == "CMD"

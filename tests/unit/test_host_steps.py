@@ -82,7 +82,7 @@ def test_without_gpu_there_is_no_driver_no_toolkit_and_no_proof_of_a_gpu() -> No
 
 def test_the_proof_uses_an_image_that_is_already_there() -> None:
     lab = LABS["gpu"]
-    assert arguments(lab.steps.driver_proved) == ["580", lab.images.pg.reference]
+    assert arguments(lab.steps.driver_proved) == ["580", lab.containers["pg"].image]
     assert lab.steps.driver_proved.after is lab.steps.pulled["pg"]
 
 

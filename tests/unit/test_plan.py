@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from provisioning.containers import CONTAINERS, SEEDED
+from provisioning.host import MONGO_KEYFILE, VOCABULARY_FOLDER
+from provisioning.launch import XINFERENCE_HOME
 from provisioning.plan import Plan, plan
+from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError
 from provisioning.settings import Settings
 from tests.unit.program import given
@@ -58,16 +62,29 @@ def test_what_does_not_fit_is_planned_all_the_same() -> None:
         ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
         ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
         ({"mirrors": {"dockerApt": "a.example"}}, "mirrors.dockerApt"),
-        (
-            {"models": [{"name": "m", "kind": "chat", "remote": {"provider": "dashscop"}}]},
-            "models",
-        ),
     ],
 )
 def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], path: str) -> None:
     with pytest.raises(PlanError) as error:
         planned(**change)
     assert error.value.problem.path == path
+
+
+def test_the_containers_find_what_the_host_s_steps_left() -> None:
+    """The table writes down again what other tables say."""
+    found = planned().containers
+    folders = {name: set(container.mounts) for name, container in found.items()}
+    assert folders["mongo"] == {f"/root/{Path(MONGO_KEYFILE).parent}"}
+    assert folders["oneapi"] == {f"/root/{VOCABULARY_FOLDER}"}
+    assert found["xinference"].data == XINFERENCE_HOME
+    assert {port for container in found.values() for port in container.published} == set(PUBLISHED)
+
+
+def test_a_container_comes_after_those_that_it_needs() -> None:
+    names = list(CONTAINERS)
+    for name, container in CONTAINERS.items():
+        assert set(container.after) <= set(names[: names.index(name)])
+    assert {name for needs in SEEDED.values() for name in needs} == set(names)
 
 
 def test_the_price_is_made_of_its_parts() -> None:

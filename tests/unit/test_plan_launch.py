@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from provisioning import health
 from provisioning.catalogue import Model
+from provisioning.containers import CONTAINERS
 from provisioning.launch import (
     launch_payload,
     xinference_command,
@@ -26,149 +26,63 @@ def model(name: str, kind: str, context: int = 8192, **source: Any) -> Model:
 
 
 AWQ = {"engine": "vllm", "format": "awq", "quantization": "Int4"}
+R1 = {"model": "deepseek-r1-distill-qwen"}
+
+
+def told(name: str, type_: str, hub: str = "modelscope", **more: Any) -> dict[str, Any]:
+    """A payload: what every model is told, and what more this one is."""
+    every = {"model_uid": name, "model_name": name, "model_type": type_, "download_hub": hub}
+    return every | more
+
+
+def llm(engine: str, format_: str, size: Any, quantization: str) -> dict[str, Any]:
+    return {
+        "model_engine": engine,
+        "model_format": format_,
+        "model_size_in_billions": size,
+        "quantization": quantization,
+        "n_gpu": 1,
+    }
+
 
 PAYLOADS: list[tuple[Model, dict[str, Any]]] = [
     (
         model("qwen2.5-instruct", "chat", 16384, size=14, memoryShare=0.7, **AWQ),
-        {
-            "model_uid": "qwen2.5-instruct",
-            "model_name": "qwen2.5-instruct",
-            "model_type": "LLM",
-            "model_engine": "vllm",
-            "model_format": "awq",
-            "model_size_in_billions": 14,
-            "quantization": "Int4",
-            "n_gpu": 1,
-            "download_hub": "modelscope",
-            "gpu_memory_utilization": 0.70,
-            "max_model_len": 16384,
-        },
+        told("qwen2.5-instruct", "LLM", gpu_memory_utilization=0.70, max_model_len=16384)
+        | llm("vllm", "awq", 14, "Int4"),
     ),
     (
         model("qwen3", "chat", 16384, size="8", memoryShare=0.7, **AWQ),
-        {
-            "model_uid": "qwen3",
-            "model_name": "qwen3",
-            "model_type": "LLM",
-            "model_engine": "vllm",
-            "model_format": "awq",
-            "model_size_in_billions": 8,
-            "quantization": "Int4",
-            "n_gpu": 1,
-            "download_hub": "modelscope",
-            "enable_thinking": False,
-            "gpu_memory_utilization": 0.70,
-            "max_model_len": 16384,
-        },
+        told("qwen3", "LLM", gpu_memory_utilization=0.70, max_model_len=16384)
+        | {**llm("vllm", "awq", 8, "Int4"), "enable_thinking": False},
     ),
     (
-        model(
-            "baichuan-2-chat",
-            "chat",
-            4096,
-            engine="transformers",
-            format="pytorch",
-            size=7,
-            quantization="none",
-        ),
-        {
-            "model_uid": "baichuan-2-chat",
-            "model_name": "baichuan-2-chat",
-            "model_type": "LLM",
-            "model_engine": "transformers",
-            "model_format": "pytorch",
-            "model_size_in_billions": 7,
-            "quantization": "none",
-            "n_gpu": 1,
-            "download_hub": "modelscope",
-            "enable_virtual_env": True,
-            "virtual_env_packages": ["transformers==4.33.3"],
-        },
+        model("baichuan-2-chat", "chat", 4096, engine="transformers", format="pytorch", size=7,
+              quantization="none"),
+        told("baichuan-2-chat", "LLM", enable_virtual_env=True)
+        | llm("transformers", "pytorch", 7, "none")
+        | {"virtual_env_packages": ["transformers==4.33.3"]},
     ),
-    (
-        model("m3e-base", "embedding"),
-        {
-            "model_uid": "m3e-base",
-            "model_name": "m3e-base",
-            "model_type": "embedding",
-            "download_hub": "modelscope",
-        },
-    ),
+    (model("m3e-base", "embedding"), told("m3e-base", "embedding")),
     (
         model("my-reranker", "rerank", model="bge-reranker-v2-m3", gpus=0, replicas=2),
-        {
-            "model_uid": "my-reranker",
-            "model_name": "bge-reranker-v2-m3",
-            "model_type": "rerank",
-            "download_hub": "modelscope",
-            "n_gpu": None,
-            "replica": 2,
-        },
+        told("my-reranker", "rerank", model_name="bge-reranker-v2-m3", n_gpu=None, replica=2),
+    ),
+    (model("whisper-large-v3", "transcription"), told("whisper-large-v3", "audio")),
+    (
+        model("q", "chat", 4096, model="qwen2.5-instruct", engine="llama.cpp", format="ggufv2",
+              size="0.5", quantization="q4_k_m", engineArguments={"n_threads": 8}),
+        told("q", "LLM", model_name="qwen2.5-instruct", n_ctx=4096, n_threads=8)
+        | llm("llama.cpp", "ggufv2", "0_5", "q4_k_m"),
     ),
     (
-        model("whisper-large-v3", "transcription"),
-        {
-            "model_uid": "whisper-large-v3",
-            "model_name": "whisper-large-v3",
-            "model_type": "audio",
-            "download_hub": "modelscope",
-        },
+        model("r1", "chat", 4096, engine="sglang", format="awq", size=14, quantization="Int4",
+              memoryShare=0.6, gpus=2, **R1),
+        # It is not on ModelScope.
+        told("r1", "LLM", "huggingface", model_name=R1["model"], context_length=4096)
+        | {**llm("sglang", "awq", 14, "Int4"), "n_gpu": 2, "mem_fraction_static": 0.6},
     ),
-    (
-        model(
-            "q",
-            "chat",
-            4096,
-            model="qwen2.5-instruct",
-            engine="llama.cpp",
-            format="ggufv2",
-            size="0.5",
-            quantization="q4_k_m",
-            engineArguments={"n_threads": 8},
-        ),
-        {
-            "model_uid": "q",
-            "model_name": "qwen2.5-instruct",
-            "model_type": "LLM",
-            "model_engine": "llama.cpp",
-            "model_format": "ggufv2",
-            "model_size_in_billions": "0_5",
-            "quantization": "q4_k_m",
-            "n_gpu": 1,
-            "download_hub": "modelscope",
-            "n_ctx": 4096,
-            "n_threads": 8,
-        },
-    ),
-    (
-        model(
-            "r1",
-            "chat",
-            4096,
-            model="deepseek-r1-distill-qwen",
-            engine="sglang",
-            format="awq",
-            size=14,
-            quantization="Int4",
-            memoryShare=0.6,
-            gpus=2,
-        ),
-        {
-            "model_uid": "r1",
-            "model_name": "deepseek-r1-distill-qwen",
-            "model_type": "LLM",
-            "model_engine": "sglang",
-            "model_format": "awq",
-            "model_size_in_billions": 14,
-            "quantization": "Int4",
-            "n_gpu": 2,
-            # It is not on ModelScope.
-            "download_hub": "huggingface",
-            "context_length": 4096,
-            "mem_fraction_static": 0.6,
-        },
-    ),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("entry", "payload"), PAYLOADS, ids=[m.name for m, _ in PAYLOADS])
@@ -181,22 +95,13 @@ def test_the_launch_of_a_model(entry: Model, payload: dict[str, Any]) -> None:
     [
         (model("m3e-base", "embedding"), "modelscope", "huggingface"),
         # On one hub only: that one, wherever the lab stands.
-        (
-            model("r", "chat", model="deepseek-r1-distill-qwen", size=14, **AWQ),
-            *["huggingface"] * 2,
-        ),
-        (
-            model(
-                "r", "chat", **{**AWQ, "format": "gptq"}, model="deepseek-r1-distill-qwen", size=32
-            ),
-            *["modelscope"] * 2,
-        ),
+        (model("r", "chat", size=14, **R1, **AWQ), *["huggingface"] * 2),
+        (model("r", "chat", size=32, **R1, **AWQ | {"format": "gptq"}), *["modelscope"] * 2),
         (model("whisper-tiny", "transcription"), *["huggingface"] * 2),
         # Xinference tells neither small from capital letters, nor us of models it does not have.
         (
-            model("qwen3", "chat", size=8, **{**AWQ, "quantization": "int4"}),
-            "modelscope",
-            "huggingface",
+            model("qwen3", "chat", size=8, **AWQ | {"quantization": "int4"}),
+            *("modelscope", "huggingface"),
         ),
         (model("unheard-of", "embedding"), "modelscope", "huggingface"),
     ],
@@ -246,10 +151,8 @@ def test_the_environment_follows_region_and_release() -> None:
     new = xinference_environment([], ABROAD, xinference_release("4.1.0"))
     assert "XINFERENCE_AUTH_ADVANCED" not in old
     assert new["XINFERENCE_AUTH_ADVANCED"] == "0"
-    assert (old["XINFERENCE_MODEL_SRC"], new["XINFERENCE_MODEL_SRC"]) == (
-        "modelscope",
-        "huggingface",
-    )
+    assert old["XINFERENCE_MODEL_SRC"] == "modelscope"
+    assert new["XINFERENCE_MODEL_SRC"] == "huggingface"
     assert (old["HF_ENDPOINT"], new["HF_ENDPOINT"]) == (MAINLAND.hf_endpoint, ABROAD.hf_endpoint)
     assert old["PIP_INDEX_URL"] == MAINLAND.pypi_mirror
     assert "PIP_INDEX_URL" not in new
@@ -257,14 +160,15 @@ def test_the_environment_follows_region_and_release() -> None:
     assert int(old["XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT"]) > 0
 
 
-def test_the_image_is_mended_before_it_serves() -> None:
+def test_only_an_image_that_needs_it_is_mended_before_it_serves() -> None:
     """One exact package without its dependencies, and no server where that fails."""
+    serves = "xinference-local -H 0.0.0.0 --port 9997"
     shell, option, text = xinference_command(xinference_release("2.12.0"))
     mend, _, serve = text.partition(" && ")
-    assert (shell, option) == ("sh", "-c")
+    assert (shell, option, serve) == ("sh", "-c", f"exec {serves}")
     assert mend.split()[:3] == ["pip", "install", "--no-deps"]
     assert mend.split()[-1] == "peft==0.18.1"
-    assert serve == "exec xinference-local -H 0.0.0.0 --port 9997"
+    assert xinference_command(xinference_release("4.1.0")) == tuple(serves.split())
 
 
 def test_engines_are_named_only_where_the_image_lacks_them() -> None:
@@ -283,9 +187,4 @@ def test_a_worker_that_is_slow_to_start_does_not_end_the_server() -> None:
     for version in ("2.12.0", "4.1.0"):
         told = xinference_environment([], MAINLAND, xinference_release(version))
         looks = int(told["XINFERENCE_HEALTH_CHECK_FAILURE_THRESHOLD"])
-        assert 5 < looks * 5 / 60 + 1 <= health.XINFERENCE.start_minutes
-
-
-def test_an_image_that_works_is_left_alone() -> None:
-    command = xinference_command(xinference_release("4.1.0"))
-    assert command == ("xinference-local", "-H", "0.0.0.0", "--port", "9997")
+        assert 5 < looks * 5 / 60 + 1 <= CONTAINERS["xinference"].health.start_minutes

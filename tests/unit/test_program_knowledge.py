@@ -10,15 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.program import PROJECT, Recording, configured, make_key, run_program
+from tests.unit.program import PROJECT, Recording, configured, run_program
 
 Knowledge = dict[str, Any]
 Run = Callable[[Knowledge], Recording]
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_key(tmp_path_factory.mktemp("ssh"))
 
 
 @pytest.fixture

@@ -9,14 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.program import PROJECT, given, make_key
+from tests.unit.program import PROJECT, given
 from tools.plan import main
 from tools.stack_file import CannotRead, read_stack
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_key(tmp_path_factory.mktemp("ssh"))
 
 
 @pytest.fixture
@@ -40,14 +35,20 @@ def told(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str,
 
 
 def test_a_lab_that_can_be_built(root: Path, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(root, key)
+    write(root, key, tokens=[{"name": "notebook"}, {"name": "bot", "models": ["m3e-base"]}])
     assert main({"STACK": "mine"}, root) == 0
     said = capsys.readouterr().out
-    assert "ecs.gn7i-c16g1.4xlarge, 1 x NVIDIA A10" in said
-    assert "price an hour: CNY 12.19" in said
-    assert "qwen2.5-instruct (chat): card 0, 15.5 GiB" in said
-    assert "xinference-embedding: m3e-base" in said
-    assert "9997 (Xinference): 198.18.0.5/32" in said
+    for line in (
+        "ecs.gn7i-c16g1.4xlarge, 1 x NVIDIA A10",
+        "price an hour: CNY 12.19",
+        "qwen2.5-instruct (chat): card 0, 15.5 GiB",
+        "xinference-embedding: m3e-base\n",
+        "notebook: every model\n  bot: m3e-base\n",
+        "fastgpt-sandbox:v4.8.1\n",
+        "    SQL_DSN=oneapi:<mysql>@tcp(mysql:3306)/oneapi\n",
+        "9997 (Xinference): 198.18.0.5/32",
+    ):
+        assert line in said
     assert said.endswith("no problems\n")
 
 
@@ -76,10 +77,13 @@ def test_the_keys_for_programs(root: Path, key: Path, capsys: pytest.CaptureFixt
     assert list(plan) == [
         *("region", "instanceType", "spot", "leaseHours", "gpus", "disk", "price", "openPorts"),
         *("images", "hostSteps", "models", "launches", "channels", "tokens"),
+        "environments",
     ]
     assert plan["openPorts"]["22"] == ["198.18.0.5/32"]
     assert plan["launches"]["m3e-base"]["model_type"] == "embedding"
     assert plan["models"][0]["cards"] == [0]
+    assert plan["environments"]["pg"]["POSTGRES_PASSWORD"] == "<pg>"
+    assert set(plan["environments"]) == set(plan["images"])
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,18 @@
-"""Which lab stands, what its outputs tell, and commands on its server."""
+"""Which lab stands, and what its outputs tell."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import threading
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import asyncssh
 import pytest
 
-from provisioning.tunnel import SshServer
 from rehearsal import lab as rehearsed
 from tools import standing
-from tools.standing import CURRENT, NoLab, Stack, find_lab, read_lab, run_on, which_stack
+from tools.standing import CURRENT, NoLab, Stack, find_lab, read_lab, which_stack
 
 SECRETS = ("fastgpt-secret", "oneapi-secret", "access-secret", "sk-secret")
 OUTPUTS: dict[str, Any] = {
@@ -202,63 +197,3 @@ def test_no_lease_no_price_no_xinference() -> None:
     assert lab.hourly_price is None
     assert lab.xinference_url == ""
     assert lab.share_links == {}
-
-
-HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
-CLIENT_KEY = asyncssh.generate_private_key("ssh-ed25519")
-
-
-@pytest.fixture
-def sshd(tmp_path: Path) -> Iterator[SshServer]:
-    """An SSH server that runs nothing: it says what it was asked to run, and `3` is its code."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    async def handle(process: asyncssh.SSHServerProcess[str]) -> None:
-        process.stdout.write(f"ran {process.command}")
-        process.stderr.write("said")
-        process.exit(3)
-
-    async def listen() -> asyncssh.SSHAcceptor:
-        return await asyncssh.listen(
-            "127.0.0.1",
-            0,
-            server_host_keys=[HOST_KEY],
-            authorized_client_keys=asyncssh.import_authorized_keys(
-                CLIENT_KEY.export_public_key("openssh").decode()
-            ),
-            process_factory=handle,
-        )
-
-    acceptor = asyncio.run_coroutine_threadsafe(listen(), loop).result()
-    key_file = tmp_path / "id"
-    key_file.write_bytes(CLIENT_KEY.export_private_key())
-    yield SshServer("127.0.0.1", acceptor.get_port(), "root", public(HOST_KEY), key_file)
-
-    async def close() -> None:
-        acceptor.close()
-        await acceptor.wait_closed()
-
-    asyncio.run_coroutine_threadsafe(close(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-def public(key: asyncssh.SSHKey) -> str:
-    return key.export_public_key("openssh").decode().strip()
-
-
-def test_commands_run_one_after_the_other(sshd: SshServer) -> None:
-    ran = run_on(sshd, ["docker ps", "nvidia-smi"], 30)
-
-    assert [one.output for one in ran] == ["ran docker ps", "ran nvidia-smi"]
-    assert [(one.code, one.errors) for one in ran] == [(3, "said")] * 2
-
-
-def test_commands_run_on_the_server_first_met_only(sshd: SshServer) -> None:
-    other = SshServer(sshd.host, sshd.port, "root", public(CLIENT_KEY), sshd.key_file)
-
-    with pytest.raises((asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed)):
-        run_on(other, ["docker ps"], 30)

@@ -91,9 +91,10 @@ def test_what_is_kept_of_a_model() -> None:
         "languages": ["en"],
         "engines": ["vllm"],
         "specs": [
-            ["pytorch", ["0_5", "7"], ["none"], [*BOTH]],
-            ["gptq", ["7"], ["Int4"], [*BOTH]],
-            ["gptq", ["7"], ["Int8"], ["huggingface"]],
+            ["pytorch", "0_5", ["none"], [*BOTH]],
+            ["pytorch", "7", ["none"], [*BOTH]],
+            ["gptq", "7", ["Int4"], [*BOTH]],
+            ["gptq", "7", ["Int8"], ["huggingface"]],
         ],
     }
     # How large it is stands in its repository's name alone.
@@ -104,7 +105,7 @@ def test_what_is_kept_of_a_model() -> None:
     )
     assert list(made["audio"]) == ["Small-82M"]
     assert made["audio"]["Small-82M"]["billions"] == 0.082
-    assert made["audio"]["Small-82M"]["specs"] == [["", [""], ["none"], ["modelscope"]]]
+    assert made["audio"]["Small-82M"]["specs"] == [["", "", ["none"], ["modelscope"]]]
 
 
 def test_arguments_come_from_the_code_that_declares_them() -> None:

@@ -269,6 +269,8 @@ def test_a_command_runs_on_the_same_connection(
     assert place.read_bytes() == b"\0bytes\xff"
     with pytest.raises(CommandFailed, match="no such thing"):
         run(server, "echo no such thing >&2; exit 3")
+    with pytest.raises(CommandFailed, match="said where others print"):
+        run(server, "echo said where others print; exit 18")
     with pytest.raises(CommandFailed, match="ended with 3 in silence"):
         run(server, "exit 3")
     assert len(sshd.connections) == 1

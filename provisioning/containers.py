@@ -1,0 +1,122 @@
+"""The lab's containers as data: `containers.yaml`, with what the settings say of two of them.
+
+No secret is in them: where one belongs stands its name as `{mysql}`, and the stack fills it in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from provisioning.images import Images
+from provisioning.launch import xinference_command, xinference_environment
+from provisioning.regions import Region
+from provisioning.settings import Settings
+from provisioning.versions import XinferenceRelease
+
+SEEDED = {
+    "oneapi": ("mysql", "oneapi"),
+    "fastgpt": ("pg", "mongo", "sandbox", "fastgpt"),
+    "xinference": ("xinference",),
+}
+"""The services that are seeded, and the containers that have to be healthy for it."""
+
+# What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
+_MEMORY_FOR_THE_OTHERS_MIB = 10 * 1024
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Health(_Row):
+    """A health check.
+
+    Attributes:
+        tests: in Docker's own form: `CMD` and a command's words, or `CMD-SHELL` and a line for the
+            container's shell.
+        start_minutes: how long failing probes do not count after the start.
+        timeout: of one probe, in Docker's own form.
+    """
+
+    tests: tuple[str, ...]
+    start_minutes: int = 2
+    timeout: str = "10s"
+
+
+class Container(_Row):
+    """One container; its name is that of its image, of its volume and in the network.
+
+    Attributes:
+        image: what is pulled.
+        environment: values are templates; `{name}` is a secret's.
+        published: port on the server to port in the container; empty for what nobody outside needs.
+        data: where its named volume is mounted.
+        files: path in the container to content.
+        mounts: path on the server to path in the container, read-only.
+        memory_mib: limit, swap included; only where one service could starve the others.
+        rest_of_memory: limited to what the others leave of the server's (`memory_left`).
+        gpu: whether it gets the cards, and the shared memory that engines on them want.
+        grace_seconds: how long it may take to end when it is replaced. A database writes out what
+            it holds; without, it is killed at once and has to recover (`docs/facts/measured.md
+            §3`).
+        after: the containers that it needs healthy when it starts.
+        needs: what has to be ready on the host beside its image, as `stack.host.Host` names it; of
+            what is made for each container, its own.
+    """
+
+    health: Health
+    image: str = ""
+    environment: Mapping[str, str] = {}
+    command: tuple[str, ...] = ()
+    published: Mapping[int, int] = {}
+    data: str | None = None
+    files: Mapping[str, str] = {}
+    mounts: Mapping[str, str] = {}
+    memory_mib: int | None = None
+    rest_of_memory: bool = False
+    gpu: bool = False
+    wait_seconds: int = 300
+    grace_seconds: int | None = None
+    after: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+CONTAINERS = TypeAdapter(dict[str, Container]).validate_python(
+    yaml.safe_load(Path(__file__).with_name("containers.yaml").read_text(encoding="utf-8"))
+)
+"""All that a lab may have, by name, without what its settings say; what others need comes first."""
+
+
+def containers(
+    settings: Settings, region: Region, images: Images, release: XinferenceRelease, config: str
+) -> dict[str, Container]:
+    """All containers of a lab by name, each after those that it needs.
+
+    Args:
+        config: text of FastGPT's config.json.
+    """
+    told: dict[str, dict[str, Any]] = {
+        "xinference": {
+            "command": xinference_command(release),
+            "environment": xinference_environment(settings.models, region, release),
+            "gpu": bool(settings.gpus),
+        },
+        "fastgpt": {"files": {"/app/data/config.json": config}},
+    }
+    return {
+        name: container.model_copy(
+            update={"image": getattr(images, name).reference, **told.get(name, {})}
+        )
+        for name, container in CONTAINERS.items()
+        if settings.uses_xinference or name != "xinference"
+    }
+
+
+def memory_left(server_mib: int) -> int:
+    """MiB that a server of this size has for Xinference."""
+    return max(server_mib - _MEMORY_FOR_THE_OTHERS_MIB, server_mib // 2)

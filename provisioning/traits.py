@@ -1,0 +1,68 @@
+"""What Xinference's engines, and the providers that OneAPI relays to, are like: as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
+"""What a model of the lab is for."""
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EngineTraits(_Row):
+    """What an engine of Xinference runs and takes.
+
+    Attributes:
+        formats: of a chat model (match_json in Xinference's model/llm/*/core.py); empty for an
+            engine that cannot chat.
+        share: its argument for the share of the card that it takes at start, whatever the model
+            needs; empty where it takes what the model needs.
+        context: its argument for the context; empty where it reads what the model can.
+        overhead_mib: beside weights and cache: activations, CUDA context and graphs. An estimate.
+    """
+
+    formats: tuple[str, ...] = ()
+    share: str = ""
+    context: str = ""
+    overhead_mib: int = 2048
+
+
+class Provider(_Row):
+    """A model provider that OneAPI can relay to (`docs/facts/oneapi.md §4`).
+
+    Attributes:
+        type: OneAPI's channel type id.
+        key_form: what the API key looks like, for error messages.
+        kinds: what this provider offers through OneAPI.
+        abroad_only: its own address does not answer on the mainland.
+        own_address: what an address must look like, where OneAPI has none that leads anywhere.
+        narrow: where OneAPI's adaptor rebuilds a request without `dimensions` (read in the source
+            of v0.6.10): what the provider has that is narrow enough by itself.
+        only_embedding: what OneAPI asks of the provider, whatever name the request has.
+    """
+
+    type: int
+    title: str
+    key_form: str = "one API key"
+    kinds: frozenset[Kind] = frozenset({"chat", "embedding"})
+    abroad_only: bool = False
+    own_address: str = ""
+    narrow: str = ""
+    only_embedding: str = ""
+
+
+ENGINES = TypeAdapter(dict[str, EngineTraits]).validate_json(
+    Path(__file__).with_name("engines.json").read_bytes()
+)
+"""By their names; those that chat alone."""
+
+PROVIDERS = TypeAdapter(dict[str, Provider]).validate_json(
+    Path(__file__).with_name("providers.json").read_bytes()
+)
+"""By the name that the settings use."""

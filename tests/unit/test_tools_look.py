@@ -1,0 +1,204 @@
+"""`make status`: what is gathered, whatever does not answer."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from provisioning.clients.fastgpt.rows import InitData
+from provisioning.clients.http import Refused
+from provisioning.remote import Container
+from provisioning.tunnel import KeyRefused, ServerUnreachable
+from tests.unit.fake_services import FakeFastGpt, FakeOneApi, FakeXinference
+from tests.unit.test_tools_standing import OUTPUTS, REAL, SECRETS
+from tools.findings import examine
+from tools.look import GPUS, Failed, GpuMemory, Way, Xinference, gather, gpus_of
+from tools.standing import read_lab
+
+NOW = datetime(2026, 11, 22, 12, 30, tzinfo=timezone.utc)
+LAB = read_lab(REAL, OUTPUTS)
+
+
+class FakeLab:
+    """A server with the three services, each behind its port."""
+
+    def __init__(self) -> None:
+        self.oneapi, self.fastgpt, self.xinference = FakeOneApi(), FakeFastGpt(), Listing()
+        self.oneapi.access_token = LAB.access_token
+        self.oneapi.add_channel(name="xinference-chat", type=1, models="qwen")
+        for name in ("qwen", "m3e"):
+            self.xinference.put({"model_uid": name})
+        self.xinference.put({"model_uid": "bge"}, "ERROR", "CUDA out of memory")
+        self.asked: list[Sequence[str]] = []
+
+    @property
+    def way(self) -> Way:
+        by_port = {3000: self.fastgpt, 3001: self.oneapi, 9997: self.xinference}
+
+        def take(request: httpx.Request) -> httpx.Response:
+            return by_port[request.url.port or 80]._take(request)
+
+        return Way(
+            url=lambda port: f"http://lab:{port}",
+            containers=self.containers,
+            run=lambda command: "A10, 1, 2\n" if "nvidia-smi" in command else "",
+            transport=httpx.MockTransport(take),
+        )
+
+    def containers(self, names: Sequence[str]) -> list[Container]:
+        self.asked.append(names)
+        return [Container(name, "running", "Up (healthy)") for name in names]
+
+
+class Listing(FakeXinference):
+    """Xinference with the read that only status makes (docs/facts/xinference.md §2)."""
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/cluster/version":
+            return httpx.Response(200, json={"version": "2.12.0"})
+        return super().answer(request)
+
+
+@pytest.fixture
+def lab() -> FakeLab:
+    return FakeLab()
+
+
+def test_everything_is_gathered(lab: FakeLab) -> None:
+    facts = gather(LAB, lab.way, NOW)
+
+    assert facts.server is None
+    assert lab.asked == [["pg", "mongo", "mysql", "sandbox", "oneapi", "xinference", "fastgpt"]]
+    assert facts.gpus == (GpuMemory("A10", 1, 2),)
+    assert isinstance(facts.xinference, Xinference)
+    assert facts.xinference.version == "2.12.0"
+    assert {uid: str(state) for uid, state in facts.xinference.states.items()} == {
+        "qwen": "serving (READY)",
+        "m3e": "serving (READY)",
+        "bge": "failed: CUDA out of memory",
+    }
+    assert isinstance(facts.channels, list)
+    assert facts.channels[0].models == ("qwen",)
+    assert isinstance(facts.fastgpt, InitData)
+    assert facts.fastgpt.version == "4.8.8-fix2"
+
+
+def test_a_model_whose_process_ended_is_not_called_served(lab: FakeLab) -> None:
+    lab.xinference.models["qwen"]["crashed"] = True
+    found = gather(LAB, lab.way, NOW).xinference
+    assert isinstance(found, Xinference)
+    assert str(found.states["qwen"]) == "down (TERMINATING)"
+
+
+def test_without_xinference_nobody_asks_it(lab: FakeLab) -> None:
+    lab.xinference.down = True
+    assert gather(replace(LAB, xinference_url=""), lab.way, NOW).xinference is None
+    assert "xinference" not in lab.asked[0]
+
+
+@pytest.mark.parametrize("name", ["oneapi", "fastgpt", "xinference"])
+def test_a_service_that_is_down_does_not_hide_the_others(lab: FakeLab, name: str) -> None:
+    getattr(lab, name).down = True
+    facts = gather(LAB, lab.way, NOW)
+
+    found = {"oneapi": facts.channels, "fastgpt": facts.fastgpt, "xinference": facts.xinference}
+    assert [n for n, value in found.items() if isinstance(value, Failed)] == [name]
+
+
+def test_a_rate_limit_is_not_waited_out(lab: FakeLab) -> None:
+    lab.oneapi.too_many = 1000
+    channels = gather(LAB, lab.way, NOW).channels
+    assert isinstance(channels, Failed)
+    assert not channels.silent
+    assert lab.oneapi.too_many == 999
+
+
+@pytest.mark.parametrize(
+    ("error", "silent"),
+    [
+        (ServerUnreachable("SSH", "connect root@h:22", "timed out"), True),
+        (KeyRefused("SSH", "connect root@h:22", "Permission denied"), False),
+    ],
+)
+def test_no_way_in_is_told_apart_and_nothing_else_is_asked(
+    lab: FakeLab, error: Exception, silent: bool
+) -> None:
+    facts = gather(LAB, replace(lab.way, url=raising(error)), NOW)
+
+    assert facts.server is not None
+    assert facts.server.silent is silent
+    assert (facts.containers, facts.channels, facts.fastgpt) == (None, None, None)
+    assert lab.asked == []
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.fixture
+def never() -> Iterator[Callable[..., Any]]:
+    """Something that does not answer while the test runs."""
+    released = threading.Event()
+    yield lambda *_: released.wait() and None
+    released.set()
+
+
+def test_a_look_that_hangs_is_given_up(lab: FakeLab, never: Callable[..., Any]) -> None:
+    facts = gather(LAB, replace(lab.way, containers=never), NOW, seconds=0.2)
+
+    assert facts.containers == Failed("no answer within 0 s", silent=True)
+    assert isinstance(facts.fastgpt, InitData)
+    facts = gather(LAB, replace(lab.way, url=never), NOW, seconds=0.2)
+    assert facts.server == Failed("no answer within 0 s", silent=True)
+
+
+def test_nvidia_smi_is_read(lab: FakeLab) -> None:
+    assert gpus_of("NVIDIA A10, 14000, 23028\nTesla T4, 1, 15360\n") == (
+        GpuMemory("NVIDIA A10", 14000, 23028),
+        GpuMemory("Tesla T4", 1, 15360),
+    )
+    assert gpus_of("") == ()
+    assert isinstance(gpus_of("NVIDIA A10, [N/A], 23028\n"), Failed)
+    broken = Refused("SSH", "run on root@h:22", "Failed to initialize NVML")
+    facts = gather(LAB, replace(lab.way, run=raising(broken)), NOW)
+    assert facts.gpus == Failed("Failed to initialize NVML")
+
+
+def test_a_server_without_cards_shows_none(tmp_path: Path) -> None:
+    """The very command, in the login's shell."""
+    shell = shutil.which("sh") or "sh"
+
+    def run() -> tuple[int, str]:
+        told = subprocess.run(
+            [shell, "-c", GPUS], env={"PATH": str(tmp_path)}, capture_output=True, text=True
+        )
+        return told.returncode, told.stdout
+
+    assert run() == (0, "")
+    (tmp_path / "nvidia-smi").write_text(f"#!{shell}\necho NVIDIA A10, 1, 2; exit 18\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert run() == (18, "NVIDIA A10, 1, 2\n")
+
+
+def test_no_secret_is_told_though_a_service_echoes_it(lab: FakeLab) -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        said = f"bad token {request.headers.get('authorization')}"
+        return httpx.Response(200, json={"success": False, "message": said})
+
+    way = replace(lab.way, transport=httpx.MockTransport(echo))
+    text = str(examine(gather(LAB, way, NOW)))
+
+    assert "bad token ***" in text
+    assert not any(secret in text for secret in SECRETS)
