@@ -97,7 +97,6 @@ class RemoteSource(Shape):
         pattern=r"^[a-z0-9][a-z0-9-]*$",
         # Whoever mistakes it for the key itself must not read it in a message.
         repr=False,
-        json_schema_extra={"writeOnly": True},
         title="the name of a secret in small letters, digits and dashes, never the key itself",
         examples=["dashscope"],
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import ModelSchema
 
 from provisioning.problems import Problem, Wrong, nearest
 
@@ -37,9 +38,18 @@ _LIMITS = {
 _OF_THE_WHOLE = ("title", "examples", "writeOnly")
 
 
-class _OnlyOwnTitles(GenerateJsonSchema):
+class _Schemas(GenerateJsonSchema):
+    """Titles are those that a field was given; what a field never shows is `writeOnly`."""
+
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
         return False
+
+    def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
+        made = super().model_schema(schema)
+        for name, field in schema["cls"].model_fields.items():
+            if field.repr is False:
+                made["properties"][field.alias or name]["writeOnly"] = True
+        return made
 
 
 def shape_problems(
@@ -51,7 +61,7 @@ def shape_problems(
         shape: what was validated.
         at: the setting that it is the shape of; empty for the whole.
     """
-    schema = shape.model_json_schema(schema_generator=_OnlyOwnTitles)
+    schema = shape.model_json_schema(schema_generator=_Schemas)
     told: set[str] = set()
     for found in error.errors(include_url=False):
         path, kinds = _place(schema, at, found["loc"])
