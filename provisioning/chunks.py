@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from provisioning.catalogue import Model, input_tokens, of_kind
-from provisioning.knowledge import SMALLEST_CHUNK, Document, Knowledge, Training
+from provisioning.catalogue import Model, input_tokens
+from provisioning.knowledge import SMALLEST_CHUNK, Document, Knowledge, Training, meant
 from provisioning.problems import Problem
 
 USUAL: dict[Training, int] = {"chunk": 512, "qa": 8000}
@@ -66,18 +66,14 @@ def chunk_size(document: Document, embedding: Model, file_model: Model) -> int:
 
 def chunk_size_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Problem]:
     """Chunk sizes that are more than the models of their base read."""
-    embeddings, chats = of_kind(models, "embedding"), of_kind(models, "chat")
     for index, base in enumerate(knowledge.bases):
-        embedding, file_model = _named(embeddings, base.embedding), _named(chats, base.file_model)
-        if embedding is None or file_model is None:
+        embeddings = meant(models, "embedding", base.embedding)
+        file_models = meant(models, "chat", base.file_model)
+        if not embeddings or not file_models:
             continue  # said already, with the base
         for number, document in enumerate(base.documents):
             path = f"knowledge.bases[{index}].documents[{number}].chunkSize"
-            yield from _size_problems(path, document, embedding, file_model)
-
-
-def _named(models: Sequence[Model], name: str | None) -> Model | None:
-    return next((model for model in models if name in (None, model.name)), None)
+            yield from _size_problems(path, document, embeddings[0], file_models[0])
 
 
 def _size_problems(

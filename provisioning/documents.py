@@ -26,18 +26,18 @@ class Source:
     """One thing that becomes one document in FastGPT.
 
     Attributes:
-        name: what a citation shows, and what tells it from the others of its base. A web page is
-            called by its address; its citations show the page's title.
+        name: tells it from the others of its base, and is cited; a web page's is its address,
+            though its title is cited.
         index: place in the base's `documents`; a folder has many sources in one place.
         document: the setting that it comes from.
-        file: where it lies, in the operator's words: relative to the project where he wrote it so,
-            so that the state means the same file on another machine. None for texts and links.
+        file: relative to the project where it lies inside, so that the state means the same file on
+            another machine. None for texts and links.
     """
 
     name: str
     index: int
     document: Document
-    file: Path | None = None
+    file: str | None = None
 
 
 def sources(base: Base, project: Path) -> tuple[Source, ...]:
@@ -50,13 +50,7 @@ def sources(base: Base, project: Path) -> tuple[Source, ...]:
 
 
 def source_problems(base: Base, project: Path, path: str) -> Iterator[Problem]:
-    """What is wrong with a base's documents, and what its folders leave out.
-
-    Args:
-        base: the setting.
-        project: what paths are relative to.
-        path: of the base among the settings: `knowledge.bases[0]`.
-    """
+    """What is wrong with a base's documents, and what its folders leave out; `path` is its own."""
     names: dict[str, Source] = {}
     for source in sources(base, project):
         place = f"{path}.documents[{source.index}]"
@@ -90,15 +84,13 @@ def _sources_of(document: Document, index: int, project: Path) -> Iterator[Sourc
         for file in files_of(document, project):
             # Another system may write the same name in decomposed characters.
             name = unicodedata.normalize("NFC", file.name)
-            yield Source(name, index, document, _as_written(file, project))
+            inside = file.is_relative_to(project)
+            written = file.relative_to(project) if inside else file
+            yield Source(name, index, document, str(written))
 
 
 def _place(written: str, project: Path) -> Path:
     return project / Path(written).expanduser()
-
-
-def _as_written(file: Path, project: Path) -> Path:
-    return file.relative_to(project) if file.is_relative_to(project) else file
 
 
 def _is_document(file: Path, folder: Path) -> bool:
@@ -112,8 +104,9 @@ def _folder_problems(path: str, folder: Path) -> Iterator[Problem]:
         yield Problem(path, wrong, "paths are relative to the folder of Pulumi.yaml")
         return
     left_out = list(dict.fromkeys(_left_out(folder)))
-    more = [f"and {len(left_out) - _MOST_NAMES} more"] if len(left_out) > _MOST_NAMES else []
-    names = ", ".join([*left_out[:_MOST_NAMES], *more])
+    names = ", ".join(left_out[:_MOST_NAMES])
+    if len(left_out) > _MOST_NAMES:
+        names += f", and {len(left_out) - _MOST_NAMES} more"
     formats = f"only files of {', '.join(READABLE)} are read, without a dot in front"
     if not any(_is_document(file, folder) for file in folder.rglob("*")):
         wrong = f"{folder} holds nothing to read" + (f", only {names}" if names else "")

@@ -5,12 +5,14 @@ Documents' paths are relative to the project (the folder of Pulumi.yaml).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from provisioning.catalogue import Shape
+from provisioning.catalogue import Model, Shape, of_kind
 from provisioning.problems import Wrong
+from provisioning.traits import Kind
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=30)]
 """A name that people read, never blank."""
@@ -138,3 +140,11 @@ class Knowledge(Shape):
     bases: tuple[Base, ...] = ()
     apps: tuple[App, ...] = ()
     question: Question | None = None
+
+
+def meant(models: Sequence[Model], kind: Kind, name: str | None) -> tuple[Model, ...]:
+    """The models that a setting may mean, the first of which it does: all of the kind by default.
+
+    Empty where the catalogue has none, which is a problem said before anything is made.
+    """
+    return tuple(model for model in of_kind(models, kind) if name in (None, model.name))

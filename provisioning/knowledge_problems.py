@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from provisioning.app_graph import served_limit
 from provisioning.catalogue import Model, of_kind
 from provisioning.chunks import chunk_size_problems
 from provisioning.documents import source_problems, sources
-from provisioning.fastgpt_config import quote_max_token
-from provisioning.knowledge import App, Knowledge
+from provisioning.knowledge import App, Knowledge, meant
 from provisioning.problems import Problem, repeated, unknown
+from provisioning.traits import Kind
 
 _PATH = "knowledge"
 
@@ -42,22 +43,19 @@ def _name_problems(knowledge: Knowledge) -> Iterator[Problem]:
 def _base_problems(
     knowledge: Knowledge, models: Sequence[Model], project: Path
 ) -> Iterator[Problem]:
-    chat = [model.name for model in of_kind(models, "chat")]
-    embeddings = [model.name for model in of_kind(models, "embedding")]
     for index, base in enumerate(knowledge.bases):
         path = f"{_PATH}.bases[{index}]"
-        yield from _served(f"{path}.embedding", "embedding model", base.embedding, embeddings)
-        yield from _served(f"{path}.fileModel", "chat model", base.file_model, chat)
+        yield from _served(f"{path}.embedding", "embedding", base.embedding, models)
+        yield from _served(f"{path}.fileModel", "chat", base.file_model, models)
         yield from source_problems(base, project, path)
 
 
 def _app_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Problem]:
     bases = {base.name: base for base in knowledge.bases}
-    chat = [model.name for model in of_kind(models, "chat")]
     default = next((model.name for model in of_kind(models, "embedding")), "")
     for index, app in enumerate(knowledge.apps):
         path = f"{_PATH}.apps[{index}]"
-        yield from _served(f"{path}.model", "chat model", app.model, chat)
+        yield from _served(f"{path}.model", "chat", app.model, models)
         for name in app.bases:
             if name not in bases:
                 yield unknown(f"{path}.bases", "base", name, bases)
@@ -73,19 +71,19 @@ def _app_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Pro
 
 def _limit_problems(path: str, app: App, models: Sequence[Model]) -> Iterator[Problem]:
     """FastGPT lowers a limit beyond what the model takes, and nobody hears of it."""
-    model = next((m for m in of_kind(models, "chat") if app.model in (None, m.name)), None)
-    # FastGPT grants this much to every model (docs/facts/fastgpt.md §5).
-    most = max(3000, quote_max_token(model)) if model else app.limit
-    if app.limit > most:
-        wrong = f"its model has no room for {app.limit} tokens of quotes"
-        yield Problem(path, wrong, f"set it to {most} or less", warning=True)
+    for model in meant(models, "chat", app.model)[:1]:
+        if (most := served_limit(app, model)) < app.limit:
+            wrong = f"its model has no room for {app.limit} tokens of quotes"
+            yield Problem(path, wrong, f"set it to {most} or less", warning=True)
 
 
-def _served(path: str, what: str, name: str | None, known: Iterable[str]) -> Iterator[Problem]:
+def _served(path: str, kind: Kind, name: str | None, models: Sequence[Model]) -> Iterator[Problem]:
+    known = [model.name for model in of_kind(models, kind)]
     if not known:
-        yield Problem(path, f"it needs a {what}, and the catalogue has none", "add one to `models`")
+        wrong = f"it needs a model of kind {kind}, and the catalogue has none"
+        yield Problem(path, wrong, "add one to `models`")
     elif name is not None and name not in known:
-        yield unknown(path, what, name, known)
+        yield unknown(path, f"{kind} model", name, known)
 
 
 def _question_problems(knowledge: Knowledge, project: Path) -> Iterator[Problem]:

@@ -28,21 +28,17 @@ Numbers = Iterable[float]
 
 @dataclass(frozen=True)
 class PdfPage:
-    """What there is to read on a page. Counts are of letters and digits.
-
-    Attributes:
-        text: what FastGPT reads.
-        read: how much that is.
-        in_margins: what it leaves out because of its place.
-        unmapped: what it cannot read because the font does not say which characters it shows.
-        blank: nothing is painted on it at all.
-    """
+    """What there is to read on a page. Counts are of letters and digits."""
 
     text: str
+    """What FastGPT reads."""
     read: int
     in_margins: int
+    """Left out because of their place."""
     unmapped: int
+    """Not readable, because the font does not say which characters it shows."""
     blank: bool
+    """Nothing is painted on it at all."""
 
 
 def pdf_pages(file: IO[bytes]) -> list[PdfPage]:

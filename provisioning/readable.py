@@ -1,22 +1,25 @@
 """Whether FastGPT finds text in a file, and all of it, said before anything is paid.
 
-What it reads of each format is in `docs/facts/fastgpt.md §4`.
+What it reads of each format is in `docs/facts/fastgpt.md §4`. A reader gives the texts of a file,
+or raises `Wrong` where there is none to give.
 """
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from html.parser import HTMLParser
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from pypdf.errors import FileNotDecryptedError
 
 from provisioning.pdf_text import MARGIN, PdfPage, pdf_pages
-from provisioning.problems import Problem
+from provisioning.problems import Problem, Wrong
 from provisioning.text_files import decoded
 
 LARGEST_BYTES = 500 * 1024 * 1024
@@ -39,11 +42,18 @@ _TO_UTF8 = (
 
 def file_problems(path: str, file: Path) -> Iterator[Problem]:
     """What keeps FastGPT from reading this file, whole or in part; `path` names the setting."""
-    say = partial(Problem, path)
     try:
-        yield from _file_problems(say, file)
+        _check(file)
+        kind = file.suffix.lower()
+        if kind == ".pdf":
+            yield from _page_problems(partial(Problem, path), file.name, _pdf(file))
+        elif not says_something(_READERS[kind].texts(file)):
+            yield Problem(path, f"{file.name} has no {_READERS[kind].lacks}", _READERS[kind].right)
+    except Wrong as error:
+        yield Problem(path, error.wrong, error.right)
     except OSError as error:
-        yield say(f"{file} cannot be opened ({error.strerror})", "see whether you may read it")
+        wrong = f"{file} cannot be opened ({error.strerror})"
+        yield Problem(path, wrong, "see whether you may read it")
 
 
 def says_something(texts: Iterable[str | None]) -> bool:
@@ -51,60 +61,38 @@ def says_something(texts: Iterable[str | None]) -> bool:
     return any(character.isalnum() for text in texts for character in text or "")
 
 
-def _file_problems(say: Say, file: Path) -> Iterator[Problem]:
+def _check(file: Path) -> None:
     kind, most = file.suffix.lower(), LARGEST_BYTES >> 20
-    if not _is_utf8(str(file)):
+    if str(file).encode(errors="ignore").decode() != str(file):
         wrong = f"{str(file)!r} is not a name in UTF-8, and FastGPT decodes no other"
-        yield say(wrong, "rename it")
-    elif file.is_dir():
-        yield say(f"{file} is a folder", "write `folder:` instead of `file:`")
-    elif not file.is_file():
-        yield say(f"{file} is not there", "paths are relative to the folder of Pulumi.yaml")
-    elif kind not in READABLE:
-        yield say(f"FastGPT does not read {file.name}", _instead(kind))
-    elif (size := file.stat().st_size) == 0:
-        yield say(f"{file.name} is empty", OR_LEAVE_OUT)
-    elif size > LARGEST_BYTES:
-        yield say(f"{file.name} has {size >> 20} MiB", f"{most} MiB is the most; split it")
-    else:
-        yield from _CHECKS[kind](say, file)
+        raise Wrong(wrong, "rename it")
+    if file.is_dir():
+        raise Wrong(f"{file} is a folder", "write `folder:` instead of `file:`")
+    if not file.is_file():
+        raise Wrong(f"{file} is not there", "paths are relative to the folder of Pulumi.yaml")
+    if kind not in READABLE:
+        way = f"{_INSTEAD[kind]}, or " if kind in _INSTEAD else ""
+        raise Wrong(f"FastGPT does not read {file.name}", f"{way}use one of {', '.join(READABLE)}")
+    if (size := file.stat().st_size) == 0:
+        raise Wrong(f"{file.name} is empty", OR_LEAVE_OUT)
+    if size > LARGEST_BYTES:
+        raise Wrong(f"{file.name} has {size >> 20} MiB", f"{most} MiB is the most; split it")
 
 
-def _instead(kind: str) -> str:
-    formats = f"use one of {', '.join(READABLE)}"
-    way = _INSTEAD.get(kind)
-    return f"{way}, or {formats}" if way else formats
+# -- readers ------------------------------------------------------------------------------------
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-# -- text ---------------------------------------------------------------------------------------
-
-
-def _plain(say: Say, file: Path) -> Iterator[Problem]:
+def _plain(file: Path) -> list[str]:
     text = decoded(file.read_bytes())
     if text is None:
-        yield say(f"{file.name} is not text in UTF-8, UTF-16 or simplified Chinese", _TO_UTF8)
-    elif not says_something([text]):
-        yield say(f"{file.name} has no text in it", OR_LEAVE_OUT)
+        raise Wrong(f"{file.name} is not text in UTF-8, UTF-16 or simplified Chinese", _TO_UTF8)
+    return [text]
 
 
-def _html(say: Say, file: Path) -> Iterator[Problem]:
-    page, text = _Page(), decoded(file.read_bytes())
-    page.feed(text or "")
-    if text is None:
-        yield from _plain(say, file)
-    elif not says_something(page.texts):
-        yield say(
-            f"{file.name} has no text in it, at most what a script would add",
-            "save the page from a browser as it is shown, print it to a PDF, or leave it out",
-        )
+def _html(file: Path) -> list[str]:
+    page = _Page()
+    page.feed("".join(_plain(file)))
+    return page.texts
 
 
 class _Page(HTMLParser):
@@ -132,60 +120,78 @@ class _Page(HTMLParser):
             self.texts.append(data)
 
 
-# -- office -------------------------------------------------------------------------------------
-
-
-def _office(
-    say: Say, file: Path, parts: str, texts: tuple[str, ...], holds: str
-) -> Iterator[Problem]:
+def _office(file: Path, parts: str, tags: tuple[str, ...]) -> Iterator[str | None]:
     kind = file.suffix.lower()
     again = f"open it and save it again as {kind}"
     try:
         with zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if re.fullmatch(parts, name)]
             if not names or "[Content_Types].xml" not in archive.namelist():
-                yield say(f"{file.name} is an archive, but no {kind} file", again)
-            elif not any(says_something(_texts(archive, name, texts)) for name in names):
-                yield say(
-                    f"{file.name} has no {holds}, and FastGPT reads no pictures", OR_LEAVE_OUT
-                )
+                raise Wrong(f"{file.name} is an archive, but no {kind} file", again)
+            for name in names:
+                with archive.open(name) as part:
+                    for _, element in ElementTree.iterparse(part):  # noqa: S314 - the operator's
+                        if element.tag.rpartition("}")[2] in tags:
+                            yield element.text
     except (zipfile.BadZipFile, ElementTree.ParseError, RuntimeError, NotImplementedError):
         if file.read_bytes()[:4] == _OLE:
             wrong = f"{file.name} is locked with a password, or of the time before {kind}"
-            yield say(wrong, f"{again} without a password")
-        else:
-            yield say(f"{file.name} is not a readable {kind} file", again)
+            raise Wrong(wrong, f"{again} without a password") from None
+        raise Wrong(f"{file.name} is not a readable {kind} file", again) from None
 
 
-def _texts(archive: zipfile.ZipFile, name: str, wanted: tuple[str, ...]) -> Iterator[str | None]:
-    with archive.open(name) as part:
-        for _, element in ElementTree.iterparse(part):  # noqa: S314 - the operator's own
-            if element.tag.rpartition("}")[2] in wanted:
-                yield element.text
+class _Reader(NamedTuple):
+    texts: Callable[[Path], Iterable[str | None]]
+    lacks: str = "text in it"
+    right: str = OR_LEAVE_OUT
+
+
+_TEXT = _Reader(_plain)
+_READERS = {
+    ".docx": _Reader(
+        partial(_office, parts=r"word/document\d*\.xml", tags=("t",)),
+        "text in it, and FastGPT reads no pictures",
+    ),
+    ".md": _TEXT,
+    ".txt": _TEXT,
+    ".html": _Reader(
+        _html,
+        "text in it, at most what a script would add",
+        "save the page from a browser as it is shown, print it to a PDF, or leave it out",
+    ),
+    ".csv": _TEXT,
+    ".xlsx": _Reader(
+        partial(_office, parts=r"xl/worksheets/[^/]+\.xml", tags=("v", "t")), "filled cell"
+    ),
+    ".pptx": _Reader(
+        partial(_office, parts=r"ppt/(slides|notesSlides)/\w+\.xml", tags=("t",)),
+        "text on its slides, and FastGPT reads no pictures",
+    ),
+}
+READABLE = (".pdf", *_READERS)
 
 
 # -- PDF ----------------------------------------------------------------------------------------
 
 
-def _pdf(say: Say, file: Path) -> Iterator[Problem]:
+def _pdf(file: Path) -> list[PdfPage]:
     try:
         with file.open("rb") as content:
-            pages = pdf_pages(content)
+            return pdf_pages(content)
     except FileNotDecryptedError:
-        yield say(
-            f"{file.name} opens with a password only",
-            "save it without one (print it to a new PDF, or `qpdf --decrypt`)",
-        )
+        right = "save it without one (print it to a new PDF, or `qpdf --decrypt`)"
+        raise Wrong(f"{file.name} opens with a password only", right) from None
     except OSError:
         raise
     except Exception as error:
         # A broken file makes the library fail in any way; none of them may end in a traceback.
-        yield say(f"{file.name} is not a readable PDF ({error})", "see whether a reader opens it")
-    else:
-        yield from _page_problems(say, file.name, pages)
+        wrong = f"{file.name} is not a readable PDF ({error})"
+        raise Wrong(wrong, "see whether a reader opens it") from None
 
 
-def _page_problems(say: Say, name: str, pages: list[PdfPage]) -> Iterator[Problem]:
+def _page_problems(
+    say: Callable[..., Problem], name: str, pages: list[PdfPage]
+) -> Iterator[Problem]:
     """Most pages without text: it is not the document that was meant. A few: the operator knows.
 
     Pages that are blank say nothing to anybody and do not count.
@@ -224,36 +230,12 @@ def _recovery(unread: Iterable[PdfPage]) -> str:
     return "these are pictures, as a scanner makes them: run it through OCR first (`ocrmypdf`)"
 
 
-def _numbers(pages: Iterable[int]) -> str:
+def _numbers(pages: Collection[int]) -> str:
     """`page 3`, `pages 2-10, 12`; at most ten runs of them."""
-    runs: list[list[int]] = []
-    for number in sorted(pages):
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    words = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    words = []
+    # In a run of pages, number and place grow together.
+    for _, run in groupby(enumerate(sorted(pages)), lambda found: found[1] - found[0]):
+        numbers = [number for _, number in run]
+        words.append(f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0]))
     more = ["..."] if len(words) > 10 else []
-    one = len(runs) == 1 and len(runs[0]) == 1
-    return f"page{'' if one else 's'} {', '.join([*words[:10], *more])}"
-
-
-Say = Callable[..., Problem]
-_CHECKS: dict[str, Callable[[Say, Path], Iterator[Problem]]] = {
-    ".pdf": _pdf,
-    ".docx": partial(_office, parts=r"word/document\d*\.xml", texts=("t",), holds="text in it"),
-    ".md": _plain,
-    ".txt": _plain,
-    ".html": _html,
-    ".csv": _plain,
-    ".xlsx": partial(
-        _office, parts=r"xl/worksheets/[^/]+\.xml", texts=("v", "t"), holds="filled cell"
-    ),
-    ".pptx": partial(
-        _office,
-        parts=r"ppt/(slides|notesSlides)/\w+\.xml",
-        texts=("t",),
-        holds="text on its slides",
-    ),
-}
-READABLE = tuple(_CHECKS)
+    return f"page{'s' if len(pages) > 1 else ''} {', '.join([*words[:10], *more])}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from provisioning.app_graph import Dataset, Graph, simple_app
 from provisioning.catalogue import Model, of_kind
 from provisioning.chunks import chunk_size
 from provisioning.documents import Source, sources
-from provisioning.knowledge import App, Base
+from provisioning.knowledge import App, Base, Question, meant
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
 from provisioning.traits import Kind
@@ -39,18 +39,14 @@ class KnowledgeOutputs:
     """What the knowledge of the lab comes to.
 
     Attributes:
-        ready: FastGPT runs with this catalogue and root can log in.
         share_links: `app/link` to URL.
         api_keys: `app/key` to key, secret.
-        answer: what the configured question was answered with; None without a question.
-        citations: of that answer: document and passage.
+        answer: to the configured question; None without one.
     """
 
-    ready: FastGptReady
-    share_links: dict[str, pulumi.Output[str]]
-    api_keys: dict[str, pulumi.Output[str]]
-    answer: pulumi.Output[str] | None
-    citations: pulumi.Output[list[dict[str, Any]]] | None
+    share_links: Mapping[str, pulumi.Output[str]]
+    api_keys: Mapping[str, pulumi.Output[str]]
+    answer: FastGptAnswer | None
 
 
 def seed_knowledge(
@@ -64,51 +60,58 @@ def seed_knowledge(
 ) -> KnowledgeOutputs:
     """Make the bases, documents, apps and links of the settings, and ask the question."""
     parent = part("Knowledge", lab)
-    seed = _Seed(settings, server, services, models, gateway, parent, project)
-    bases = {base.name: seed.base(base) for base in settings.knowledge.bases}
-    apps = {app.name: seed.app(app, bases) for app in settings.knowledge.apps}
-    links = {
-        f"{app.name}/{link.name}": seed.link(
-            apps[app.name].app, app, link.name, link.show_citations
-        )
-        for app in settings.knowledge.apps
-        for link in app.links
-    }
-    keys = {
-        f"{app.name}/{key}": seed.api_key(apps[app.name].app, app, key)
-        for app in settings.knowledge.apps
-        for key in app.api_keys
-    }
-    answered = seed.question(bases, apps, links)
-    parent.register_outputs({})
-    return KnowledgeOutputs(
-        ready=seed.ready,
-        share_links={
-            name: pulumi.Output.concat(
-                "http://", server.address, f":{FASTGPT_PORT}/chat/share?shareId=", link.id
-            )
-            for name, link in links.items()
+    there = endpoint(server, FASTGPT_PORT)
+    session = {"endpoint": there, "password": services.fastgpt_password}
+    kinds: dict[str, Kind] = {"llm": "chat", "vector": "embedding", "rerank": "rerank"}
+    ready = FastGptReady(
+        "fastgpt-ready",
+        **session,
+        models={
+            key: [model.name for model in of_kind(settings.models, kind)]
+            for key, kind in kinds.items()
         },
-        api_keys=keys,
-        answer=answered.answer if answered else None,
-        citations=answered.citations if answered else None,
+        generation=services.fastgpt.generation.apply(str),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.fastgpt]),
     )
+    seed = _Seed(settings, models, gateway, project, parent, ready, session)
+    told = settings.knowledge
+    chain = _chain(settings, server, services)
+    bases = {base.name: seed.base(base, chain) for base in told.bases}
+    apps = {app.name: seed.app(app, [bases[name] for name in app.bases]) for app in told.apps}
+    links = {name: link for app in apps.values() for name, link in seed.links(app).items()}
+    keys = {name: key for app in apps.values() for name, key in seed.api_keys(app).items()}
+    answer = seed.answer(told.question, apps, links) if told.question else None
+    parent.register_outputs({})
+    page = pulumi.Output.concat("http://", server.address, f":{FASTGPT_PORT}/chat/share?shareId=")
+    addresses = {name: pulumi.Output.concat(page, link.id) for name, link in links.items()}
+    return KnowledgeOutputs(addresses, keys, answer)
+
+
+def _chain(settings: Settings, server: Server, services: Services) -> Chain:
+    chain: Chain = {"oneapi": endpoint(server, ONEAPI_PORT), "relay_key": services.relay_key}
+    if settings.uses_xinference:
+        chain["xinference"] = endpoint(server, XINFERENCE_PORT)
+    return chain
 
 
 @dataclass(frozen=True)
 class _Indexed:
     dataset: FastGptDataset
-    embedding: str
+    embedding: Model
+    contents: Sequence[pulumi.Output[str]]
     ready: pulumi.Resource
-    contents: pulumi.Output[list[str]]
 
 
 @dataclass(frozen=True)
 class _Published:
-    app: FastGptApp
+    told: App
+    model: Model
+    bases: Sequence[_Indexed]
     graph: pulumi.Output[Graph]
+    app: FastGptApp
 
 
+@dataclass(frozen=True)
 class _Seed:
     """Makes the resources.
 
@@ -117,183 +120,147 @@ class _Seed:
     new documents and share links where none will come.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        server: Server,
-        services: Services,
-        models: Models,
-        gateway: Gateway,
-        parent: pulumi.Resource,
-        project: Path,
-    ) -> None:
-        self._settings = settings
-        self._models = models
-        self._gateway = gateway
-        self._parent = parent
-        self._project = project
-        self._chain: Chain = {
-            "oneapi": endpoint(server, ONEAPI_PORT),
-            "relay_key": services.relay_key,
-        }
-        if settings.uses_xinference:
-            self._chain["xinference"] = endpoint(server, XINFERENCE_PORT)
-        self._session: dict[str, Any] = {
-            "endpoint": endpoint(server, FASTGPT_PORT),
-            "password": services.fastgpt_password,
-        }
-        names = {kind: [m.name for m in of_kind(settings.models, kind)] for kind in _KINDS}
-        self._chat, self._embeddings = names["chat"], names["embedding"]
-        self.ready = FastGptReady(
-            "fastgpt-ready",
-            **self._session,
-            models={"llm": self._chat, "vector": self._embeddings, "rerank": names["rerank"]},
-            generation=services.fastgpt.generation.apply(str),
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.fastgpt]),
-        )
+    settings: Settings
+    models: Models
+    gateway: Gateway
+    project: Path
+    parent: pulumi.Resource
+    ready: FastGptReady
+    session: Mapping[str, Any]
 
-    def base(self, base: Base) -> _Indexed:
+    def base(self, base: Base, chain: Chain) -> _Indexed:
         """A base with its documents, indexed. Its embedding model routes before anything starts."""
-        embedding = base.embedding or self._embeddings[0]
-        file_model = base.file_model or self._chat[0]
+        embedding = self._model("embedding", base.embedding)
+        file_model = self._model("chat", base.file_model)
         dataset = FastGptDataset(
             f"base-{base.name}",
-            **self._session,
+            **self.session,
             name=base.name,
-            vector_model=embedding,
-            agent_model=file_model,
+            vector_model=embedding.name,
+            agent_model=file_model.name,
             opts=self._after([self.ready]),
         )
-        made = [self._document(base, dataset, source) for source in sources(base, self._project)]
-        if not made:
-            return _Indexed(dataset, embedding, dataset, pulumi.Output.from_input([]))
+        documents = {
+            source.name: self._document(source, base, dataset, embedding, file_model)
+            for source in sources(base, self.project)
+        }
+        contents = [document.content_hash for document in documents.values()]
+        if not documents:
+            return _Indexed(dataset, embedding, contents, dataset)
         ready = FastGptDocumentsReady(
             f"base-{base.name}-ready",
-            **self._session,
-            documents=[
-                {
-                    "dataset_id": dataset.id,
-                    "collection_id": document.id,
-                    "name": document.name,
-                }
-                for document in made
-            ],
-            chain=self._chain,
-            deadline_minutes=self._settings.document_deadline_minutes,
-            opts=self._after(made),
+            **self.session,
+            dataset_id=dataset.id,
+            documents={name: document.id for name, document in documents.items()},
+            chain=chain,
+            deadline_minutes=self.settings.document_deadline_minutes,
+            opts=self._after(documents.values()),
         )
-        contents = pulumi.Output.all(*[document.content_hash for document in made])
-        return _Indexed(dataset, embedding, ready, contents)
+        return _Indexed(dataset, embedding, contents, ready)
 
     def _document(
         self,
+        source: Source,
         base: Base,
         dataset: FastGptDataset,
-        source: Source,
+        embedding: Model,
+        file_model: Model,
     ) -> FastGptDocument:
         document = source.document
-        embedding = self._model(base.embedding or self._embeddings[0])
-        file_model = self._model(base.file_model or self._chat[0])
-        needs = [self._gateway.by_model[embedding.name]]
-        if document.training == "qa":
-            needs.append(self._gateway.by_model[file_model.name])
+        used = [embedding, file_model] if document.training == "qa" else [embedding]
         return FastGptDocument(
             # By its name, not by where it lies: a file that moved is the same document.
             f"document-{base.name}/{source.name}",
-            **self._session,
+            **self.session,
             dataset_id=dataset.id,
-            file=None if source.file is None else str(source.file),
+            file=source.file,
             text=document.text,
             link=document.link,
             name=source.name,
             training=document.training,
             chunk_size=chunk_size(document, embedding, file_model),
-            opts=self._after([*needs, dataset]),
+            opts=self._after([*(self.gateway.by_model[model.name] for model in used), dataset]),
         )
 
-    def app(self, app: App, bases: dict[str, _Indexed]) -> _Published:
+    def app(self, app: App, bases: Sequence[_Indexed]) -> _Published:
         """An app, published. It answers once its chat model routes."""
-        model = self._model(app.model or self._chat[0])
-        used = [bases[name] for name in app.bases]
-        graph = pulumi.Output.all(*[base.dataset.id for base in used]).apply(
+        model = self._model("chat", app.model)
+        graph = pulumi.Output.all(*[base.dataset.id for base in bases]).apply(
             lambda ids: simple_app(
                 app,
                 model,
                 [
-                    Dataset(str(dataset_id), base.embedding)
-                    for dataset_id, base in zip(ids, used, strict=True)
+                    Dataset(str(dataset_id), base.embedding.name)
+                    for dataset_id, base in zip(ids, bases, strict=True)
                 ],
             )
         )
         made = FastGptApp(
             f"app-{app.name}",
-            **self._session,
+            **self.session,
             name=app.name,
             nodes=graph.apply(lambda g: g.nodes),
             edges=graph.apply(lambda g: g.edges),
             chat_config=graph.apply(lambda g: g.chat_config),
             opts=self._after([self.ready]),
         )
-        return _Published(made, graph)
+        return _Published(app, model, bases, graph, made)
 
-    def link(self, made: FastGptApp, app: App, name: str, citations: bool) -> FastGptShareLink:
-        """A share link of an app."""
-        return FastGptShareLink(
-            f"link-{app.name}/{name}",
-            **self._session,
-            app_id=made.id,
-            name=name,
-            response_detail=citations,
-            opts=self._after([]),
-        )
+    def links(self, app: _Published) -> dict[str, FastGptShareLink]:
+        """The share links of an app, by `app/link`."""
+        return {
+            f"{app.told.name}/{link.name}": FastGptShareLink(
+                f"link-{app.told.name}/{link.name}",
+                **self.session,
+                app_id=app.app.id,
+                name=link.name,
+                response_detail=link.show_citations,
+                opts=self._after([]),
+            )
+            for link in app.told.links
+        }
 
-    def api_key(self, made: FastGptApp, app: App, name: str) -> pulumi.Output[str]:
-        """An API key of an app; FastGPT shows it once."""
-        made_key = FastGptApiKey(
-            f"key-{app.name}/{name}",
-            **self._session,
-            app_id=made.id,
-            name=name,
-            opts=self._after([]),
-        )
-        return pulumi.Output.secret(made_key.key)
+    def api_keys(self, app: _Published) -> dict[str, pulumi.Output[str]]:
+        """The API keys of an app, by `app/key`."""
+        return {
+            f"{app.told.name}/{name}": FastGptApiKey(
+                f"key-{app.told.name}/{name}",
+                **self.session,
+                app_id=app.app.id,
+                name=name,
+                opts=self._after([]),
+            ).key
+            for name in app.told.api_keys
+        }
 
-    def question(
+    def answer(
         self,
-        bases: dict[str, _Indexed],
-        apps: dict[str, _Published],
-        links: dict[str, FastGptShareLink],
-    ) -> FastGptAnswer | None:
+        question: Question,
+        apps: Mapping[str, _Published],
+        links: Mapping[str, FastGptShareLink],
+    ) -> FastGptAnswer:
         """Ask as a visitor would, once everything it takes is there."""
-        question = self._settings.knowledge.question
-        if question is None:
-            return None
-        linked = (app for app in self._settings.knowledge.apps if app.links)
-        app = next(a for a in linked if question.app in (None, a.name))
-        needs: list[pulumi.Resource] = [self._gateway.by_model[app.model or self._chat[0]]]
-        needs += [bases[name].ready for name in app.bases]
-        if app.rerank:
-            needs += self._models.ready("rerank")
-        # An app without a base has nothing to cite.
-        cites = (question.cites or "") if app.bases else None
+        linked = (app for app in apps.values() if app.told.links)
+        app = next(a for a in linked if question.app in (None, a.told.name))
+        needs = [self.gateway.by_model[app.model.name], app.app, *[b.ready for b in app.bases]]
+        if app.told.rerank:
+            needs += self.models.ready("rerank")
         return FastGptAnswer(
             "answer",
-            endpoint=self._session["endpoint"],
-            share_id=links[f"{app.name}/{app.links[0].name}"].id,
+            endpoint=self.session["endpoint"],
+            share_id=links[f"{app.told.name}/{app.told.links[0].name}"].id,
             question=question.ask,
-            cites=cites,
+            # An app without a base has nothing to cite.
+            cites=(question.cites or "") if app.bases else None,
             triggers=[
-                apps[app.name].graph.apply(lambda g: g.nodes),
-                *[bases[name].contents for name in app.bases],
+                app.graph.apply(lambda g: g.nodes),
+                *[base.contents for base in app.bases],
             ],
-            opts=self._after([*needs, apps[app.name].app]),
+            opts=self._after(needs),
         )
 
-    def _model(self, name: str) -> Model:
-        return next(model for model in self._settings.models if model.name == name)
+    def _model(self, kind: Kind, name: str | None) -> Model:
+        return meant(self.settings.models, kind, name)[0]
 
-    def _after(self, needs: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
-        return pulumi.ResourceOptions(parent=self._parent, depends_on=list(needs))
-
-
-_KINDS: tuple[Kind, ...] = ("chat", "embedding", "rerank")
+    def _after(self, needs: Iterable[pulumi.Resource]) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self.parent, depends_on=list(needs))

@@ -43,7 +43,8 @@ def export_outputs(
         "stopPaying": "pulumi destroy",
     }
     if knowledge.answer is not None:
-        outputs |= {"answer": knowledge.answer, "citations": knowledge.citations}
+        answered = knowledge.answer
+        outputs |= {"answer": answered.answer, "citations": answered.citations}
     for name, value in outputs.items():
         pulumi.export(name, value)
 

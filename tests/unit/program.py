@@ -168,10 +168,6 @@ _ANSWERS: dict[str, Any] = {
     "server:ContainersReady": lambda args: {"generation": 1},
     "oneapi:Root": lambda args: {"access_token": "plain-access-token"},
     "oneapi:Token": lambda args: {"key": f"sk-plain-{args.name}"},
-    "fastgpt:Dataset": lambda args: {"dataset_id": f"dataset-{args.name}"},
-    "fastgpt:Document": lambda args: {"collection_id": f"collection-{args.name}"},
-    "fastgpt:App": lambda args: {"app_id": f"app-{args.name}"},
-    "fastgpt:ShareLink": lambda args: {"share_id": f"share-{args.name}"},
     "fastgpt:ApiKey": lambda args: {"key": f"fastgpt-plain-{args.name}"},
     "fastgpt:Answer": lambda args: {"answer": "pulumi destroy", "citations": []},
 }

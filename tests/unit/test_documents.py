@@ -6,7 +6,6 @@ import io
 import os
 import unicodedata
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def one(folder: Path, name: str, content: bytes) -> Problem:
 def test_a_folder_is_every_readable_file_below_it(tmp_path: Path) -> None:
     written(tmp_path, "notes/b.md", "notes/deep/a.TXT", "notes/picture.png", "other/c.md")
     found = sources(base({"folder": "notes"}), tmp_path)
-    assert [(s.name, str(s.file)) for s in found] == [
+    assert [(s.name, s.file) for s in found] == [
         ("b.md", "notes/b.md"),
         ("a.TXT", "notes/deep/a.TXT"),
     ]
@@ -71,21 +70,13 @@ def test_a_hidden_folder_that_is_named_itself_counts(tmp_path: Path) -> None:
     assert [s.name for s in sources(base({"folder": ".private"}), tmp_path)] == ["a.md"]
 
 
-def test_a_file_is_told_by_its_name_wherever_it_lies(tmp_path: Path) -> None:
-    written(tmp_path, "old/a.md", "new/a.md")
-    one = sources(base({"file": "old/a.md"}), tmp_path)[0]
-    two = sources(base({"file": "new/a.md"}), tmp_path)[0]
-    assert (one.name, two.name) == ("a.md", "a.md")
-    assert one.file != two.file
-
-
 def test_a_file_of_the_project_is_named_relative_to_it(tmp_path: Path) -> None:
     written(tmp_path, "project/a.md", "elsewhere/b.md")
     project = tmp_path / "project"
     absolute = str(tmp_path / "elsewhere" / "b.md")
     given = base({"file": "a.md"}, {"file": "../elsewhere/b.md"}, {"file": absolute})
-    found = [str(source.file) for source in sources(given, project)]
-    assert found == ["a.md", "../elsewhere/b.md", absolute]
+    found = [(source.name, source.file) for source in sources(given, project)]
+    assert found == [("a.md", "a.md"), ("b.md", "../elsewhere/b.md"), ("b.md", absolute)]
 
 
 def test_a_path_may_begin_with_the_home_folder(
@@ -227,29 +218,23 @@ def test_of_many_runs_of_pages_ten_are_named(tmp_path: Path) -> None:
     assert "27, 30, ...)" in found.wrong
 
 
-def test_a_missing_file_is_said_with_what_paths_are_relative_to(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, {"file": "a.md"})
-    assert "is not there" in found.wrong
-    assert "relative to the folder of Pulumi.yaml" in found.right
-
-
-def test_a_folder_given_as_a_file_and_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    written(tmp_path, "notes/a.md")
-    (one_, other) = problems(tmp_path, {"file": "notes"}, {"folder": "note"})
-    assert "`folder:`" in one_.right
-    assert "no folder" in other.wrong
-
-
-def test_a_folder_without_documents(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"file": "a.md"}, "is not there; paths are relative to the folder of Pulumi.yaml"),
+        ({"file": "notes"}, "is a folder; write `folder:`"),
+        ({"folder": "note"}, "no folder"),
+        ({"folder": "notes"}, "holds nothing to read, only picture.png"),
+        # What can be no path is said, not raised.
+        ({"file": "x" * 300 + ".md"}, "cannot be opened"),
+        ({"file": "a\0b.md"}, "is not there"),
+    ],
+)
+def test_what_is_not_there_to_read(tmp_path: Path, given: dict[str, Any], said: str) -> None:
     written(tmp_path, "notes/picture.png")
-    (found,) = problems(tmp_path, {"folder": "notes"})
-    assert "holds nothing to read, only picture.png" in found.wrong
+    (found,) = problems(tmp_path, given)
+    assert said in str(found)
     assert not found.warning
-
-
-@pytest.mark.parametrize("written_as", ["x" * 300 + ".md", "a\0b.md"])
-def test_what_can_be_no_path_is_said_not_raised(tmp_path: Path, written_as: str) -> None:
-    assert len(problems(tmp_path, {"file": written_as})) == 1
 
 
 def test_a_file_over_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,21 +313,22 @@ def test_texts_that_nobody_could_cite(tmp_path: Path, text: str, name: str) -> N
 
 # -- a base as a whole --------------------------------------------------------------------------
 
-SAME_NAMES: list[tuple[str, Callable[[Path], tuple[dict[str, Any], ...]]]] = [
-    ("one file twice", lambda _: ({"file": "x/a.md"}, {"file": "x/a.md"})),
-    ("two of one name", lambda _: ({"file": "x/a.md"}, {"file": "y/a.md"})),
-    ("a file and its folder", lambda _: ({"file": "x/a.md"}, {"folder": "x"})),
-    ("a file and a text", lambda _: ({"file": "x/a.md"}, {"text": "t", "name": "a.md"})),
-    ("one link twice", lambda _: ({"link": "https://e.com"}, {"link": "https://e.com"})),
-]
 
-
-@pytest.mark.parametrize("given", [case[1] for case in SAME_NAMES], ids=[c[0] for c in SAME_NAMES])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"file": "x/a.md"}, {"file": "x/a.md"}),
+        ({"file": "x/a.md"}, {"file": "y/a.md"}),
+        ({"file": "x/a.md"}, {"folder": "x"}),
+        ({"file": "x/a.md"}, {"text": "t", "name": "a.md"}),
+        ({"link": "https://e.com"}, {"link": "https://e.com"}),
+    ],
+)
 def test_documents_of_one_name_are_refused(
-    tmp_path: Path, given: Callable[[Path], tuple[dict[str, Any], ...]]
+    tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     written(tmp_path, "x/a.md", "y/a.md")
-    (found,) = problems(tmp_path, *given(tmp_path))
+    (found,) = problems(tmp_path, one, other)
     assert found.path == "knowledge.bases[0].documents[1]"
     assert "is there twice" in found.wrong
     assert "rename one" in found.right

@@ -139,7 +139,13 @@ SECRETS = [
     ),
     (
         FastGptDocumentsReady,
-        {**IN_FASTGPT, "documents": [], "chain": {"relay_key": "hidden"}},
+        {
+            **IN_FASTGPT,
+            "dataset_id": "d",
+            "documents": {},
+            "deadline_minutes": 1,
+            "chain": {"relay_key": "hidden"},
+        },
         ["password", "chain"],
     ),
     (

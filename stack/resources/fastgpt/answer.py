@@ -12,14 +12,15 @@ import pulumi
 
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Answer as Given
-from provisioning.clients.http import Refused, Unexpected, Waiting, wait_until
-from stack.resources.base import LabResource, say
-from stack.resources.declaration import IGNORED, OUTPUT, REACH, Endpoint, Lab, Thing
-from stack.resources.fastgpt.session import POLL_SECONDS, SERVICE, session
+from provisioning.clients.http import Refused, Unexpected, Unreachable
+from stack.resources.base import LabResource
+from stack.resources.declaration import OUTPUT, REACH, Endpoint, Lab, Thing
+from stack.resources.fastgpt.session import SERVICE, session, wait
 
+ANSWER_SECONDS = 300.0
 PASSAGE_LENGTH = 400
 MOST_ANSWERS = 3
-"""How often an answer without the right citation is asked for again."""
+"""How often an answer is asked for that cites the right document."""
 VISITOR = "ai-lab-health"
 
 
@@ -32,49 +33,40 @@ class Answer(Thing):
     question: str
     cites: str | None
     triggers: Sequence[Any] = ()
-    deadline_minutes: Annotated[float, IGNORED] = 5
     answer: Annotated[str, OUTPUT] = ""
     citations: Annotated[Sequence[Mapping[str, str]], OUTPUT] = ()
 
-    @property
-    def id(self) -> str:
-        """There is one."""
-        return "answer"
-
     def create(self, lab: Lab) -> Answer:
         """Ask until the answer is right."""
-        tries: list[str] = []
         with session(lab, self.endpoint, "") as client:
-            given = wait_until(
-                "an answer through the share link",
-                lambda: self._ask(client, tries),
-                service=SERVICE,
-                deadline=60 * float(self.deadline_minutes),
-                advice="ask in the share link's page: the error there names the model or channel "
-                "that fails",
-                every=POLL_SECONDS,
-                clock=lab.clock,
-                progress=say("answer"),
-            )
+            given = self._right_answer(client)
         citations = [
             {"document": hit.document, "passage": hit.passage[:PASSAGE_LENGTH]}
             for hit in given.citations
         ]
         return replace(self, answer=given.text, citations=citations)
 
-    def _ask(self, client: FastGptClient, tries: list[str]) -> Given | Waiting:
+    def _right_answer(self, client: FastGptClient) -> Given:
+        problem = ""
+        for _ in range(MOST_ANSWERS):
+            given = wait(
+                client,
+                "an answer through the share link",
+                lambda: self._ask(client),
+                seconds=ANSWER_SECONDS,
+                advice="ask in the share link's page: the error there names the model or channel "
+                "that fails",
+                tolerate=(Unreachable, Refused, Unexpected),
+            )
+            problem = answer_problem(given, self.cites)
+            if not problem:
+                return given
+        raise Refused(SERVICE, f"answer {self.question!r}", problem)
+
+    def _ask(self, client: FastGptClient) -> Given:
+        """In a chat of its own, or the history would answer."""
         chat_id = uuid.uuid4().hex[:24]
-        try:
-            given = client.ask(self.share_id, self.question, visitor=VISITOR, chat_id=chat_id)
-        except (Refused, Unexpected) as error:
-            return Waiting(error.answer)
-        problem = answer_problem(given, self.cites)
-        if not problem:
-            return given
-        tries.append(problem)
-        if len(tries) >= MOST_ANSWERS:
-            raise Refused(SERVICE, f"answer {self.question!r}", problem)
-        return Waiting(problem)
+        return client.ask(self.share_id, self.question, visitor=VISITOR, chat_id=chat_id)
 
 
 def answer_problem(answer: Given, cites: str | None) -> str:
@@ -98,14 +90,11 @@ class FastGptAnswer(LabResource, thing=Answer, token="fastgpt:Answer"):
     """A real answer through the share link.
 
     Args:
-        share_id: of the link.
-        question: what is asked.
         cites: name of the document that must be cited; "" accepts any, None asks for no citation.
         triggers: any values; a change of one asks again (app, documents, models).
-        deadline_minutes: how long first failures are put up with.
 
     Outputs: `answer`, `citations` (`{"document", "passage"}` each).
     """
 
     answer: pulumi.Output[str]
-    citations: pulumi.Output[list[dict[str, Any]]]
+    citations: pulumi.Output[list[dict[str, str]]]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
-
-import pulumi
 
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Dataset as Row
-from provisioning.clients.http import Conflict, NotFound
+from provisioning.clients.http import Conflict
 from stack.resources.base import LabResource
-from stack.resources.declaration import IDENTITY, OUTPUT, Lab
-from stack.resources.fastgpt.session import SERVICE, Named, other_name, refuse_several
+from stack.resources.declaration import IDENTITY, Lab
+from stack.resources.fastgpt.named import Kept
+from stack.resources.fastgpt.session import SERVICE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset(Named[Row]):
+class Dataset(Kept[Row]):
     """Upserts one dataset by its exact name."""
 
     # The new one would otherwise find the old one by its name.
@@ -26,31 +25,20 @@ class Dataset(Named[Row]):
     vector_model: Annotated[str, IDENTITY]
     agent_model: str
     intro: str = ""
-    dataset_id: Annotated[str, OUTPUT] = ""
 
-    @property
-    def id(self) -> str:
-        """FastGPT's own."""
-        return self.dataset_id
+    def listed(self, client: FastGptClient) -> Sequence[Row]:
+        """See `Named.listed`."""
+        return client.datasets()
 
-    def named(self, client: FastGptClient) -> Sequence[Row]:
-        """See `NamedThing.named`."""
-        return [found for found in client.datasets() if found.name == self.name]
-
-    def find(self, client: FastGptClient) -> Row | None:
+    def detail(self, client: FastGptClient) -> Row:
         """As FastGPT shows it; a model that config.json has lost shows as another, no drift."""
-        if not self.dataset_id:
-            return None
-        try:
-            found = client.dataset(self.dataset_id)
-        except NotFound:
-            return None
-        known, ours = client.init_data(), {}
+        found, known = client.dataset(self.object_id), client.init_data()
+        lost = {}
         if self.vector_model not in known.vector:
-            ours["vector_model"] = self.vector_model
+            lost["vector_model"] = self.vector_model
         if self.agent_model not in known.llm:
-            ours["agent_model"] = self.agent_model
-        return found.model_copy(update=ours)
+            lost["agent_model"] = self.agent_model
+        return found.model_copy(update=lost)
 
     def make(self, client: FastGptClient) -> Row:
         """Make it; its intro is set by an update only."""
@@ -60,7 +48,7 @@ class Dataset(Named[Row]):
     def set_right(self, client: FastGptClient, found: Row, changed: frozenset[str] | None) -> Row:
         """Adopt only what has our embedding model, which stays for good."""
         if changed is None:
-            refuse_several(self.named(client), f"dataset {self.name}")
+            self.refuse_several(client)
             model = client.dataset(found.id).vector_model
             if model != self.vector_model:
                 raise Conflict(
@@ -73,29 +61,14 @@ class Dataset(Named[Row]):
 
     def put_aside(self, client: FastGptClient, other: Row) -> None:
         """Give a namesake another name."""
-        found = client.dataset(other.id)
-        client.update_dataset(
-            other.id,
-            name=other_name(found.name, (there.name for there in client.datasets())),
-            agent_model=found.agent_model,
-            intro=found.intro,
-        )
-
-    def seen(self, found: Row) -> Dataset:
-        """See `NamedThing.seen`."""
-        return replace(
-            self,
-            name=found.name,
-            vector_model=found.vector_model,
-            agent_model=found.agent_model,
-            intro=found.intro,
-            dataset_id=found.id,
-        )
+        kept = client.dataset(other.id)
+        name = self.other_name(client)
+        client.update_dataset(other.id, name=name, agent_model=kept.agent_model, intro=kept.intro)
 
     def delete(self, lab: Lab) -> None:
         """With its documents."""
         with self.client(lab) as client:
-            client.delete_dataset(self.dataset_id)
+            client.delete_dataset(self.object_id)
 
     def _set(self, client: FastGptClient, dataset_id: str) -> Row:
         kept = {"name": self.name, "agent_model": self.agent_model, "intro": self.intro}
@@ -105,17 +78,7 @@ class Dataset(Named[Row]):
 
 
 class FastGptDataset(LabResource, thing=Dataset, token="fastgpt:Dataset"):
-    """A knowledge base. Another embedding model makes it another base: the old one leaves first.
+    """A knowledge base. Another `vector_model`, which embeds, makes it another base.
 
-    Args:
-        name: exact, unique.
-        vector_model: embedding model.
-        agent_model: chat model that processes files.
-        intro: what its card says.
-
-    Outputs: `dataset_id`.
+    `agent_model` is the chat model that processes files.
     """
-
-    name: pulumi.Output[str]
-    vector_model: pulumi.Output[str]
-    dataset_id: pulumi.Output[str]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import pulumi
+from typing_extensions import NotRequired
 
 from provisioning.chunks import GROWN
 from provisioning.clients.fastgpt import FastGptClient
@@ -16,50 +17,37 @@ from provisioning.clients.xinference import XinferenceClient
 from stack.resources.declaration import Endpoint, Lab
 
 
-class Chain(TypedDict, total=False):
-    """Read-only ways to find out which link of the chain failed; each may be left out."""
+class Chain(TypedDict):
+    """Read-only ways to find out which link of the chain failed."""
 
-    oneapi: pulumi.Input[Endpoint]
+    oneapi: Endpoint
     relay_key: pulumi.Input[str]
-    xinference: pulumi.Input[Endpoint]
+    xinference: NotRequired[Endpoint]
 
 
 class Diagnosis:
-    """Looks along the chain: FastGPT's config, the document, OneAPI, Xinference."""
+    """Looks along the chain: OneAPI, then Xinference. That FastGPT has the model is `Ready`'s."""
 
-    def __init__(self, lab: Lab, client: FastGptClient, chain: Chain | None) -> None:
+    def __init__(self, lab: Lab, client: FastGptClient, chain: Chain) -> None:
         self._lab = lab
         self._client = client
-        self._chain: Chain = chain or {}
+        self._chain = chain
 
-    def reason(self, unfinished: Sequence[Mapping[str, str]]) -> str:
+    def reason(self, dataset_id: str, unfinished: Mapping[str, str]) -> str:
         """Which link failed for the first document that tells; "" where none is found."""
-        known = self._client.init_data()
-        for document in unfinished:
-            dataset_id = document["dataset_id"]
-            model = self._client.dataset(dataset_id).vector_model
-            if model not in known.vector:
-                return f"embedding model {model} is not in FastGPT's config.json"
-            found = self._client.collection(document["collection_id"], dataset_id=dataset_id)
-            if found.text_length == 0:
-                return f"{document['name']}: no text was found in it (a scanned document?)"
+        model = self._client.dataset(dataset_id).vector_model
+        for name, collection_id in unfinished.items():
+            found = self._client.collection(collection_id, dataset_id=dataset_id)
             longest = GROWN * found.chunk_size if found.training == "chunk" else 0
-            if reason := self._reason_in_chain(model, longest):
-                return f"{document['name']}: {reason}"
+            if reason := self._reason_in_oneapi(model, longest):
+                return f"{name}: {reason}"
         return ""
 
-    def _reason_in_chain(self, model: str, longest: int) -> str:
-        endpoint: Any = self._chain.get("oneapi")
-        key = self._chain.get("relay_key")
-        if not endpoint or not key:
-            return self._reason_in_xinference(model, listed_only=True)
+    def _reason_in_oneapi(self, model: str, longest: int) -> str:
+        address = self._lab.address(self._chain["oneapi"])
+        key = str(self._chain["relay_key"])
         try:
-            with OneApiRelay(
-                self._lab.address(endpoint),
-                str(key),
-                transport=self._lab.transport,
-                clock=self._lab.clock,
-            ) as relay:
+            with OneApiRelay(address, key, **self._lab.options) as relay:
                 relay.probe("embedding", model)
                 return _refusal_of_length(relay, model, longest) if longest else ""
         except NoChannel as error:
@@ -67,23 +55,19 @@ class Diagnosis:
         except Unauthorized as error:
             return f"OneAPI does not accept FastGPT's key ({error.answer})"
         except UpstreamFailed as error:
-            told = self._reason_in_xinference(model, listed_only=False)
+            told = self._reason_in_xinference(model)
             return told or f"what serves {model} fails ({error.answer})"
         except ServiceError as error:
             return f"OneAPI: {error.answer}"
 
-    def _reason_in_xinference(self, model: str, *, listed_only: bool) -> str:
-        endpoint: Any = self._chain.get("xinference")
-        if not endpoint:
+    def _reason_in_xinference(self, model: str) -> str:
+        if "xinference" not in self._chain:
             return ""
-        address = self._lab.address(endpoint)
-        with XinferenceClient(
-            address, transport=self._lab.transport, clock=self._lab.clock
-        ) as client:
+        address = self._lab.address(self._chain["xinference"])
+        with XinferenceClient(address, **self._lab.options) as client:
             state = client.state(model)
-        if state.standing == "serving" or (listed_only and state.standing == "absent"):
-            return ""
-        return f"Xinference does not serve {model} ({state})"
+        serving = state.standing == "serving"
+        return "" if serving else f"Xinference does not serve {model} ({state})"
 
 
 def _refusal_of_length(relay: OneApiRelay, model: str, longest: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -15,10 +15,9 @@ from provisioning.clients.fastgpt.rows import Collection, Uploaded
 from provisioning.clients.http import Conflict, NotFound, Refused
 from provisioning.text_files import as_sent, with_spaced_headings
 from stack.resources.base import LabResource
-from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, Lab, Props
+from stack.resources.declaration import ID, IDENTITY, IGNORED, OUTPUT, Lab, Props
 from stack.resources.fastgpt.session import SERVICE, Managed
 
-SOURCES = ("file", "text", "link")
 _MARK = "aiLab"
 
 
@@ -33,18 +32,11 @@ class Document(Managed):
     content_hash: Annotated[str, IDENTITY]
     chunk_size: Annotated[int, IDENTITY]
     training: Annotated[str, IDENTITY] = "chunk"
-    qa_prompt: Annotated[str, IDENTITY] = ""
-    selector: Annotated[str, IDENTITY] = ""
     # Where it lies and how it is handed over; what it says is in `content_hash`.
     file: Annotated[str | None, IGNORED] = None
     text: Annotated[str | None, IGNORED] = None
     link: Annotated[str | None, IGNORED] = None
-    collection_id: Annotated[str, OUTPUT] = ""
-
-    @property
-    def id(self) -> str:
-        """FastGPT's own."""
-        return self.collection_id
+    collection_id: Annotated[str, OUTPUT, ID] = ""
 
     def create(self, lab: Lab) -> Document:
         """Adopt what an interrupted run left, or upload it; indexing is started, not awaited."""
@@ -71,25 +63,10 @@ class Document(Managed):
             client.delete_collection(self.collection_id, dataset_id=self.dataset_id)
 
     @classmethod
-    def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
-        """What cannot be uploaded."""
-        given = [kind for kind in SOURCES if news.get(kind) is not None]
-        if len(given) != 1:
-            yield "file", "a document needs exactly one of file, text and link"
-        if given == ["file"] and not news.get("content_hash"):
-            yield "file", f"there is no file {news['file']}"
-        if given == ["text"] and not str(news["text"]).strip():
-            yield "text", "it is empty"
-        if given == ["text"] and not news.get("name"):
-            yield "name", "a text needs a name: it is what visitors see cited"
-
-    @classmethod
     def inputs(cls, given: Mapping[str, Any]) -> Props:
-        """What the document says is hashed here; a file or link has a name without being given."""
-        source = {kind: given.get(kind) for kind in SOURCES}
-        file = source["file"]
-        name = given.get("name") or (Path(file).name if file else source["link"])
-        return super().inputs({**given, "name": name, "content_hash": content_hash(**source)})
+        """What the document says is hashed when the program runs."""
+        said = content_hash(given.get("file"), given.get("text") or given.get("link") or "")
+        return super().inputs({**given, "content_hash": said})
 
     def _adopt(self, client: FastGptClient) -> str | None:
         """What is the same; others of the same source are removed."""
@@ -118,28 +95,35 @@ class Document(Managed):
 
     def _upload(self, client: FastGptClient) -> str:
         made = self._sent(client)
-        problem = self._upload_problem(made)
-        if problem:
+        if problem := self._upload_problem(made):
             client.delete_collection(made.collection_id, dataset_id=self.dataset_id)
             raise Refused(SERVICE, f"index {self.name}", problem)
         return made.collection_id
 
     def _sent(self, client: FastGptClient) -> Uploaded:
-        selector = {"webPageSelector": self.selector} if self.selector else {}
         fields: dict[str, Any] = {
             "parentId": None,
             "trainingType": self.training,
             "chunkSize": self.chunk_size,
-            "metadata": {_MARK: self.content_hash, **selector},
-            **({"qaPrompt": self.qa_prompt} if self.qa_prompt else {}),
+            "metadata": {_MARK: self.content_hash},
         }
         if self.link is not None:
             return client.add_link(self.dataset_id, self.link, fields)
         if self.text is not None:
             text = with_spaced_headings(self.text)
             return client.add_text(self.dataset_id, self.name, text, fields)
-        content = _read(str(self.file), self.content_hash)
-        return client.upload_file(self.dataset_id, self.name, as_sent(self.name, content), fields)
+        content = as_sent(self.name, self._content())
+        return client.upload_file(self.dataset_id, self.name, content, fields)
+
+    def _content(self) -> bytes:
+        try:
+            content = Path(str(self.file)).expanduser().read_bytes()
+        except OSError as error:
+            raise NotFound("documents", f"read {self.file}", str(error)) from None
+        if hashlib.sha256(content).hexdigest() != self.content_hash:
+            said = "it changed while `pulumi up` ran; run it again"
+            raise Conflict("documents", f"read {self.file}", said)
+        return content
 
     def _upload_problem(self, made: Uploaded) -> str:
         """What keeps all of a new collection from being found; "" if nothing does."""
@@ -159,23 +143,10 @@ class Document(Managed):
         return "no text was found in it; a scanned document has to go through text recognition"
 
 
-def _read(file: str, expected_hash: str) -> bytes:
-    try:
-        content = Path(file).expanduser().read_bytes()
-    except OSError as error:
-        raise NotFound("documents", f"read {file}", str(error)) from None
-    if hashlib.sha256(content).hexdigest() != expected_hash:
-        said = "it changed while `pulumi up` ran; run it again"
-        raise Conflict("documents", f"read {file}", said)
-    return content
-
-
-def content_hash(*, file: str | None, text: str | None, link: str | None) -> str:
-    """sha256 of what the document says; "" for a file that is not there (`check` complains)."""
-    if file is not None:
-        path = Path(file).expanduser()
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return hashlib.sha256((text if text is not None else link or "").encode()).hexdigest()
+def content_hash(file: str | None, otherwise: str) -> str:
+    """sha256 of what a file says, or of the text or link that is there otherwise."""
+    said = otherwise.encode() if file is None else Path(file).expanduser().read_bytes()
+    return hashlib.sha256(said).hexdigest()
 
 
 class FastGptDocument(LabResource, thing=Document, token="fastgpt:Document"):
@@ -185,18 +156,9 @@ class FastGptDocument(LabResource, thing=Document, token="fastgpt:Document"):
     changed one replaces its collection.
 
     Args:
-        dataset_id: of the dataset.
-        file: path on the operator's machine; its hash is taken when the program runs.
-        name: what is cited; a file's own name where absent, the address for a link.
+        name: what is cited; of a link, the page's title is.
         training: `chunk` or `qa`.
-        chunk_size: characters.
-        qa_prompt: for `qa`; FastGPT's own where empty.
-        selector: CSS selector of the part of a web page to read.
-
-    Outputs: `collection_id`, `name`, `content_hash`.
+        chunk_size: in characters.
     """
 
-    name: pulumi.Output[str]
-    dataset_id: pulumi.Output[str]
-    collection_id: pulumi.Output[str]
     content_hash: pulumi.Output[str]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -15,94 +16,80 @@ from provisioning.clients.http import (
     Unexpected,
     Unreachable,
     Waiting,
-    wait_until,
 )
-from stack.resources.base import say
-from stack.resources.declaration import Lab
-from stack.resources.fastgpt.diagnosis import Chain, Diagnosis
-from stack.resources.fastgpt.session import POLL_SECONDS, SERVICE
+from stack.resources.fastgpt.diagnosis import Diagnosis
+from stack.resources.fastgpt.session import SERVICE, wait
 
 STUCK_SECONDS = 120.0
 """Indexing without a new chunk for so long is looked into."""
 SEARCH_SECONDS = 60.0
 SEARCH_LENGTH = 200
-Followed = Mapping[str, str]
-"""A document to follow: `dataset_id`, `collection_id`, `name`."""
 
 
 class Indexing:
-    """Follows some documents until they are indexed, and finds out why they are not."""
+    """Follows documents of one base, by name their id, and finds out why they are not indexed."""
 
     def __init__(
         self,
-        lab: Lab,
         client: FastGptClient,
-        documents: Sequence[Followed],
-        chain: Chain | None,
+        dataset_id: str,
+        documents: Mapping[str, str],
+        diagnosis: Diagnosis,
     ) -> None:
         self._client = client
+        self._dataset_id = dataset_id
         self._documents = documents
-        self._bases = sorted({document["dataset_id"] for document in documents})
-        self._diagnosis = Diagnosis(lab, client, chain)
+        self._diagnosis = diagnosis
         self._moved = (-1, client.clock.monotonic())
 
-    def follow(self, deadline_minutes: float) -> dict[str, int]:
+    def follow(self, seconds: float) -> dict[str, int]:
         """Chunks by document, once all are indexed.
 
         Raises:
             DeadlineExceeded, Refused: with the link of the chain that failed, where one is found.
         """
         try:
-            return wait_until(
+            return wait(
+                self._client,
                 f"{len(self._documents)} documents to be indexed",
                 self._look,
-                service=SERVICE,
-                deadline=60 * deadline_minutes,
+                seconds=seconds,
                 advice="read `docker logs fastgpt` on the server: a model that fails is logged as "
                 "`Embedding Error`, and as `[Error]` with what it answered; or run `pulumi up` "
                 "again to go on waiting",
-                every=POLL_SECONDS,
-                clock=self._client.clock,
-                progress=say("documents"),
             )
         except DeadlineExceeded as error:
             advice = self._reason(self._rows()) or error.advice
             raise DeadlineExceeded(SERVICE, error.waited_for, error.last_seen, advice) from None
 
-    def search(self, mode: str) -> None:
+    def search(self) -> None:
         """Have every document found by its own beginning."""
-        for document in self._documents:
-            text = self._beginning(document)
-            wait_until(
-                f"a search to find {document['name']}",
-                partial(self._search, document, text, mode),
-                service=SERVICE,
-                deadline=SEARCH_SECONDS,
+        for name, collection_id in self._documents.items():
+            text = ""
+            with contextlib.suppress(Refused, Unexpected):
+                text = self._client.first_passage(collection_id)
+            beginning = (text or PurePosixPath(name).stem)[:SEARCH_LENGTH]
+            wait(
+                self._client,
+                f"a search to find {name}",
+                partial(self._search, collection_id, beginning),
+                seconds=SEARCH_SECONDS,
                 advice="the document is indexed, but its vectors are not found: is the embedding "
                 "model of the base still the one that OneAPI serves under its name?",
-                every=POLL_SECONDS,
-                clock=self._client.clock,
                 tolerate=(Unreachable, Refused),
             )
 
-    def _search(self, document: Followed, text: str, mode: str) -> bool | Waiting:
-        hits = self._client.search(document["dataset_id"], text, mode=mode)
-        if any(hit.collection_id == document["collection_id"] for hit in hits):
+    def _search(self, collection_id: str, text: str) -> bool | Waiting:
+        hits = self._client.search(self._dataset_id, text)
+        if any(hit.collection_id == collection_id for hit in hits):
             return True
         return Waiting(f"{len(hits)} other passages for {text[:60]!r}")
 
-    def _beginning(self, document: Followed) -> str:
-        try:
-            text = self._client.first_passage(document["collection_id"])
-        except (Refused, Unexpected):
-            text = ""
-        return (text or PurePosixPath(document["name"]).stem)[:SEARCH_LENGTH]
-
     def _look(self) -> dict[str, int] | Waiting:
         rows = self._rows()
-        unfinished = [row.name for row in rows.values() if not row.indexed]
+        unfinished = [name for name, row in rows.items() if not row.indexed]
         if not unfinished:
-            return {d["name"]: rows[d["collection_id"]].chunks for d in self._documents}
+            return {name: row.chunks for name, row in rows.items()}
         done = sum(row.chunks for row in rows.values())
         left = sum(row.waiting for row in rows.values())
         if self._stands_still(done) and (reason := self._reason(rows)):
@@ -118,18 +105,26 @@ class Indexing:
         return still
 
     def _rows(self) -> dict[str, Collection]:
-        """The documents' rows, by id.
+        """The documents' rows, by name.
 
         Raises:
             NotFound: one is not in its base.
         """
-        rows = {row.id: row for base in self._bases for row in self._client.collections(base)}
-        for document in self._documents:
-            if document["collection_id"] not in rows:
+        rows = rows_of(self._client, self._dataset_id)
+        for name, collection_id in self._documents.items():
+            if collection_id not in rows:
                 said = "it is not in its base any more; `pulumi up --refresh` uploads it again"
-                raise NotFound(SERVICE, f"index {document['name']}", said)
-        return {d["collection_id"]: rows[d["collection_id"]] for d in self._documents}
+                raise NotFound(SERVICE, f"index {name}", said)
+        return {name: rows[collection_id] for name, collection_id in self._documents.items()}
 
     def _reason(self, rows: Mapping[str, Collection]) -> str:
-        unfinished = [d for d in self._documents if not rows[d["collection_id"]].indexed]
-        return self._diagnosis.reason(unfinished)
+        unfinished = {name: row.id for name, row in rows.items() if not row.indexed}
+        return self._diagnosis.reason(self._dataset_id, unfinished)
+
+
+def rows_of(client: FastGptClient, dataset_id: str) -> dict[str, Collection]:
+    """What lies at the top of a base, by id; nothing where the base is gone."""
+    with contextlib.suppress(NotFound):
+        client.dataset(dataset_id)
+        return {row.id: row for row in client.collections(dataset_id)}
+    return {}

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 
 from provisioning.clients.http import Json
 
-LOWEST_LIMIT = 3000
-"""FastGPT lowers the tokens of quotes on save, but never below this."""
-
 
 def as_wanted(wanted: Json, found: Json) -> Json:
     """What was found, in the form of what was wanted: equal where it means the same.
@@ -19,27 +16,19 @@ def as_wanted(wanted: Json, found: Json) -> Json:
     if wanted == found or (not wanted and not found):
         return wanted
     if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        if _only_limited(wanted, found):
-            return wanted
         return {key: as_wanted(value, found.get(key)) for key, value in wanted.items()}
     if isinstance(wanted, list) and isinstance(found, list):
-        return _list_as_wanted(wanted, found)
+        mine, theirs = _by_identity(wanted), _by_identity(found)
+        kept = [as_wanted(item, theirs[key]) for key, item in mine.items() if key in theirs]
+        return kept + [item for key, item in theirs.items() if key not in mine]
     return found
 
 
-def _list_as_wanted(wanted: list[Json], found: list[Json]) -> list[Json]:
-    names = [_identity(item) for item in wanted]
-    if None in names or len(set(names)) < len(names):
-        if len(wanted) != len(found):
-            return found
-        return [as_wanted(mine, theirs) for mine, theirs in zip(wanted, found, strict=True)]
-    by_name = {_identity(item): item for item in found}
-    kept = [
-        as_wanted(item, by_name[name])
-        for item, name in zip(wanted, names, strict=True)
-        if name in by_name
-    ]
-    return kept + [item for item in found if _identity(item) not in names]
+def _by_identity(items: list[Json]) -> dict[str, Json]:
+    """What tells them apart, or else their place in the list."""
+    placed = {str(place): item for place, item in enumerate(items)}
+    named = {_identity(item) or place: item for place, item in placed.items()}
+    return named if len(named) == len(items) else placed
 
 
 def _identity(item: Json) -> str | None:
@@ -51,13 +40,3 @@ def _identity(item: Json) -> str | None:
         if key in item:
             return str(item[key])
     return None
-
-
-def _only_limited(wanted: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
-    """Whether this is the node input `limit`, which FastGPT lowered on save (`§5`)."""
-    mine, theirs = wanted.get("value"), found.get("value")
-    if wanted.get("key") != "limit" or found.get("key") != "limit":
-        return False
-    if not isinstance(mine, (int, float)) or not isinstance(theirs, (int, float)):
-        return False
-    return LOWEST_LIMIT <= theirs < mine

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import pulumi
 
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import InitData
-from provisioning.clients.http import (
-    Refused,
-    Unauthorized,
-    Unexpected,
-    Unreachable,
-    Waiting,
-    wait_until,
-)
-from stack.resources.base import LabResource, say
-from stack.resources.declaration import IGNORED, OUTPUT, Lab
-from stack.resources.fastgpt.session import POLL_SECONDS, SERVICE, Managed
+from provisioning.clients.http import Refused, Unauthorized, Unexpected, Unreachable, Waiting
+from stack.resources.base import LabResource
+from stack.resources.declaration import OUTPUT, Lab
+from stack.resources.fastgpt.session import Managed, wait
 
+START_SECONDS = 600.0
+VECTORS_SECONDS = 300.0
 REREAD_SECONDS = 120.0
 Models = Mapping[str, Sequence[str]]
-T = TypeVar("T")
+
+_MODELS_ADVICE = (
+    "read `docker logs fastgpt` on the server; it reads config.json at its start only, so a "
+    "changed one needs a new container, and it answers nothing at all while it cannot reach "
+    "MongoDB (`docker ps -a` shows mongo)"
+)
+_VECTORS_ADVICE = (
+    "see whether PostgreSQL is up: `docker ps -a` and `docker logs pg` on the server; FastGPT goes "
+    "on dialling, and logs `pg connect error` for each attempt (`docker logs fastgpt`)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,63 +36,51 @@ class Ready(Managed):
     """Waits until FastGPT serves the catalogue's models, root can log in, and it has vectors."""
 
     models: Models
-    deadline_minutes: Annotated[float, IGNORED] = 10
     generation: str | None = None
     version: Annotated[str, OUTPUT] = ""
 
-    @property
-    def id(self) -> str:
-        """There is one."""
-        return "fastgpt"
-
     def create(self, lab: Lab) -> Ready:
         """Wait for it."""
-        give_up_at = lab.clock.monotonic() + 60 * float(self.deadline_minutes)
         with self.client(lab) as client:
-            found = _await(
+            found = wait(
+                client,
                 "FastGPT to run with this catalogue's models",
                 lambda: self._running(client),
-                client,
-                give_up_at,
-                "read `docker logs fastgpt` on the server; it reads config.json at its start "
-                "only, so a changed one needs a new container, and it answers nothing at all while "
-                "it cannot reach MongoDB (`docker ps -a` shows mongo)",
+                seconds=START_SECONDS,
+                advice=_MODELS_ADVICE,
+                # While it sets itself up it answers errors and empty data.
+                tolerate=(Unreachable, Refused, Unexpected),
             )
             client.login()
-            _await(
+            wait(
+                client,
                 "FastGPT's vector database",
                 lambda: Waiting(problem) if (problem := _vector_problem(client)) else True,
-                client,
-                give_up_at,
-                "see whether PostgreSQL is up: `docker ps -a` and `docker logs pg` on the server; "
-                "FastGPT goes on dialling, and logs `pg connect error` for each attempt "
-                "(`docker logs fastgpt`)",
+                seconds=VECTORS_SECONDS,
+                advice=_VECTORS_ADVICE,
             )
         return replace(self, version=found.version)
 
     def read(self, lab: Lab) -> Ready:
         """With the models that it has; without its vectors, no model for them is there."""
         with self.client(lab) as client:
-            found = wait_until(
+            found = wait(
+                client,
                 "FastGPT's models",
-                lambda: _init_data(client),
-                service=SERVICE,
-                deadline=REREAD_SECONDS,
-                every=POLL_SECONDS,
-                clock=lab.clock,
-                tolerate=(),
+                client.init_data,
+                seconds=REREAD_SECONDS,
+                advice=_MODELS_ADVICE,
+                tolerate=(Refused, Unexpected),
             )
             silent = _vector_problem(client)
         if silent:
             # Not an error: what makes PostgreSQL anew comes after this look.
             pulumi.log.warn(f"FastGPT: {silent}")
             return replace(self, models={**_models_of(found), "vector": []})
-        return self if not self._problem(found) else replace(self, models=_models_of(found))
+        return replace(self, models=_models_of(found)) if self._problem(found) else self
 
     def _running(self, client: FastGptClient) -> InitData | Waiting:
-        found = _init_data(client)
-        if isinstance(found, Waiting):
-            return found
+        found = client.init_data()
         problem = self._problem(found)
         return Waiting(problem) if problem else found
 
@@ -103,25 +95,6 @@ class Ready(Managed):
         return ", ".join(problems)
 
 
-def _await(
-    what: str,
-    look: Callable[[], T | Waiting],
-    client: FastGptClient,
-    give_up_at: float,
-    advice: str,
-) -> T:
-    return wait_until(
-        what,
-        look,
-        service=SERVICE,
-        deadline=give_up_at - client.clock.monotonic(),
-        advice=advice,
-        every=POLL_SECONDS,
-        clock=client.clock,
-        progress=say(SERVICE),
-    )
-
-
 def _vector_problem(client: FastGptClient) -> str:
     """Why FastGPT cannot get at its vectors; "" where it can."""
     try:
@@ -133,14 +106,6 @@ def _vector_problem(client: FastGptClient) -> str:
     return ""
 
 
-def _init_data(client: FastGptClient) -> InitData | Waiting:
-    try:
-        return client.init_data()
-    except (Unexpected, Refused) as error:
-        # While it sets itself up it answers errors and empty data.
-        return Waiting(error.answer)
-
-
 def _models_of(found: InitData) -> Models:
     return {"llm": list(found.llm), "vector": list(found.vector), "rerank": list(found.rerank)}
 
@@ -150,10 +115,5 @@ class FastGptReady(LabResource, thing=Ready, token="fastgpt:Ready"):
 
     Args:
         models: `{"llm": [...], "vector": [...], "rerank": [...]}`, names as in config.json.
-        deadline_minutes: for the whole start.
-        generation: any text; a change of it makes it be looked at again (a container's id).
-
-    Outputs: `version`.
+        generation: a change of it makes FastGPT be looked at again.
     """
-
-    version: pulumi.Output[str]

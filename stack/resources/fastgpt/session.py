@@ -1,28 +1,23 @@
-"""What the things of FastGPT share: root's session, and what becomes of their namesakes."""
+"""What the things of FastGPT share: root's session, and one way to wait."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.http import Conflict, NotFound
+from provisioning.clients.http import ServiceError, Unreachable, Waiting, wait_until
+from stack.resources.base import say
 from stack.resources.declaration import REACH, SECRET, Endpoint, Lab, Thing
-from stack.resources.named import NamedThing, Row
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-Found = TypeVar("Found", bound=Row)
+T = TypeVar("T")
 
 SERVICE = FastGptClient.service
-POLL_SECONDS = 2.0
 
 # Sessions last seven days; a run opens one per password, whatever the number of resources.
 _sessions: dict[tuple[str, int, str], str] = {}
@@ -36,17 +31,33 @@ def session(lab: Lab, endpoint: Endpoint, password: str) -> Iterator[FastGptClie
     key = (str(endpoint["host"]), int(str(endpoint["port"])), digest)
     with _sessions_lock:
         token = _sessions.get(key, "")
-    client = FastGptClient(
-        lab.address(endpoint),
-        password=password,
-        token=token,
-        transport=lab.transport,
-        clock=lab.clock,
-    )
-    with client:
+    address = lab.address(endpoint)
+    with FastGptClient(address, password=password, token=token, **lab.options) as client:
         yield client
         with _sessions_lock:
             _sessions[key] = client.token
+
+
+def wait(
+    client: FastGptClient,
+    what: str,
+    look: Callable[[], T | Waiting],
+    *,
+    seconds: float,
+    advice: str,
+    tolerate: tuple[type[ServiceError], ...] = (Unreachable,),
+) -> T:
+    """`wait_until` for something in FastGPT, told in the log of `pulumi up`."""
+    return wait_until(
+        what,
+        look,
+        service=SERVICE,
+        deadline=seconds,
+        advice=advice,
+        clock=client.clock,
+        progress=say(SERVICE),
+        tolerate=tolerate,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,43 +70,3 @@ class Managed(Thing):
     def client(self, lab: Lab) -> AbstractContextManager[FastGptClient]:
         """A client in root's session."""
         return session(lab, self.endpoint, self.password)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Named(Managed, NamedThing[FastGptClient, Found]):
-    """A thing that FastGPT gives an id, by which others know it: a namesake is no substitute."""
-
-    def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:
-        """See `NamedThing.update`.
-
-        Raises:
-            NotFound: ours is gone; another would need another id.
-        """
-        with self.client(lab) as client:
-            if self.find(client) is None:
-                said = "it is gone; `pulumi up --refresh` makes it again"
-                raise NotFound(SERVICE, f"update {self.name}", said)
-        return super().update(lab, old, changed)
-
-
-def refuse_several(named: Sequence[Row], what: str) -> None:
-    """Adopt only what can be told from its namesakes.
-
-    Raises:
-        Conflict: there are several.
-    """
-    if len(named) > 1:
-        raise Conflict(
-            SERVICE,
-            f"adopt {what}",
-            f"there are {len(named)} of that name, and no way to tell which is the lab's; rename "
-            "or delete all but one in the web page",
-        )
-
-
-def other_name(name: str, taken: Iterable[str]) -> str:
-    """`name (2)`, or the next that is free: what people made by hand is never deleted."""
-    names = set(taken)
-    return next(
-        other for other in (f"{name} ({n})" for n in itertools.count(2)) if other not in names
-    )
