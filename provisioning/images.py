@@ -1,24 +1,40 @@
 """The images of the seven services, each pinned by tag, and by digest where one is set.
 
-Tags: FastGPT's compose file of that release and its mirror in Hangzhou (`docs/facts/fastgpt.md
-§9`), `docs/facts/oneapi.md §1`, `docs/facts/xinference.md §1`.
+`images.json` has the tags, below a region's registry and at the images' own homes: those of
+FastGPT's compose file of that release and of its mirror in Hangzhou (`docs/facts/fastgpt.md §9`),
+`docs/facts/oneapi.md §1`, `docs/facts/xinference.md §1`. The sandbox's is the one that FastGPT's
+upgrade notes name for the 4.8 line: the compose file of that time says only `latest`, and v4.8.3 is
+broken (labring/FastGPT#1659).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from provisioning.problems import PlanError, Problem, nearest
 from provisioning.regions import Region
-from provisioning.versions import xinference_release
+from provisioning.versions import XinferenceRelease
 
-FASTGPT_VERSION = "v4.8.8-fix2"
-# The sandbox tag that FastGPT's upgrade notes name for the 4.8 line; its compose file of that time
-# says only `latest`. v4.8.3 is broken (labring/FastGPT#1659).
-SANDBOX_VERSION = "v4.8.1"
-ONEAPI_VERSION = "v0.6.6"
+REFERENCE_FORMS = "repository:tag, :tag or @sha256:..., or repository:tag@sha256:..."
+"""How a setting names an image; what it leaves out is the built-in image's."""
+
+_TABLE = TypeAdapter(dict[str, dict[str, str]]).validate_json(
+    Path(__file__).with_name("images.json").read_bytes()
+)
+_REFERENCE = re.compile(
+    r"""
+    (?P<repository>(?:[a-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)?
+    (?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?
+    (?:@(?P<digest>sha256:[0-9a-f]{64}))?
+    """,
+    re.VERBOSE,
+)
+_VERSION = re.compile(r"v?\d+(\.\d+)+")
 
 
 @dataclass(frozen=True)
@@ -55,123 +71,66 @@ class Images:
     mysql: Image
 
 
-REFERENCE_FORMS = "repository:tag, :tag or @sha256:..., or repository:tag@sha256:..."
-"""How a setting names an image; what it leaves out is the built-in image's."""
-
-
 def images(
-    region: Region, overrides: Mapping[str, str], xinference_version: str, gpu: bool
+    region: Region, overrides: Mapping[str, str], release: XinferenceRelease, gpu: bool
 ) -> Images:
     """The images of a lab.
 
     Args:
         region: its registry decides where the images come from.
         overrides: service to `repository:tag[@sha256:...]`, `:tag` or `@sha256:...`.
-        xinference_version: decides Xinference's tag.
+        release: decides Xinference's tag.
         gpu: without one, Xinference's `-cpu` image.
 
     Raises:
         PlanError: unknown service, no tag, a moving tag, a malformed reference.
     """
-    version = xinference_release(xinference_version).version
-    xinference = Image("xprobe/xinference", f"v{version}{'' if gpu else '-cpu'}")
-    registry = region.registry
-    chosen = _hangzhou(registry, xinference) if registry else _homes(xinference)
-    services = [f.name for f in fields(Images)]
+    names = _TABLE["registry" if region.registry else "homes"]
+    chosen = {
+        service: Image(*f"{region.registry}/{name}".lstrip("/").rsplit(":", 1))
+        for service, name in names.items()
+    }
+    chosen["xinference"] = Image("xprobe/xinference", f"v{release.version}{'' if gpu else '-cpu'}")
     for service, value in overrides.items():
         path = f"images.{service}"
-        if service not in services:
-            raise PlanError(path, "there is no such service", nearest(service, services))
-        chosen = replace(chosen, **{service: _overridden(path, getattr(chosen, service), value)})
-    return chosen
+        if service not in chosen:
+            raise PlanError(path, "there is no such service", nearest(service, chosen))
+        chosen[service] = _overridden(path, chosen[service], value)
+    return Images(**chosen)
 
 
 def images_problems(
-    region: Region, overrides: Mapping[str, str], xinference_version: str, gpu: bool
+    region: Region, overrides: Mapping[str, str], release: XinferenceRelease, gpu: bool
 ) -> Iterator[Problem]:
-    """What is wrong with the settings `xinferenceVersion` and `images`; arguments as `images`."""
-    try:
-        images(region, {}, xinference_version, gpu)
-    except PlanError as error:
-        yield error.problem
-        return
+    """What is wrong with the setting `images`; arguments as `images`."""
     for service, value in overrides.items():
         try:
-            chosen = images(region, {service: value}, xinference_version, gpu)
+            chosen = images(region, {service: value}, release, gpu)
         except PlanError as error:
             yield error.problem
         else:
-            yield from _xinference_problems(chosen.xinference, xinference_version, gpu)
+            yield from _xinference_problems(chosen.xinference, release.version, gpu)
 
 
 def _xinference_problems(image: Image, version: str, gpu: bool) -> Iterator[Problem]:
-    path, number = "images.xinference", version.removeprefix("v")
+    path = "images.xinference"
     if gpu and image.tag.endswith("-cpu"):
         wrong = f"{image.tag} does not use the GPU that this server has"
         yield Problem(path, wrong, f"write :{image.tag.removesuffix('-cpu')}")
-    elif _VERSION.match(image.tag) and number not in image.tag:
-        wrong = f"{image.tag} is another version than xinferenceVersion, {number}"
+    elif _VERSION.match(image.tag) and version not in image.tag:
+        wrong = f"{image.tag} is another version than xinferenceVersion, {version}"
         yield Problem(path, wrong, "change xinferenceVersion, which chooses the image too")
-
-
-def _hangzhou(registry: str, xinference: Image) -> Images:
-    def image(name: str, tag: str) -> Image:
-        return Image(f"{registry}/fastgpt/{name}", tag)
-
-    return Images(
-        fastgpt=image("fastgpt", FASTGPT_VERSION),
-        sandbox=image("fastgpt-sandbox", SANDBOX_VERSION),
-        oneapi=image("one-api", ONEAPI_VERSION),
-        xinference=xinference,
-        pg=image("pgvector", "v0.7.0"),
-        mongo=image("mongo", "5.0.18"),
-        mysql=image("mysql", "8.0.36"),
-    )
-
-
-def _homes(xinference: Image) -> Images:
-    return Images(
-        fastgpt=Image("ghcr.io/labring/fastgpt", FASTGPT_VERSION),
-        sandbox=Image("ghcr.io/labring/fastgpt-sandbox", SANDBOX_VERSION),
-        oneapi=Image("justsong/one-api", ONEAPI_VERSION),
-        xinference=xinference,
-        pg=Image("pgvector/pgvector", "0.7.0-pg15"),
-        mongo=Image("mongo", "5.0.18"),
-        mysql=Image("mysql", "8.0.36"),
-    )
-
-
-_REFERENCE = re.compile(
-    r"""
-    (?P<repository>(?:[a-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)?
-    (?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?
-    (?:@(?P<digest>sha256:[0-9a-f]{64}))?
-    """,
-    re.VERBOSE,
-)
-
-
-_VERSION = re.compile(r"v?\d+(\.\d+)+")
 
 
 def _overridden(path: str, image: Image, value: str) -> Image:
     match = _REFERENCE.fullmatch(value.strip())
     if match is None or not value.strip():
-        raise PlanError(
-            path,
-            f"{value!r} is no image",
-            f"write {REFERENCE_FORMS}",
-        )
+        raise PlanError(path, f"{value!r} is no image", f"write {REFERENCE_FORMS}")
     repository, tag, digest = match["repository"], match["tag"], match["digest"] or ""
     if repository and not tag:
-        right = (
-            f"write :{value}"
-            if _VERSION.match(value)
-            else f"pin one, such as {repository}:{image.tag}"
-        )
-        raise PlanError(path, f"{value!r} has no tag", right)
+        pinned = f":{value}" if _VERSION.match(value) else f"{repository}:{image.tag}"
+        raise PlanError(path, f"{value!r} has no tag", f"pin one: write {pinned}")
     if tag == "latest" and not digest:
-        raise PlanError(
-            path, "`latest` is another image tomorrow", "pin a version, or add a digest"
-        )
+        wrong = "`latest` is another image tomorrow"
+        raise PlanError(path, wrong, "pin a version, or add a digest")
     return Image(repository or image.repository, tag or image.tag, digest)

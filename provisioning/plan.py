@@ -15,7 +15,7 @@ from provisioning.channels import ChannelPlan, channel_plans
 from provisioning.containers import Container, containers
 from provisioning.fastgpt_config import config_json
 from provisioning.gpu import Fit, fit
-from provisioning.host import HostPlan, Step, steps
+from provisioning.host import HostSteps, host_steps
 from provisioning.images import images
 from provisioning.launch import launch_payload
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
@@ -35,8 +35,7 @@ class Plan:
         region: where packages, images and models come from.
         release: what this Xinference can do and needs.
         open_ports: port to the networks that reach it, both sorted; every other port is shut.
-        host: what the server is prepared for.
-        steps: how, in order.
+        steps: how the server is prepared.
         containers: by name, each after those that it needs; secrets are `{names}` in them.
         launches: model to the body of its launch in Xinference, in the settings' order.
         channels, tokens: OneAPI's.
@@ -47,8 +46,7 @@ class Plan:
     region: Region
     release: XinferenceRelease
     open_ports: Mapping[int, tuple[str, ...]]
-    host: HostPlan
-    steps: tuple[Step, ...]
+    steps: HostSteps
     containers: Mapping[str, Container]
     launches: Mapping[str, dict[str, Any]]
     channels: tuple[ChannelPlan, ...]
@@ -66,20 +64,12 @@ def plan(settings: Settings) -> Plan:
     """
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
-    chosen = images(place, settings.images, settings.xinference_version, bool(settings.gpus))
-    host = HostPlan(
-        region=place,
-        images=chosen,
-        gpu=bool(settings.gpus),
-        xinference=settings.uses_xinference,
-        minimum_driver=release.minimum_driver,
-    )
+    chosen = images(place, settings.images, release, bool(settings.gpus))
     return Plan(
         region=place,
         release=release,
         open_ports=_open_ports(settings),
-        host=host,
-        steps=steps(host),
+        steps=host_steps(settings, place, chosen, release),
         containers=containers(settings, place, chosen, release, config_json(settings.models)),
         launches={
             model.name: launch_payload(model, place, release)
@@ -88,7 +78,7 @@ def plan(settings: Settings) -> Plan:
         channels=tuple(channel_plans(settings.models, place)),
         tokens=settings.tokens,
         fit=fit(settings.models, settings.gpus),
-        price=_price(settings),
+        price=hourly_price(settings),
     )
 
 
@@ -98,14 +88,3 @@ def _open_ports(settings: Settings) -> dict[int, tuple[str, ...]]:
         ports.append(XINFERENCE_PORT)
     opened = dict.fromkeys(sorted(ports), tuple(sorted(settings.allowed_cidrs)))
     return opened | ({FASTGPT_PORT: (_WORLD,)} if settings.public_chat else {})
-
-
-def _price(settings: Settings) -> Price:
-    return hourly_price(
-        settings.instance_type,
-        settings.disk_size_gib,
-        settings.disk_category,
-        settings.disk_performance_level,
-        settings.region,
-        settings.spot,
-    )

@@ -1,63 +1,103 @@
 """What does not fit a setting's shape, in the operator's words.
 
 pydantic says it in a programmer's: types, patterns, members of a union. What would be right is read
-from the field: its `title` (what it is) and `examples`, or else its type and limits.
+from the shape's JSON schema: `title` (what it is) and `examples`, or else type and limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import ModelSchema
 
 from provisioning.problems import Problem, Wrong, nearest
 
-_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+Schema = Mapping[str, Any]
+
 _SHOWN = 60
+_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+_FORMS = {
+    "boolean": "true or false",
+    "integer": "a whole number{limits}, without a unit",
+    "number": "a number{limits}, without a unit",
+    "string": "a text{limits}",
+    "array": "a list, each entry on a line that begins with `- `",
+    "object": "a mapping, each entry on a line: `key: value`",
+}
+_LIMITS = {
+    "minimum": " from {}",
+    "exclusiveMinimum": " above {}",
+    "maximum": " up to {}",
+    "exclusiveMaximum": " below {}",
+    "maxLength": " of at most {} characters",
+}
+# What is said of a union as a whole holds for each of its members.
+_OF_THE_WHOLE = ("title", "examples", "writeOnly")
 
 
-def shape_problems(error: ValidationError, shape: type[BaseModel]) -> Iterator[Problem]:
-    """One problem per setting that `error` names; `shape` is what was validated."""
+class _Schemas(GenerateJsonSchema):
+    """Titles are those that a field was given; what a field never shows is `writeOnly`."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        return False
+
+    def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
+        made = super().model_schema(schema)
+        for name, field in schema["cls"].model_fields.items():
+            if field.repr is False:
+                made["properties"][field.alias or name]["writeOnly"] = True
+        return made
+
+
+def shape_problems(
+    error: ValidationError, shape: type[BaseModel], at: str = ""
+) -> Iterator[Problem]:
+    """One problem per setting that `error` names.
+
+    Args:
+        shape: what was validated.
+        at: the setting that it is the shape of; empty for the whole.
+    """
+    schema = shape.model_json_schema(schema_generator=_Schemas)
     told: set[str] = set()
     for found in error.errors(include_url=False):
-        path, field = _place(shape, found["loc"])
+        path, kinds = _place(schema, at, found["loc"])
         # A list counts as short of what is wrong in it.
         only_follows = found["type"] == "too_short" and found["input"]
         # Each member of a union fails for itself.
         if path not in told and not only_follows:
             told.add(path)
-            yield _problem(path, found, field)
+            yield _problem(path, found, kinds)
 
 
-def _problem(path: str, found: Any, field: FieldInfo) -> Problem:  # noqa: ANN401 - ErrorDetails
+def _problem(path: str, found: Any, kinds: Sequence[Schema]) -> Problem:  # noqa: ANN401 - ErrorDetails
     value, said = found["input"], found.get("ctx", {}).get("error")
-    right = f"write {_form(field)}"
     if isinstance(said, Wrong):
         return Problem(path, said.wrong, said.right)
     if found["type"] == "extra_forbidden":
         key = str(found["loc"][-1])
-        return Problem(_joined(path, key), "there is no such setting", nearest(key, _keys(field)))
-    if found["type"] == "missing":
-        return Problem(path, "it is missing", right)
+        known = [name for kind in kinds for name in kind.get("properties", {})]
+        return Problem(_joined(path, key), "there is no such setting", nearest(key, known))
     if found["type"] == "literal_error" and isinstance(value, str):
-        return Problem(path, f"{value!r} is not known", nearest(value, _choices(field)))
-    return Problem(path, _wrong(found["type"], value, field), right)
+        choices = [choice for kind in kinds for choice in kind.get("enum", ())]
+        return Problem(path, f"{value!r} is not known", nearest(value, choices))
+    return Problem(path, _wrong(found["type"], value, kinds[0]), f"write {_form(kinds[0])}")
 
 
-def _wrong(kind: str, value: Any, field: FieldInfo) -> str:  # noqa: ANN401 - whatever was written
+def _wrong(error: str, value: Any, kind: Schema) -> str:  # noqa: ANN401 - whatever was written
+    if error == "missing":
+        return "it is missing"
     if value is None:
         return "nothing stands there"
-    if value in ("", [], {}) and value != {}:
+    if value in ("", []):
         return "it is empty"
-    if kind == "string_too_long":
+    if error == "string_too_long":
         return f"it has {len(value)} characters"
-    shown = _shown(value) if field.repr is not False else "what stands there"
-    if kind in _OUT_OF_RANGE:
-        return f"{shown} is out of range"
-    return f"{shown} cannot be used"
+    shown = "what stands there" if kind.get("writeOnly") else _shown(value)
+    return f"{shown} is out of range" if error in _OUT_OF_RANGE else f"{shown} cannot be used"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever was written
@@ -69,88 +109,48 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - whatever was written
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _place(shape: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, FieldInfo]:
-    """The path as an operator writes it, and the field there."""
-    path, field = "", FieldInfo.from_annotation(shape)
+def _place(
+    schema: Schema, at: str, location: tuple[int | str, ...]
+) -> tuple[str, Sequence[Schema]]:
+    """The path as an operator writes it, and the schemas of what may stand there."""
+    definitions, path, kinds = schema.get("$defs", {}), at, [schema]
     for part in location:
-        below = _below(field, part)
+        below = next((below for kind in kinds if (below := _below(kind, part))), None)
         # What is left names the member of a union that was tried, or a key that there is not.
         if below is None:
             break
-        path, field = _joined(path, part), below
-    return path, field
+        path, kinds = _joined(path, part), _kinds(below, definitions)
+    return path, kinds
 
 
 def _joined(path: str, part: int | str) -> str:
     return f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}" if path else part
 
 
-def _below(field: FieldInfo, part: int | str) -> FieldInfo | None:
-    for kind in _kinds(field):
-        if isinstance(part, int) and get_origin(kind) is tuple:
-            return FieldInfo.from_annotation(get_args(kind)[0])
-        if isinstance(part, str) and get_origin(kind) is dict:
-            return FieldInfo.from_annotation(get_args(kind)[1])
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            for name, below in kind.model_fields.items():
-                if part in (name, below.alias):
-                    return below
-    return None
+def _below(kind: Schema, part: int | str) -> Schema | None:
+    if isinstance(part, int):
+        return kind.get("items")
+    return kind.get("properties", {}).get(part) or kind.get("additionalProperties") or None
 
 
-def _kinds(field: FieldInfo) -> tuple[Any, ...]:
-    """The types that a field may have, None aside."""
-    annotation: Any = field.annotation
-    united = get_origin(annotation) in (Union, UnionType)
-    kinds = get_args(annotation) if united else (annotation,)
-    return tuple(kind for kind in kinds if kind is not NoneType)
+def _kinds(node: Schema, definitions: Schema) -> list[Schema]:
+    """The members of a union, null aside, with their references followed."""
+    whole = {name: node[name] for name in _OF_THE_WHOLE if name in node}
+    members = [_resolved(member, definitions) for member in node.get("anyOf", [node])]
+    return [{**member, **whole} for member in members if member.get("type") != "null"]
 
 
-def _keys(field: FieldInfo) -> list[str]:
-    shapes = [k for k in _kinds(field) if isinstance(k, type) and issubclass(k, BaseModel)]
-    return [below.alias or name for shape in shapes for name, below in shape.model_fields.items()]
+def _resolved(node: Schema, definitions: Schema) -> Schema:
+    reference = node.get("$ref")
+    return definitions[reference.rpartition("/")[2]] if reference else node
 
 
-def _choices(field: FieldInfo) -> list[str]:
-    return [c for kind in _kinds(field) if get_origin(kind) is Literal for c in get_args(kind)]
-
-
-def _form(field: FieldInfo) -> str:
-    """What a field takes, as words."""
-    example = f", such as {field.examples[0]}" if field.examples else ""
-    return f"{field.title or _form_of_type(field)}{example}"
-
-
-def _form_of_type(field: FieldInfo) -> str:
-    kind = _kinds(field)[0]
-    if kind is bool:
-        return "true or false"
-    if kind is int:
-        return f"a whole number{_limits(field)}, without a unit"
-    if kind is float:
-        return f"a number{_limits(field)}, without a unit"
-    if get_origin(kind) is tuple:
-        return "a list, each entry on a line that begins with `- `"
-    if choices := _choices(field):
-        return f"one of {', '.join(choices)}"
-    if keys := _keys(field):
+def _form(kind: Schema) -> str:
+    """What may stand there, as words."""
+    if keys := kind.get("properties"):
         return f"a mapping with the keys {', '.join(keys)}"
-    if kind is str:
-        return f"a text{_lengths(field)}"
-    return "a mapping, each entry on a line: `key: value`"
-
-
-def _limits(field: FieldInfo) -> str:
-    words = {"ge": "from", "gt": "above", "le": "up to", "lt": "below"}
-    said = [
-        f" {word} {getattr(limit, name)}"
-        for name, word in words.items()
-        for limit in field.metadata
-        if hasattr(limit, name)
-    ]
-    return "".join(said)
-
-
-def _lengths(field: FieldInfo) -> str:
-    most = [getattr(limit, "max_length", None) for limit in field.metadata]
-    return "".join(f" of at most {length} characters" for length in most if length)
+    if choices := kind.get("enum"):
+        return f"one of {', '.join(choices)}"
+    limits = "".join(said.format(kind[name]) for name, said in _LIMITS.items() if name in kind)
+    form = kind.get("title") or _FORMS[kind["type"]].format(limits=limits)
+    return f"{form}, such as {kind['examples'][0]}" if "examples" in kind else form

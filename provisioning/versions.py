@@ -47,36 +47,28 @@ class XinferenceRelease:
     repairs: tuple[str, ...] = ()
 
 
+_USE = f"use {DEFAULT_XINFERENCE} (the default) or {SUCCESSOR_XINFERENCE}"
+
+
 def xinference_release(version: str) -> XinferenceRelease:
     """What is known of a version; a patch release is taken for its line.
 
     Raises:
         PlanError: not a version, a dangerous one, or of a line that nobody held.
     """
-    number = _number(version)
+    match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", version.strip())
+    if match is None:
+        raise PlanError("xinferenceVersion", f"{version!r} is no released version", _USE)
+    number = tuple(map(int, match.groups()))
     text = ".".join(map(str, number))
     if number[:2] == (2, 12):
         return XinferenceRelease(text, repairs=(_MENDED_PEFT,))
     if number[:2] == (4, 1):
         return XinferenceRelease(text, auth_on_by_default=True, installs_engines=True)
-    raise PlanError("xinferenceVersion", _why_not(number, text), _USE)
-
-
-_USE = f"use {DEFAULT_XINFERENCE} (the default) or {SUCCESSOR_XINFERENCE}"
-
-
-def _why_not(number: tuple[int, int, int], text: str) -> str:
+    wrong = f"the lab was never tried with {text}, and other releases answer otherwise"
     # docs/facts/vulnerabilities.md
     if (2, 6, 0) <= number <= (2, 6, 2):
-        return f"{text} was never released by its makers: its packages were malicious"
-    if number < (2, 7, 0):
-        return f"{text} runs any caller's code (CVE-2026-61539, mended in 2.7.0)"
-    return f"the lab was never tried with {text}, and other releases answer otherwise"
-
-
-def _number(version: str) -> tuple[int, int, int]:
-    match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", version.strip())
-    if match is None:
-        raise PlanError("xinferenceVersion", f"{version!r} is no released version", _USE)
-    major, minor, patch = match.groups()
-    return int(major), int(minor), int(patch)
+        wrong = f"{text} was never released by its makers: its packages were malicious"
+    elif number < (2, 7, 0):
+        wrong = f"{text} runs any caller's code (CVE-2026-61539, mended in 2.7.0)"
+    raise PlanError("xinferenceVersion", wrong, _USE)

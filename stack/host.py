@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_command as command
 
-from provisioning.host import (
-    DATABASE_SECRETS,
-    DOCKER_INSTALLED,
-    DOCKER_READY,
-    DRIVER_PROVED,
-    KEYFILE_WRITTEN,
-    VOCABULARY_FOLDER,
-    Step,
-    image_pulled,
-    password_followed,
-    pulled_services,
-)
+from provisioning.host import VOCABULARY_FOLDER, Step
 from provisioning.plan import Plan
 from provisioning.settings import Settings
 from provisioning.vocabulary import (
@@ -41,15 +30,10 @@ _SECONDS_PER_DIAL = 15
 
 @dataclass(frozen=True)
 class Host:
-    """A prepared server.
+    """A prepared server: what is so once each of these is done, as in `HostSteps`.
 
     Attributes:
-        docker_ready: Docker runs with its final configuration.
-        proven: driver and GPU were seen, on the host and in a container.
-        mongo_key: MongoDB's key file is in place.
         vocabulary: OneAPI's token vocabulary is in place.
-        pulled: by service, its image is on the server.
-        db_password: by database, a standing one has its present password.
     """
 
     docker_ready: command.remote.Command
@@ -65,18 +49,71 @@ def prepare_host(
 ) -> Host:
     """Run the steps of `provisioning/host`; each runs again when its content changes."""
     parent = part("Host", lab)
-    runner = _Runner(settings, server, passwords, parent)
-    done: dict[str, command.remote.Command] = {}
-    for step in plan.steps:
-        done[step.name] = runner.run(step, done)
+    steps = plan.steps
+    connection = _connection(settings, server)
+    done: dict[Step, command.remote.Command] = {}
+    for step in steps:
+        booted = [done[steps.booted]] if done else []
+        sent = _sent(step, connection, pulumi.ResourceOptions(parent=parent, depends_on=booted))
+        before = [done[step.after]] if step.after else []
+        opts = pulumi.ResourceOptions(
+            parent=parent,
+            depends_on=[*sent, *before],
+            custom_timeouts=pulumi.CustomTimeouts(create=f"{step.time_limit_seconds + 900}s"),
+        )
+        done[step] = _run(step, connection, passwords, opts)
     parent.register_outputs({})
     return Host(
-        docker_ready=done[DOCKER_READY],
-        proven=done[DRIVER_PROVED],
-        mongo_key=done[KEYFILE_WRITTEN],
-        vocabulary=_vocabulary(server, parent, done[DOCKER_INSTALLED]),
-        pulled={name: done[image_pulled(name)] for name in pulled_services(plan.host)},
-        db_password={name: done[password_followed(name)] for name in DATABASE_SECRETS},
+        docker_ready=done[steps.docker_ready],
+        proven=done[steps.driver_proved],
+        mongo_key=done[steps.keyfile_written],
+        vocabulary=_vocabulary(server, parent, done[steps.docker_installed]),
+        pulled={service: done[step] for service, step in steps.pulled.items()},
+        db_password={name: done[step] for name, step in steps.password_followed.items()},
+    )
+
+
+def _connection(settings: Settings, server: Server) -> command.remote.ConnectionArgs:
+    return command.remote.ConnectionArgs(
+        host=server.address,
+        port=server.ssh_port,
+        user=server.user,
+        private_key=pulumi.Output.secret(settings.private_key_file.read_text()),
+        host_key=server.host_key,
+        dial_error_limit=_DIALS,
+        per_dial_timeout=_SECONDS_PER_DIAL,
+    )
+
+
+def _sent(
+    step: Step, connection: command.remote.ConnectionArgs, opts: pulumi.ResourceOptions
+) -> list[command.remote.CopyToRemote]:
+    return [
+        command.remote.CopyToRemote(
+            f"{step.name}-{path.rsplit('/', 1)[-1]}",
+            connection=connection,
+            source=pulumi.StringAsset(text),
+            remote_path=path,
+            opts=opts,
+        )
+        for path, text in step.files.items()
+    ]
+
+
+def _run(
+    step: Step,
+    connection: command.remote.ConnectionArgs,
+    passwords: Passwords,
+    opts: pulumi.ResourceOptions,
+) -> command.remote.Command:
+    return command.remote.Command(
+        step.name,
+        connection=connection,
+        create=step.command,
+        triggers=[step.trigger],
+        stdin=passwords.fill(step.stdin) if step.stdin else None,
+        add_previous_output_in_env=False,
+        opts=opts,
     )
 
 
@@ -93,67 +130,3 @@ def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource)
         sha256=VOCABULARY_SHA256,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[after]),
     )
-
-
-class _Runner:
-    def __init__(
-        self,
-        settings: Settings,
-        server: Server,
-        passwords: Passwords,
-        parent: pulumi.Resource,
-    ) -> None:
-        self._passwords = passwords
-        self._opts = pulumi.ResourceOptions(parent=parent)
-        self._connection = command.remote.ConnectionArgs(
-            host=server.address,
-            port=server.ssh_port,
-            user=server.user,
-            private_key=pulumi.Output.secret(settings.private_key_file.read_text()),
-            host_key=server.host_key,
-            dial_error_limit=_DIALS,
-            per_dial_timeout=_SECONDS_PER_DIAL,
-        )
-
-    def run(self, step: Step, done: Mapping[str, command.remote.Command]) -> command.remote.Command:
-        """Upload the step's files and run its command; `done` are the steps before it."""
-        files_after = [done[name] for name in step.files_after]
-        sent = [
-            self._upload(f"{step.name}-{path.rsplit('/', 1)[-1]}", path, text, files_after)
-            for path, text in step.files.items()
-        ]
-        after = [done[name] for name in step.depends_on]
-        return command.remote.Command(
-            step.name,
-            connection=self._connection,
-            create=step.command,
-            triggers=[step.trigger],
-            stdin=self._passwords.fill(step.stdin) if step.stdin else None,
-            add_previous_output_in_env=False,
-            opts=pulumi.ResourceOptions.merge(
-                self._opts,
-                pulumi.ResourceOptions(
-                    depends_on=[*sent, *after],
-                    custom_timeouts=pulumi.CustomTimeouts(
-                        create=f"{step.time_limit_seconds + 900}s"
-                    ),
-                ),
-            ),
-        )
-
-    def _upload(
-        self,
-        name: str,
-        path: str,
-        text: str,
-        after: Iterable[command.remote.Command],
-    ) -> command.remote.CopyToRemote:
-        return command.remote.CopyToRemote(
-            name,
-            connection=self._connection,
-            source=pulumi.StringAsset(text),
-            remote_path=path,
-            opts=pulumi.ResourceOptions.merge(
-                self._opts, pulumi.ResourceOptions(depends_on=list(after))
-            ),
-        )

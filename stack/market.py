@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
 from typing import TypeVar
 
 import pulumi
@@ -22,6 +21,7 @@ _PLAIN_IMAGE = r"^ubuntu_22_04_x64_20G_alibase_\d+\.vhd$"
 _DRIVER = re.compile(r"(?<![\d.])(\d{3})\.\d{2,3}(?:\.\d{2})?(?![\d.])")
 
 T = TypeVar("T")
+_Image = alicloud.ecs.outputs.GetImagesImageResult
 
 
 class MarketError(Exception):
@@ -42,7 +42,7 @@ def zones_in_stock(settings: Settings) -> pulumi.Output[list[str]]:
                 instance_type=settings.instance_type,
                 system_disk_category=settings.disk_category,
                 spot_strategy="SpotAsPriceGo" if settings.spot else "NoSpot",
-            ).future(),
+            ),
         )
         types = found.instance_types if found else []
         return sorted(types[0].availability_zones) if types else []
@@ -58,37 +58,35 @@ def images_on_offer(settings: Settings, minimum_driver: int) -> pulumi.Output[li
     server is paid for, and is not replaced in place.
     """
 
-    async def newest(name: str) -> list[alicloud.ecs.outputs.GetImagesImageResult]:
+    async def newest(name: str) -> list[_Image]:
         found = await _answered(
             "which images fit the server",
             alicloud.ecs.get_images_output(
-                owners="system",
-                name_regex=name,
-                instance_type=settings.instance_type,
-            ).future(),
+                owners="system", name_regex=name, instance_type=settings.instance_type
+            ),
         )
         images = found.images if found else []
         return sorted(images, key=lambda image: image.creation_time, reverse=True)
 
     async def ask() -> list[str]:
         with_driver = await newest(_DRIVER_IMAGE) if settings.gpus else []
-        fitting = [image for image in with_driver if driver_of(image) >= minimum_driver]
-        silent = [image for image in with_driver if not driver_of(image)]
+        fitting = [image for image in with_driver if _driver_of(image) >= minimum_driver]
+        silent = [image for image in with_driver if not _driver_of(image)]
         return [i.id for i in fitting[:1] + (await newest(_PLAIN_IMAGE))[:1] + silent[:1]]
 
     return pulumi.Output.from_input(ask())
 
 
-def driver_of(image: alicloud.ecs.outputs.GetImagesImageResult) -> int:
+def _driver_of(image: _Image) -> int:
     """Major version of the NVIDIA driver that an image says it has; 0 where it does not say."""
     texts = (image.name, image.description, image.os_name, image.os_name_en)
     said = _DRIVER.search(" ".join(text or "" for text in texts))
     return int(said[1]) if said else 0
 
 
-async def _answered(what: str, answer: Awaitable[T]) -> T:
+async def _answered(what: str, answer: pulumi.Output[T]) -> T | None:
     try:
-        return await asyncio.wait_for(asyncio.ensure_future(answer), _SECONDS)
+        return await asyncio.wait_for(asyncio.ensure_future(answer.future()), _SECONDS)
     except asyncio.TimeoutError:
         raise MarketError(
             f"waited {_SECONDS} s for the cloud to say {what}, without an answer. Check the "

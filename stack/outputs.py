@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pulumi
 
 from provisioning.catalogue import Model
 from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
-from provisioning.prices import Price
 from provisioning.settings import Settings
 from stack.gateway import Gateway
 from stack.knowledge import KnowledgeOutputs
@@ -36,7 +37,7 @@ def export_outputs(
         **{f"token-{name}": key for name, key in gateway.tokens.items()},
         **{f"apiKey-{name}": key for name, key in knowledge.api_keys.items()},
         "shareLinks": knowledge.share_links,
-        "hourlyPrice": _price(plan.price),
+        "hourlyPrice": asdict(plan.price),
         "leaseStarted": server.lease_started,
         "leaseEnds": server.lease_ends.apply(lambda end: end or "never: ends with destroy only"),
         "stopPaying": "pulumi destroy",
@@ -76,12 +77,3 @@ def _ssh_command(settings: Settings, server: Server) -> pulumi.Output[str]:
 
 def _served(model: Model) -> dict[str, str]:
     return {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
-
-
-def _price(price: Price) -> dict[str, object]:
-    return {
-        "total": price.total,
-        "currency": price.currency,
-        "parts": {part.name: part.amount for part in price.parts},
-        "note": price.note,
-    }

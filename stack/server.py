@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_alicloud as alicloud
 
 from provisioning.plan import Plan
+from provisioning.prices import disk_level
 from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
 from stack.market import images_on_offer, zones_in_stock
@@ -21,6 +23,7 @@ from stack.resources.server.ready import ServerReady
 
 _NETWORK = "172.16.0.0/16"
 _USER = "root"
+_INSTANCE_TIMEOUTS = pulumi.CustomTimeouts(create="15m", delete="20m")
 
 
 @dataclass(frozen=True)
@@ -52,29 +55,31 @@ class Server:
 
 @dataclass(frozen=True)
 class _Order:
-    """What every part of the server is made with: name, settings, tags, options."""
+    """What every part of the server is made with."""
 
-    name: str
     settings: Settings
-    tags: dict[str, str]
-    opts: pulumi.ResourceOptions
+    place: pulumi.ComponentResource
+
+    @property
+    def name(self) -> str:
+        return f"ai-lab-{pulumi.get_stack()}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {OWN_TAG: pulumi.get_stack(), **self.settings.tags}
+
+    def opts(self, **more: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - as ResourceOptions
+        return pulumi.ResourceOptions(parent=self.place, **more)
 
 
 def rent_server(settings: Settings, plan: Plan) -> Server:
     """Everything that is rented, and the server's host key once it answers."""
-    place = part("Server")
-    stack = pulumi.get_stack()
-    order = _Order(
-        name=f"ai-lab-{stack}",
-        settings=settings,
-        tags={OWN_TAG: stack, **settings.tags},
-        opts=pulumi.ResourceOptions(parent=place),
-    )
+    order = _Order(settings, part("Server"))
     choice = _choice(order, plan)
-    lease = Lease("lease", hours=settings.lease_hours, opts=order.opts)
+    lease = Lease("lease", hours=settings.lease_hours, opts=order.opts())
     switch, group = _network(order, choice)
     rules = [
-        _rule(group, port, cidr, order.opts)
+        _rule(order, group, port, cidr)
         for port, networks in plan.open_ports.items()
         for cidr in networks
     ]
@@ -85,21 +90,15 @@ def rent_server(settings: Settings, plan: Plan) -> Server:
         host=address,
         port=settings.ssh_port,
         instance_id=instance.id,
-        opts=pulumi.ResourceOptions(
-            parent=place, depends_on=rules, transformations=[dies_with(instance)]
-        ),
+        opts=order.opts(depends_on=rules, transformations=[dies_with(instance)]),
     )
+    login = {"host": address, "ssh_port": settings.ssh_port, "user": _USER}
     ready = ServerReady(
         "ready",
-        endpoint={
-            "host": address,
-            "ssh_port": settings.ssh_port,
-            "user": _USER,
-            "host_key": host_key.host_key,
-        },
-        opts=pulumi.ResourceOptions(parent=place, transformations=[dies_with(host_key)]),
+        endpoint={**login, "host_key": host_key.host_key},
+        opts=order.opts(transformations=[dies_with(host_key)]),
     )
-    place.register_outputs({})
+    order.place.register_outputs({})
     return Server(
         instance=instance,
         life=host_key,
@@ -114,16 +113,14 @@ def rent_server(settings: Settings, plan: Plan) -> Server:
 
 
 def _choice(order: _Order, plan: Plan) -> ServerChoice:
-    settings = order.settings
+    settings, driver = order.settings, plan.release.minimum_driver
     return ServerChoice(
         "choice",
         generation=settings.server_generation,
         zones=[settings.zone] if settings.zone else zones_in_stock(settings),
-        images=[settings.image_id]
-        if settings.image_id
-        else images_on_offer(settings, plan.release.minimum_driver),
+        images=[settings.image_id] if settings.image_id else images_on_offer(settings, driver),
         wanted=f"{settings.instance_type} in {settings.region}",
-        opts=order.opts,
+        opts=order.opts(),
     )
 
 
@@ -131,7 +128,7 @@ def _network(
     order: _Order, choice: ServerChoice
 ) -> tuple[alicloud.vpc.Switch, alicloud.ecs.SecurityGroup]:
     network = alicloud.vpc.Network(
-        "network", vpc_name=order.name, cidr_block=_NETWORK, tags=order.tags, opts=order.opts
+        "network", vpc_name=order.name, cidr_block=_NETWORK, tags=order.tags, opts=order.opts()
     )
     switch = alicloud.vpc.Switch(
         "switch",
@@ -140,7 +137,7 @@ def _network(
         cidr_block=_subnet(order.settings.server_generation),
         zone_id=choice.zone,
         tags=order.tags,
-        opts=order.opts,
+        opts=order.opts(),
     )
     group = alicloud.ecs.SecurityGroup(
         "firewall",
@@ -148,58 +145,9 @@ def _network(
         vpc_id=network.id,
         inner_access_policy="Drop",
         tags=order.tags,
-        opts=order.opts,
+        opts=order.opts(),
     )
     return switch, group
-
-
-def _instance(
-    order: _Order,
-    choice: ServerChoice,
-    lease: Lease,
-    switch: alicloud.vpc.Switch,
-    group: alicloud.ecs.SecurityGroup,
-) -> alicloud.ecs.Instance:
-    settings = order.settings
-    return alicloud.ecs.Instance(
-        "instance",
-        # A new generation is a new name, and a new name is a new server: nothing else replaces it
-        # on purpose.
-        instance_name=f"{order.name}-{settings.server_generation}",
-        availability_zone=choice.zone,
-        image_id=choice.image,
-        instance_type=settings.instance_type,
-        vswitch_id=switch.id,
-        security_groups=[group.id],
-        key_name=_key_pair(order).key_pair_name,
-        system_disk_category=settings.disk_category,
-        system_disk_performance_level=(
-            settings.disk_performance_level if settings.disk_category == "cloud_essd" else None
-        ),
-        system_disk_size=settings.disk_size_gib,
-        internet_charge_type="PayByTraffic",
-        internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
-        instance_charge_type="PostPaid",
-        spot_strategy=_spot_strategy(settings),
-        spot_price_limit=float(settings.spot_price_limit) if settings.spot_price_limit else None,
-        auto_release_time=lease.ends.apply(lambda ends: ends or None),
-        # FastGPT fetches links that strangers give it; without these it would hand out the
-        # server's metadata.
-        http_endpoint="enabled",
-        http_tokens="required",
-        # The hop limit is 1 by default, so no container gets a token. It is not set: the cloud
-        # offers it to invited accounts only, and where it reads back otherwise the provider would
-        # replace the server at every update.
-        tags=order.tags,
-        volume_tags=order.tags,
-        opts=pulumi.ResourceOptions.merge(
-            order.opts,
-            pulumi.ResourceOptions(
-                replace_on_changes=["instanceName"],
-                custom_timeouts=pulumi.CustomTimeouts(create="15m", delete="20m"),
-            ),
-        ),
-    )
 
 
 def _subnet(generation: int) -> str:
@@ -209,7 +157,7 @@ def _subnet(generation: int) -> str:
 
 
 def _rule(
-    group: alicloud.ecs.SecurityGroup, port: int, cidr: str, opts: pulumi.ResourceOptions
+    order: _Order, group: alicloud.ecs.SecurityGroup, port: int, cidr: str
 ) -> alicloud.ecs.SecurityGroupRule:
     return alicloud.ecs.SecurityGroupRule(
         f"open-{port}-{cidr}",
@@ -222,7 +170,48 @@ def _rule(
         priority=1,
         security_group_id=group.id,
         cidr_ip=cidr,
-        opts=opts,
+        opts=order.opts(),
+    )
+
+
+def _instance(
+    order: _Order,
+    choice: ServerChoice,
+    lease: Lease,
+    switch: alicloud.vpc.Switch,
+    group: alicloud.ecs.SecurityGroup,
+) -> alicloud.ecs.Instance:
+    """The server. Only another generation replaces it on purpose: a new name is a new server.
+
+    FastGPT fetches links that strangers give it; the metadata's tokens keep it from handing those
+    out. Their hop limit is 1 by default, so no container gets one. It is not set: the cloud offers
+    it to invited accounts only, and where it reads back otherwise the provider would replace the
+    server at every update.
+    """
+    settings = order.settings
+    return alicloud.ecs.Instance(
+        "instance",
+        instance_name=f"{order.name}-{settings.server_generation}",
+        availability_zone=choice.zone,
+        image_id=choice.image,
+        instance_type=settings.instance_type,
+        vswitch_id=switch.id,
+        security_groups=[group.id],
+        key_name=_key_pair(order).key_pair_name,
+        system_disk_category=settings.disk_category,
+        system_disk_performance_level=disk_level(settings) or None,
+        system_disk_size=settings.disk_size_gib,
+        internet_charge_type="PayByTraffic",
+        internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
+        instance_charge_type="PostPaid",
+        spot_strategy=_spot_strategy(settings),
+        spot_price_limit=float(settings.spot_price_limit) if settings.spot_price_limit else None,
+        auto_release_time=lease.ends.apply(lambda ends: ends or None),
+        http_endpoint="enabled",
+        http_tokens="required",
+        tags=order.tags,
+        volume_tags=order.tags,
+        opts=order.opts(replace_on_changes=["instanceName"], custom_timeouts=_INSTANCE_TIMEOUTS),
     )
 
 
@@ -236,7 +225,7 @@ def _key_pair(order: _Order) -> alicloud.ecs.EcsKeyPair:
         key_pair_name=f"{order.name}-{fingerprint}",
         public_key=public_key,
         tags=order.tags,
-        opts=order.opts,
+        opts=order.opts(),
     )
 
 
@@ -256,15 +245,13 @@ def _address(order: _Order, instance: alicloud.ecs.Instance) -> pulumi.Output[st
         internet_charge_type="PayByTraffic",
         payment_type="PayAsYouGo",
         tags=order.tags,
-        opts=order.opts,
+        opts=order.opts(),
     )
     joined = alicloud.ecs.EipAssociation(
         "address-of-server",
         allocation_id=address.id,
         instance_id=instance.id,
         # An address leaves the old server before the new one can have it.
-        opts=pulumi.ResourceOptions.merge(
-            order.opts, pulumi.ResourceOptions(delete_before_replace=True)
-        ),
+        opts=order.opts(delete_before_replace=True),
     )
     return pulumi.Output.all(address.ip_address, joined.id).apply(lambda known: str(known[0]))

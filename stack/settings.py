@@ -8,7 +8,8 @@ from typing import Any
 
 import pulumi
 
-from provisioning.settings import Settings, SettingsError, parsed, read_settings
+from provisioning.settings import Settings, parsed
+from provisioning.validation import read_settings
 
 # What the language host understands as "the operator has been told": any other way out of the
 # program ends in a traceback or in "an unhandled error occurred".
@@ -25,12 +26,14 @@ def load_settings(project: Path) -> Settings:
         SystemExit: they cannot be used; everything that is wrong was said to the operator.
     """
     given, secrets = _configured()
-    try:
-        settings = read_settings(given, secrets, project)
-    except SettingsError as error:
-        pulumi.log.error(str(error))
+    settings, problems = read_settings(given, secrets, project)
+    refused = [problem for problem in problems if not problem.warning]
+    if settings is None or refused:
+        settings_word = "setting" if len(refused) == 1 else "settings"
+        head = f"{len(refused)} {settings_word} cannot be used; nothing was created."
+        pulumi.log.error("\n".join([head, *(f"  - {problem}" for problem in refused)]))
         sys.exit(_ALL_SAID)
-    for warning in settings.warnings:
+    for warning in problems:
         pulumi.log.warn(str(warning))
     return settings
 

@@ -39,9 +39,10 @@ from typing import Any
 from provisioning.plan import Plan, plan
 from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError, Problem
-from provisioning.settings import Settings, SettingsError, read_settings
+from provisioning.settings import Settings
+from provisioning.validation import read_settings
 from tools.environment import ROOT
-from tools.stack_file import CannotRead, StackFile, read_stack
+from tools.stack_file import CannotRead, read_stack
 
 
 def main(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> int:
@@ -52,7 +53,7 @@ def main(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> int:
     except CannotRead as error:
         print(error, file=sys.stderr)
         return 2
-    settings, problems = checked(file, root)
+    settings, problems = read_settings(file.settings, file.secrets, root)
     planned = _planned(settings, problems)
     if environ.get("JSON"):
         told = as_json(settings, planned) if settings and planned else None
@@ -62,16 +63,6 @@ def main(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> int:
         lines = list(_told(settings, planned)) if settings and planned else []
         print("\n".join([*lines, *_problem_lines(problems)]))
     return 1 if any(not problem.warning for problem in problems) else 0
-
-
-def checked(file: StackFile, root: Path) -> tuple[Settings | None, list[Problem]]:
-    """The settings, None where they are not in shape, and all that is wrong or unwise."""
-    try:
-        settings = read_settings(file.settings, file.secrets, root)
-    except SettingsError as error:
-        warnings = error.settings.warnings if error.settings else ()
-        return error.settings, [*error.problems, *warnings]
-    return settings, list(settings.warnings)
 
 
 def _planned(settings: Settings | None, problems: list[Problem]) -> Plan | None:
@@ -85,7 +76,7 @@ def _planned(settings: Settings | None, problems: list[Problem]) -> Plan | None:
 
 def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
     """The plan with the keys that this module's docstring names."""
-    gpus, price = settings.gpus, planned.price
+    gpus = settings.gpus
     return {
         "region": planned.region.id,
         "instanceType": settings.instance_type,
@@ -99,12 +90,7 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             "usableMiB": gpus.usable_mib,
         },
         "disk": {"category": settings.disk_category, "gib": settings.disk_size_gib},
-        "price": {
-            "total": price.total,
-            "currency": price.currency,
-            "parts": {part.name: part.amount for part in price.parts},
-            "note": price.note,
-        },
+        "price": asdict(planned.price),
         "openPorts": {str(port): list(who) for port, who in planned.open_ports.items()},
         "images": {name: each.image for name, each in planned.containers.items()},
         "hostSteps": [step.name for step in planned.steps],

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from provisioning.images import Images
 from provisioning.regions import Region
-from provisioning.versions import NVIDIA_DRIVER_PACKAGE
+from provisioning.settings import Settings
+from provisioning.versions import NVIDIA_DRIVER_PACKAGE, XinferenceRelease
 
 REMOTE_FOLDER = "ai-lab"
 """Everything of ours on the server, relative to the login's home."""
@@ -28,61 +29,30 @@ MONGO_KEYFILE = f"{REMOTE_FOLDER}/mongo/keyfile"
 VOCABULARY_FOLDER = f"{REMOTE_FOLDER}/oneapi"
 """Folder of the token vocabulary, for TIKTOKEN_CACHE_DIR, relative to the login's home."""
 
-BOOTED, DOCKER_INSTALLED, DOCKER_READY, DRIVER_PROVED, KEYFILE_WRITTEN = (
-    "wait-for-boot",
-    "docker",
-    "daemon",
-    "prove",
-    "mongo-keyfile",
-)
-"""The steps that others wait for, by what is so when they are done."""
-
-DATABASE_SECRETS = {"mysql": "{mysql}\n{mysql_root}", "pg": "{pg}", "mongo": "{mongo}"}
-"""Databases whose passwords follow, and what their step reads on stdin."""
-
 _SCRIPTS = Path(__file__).parent
+_DAEMON_JSON = f"{REMOTE_FOLDER}/host/daemon.json"
+# Databases whose passwords follow, and what their step reads on stdin.
+_DATABASE_SECRETS = {"mysql": "{mysql}\n{mysql_root}", "pg": "{pg}", "mongo": "{mongo}"}
 
 
-@dataclass(frozen=True)
-class HostPlan:
-    """What a host is prepared for.
-
-    Attributes:
-        region: repositories and mirrors.
-        images: what is pulled.
-        gpu: whether the server has a GPU.
-        xinference: whether Xinference runs here, so that its image is pulled.
-        minimum_driver: of the Xinference release (`XinferenceRelease.minimum_driver`).
-    """
-
-    region: Region
-    images: Images
-    gpu: bool
-    xinference: bool
-    minimum_driver: int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One command on the host.
 
     Attributes:
-        name: unique; also the script's.
+        name: unique.
         command: what the login's shell runs; holds no secret.
         files: remote path, relative to the login's home, to its text.
-        stdin: what the command reads, a name in braces for each secret; None for nothing.
         time_limit_seconds: after which the command ends itself.
-        depends_on: names of the steps that come before.
-        files_after: names of the steps that come before the files. They need a booted server, not
-            the steps before theirs, and go up side by side.
+        after: the step that comes before.
+        stdin: what the command reads, a name in braces for each secret; None for nothing.
     """
 
     name: str
     command: str
     files: Mapping[str, str]
     time_limit_seconds: int
-    depends_on: tuple[str, ...] = ()
-    files_after: tuple[str, ...] = ()
+    after: Step | None = None
     stdin: str | None = None
 
     @property
@@ -91,68 +61,80 @@ class Step:
         told = [self.command, sorted(self.files.items())]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
-
-def image_pulled(service: str) -> str:
-    """The step after which a service's image is on the server."""
-    return f"pull-{service}"
-
-
-def password_followed(database: str) -> str:
-    """The step after which a standing database has its present password."""
-    return f"db-password-{database}"
+    @property
+    def way(self) -> list[Step]:
+        """All that comes before, in order, and the step itself."""
+        return [*(self.after.way if self.after else []), self]
 
 
-def pulled_services(plan: HostPlan) -> dict[str, str]:
-    """The services whose images are pulled, and the images."""
-    return {
-        service: image.reference
-        for service, image in vars(plan.images).items()
-        if plan.xinference or service != "xinference"
-    }
+@dataclass(frozen=True)
+class HostSteps:
+    """The steps of a host: by what is so when they are done, and all of them in order.
+
+    Attributes:
+        booted: the server takes files; no other step's go up before.
+        docker_installed: there is no reboot after it.
+        docker_ready: Docker runs with its final configuration.
+        pulled: by service, its image is on the server.
+        driver_proved: driver and GPU were seen, on the host and in a container.
+        keyfile_written: MongoDB's key file is in place.
+        password_followed: by database, a standing one has its present password.
+    """
+
+    booted: Step
+    docker_installed: Step
+    docker_ready: Step
+    pulled: Mapping[str, Step]
+    driver_proved: Step
+    keyfile_written: Step
+    password_followed: Mapping[str, Step]
+
+    def __iter__(self) -> Iterator[Step]:
+        last = [self.driver_proved, self.keyfile_written, *self.password_followed.values()]
+        steps = (step for end in [*self.pulled.values(), *last] for step in end.way)
+        return iter(dict.fromkeys(steps))
 
 
-def steps(plan: HostPlan) -> tuple[Step, ...]:
-    """The steps of a host, each after those it depends on.
+def host_steps(
+    settings: Settings, region: Region, images: Images, release: XinferenceRelease
+) -> HostSteps:
+    """The steps that prepare a host.
 
     The driver comes before everything that a reboot would interrupt; pulls run side by side.
     """
-    region = plan.region
-    made = [
-        _step(BOOTED, 1800),
-        _step("base", 1200, region.apt_mirror, after=[BOOTED]),
-    ]
-    ready = "base"
-    if plan.gpu:
-        minimum = str(plan.minimum_driver)
-        made += [
-            _step("driver", 2400, NVIDIA_DRIVER_PACKAGE, minimum, after=["base"]),
-            _step("driver-ready", 300, minimum, after=["driver"]),
-        ]
-        ready = "driver-ready"
-    made.append(_step(DOCKER_INSTALLED, 1800, region.docker_apt, region.docker_key, after=[ready]))
-    ready = DOCKER_INSTALLED
-    if plan.gpu:
-        made.append(_step("toolkit", 1200, region.toolkit_repo, after=[DOCKER_INSTALLED]))
-        ready = "toolkit"
-    made += [_daemon(plan, ready), *_pulls(plan)]
-    made += [_prove(plan), _mongo_keyfile()]
-    made += [_db_password(service) for service in DATABASE_SECRETS]
-    return tuple(made)
-
-
-def daemon_json(plan: HostPlan) -> str:
-    """Docker's one configuration file: log rotation, mirrors, the GPU's runtime."""
-    config: dict[str, Any] = {
-        "log-driver": "json-file",
-        "log-opts": {"max-size": "50m", "max-file": "3"},
-        "live-restore": True,
-        "max-concurrent-downloads": 3,
+    runtime, minimum = "none", "none"
+    booted = _step("wait-for-boot", 1800)
+    ready = _step("base", 1200, region.apt_mirror, after=booted)
+    if settings.gpus:
+        runtime, minimum = "nvidia", str(release.minimum_driver)
+        ready = _step("driver", 2400, NVIDIA_DRIVER_PACKAGE, minimum, after=ready)
+        ready = _step("driver-ready", 300, minimum, after=ready)
+    docker = _step("docker", 1800, region.docker_apt, region.docker_key, after=ready)
+    toolkit = _step("toolkit", 1200, region.toolkit_repo, after=docker) if settings.gpus else docker
+    config = {_DAEMON_JSON: _daemon_json(region.registry_mirrors, bool(settings.gpus))}
+    daemon = _step("daemon", 600, _DAEMON_JSON, runtime, after=toolkit, files=config)
+    pulled = {
+        service: _step(f"pull-{service}", 5400, image.reference, after=daemon, runs="pull")
+        for service, image in vars(images).items()
+        if settings.uses_xinference or service != "xinference"
     }
-    if plan.region.registry_mirrors:
-        config["registry-mirrors"] = list(plan.region.registry_mirrors)
-    if plan.gpu:
-        config["runtimes"] = {"nvidia": {"path": "nvidia-container-runtime", "args": []}}
-    return json.dumps(config, indent=2, sort_keys=True) + "\n"
+    return HostSteps(
+        booted=booted,
+        docker_installed=docker,
+        docker_ready=daemon,
+        pulled=pulled,
+        # pg's image is small and has the C library that nvidia-smi wants; Alpine's would not do.
+        driver_proved=_step("prove", 900, minimum, images.pg.reference, after=pulled["pg"]),
+        # After Docker: a reboot for the driver may come before it.
+        keyfile_written=_step("mongo-keyfile", 60, after=docker, stdin="{mongo_key}"),
+        # Enough for a database that has to start and recover first.
+        password_followed={
+            name: _step(
+                f"db-password-{name}", 400, name, after=daemon, runs="db-password", stdin=secrets
+            )
+            for name, secrets in _DATABASE_SECRETS.items()
+        },
+    )
 
 
 def script(name: str) -> str:
@@ -162,56 +144,31 @@ def script(name: str) -> str:
     return f"{common}\n{own}"
 
 
+def _daemon_json(mirrors: Sequence[str], gpu: bool) -> str:
+    """Docker's one configuration file: log rotation, mirrors, the GPU's runtime."""
+    config: dict[str, Any] = {
+        "log-driver": "json-file",
+        "log-opts": {"max-size": "50m", "max-file": "3"},
+        "live-restore": True,
+        "max-concurrent-downloads": 3,
+    }
+    if mirrors:
+        config["registry-mirrors"] = list(mirrors)
+    if gpu:
+        config["runtimes"] = {"nvidia": {"path": "nvidia-container-runtime", "args": []}}
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"
+
+
 def _step(
     name: str,
     seconds: int,
     *arguments: str,
-    script_name: str | None = None,
-    after: list[str] | None = None,
+    after: Step | None = None,
+    runs: str = "",
     files: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> Step:
     # A file of its own for each step: steps that run side by side must not write one file.
     path = f"{REMOTE_FOLDER}/host/{name}.sh"
-    run = ["timeout", "--kill-after=30", str(seconds), "bash", path, *arguments]
-    return Step(
-        name=name,
-        command=shlex.join(run),
-        files={path: script(script_name or name), **(files or {})},
-        stdin=stdin,
-        time_limit_seconds=seconds,
-        depends_on=tuple(after or ()),
-        files_after=() if name == BOOTED else (BOOTED,),
-    )
-
-
-def _daemon(plan: HostPlan, after: str) -> Step:
-    config = f"{REMOTE_FOLDER}/host/daemon.json"
-    runtime = "nvidia" if plan.gpu else "none"
-    text = {config: daemon_json(plan)}
-    return _step(DOCKER_READY, 600, config, runtime, after=[after], files=text)
-
-
-def _pulls(plan: HostPlan) -> list[Step]:
-    return [
-        _step(image_pulled(service), 5400, image, script_name="pull", after=[DOCKER_READY])
-        for service, image in pulled_services(plan).items()
-    ]
-
-
-def _prove(plan: HostPlan) -> Step:
-    # pg's image is small and has the C library that nvidia-smi wants; Alpine's would not do.
-    minimum = str(plan.minimum_driver) if plan.gpu else "none"
-    return _step(DRIVER_PROVED, 900, minimum, plan.images.pg.reference, after=[image_pulled("pg")])
-
-
-def _mongo_keyfile() -> Step:
-    # After Docker: a reboot for the driver may come before it.
-    return _step(KEYFILE_WRITTEN, 60, stdin="{mongo_key}", after=[DOCKER_INSTALLED])
-
-
-def _db_password(service: str) -> Step:
-    # Enough for a database that has to start and recover first.
-    secrets = DATABASE_SECRETS[service]
-    name = password_followed(service)
-    return _step(name, 400, service, script_name="db-password", after=[DOCKER_READY], stdin=secrets)
+    command = shlex.join(["timeout", "--kill-after=30", str(seconds), "bash", path, *arguments])
+    return Step(name, command, {path: script(runs or name), **(files or {})}, seconds, after, stdin)

@@ -22,7 +22,7 @@ import pytest
 from provisioning.launch import launch_payload
 from provisioning.problems import Problem
 from provisioning.regions import region
-from provisioning.settings import SettingsError, read_settings
+from provisioning.validation import read_settings
 from rehearsal.doubles.fastgpt.documents import file_text
 from tests.unit.program import PROJECT, given, make_key
 
@@ -127,11 +127,11 @@ def put(lab: Case, path: str, value: object) -> None:
 
 
 def read(lab: Case, secrets: Iterable[str]) -> Came:
-    try:
-        settings = read_settings(lab, secrets, PROJECT)
-    except SettingsError as error:
-        return Came(refused=list(error.problems))
-    return Came(warned=list(settings.warnings), models=settings.models)
+    settings, problems = read_settings(lab, secrets, PROJECT)
+    refused, warned = (
+        [problem for problem in problems if problem.warning is warning] for warning in (False, True)
+    )
+    return Came(refused, warned, settings.models if settings else ())
 
 
 def judge(case: Case, came: Came) -> None:

@@ -7,156 +7,121 @@ import json
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import provisioning.host
-from provisioning.host import (
-    DATABASE_SECRETS,
-    HostPlan,
-    Step,
-    daemon_json,
-    script,
-    steps,
-)
-from provisioning.images import images
-from provisioning.regions import region
+from provisioning.host import Step, script
+from provisioning.plan import Plan
+from tests.unit.test_plan import planned
+
+LABS = {"gpu": planned("dev"), "cpu": planned("cpu"), "abroad": planned("abroad")}
+FOLDER = Path(provisioning.host.__file__).parent
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.sh") if path.stem != "lib")
 
 
-def plan(region_id: str = "cn-hangzhou", gpu: bool = True, xinference: bool = True) -> HostPlan:
-    cells = region(region_id, {})
-    return HostPlan(
-        region=cells,
-        images=images(cells, {}, "2.12.0", gpu),
-        gpu=gpu,
-        xinference=xinference,
-        minimum_driver=575,
-    )
+def by_name(lab: Plan) -> dict[str, Step]:
+    return {step.name: step for step in lab.steps}
 
 
-PLANS = {
-    "gpu": plan(),
-    "cpu": plan(gpu=False, xinference=False),
-    "abroad": plan("ap-southeast-1"),
-}
-
-
-def by_name(of: HostPlan) -> dict[str, Step]:
-    return {step.name: step for step in steps(of)}
-
-
-def before(made: dict[str, Step], name: str) -> set[str]:
+def before(step: Step) -> set[str]:
     """All that is done before a step."""
-    direct = made[name].depends_on
-    return set(direct).union(*(before(made, other) for other in direct))
+    return {earlier.name for earlier in step.way[:-1]}
 
 
-@pytest.mark.parametrize("of", PLANS.values(), ids=PLANS)
-def test_each_step_comes_after_what_it_depends_on(of: HostPlan) -> None:
-    seen: set[str] = set()
-    for step in steps(of):
-        assert set(step.depends_on) <= seen
+def arguments(step: Step) -> list[str]:
+    return shlex.split(step.command)[5:]
+
+
+def daemon_json(lab: Plan) -> Any:
+    return json.loads(lab.steps.docker_ready.files["ai-lab/host/daemon.json"])
+
+
+@pytest.mark.parametrize("lab", LABS.values(), ids=LABS)
+def test_each_step_comes_after_what_it_depends_on(lab: Plan) -> None:
+    seen: list[str] = []
+    for step in lab.steps:
+        assert before(step) <= set(seen)
         assert step.name not in seen
-        seen.add(step.name)
+        seen.append(step.name)
+    assert seen[0] == lab.steps.booted.name
 
 
-@pytest.mark.parametrize("of", PLANS.values(), ids=PLANS)
-def test_a_command_runs_an_uploaded_script_within_its_time(of: HostPlan) -> None:
-    for step in steps(of):
+@pytest.mark.parametrize("lab", LABS.values(), ids=LABS)
+def test_a_command_runs_an_uploaded_script_of_its_own_within_its_time(lab: Plan) -> None:
+    for step in lab.steps:
         words = shlex.split(step.command)
-        assert words[:2] == ["timeout", "--kill-after=30"]
-        assert int(words[2]) == step.time_limit_seconds
-        assert words[3] == "bash"
-        assert words[4] in step.files
+        assert words[:4] == ["timeout", "--kill-after=30", str(step.time_limit_seconds), "bash"]
         assert step.files[words[4]].startswith("#!/usr/bin/env bash")
-        assert all(path.startswith("ai-lab/") for path in step.files)
-
-
-@pytest.mark.parametrize("of", PLANS.values(), ids=PLANS)
-def test_no_two_steps_write_one_file(of: HostPlan) -> None:
-    written = [path for step in steps(of) for path in step.files]
+    written = [path for step in lab.steps for path in step.files]
     assert len(written) == len(set(written))
+    assert all(path.startswith("ai-lab/") for path in written)
 
 
 def test_a_reboot_for_the_driver_interrupts_nothing() -> None:
-    made = by_name(PLANS["gpu"])
+    made = by_name(LABS["gpu"])
     for name in made.keys() - {"wait-for-boot", "base", "driver", "driver-ready"}:
-        assert "driver-ready" in before(made, name), name
+        assert "driver-ready" in before(made[name]), name
 
 
 def test_docker_is_restarted_after_the_toolkit_and_before_the_pulls() -> None:
-    made = by_name(PLANS["gpu"])
-    assert "toolkit" in before(made, "daemon")
-    pulls = [name for name in made if name.startswith("pull-")]
-    assert len(pulls) == 7
-    for name in pulls:
-        # Side by side: none waits for another.
-        assert made[name].depends_on == ("daemon",)
+    steps = LABS["gpu"].steps
+    assert "toolkit" in before(steps.docker_ready)
+    assert len(steps.pulled) == 7
+    # Side by side: none waits for another.
+    assert {step.after for step in steps.pulled.values()} == {steps.docker_ready}
 
 
 def test_without_gpu_there_is_no_driver_no_toolkit_and_no_proof_of_a_gpu() -> None:
-    made = by_name(PLANS["cpu"])
+    made = by_name(LABS["cpu"])
     assert not {"driver", "driver-ready", "toolkit", "pull-xinference"} & made.keys()
-    assert "prove.sh none " in made["prove"].command
-    assert "nvidia" not in daemon_json(PLANS["cpu"])
+    assert arguments(made["prove"])[0] == "none"
+    assert "runtimes" not in daemon_json(LABS["cpu"])
 
 
 def test_the_proof_uses_an_image_that_is_already_there() -> None:
-    made = by_name(PLANS["gpu"])
-    image = PLANS["gpu"].images.pg.reference
-    assert image in made["prove"].command
-    assert "pull-pg" in made["prove"].depends_on
+    lab = LABS["gpu"]
+    assert arguments(lab.steps.driver_proved) == ["580", lab.containers["pg"].image]
+    assert lab.steps.driver_proved.after is lab.steps.pulled["pg"]
 
 
-def test_the_regions_addresses_reach_the_scripts() -> None:
-    for name in ("gpu", "abroad"):
-        of = PLANS[name]
-        made = by_name(of)
-        assert of.region.docker_apt in made["docker"].command
-        assert of.region.docker_key in made["docker"].command
-        assert of.region.toolkit_repo in made["toolkit"].command
-    assert shlex.split(by_name(PLANS["abroad"])["base"].command)[5:] == [""]
+@pytest.mark.parametrize("name", ["gpu", "abroad"])
+def test_the_region_s_addresses_reach_the_scripts(name: str) -> None:
+    region, made = LABS[name].region, by_name(LABS[name])
+    assert arguments(made["base"]) == [region.apt_mirror]
+    assert arguments(made["docker"]) == [region.docker_apt, region.docker_key]
+    assert arguments(made["toolkit"]) == [region.toolkit_repo]
 
 
 def test_the_daemon_has_one_file() -> None:
-    told = json.loads(daemon_json(PLANS["gpu"]))
+    told = daemon_json(LABS["gpu"])
     # Docker refuses numbers here.
     assert told["log-opts"] == {"max-size": "50m", "max-file": "3"}
     assert told["runtimes"]["nvidia"]["path"] == "nvidia-container-runtime"
-    assert told["registry-mirrors"] == list(PLANS["gpu"].region.registry_mirrors)
+    assert told["registry-mirrors"] == list(LABS["gpu"].region.registry_mirrors)
     assert told["live-restore"] is True
-    assert "registry-mirrors" not in json.loads(daemon_json(PLANS["abroad"]))
-    assert daemon_json(PLANS["gpu"]) in by_name(PLANS["gpu"])["daemon"].files.values()
+    assert "registry-mirrors" not in daemon_json(LABS["abroad"])
 
 
 def test_secrets_come_on_stdin() -> None:
-    made = by_name(PLANS["gpu"])
-    passwords = {f"db-password-{name}": secrets for name, secrets in DATABASE_SECRETS.items()}
-    assert {step.name: step.stdin for step in made.values() if step.stdin} == {
+    assert {step.name: step.stdin for step in LABS["gpu"].steps if step.stdin} == {
         "mongo-keyfile": "{mongo_key}",
-        **passwords,
+        "db-password-mysql": "{mysql}\n{mysql_root}",
+        "db-password-pg": "{pg}",
+        "db-password-mongo": "{mongo}",
     }
 
 
-def test_files_go_up_side_by_side_once_the_server_has_booted() -> None:
-    made = by_name(PLANS["gpu"])
-    assert {step.files_after for step in made.values()} == {(), ("wait-for-boot",)}
-    assert made["wait-for-boot"].files_after == ()
-
-
 def test_a_trigger_follows_the_content_only() -> None:
-    step = by_name(PLANS["gpu"])["daemon"]
-    assert step.trigger == by_name(plan())["daemon"].trigger
+    step = LABS["gpu"].steps.docker_ready
+    assert step.trigger == planned("dev").steps.docker_ready.trigger
     changed = [
         dataclasses.replace(step, command=step.command + " x"),
         dataclasses.replace(step, files={**step.files, "ai-lab/x": ""}),
         dataclasses.replace(step, files={path: text + "#" for path, text in step.files.items()}),
     ]
     assert len({step.trigger, *(other.trigger for other in changed)}) == len(changed) + 1
-
-
-FOLDER = Path(provisioning.host.__file__).parent
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.sh") if path.stem != "lib")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

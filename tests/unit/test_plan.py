@@ -61,6 +61,7 @@ def test_what_does_not_fit_is_planned_all_the_same() -> None:
         ({"region": "cn-atlantis"}, "alicloud:region"),
         ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
         ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
+        ({"mirrors": {"dockerApt": "a.example"}}, "mirrors.dockerApt"),
     ],
 )
 def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], path: str) -> None:
@@ -84,3 +85,34 @@ def test_a_container_comes_after_those_that_it_needs() -> None:
     for name, container in CONTAINERS.items():
         assert set(container.after) <= set(names[: names.index(name)])
     assert {name for needs in SEEDED.values() for name in needs} == set(names)
+
+
+def test_the_price_is_made_of_its_parts() -> None:
+    price = planned().price
+    assert (price.total, price.currency) == (12.19, "CNY")
+    assert list(price.parts.values()) == [10.09, 2.10]
+    assert "out of date" in price.note
+
+
+@pytest.mark.parametrize(
+    ("change", "known", "said"),
+    [
+        ({"region": "cn-beijing", "spot": True}, True, "Spot follows the market"),
+        ({"instanceType": "ecs.g7.large"}, False, "ecs.g7.large"),
+        ({"diskCategory": "cloud_new"}, False, "this disk"),
+        ({"region": "ap-southeast-1"}, False, "outside the mainland"),
+    ],
+)
+def test_a_price_that_is_not_known_is_none(change: dict[str, Any], known: bool, said: str) -> None:
+    price = planned(**change).price
+    assert (price.total is not None) is known
+    assert said in price.note
+
+
+@pytest.mark.parametrize(
+    ("category", "level", "amount"),
+    [("cloud_essd", "PL2", 4.2), ("cloud_auto", "PL3", 2.1), ("cloud_essd_entry", "PL1", 0.7)],
+)
+def test_the_disk_level_counts_and_only_for_essd(category: str, level: str, amount: float) -> None:
+    lab = planned(diskCategory=category, diskPerformanceLevel=level)
+    assert list(lab.price.parts.values())[1] == amount

@@ -10,7 +10,6 @@ from provisioning.cards import gpus_of, type_problem, types_with
 from provisioning.catalogue import Model
 from provisioning.gpu import fit
 from provisioning.memory import least_weights_mib, need
-from provisioning.prices import hourly_price
 from provisioning.vendor import ModelType, vendor_models
 
 A10 = "ecs.gn7i-c16g1.4xlarge"
@@ -261,36 +260,3 @@ def test_without_gpu_everything_runs_on_the_cpu_or_is_refused() -> None:
     assert [p.path for p in refused] == ["models[1].xinference.gpus", "models[2].xinference.gpus"]
     assert "gpus: 0" in refused[0].right
     assert "engine: transformers" in refused[1].right
-
-
-def test_the_price_is_made_of_its_parts() -> None:
-    price = hourly_price(A10, 1000, "cloud_essd", "PL1", "cn-hangzhou", spot=False)
-    assert (price.total, price.currency) == (12.19, "CNY")
-    assert [part.amount for part in price.parts] == [10.09, 2.10]
-    assert "out of date" in price.note
-
-
-@pytest.mark.parametrize(
-    ("arguments", "known", "said"),
-    [
-        ((A10, 100, "cloud_essd", "PL1", "cn-beijing", True), True, "Spot follows the market"),
-        (("ecs.g7.large", 100, "cloud_essd", "PL0", "cn-hangzhou", False), False, "ecs.g7.large"),
-        ((A10, 100, "cloud_new", "", "cn-hangzhou", False), False, "this disk"),
-        ((A10, 100, "cloud_essd", "PL1", "ap-southeast-1", False), False, "outside the mainland"),
-    ],
-)
-def test_a_price_that_is_not_known_is_none(
-    arguments: tuple[str, int, str, str, str, bool], known: bool, said: str
-) -> None:
-    price = hourly_price(*arguments)
-    assert (price.total is not None) is known
-    assert said in price.note
-
-
-def test_the_disk_level_counts_and_only_for_essd() -> None:
-    def disk(category: str, level: str) -> float | None:
-        return hourly_price(A10, 1000, category, level, "cn-hangzhou", False).parts[1].amount
-
-    assert disk("cloud_essd", "PL2") == 4.2
-    assert disk("cloud_essd", "") == disk("cloud_essd", "PL1")
-    assert disk("cloud_auto", "PL3") == disk("cloud_auto", "")

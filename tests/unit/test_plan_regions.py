@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from provisioning.images import Images, images
 from provisioning.problems import PlanError
-from provisioning.regions import INTERNATIONAL_REGIONS, MAINLAND_REGIONS, region
+from provisioning.regions import INTERNATIONAL_REGIONS, MAINLAND_REGIONS, Cells, region
 from provisioning.versions import DEFAULT_XINFERENCE, NVIDIA_DRIVER, xinference_release
 
 DIGEST = "sha256:" + "ab" * 32
@@ -69,46 +67,16 @@ OVERRIDES = {
 @pytest.mark.parametrize(("key", "given", "kept"), [(k, *v) for k, v in OVERRIDES.items()])
 def test_every_cell_can_be_set(key: str, given: str, kept: object) -> None:
     plain, changed = region("cn-hangzhou", {}), region("cn-hangzhou", {key: given})
-    differing = {
-        f.name
-        for f in dataclasses.fields(plain)
-        if getattr(plain, f.name) != getattr(changed, f.name)
-    }
-    assert len(differing) == 1
-    assert getattr(changed, differing.pop()) == kept
+    [cell] = dict(changed).items() - dict(plain).items()
+    assert cell[1] == kept
 
 
 def test_the_list_of_settable_cells_is_complete() -> None:
-    cells = {f.name for f in dataclasses.fields(region("cn-hangzhou", {}))} - {"id", "mainland"}
-    assert len(cells) == len(OVERRIDES)
-
-
-@pytest.mark.parametrize(
-    ("region_id", "overrides", "said"),
-    [
-        ("cn-hangzou", {}, "did you mean 'cn-hangzhou'?"),
-        ("moon", {}, "known are"),
-        ("cn-hangzhou", {"dockrApt": "https://x"}, "did you mean 'dockerApt'?"),
-        ("cn-hangzhou", {"mainland": "no"}, "mirrors.mainland"),
-        ("cn-hangzhou", {"dockerApt": "a.example"}, "https://"),
-        ("cn-hangzhou", {"dockerApt": ""}, "leave the line out"),
-        ("cn-hangzhou", {"dockerApt": "https://a.example/'; rm"}, "no address"),
-        ("cn-hangzhou", {"dockerKey": "http://a.example/gpg"}, "forged"),
-        ("cn-hangzhou", {"registry": "https://r.example"}, "without http://"),
-        ("cn-hangzhou", {"modelHub": "modelscop"}, "modelscope or huggingface"),
-        ("cn-hangzhou", {"registryMirrors": "https://ok.example,nope"}, "'nope'"),
-    ],
-)
-def test_a_wrong_region_or_cell_is_refused(
-    region_id: str, overrides: dict[str, str], said: str
-) -> None:
-    with pytest.raises(PlanError) as refused:
-        region(region_id, overrides)
-    assert said in str(refused.value)
+    assert {field.alias for field in Cells.model_fields.values()} == set(OVERRIDES)
 
 
 def _images(region_id: str = "cn-hangzhou", gpu: bool = True, **overrides: str) -> Images:
-    return images(region(region_id, {}), overrides, DEFAULT_XINFERENCE, gpu)
+    return images(region(region_id, {}), overrides, xinference_release(DEFAULT_XINFERENCE), gpu)
 
 
 @pytest.mark.parametrize("region_id", ["cn-hangzhou", "cn-beijing", "ap-southeast-1"])
@@ -123,7 +91,12 @@ def test_the_images_come_from_where_the_region_says() -> None:
     assert _images().mongo.reference == "registry-vpc.cn-hangzhou.aliyuncs.com/fastgpt/mongo:5.0.18"
     assert _images("ap-southeast-1").mongo.reference == "mongo:5.0.18"
     assert _images("ap-southeast-1").fastgpt.reference == "ghcr.io/labring/fastgpt:v4.8.8-fix2"
-    own = images(region("ap-southeast-1", {"registry": "r.example"}), {}, DEFAULT_XINFERENCE, True)
+    own = images(
+        region("ap-southeast-1", {"registry": "r.example"}),
+        {},
+        xinference_release(DEFAULT_XINFERENCE),
+        True,
+    )
     assert own.mysql.reference == "r.example/fastgpt/mysql:8.0.36"
 
 
@@ -144,25 +117,6 @@ def test_xinference_has_an_image_for_servers_without_gpu() -> None:
 )
 def test_an_image_can_be_set(given: str, reference: str) -> None:
     assert _images("ap-southeast-1", mongo=given).mongo.reference == reference
-
-
-@pytest.mark.parametrize(
-    ("service", "given", "said"),
-    [
-        ("mongodb", ":1", "did you mean 'mongo'?"),
-        ("mongo", "mongo", "such as mongo:5.0.18"),
-        ("mongo", f"mongo@{DIGEST}", "has no tag"),
-        ("mongo", "mongo:latest", "another image tomorrow"),
-        ("mongo", "", "is no image"),
-        ("mongo", "mongo:1 --privileged", "is no image"),
-        ("mongo", "mongo:1@sha256:abc", "is no image"),
-    ],
-)
-def test_a_wrong_image_is_refused(service: str, given: str, said: str) -> None:
-    with pytest.raises(PlanError) as refused:
-        _images(**{service: given})
-    assert str(refused.value).startswith(f"images.{service}: ")
-    assert said in str(refused.value)
 
 
 @pytest.mark.parametrize("version", ["2.12.0", "v2.12.1", "4.1.0", "4.1.7"])

@@ -1,0 +1,124 @@
+"""The settings validated as a whole.
+
+Everything that can be known to be wrong is said at once, before any resource exists: which setting,
+what is wrong with it, what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from provisioning.cards import type_problem
+from provisioning.channel_problems import channel_problems
+from provisioning.cidrs import cidr_problems
+from provisioning.fastgpt_config import config_problems
+from provisioning.gpu import fit
+from provisioning.images import images_problems
+from provisioning.knowledge_problems import knowledge_problems
+from provisioning.launch_checks import launch_problems
+from provisioning.problems import PlanError, Problem, repeated, unknown
+from provisioning.regions import MAINLAND_REGIONS, mirror_problems, region
+from provisioning.server_problems import server_problems, zone_problems
+from provisioning.settings import STRUCTURES, Settings
+from provisioning.shape_problems import shape_problems
+from provisioning.ssh_keys import key_problems
+from provisioning.versions import xinference_release
+
+# 10 GB, the reference lab's models, take a quarter of an hour at 100 Mbit/s.
+_HOPELESS_MINUTES = 15
+
+
+def read_settings(
+    given: Mapping[str, Any], secrets: Iterable[str], project: Path
+) -> tuple[Settings | None, list[Problem]]:
+    """The settings, None where they are not in shape, and all that is wrong or unwise.
+
+    Nothing can be built where a problem is more than a warning.
+
+    Args:
+        given: top-level settings in camelCase and `region`, structures parsed; secrets' values are
+            not among them.
+        secrets: names of the top-level keys that are secret.
+        project: folder of Pulumi.yaml; documents' paths are relative to it.
+    """
+    secrets = set(secrets)
+    problems = list(_secret_problems(given, secrets))
+    plain = {k: v for k, v in given.items() if not k.startswith("key-")}
+    try:
+        settings = Settings.model_validate(plain)
+    except ValidationError as error:
+        return None, [*problems, *shape_problems(error, Settings)]
+    return settings, [*problems, *_check(settings, secrets, project)]
+
+
+def _secret_problems(given: Mapping[str, Any], secrets: set[str]) -> Iterator[Problem]:
+    for key in sorted(secrets & set(STRUCTURES)):
+        wrong = "it holds a `secure:` value, which `pulumi stack output` would show in plain"
+        right = (
+            "name a secret instead (`apiKey: dashscope`) and set it with "
+            "`pulumi config set --secret key-dashscope`"
+        )
+        yield Problem(key, wrong, right)
+    for key in sorted(given):
+        if key.startswith("key-") and key not in secrets:
+            right = f"set it with `pulumi config set --secret {key}`"
+            yield Problem(key, "it stands in plain text", right)
+
+
+def _check(settings: Settings, secrets: set[str], project: Path) -> Iterator[Problem]:
+    yield from cidr_problems("allowedCidrs", settings.allowed_cidrs)
+    yield from key_problems(settings.ssh_key_file)
+    yield from server_problems(settings)
+    yield from _place_problems(settings)
+    yield from _token_problems(settings)
+    yield from _secret_name_problems(settings, secrets)
+    yield from channel_problems(settings.models, settings.region in MAINLAND_REGIONS)
+    yield from config_problems(settings.models)
+    yield from knowledge_problems(settings.knowledge, settings.models, project)
+
+
+def _place_problems(settings: Settings) -> Iterator[Problem]:
+    """Region and release, where things come from, and whether Xinference can serve its models."""
+    try:
+        wrong_cells = list(mirror_problems(settings.region, settings.mirrors))
+        yield from wrong_cells
+        yield from zone_problems(settings)
+        place = region(settings.region, {} if wrong_cells else settings.mirrors)
+        release = xinference_release(settings.xinference_version)
+    except PlanError as error:
+        yield error.problem
+        return
+    yield from images_problems(place, settings.images, release, bool(settings.gpus))
+    if settings.uses_xinference:
+        yield from _deadline_problems(settings.model_deadline_minutes)
+        yield from launch_problems(settings.models, place, release)
+        if type_problem(settings.instance_type, settings.wants_gpu) is None:
+            yield from fit(settings.models, settings.gpus).problems
+
+
+def _deadline_problems(minutes: int) -> Iterator[Problem]:
+    if minutes < _HOPELESS_MINUTES:
+        wrong = f"models are hardly downloaded and loaded in {minutes} min"
+        right = f"set it to {_HOPELESS_MINUTES} or more, or leave it out for two hours"
+        yield Problem("modelDeadlineMinutes", wrong, right, warning=True)
+
+
+def _token_problems(settings: Settings) -> Iterator[Problem]:
+    # MySQL compares without case.
+    yield from repeated("tokens", [token.name.lower() for token in settings.tokens])
+    served = {model.name for model in settings.models}
+    for index, token in enumerate(settings.tokens):
+        for name in [name for name in token.models if name not in served]:
+            yield unknown(f"tokens[{index}].models", "model", name, served)
+
+
+def _secret_name_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]:
+    for index, model in enumerate(settings.models):
+        if model.remote and (name := model.remote.secret_name) not in secrets:
+            form = model.remote.offer.key_form
+            right = f"`pulumi config set --secret {name}` asks for it ({form})"
+            yield Problem(f"models[{index}].remote.apiKey", f"{name} is not set", right)
