@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rehearsal.containers.durations import SECOND, canonical
 from rehearsal.containers.logs import timestamp
 from rehearsal.containers.spec import HealthCheck
+from rehearsal.docker.durations import SECOND, canonical
 
 _DEFAULT_INTERVAL = 30 * SECOND
 _DEFAULT_TIMEOUT = 30 * SECOND

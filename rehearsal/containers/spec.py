@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from rehearsal.containers.durations import SECOND
+from rehearsal.docker.durations import SECOND
 
 Json: TypeAlias = Any
 """Anything that JSON can hold; also what is only handed through."""

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import asyncssh
 
-from rehearsal.containers import durations
+from rehearsal.docker import durations
 from rehearsal.providers.base import (
     Change,
     Failure,

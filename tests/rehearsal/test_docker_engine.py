@@ -11,9 +11,9 @@ import pytest
 
 from rehearsal import images
 from rehearsal.addresses import claim_block
-from rehearsal.containers import durations
 from rehearsal.containers.logs import Log
 from rehearsal.containers.rooted import rooted
+from rehearsal.docker import durations
 from tests.rehearsal.servers import SSH_PORT, WITH_DOCKER, Login, ServerMaker, asynchronously, until
 
 WEB = "registry.cn-hangzhou.aliyuncs.com/test/web:1"
