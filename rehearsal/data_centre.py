@@ -12,10 +12,11 @@ from typing import Protocol
 
 from rehearsal.addresses import Block
 from rehearsal.cloud import Instance
+from rehearsal.server.description import Description
 
 
 class Machine(Protocol):
-    """A rented server's inside: SSH, file tree, Docker engine."""
+    """A rented server's inside: SSH, file tree, Docker."""
 
     def start(self) -> None:
         """Boot; comes back when it is on its way, not when sshd answers."""
@@ -33,7 +34,7 @@ class Machine(Protocol):
 class EmptyMachine:
     """A server on which nothing runs, for tests of the cloud alone."""
 
-    def __init__(self, **arguments: object) -> None:
+    def __init__(self, description: Description, network: Callable[[int, str], bool]) -> None:
         """Takes what a machine takes, and needs none of it."""
 
     def start(self) -> None:
@@ -46,8 +47,8 @@ class EmptyMachine:
         """Nothing to forget."""
 
 
-MachineFactory = Callable[..., Machine]
-"""Called with the keyword arguments that `Servers.switch_on` names."""
+MachineFactory = Callable[[Description, Callable[[int, str], bool]], Machine]
+"""A machine from its description and the firewall in front of it."""
 
 Admits = Callable[[str, int, str], bool]
 """Whether the firewall of an instance (id) lets a source address reach a port."""
@@ -90,17 +91,18 @@ class Servers:
             machine.stop()
             machine = None
         if machine is None:
-            machine = self._factory(
-                root=self._folder / instance.id,
+            description = Description(
+                root=str(self._folder / instance.id),
                 address=address,
+                region=instance.region,
+                ssh_port=self._ssh_port,
                 authorized_key=authorized_key,
-                image=instance.image.id,
                 gpus=[asdict(gpu) for gpu in instance.type.gpus],
                 user_data=instance.user_data,
-                ssh_port=self._ssh_port,
-                network=lambda port, source: self._admitted(instance.id, port, source),
-                region=instance.region,
                 outside=self._outside(instance.region),
+            )
+            machine = self._factory(
+                description, lambda port, source: self._admitted(instance.id, port, source)
             )
             with self._lock:
                 self._machines[instance.id] = (machine, address)

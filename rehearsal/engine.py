@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal import stack_file
-from rehearsal.containers.guard import end_session
-from rehearsal.containers.processes import Lifeline, guarded
+from rehearsal.guard import end_session
+from rehearsal.processes import Lifeline, guarded
 from tools.environment import pulumi_environment
 
 _TAIL_LINES = 200

@@ -1,9 +1,8 @@
 """The images that the emulated registries hold, and what is in them as far as a rehearsal needs it.
 
 Homes, tags and entry commands: `docs/facts/fastgpt.md §1, §9`, `docs/facts/oneapi.md §1`,
-`docs/facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`, or
-the real OneAPI; its tools are those of `rehearsal/containers/tools` that the real image has too, so
-that a health check written for a tool that is not in the image fails here as it would there.
+`docs/facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`, or the real
+OneAPI; one without programs is a record only: its containers run no process.
 """
 
 from __future__ import annotations
@@ -31,26 +30,20 @@ class Image:
         name: the service, for messages.
         homes: `registry/repository` of every place that holds it.
         tags: regular expression of the tags that exist.
-        size_mib: compressed size; the pull takes longer for a larger one.
         programs: name on the image's PATH to what runs.
-        tools: of `rehearsal/containers/tools`.
-        shells: which shells it has.
+        port: where its service listens.
         entrypoint, command, env, working_dir: as in the image's configuration.
-        volumes: paths that get an anonymous volume when none is given.
     """
 
     name: str
     homes: frozenset[str]
     tags: str
-    size_mib: int
     programs: Mapping[str, Program] = field(default_factory=dict)
-    tools: tuple[str, ...] = ()
-    shells: tuple[str, ...] = ("sh", "bash")
+    port: int = 0
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     working_dir: str = "/"
-    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,11 +127,7 @@ def _homes(*homes: str, aliyun: str = "") -> frozenset[str]:
     return frozenset({*homes, *mirrored})
 
 
-_POSTGRES = ("rehearsal.doubles.database", "postgres")
-_MYSQL = ("rehearsal.doubles.database", "mysql")
-_MONGO = ("rehearsal.doubles.database", "mongo")
 _FASTGPT = ("rehearsal.doubles.fastgpt",)
-_SANDBOX = ("rehearsal.doubles.sandbox",)
 
 CATALOGUE: tuple[Image, ...] = (
     Image(
@@ -147,10 +136,8 @@ CATALOGUE: tuple[Image, ...] = (
             f"{HUB}/justsong/one-api", "ghcr.io/songquanpeng/one-api", aliyun="fastgpt/one-api"
         ),
         tags=r"v0\.[56]\.\d+|latest",
-        size_mib=30,
         programs={"one-api": ("rehearsal.real_oneapi.run", str(build.place()))},
-        tools=("wget", "nc"),
-        shells=("sh",),
+        port=3000,
         entrypoint=("/one-api",),
         working_dir="/data",
     ),
@@ -158,12 +145,11 @@ CATALOGUE: tuple[Image, ...] = (
         name="xinference",
         homes=_homes(f"{HUB}/xprobe/xinference", aliyun="xprobe_xinference/xinference"),
         tags=r"v\d+\.\d+\.\d+(\.post\d+)?(-cpu|-cu12[89]|-aarch64)?|latest(-cpu)?|nightly-main(-cpu)?",
-        size_mib=14_000,
         programs={
             "xinference-local": ("rehearsal.doubles.xinference",),
             "pip": ("rehearsal.doubles.xinference.packages",),
         },
-        tools=("python3", "python"),
+        port=9997,
         command=("bash",),
         working_dir="/opt/inference",
     ),
@@ -171,10 +157,8 @@ CATALOGUE: tuple[Image, ...] = (
         name="fastgpt",
         homes=_homes("ghcr.io/labring/fastgpt", aliyun="fastgpt/fastgpt"),
         tags=r"v4\.\d+(\.\d+)*(-[a-z]+\d*)?|latest",
-        size_mib=220,
         programs={"node": _FASTGPT},
-        tools=("wget", "nc", "node"),
-        shells=("sh",),
+        port=3000,
         entrypoint=("sh", "-c", "node --max-old-space-size=4096 ${serverPath}"),
         env={
             "NODE_ENV": "production",
@@ -188,10 +172,6 @@ CATALOGUE: tuple[Image, ...] = (
         name="sandbox",
         homes=_homes("ghcr.io/labring/fastgpt-sandbox", aliyun="fastgpt/fastgpt-sandbox"),
         tags=r"v4\.\d+(\.\d+)*(-[a-z]+\d*)?|latest",
-        size_mib=90,
-        programs={"node": _SANDBOX},
-        tools=("wget", "nc", "node"),
-        shells=("sh",),
         command=("node", "--no-node-snapshot", "projects/sandbox/dist/main.js"),
         env={"NODE_ENV": "production"},
         working_dir="/app",
@@ -202,52 +182,24 @@ CATALOGUE: tuple[Image, ...] = (
             f"{HUB}/pgvector/pgvector", f"{HUB}/ankane/pgvector", aliyun="fastgpt/pgvector"
         ),
         tags=r"0\.\d+\.\d+-pg1[2-8]|pg1[2-8]|v0\.\d+\.\d+",
-        size_mib=160,
-        programs={"docker-entrypoint.sh": _POSTGRES, "postgres": _POSTGRES},
-        tools=("pg_isready", "psql"),
         entrypoint=("docker-entrypoint.sh",),
         command=("postgres",),
         env={"PG_MAJOR": "15", "PGDATA": "/var/lib/postgresql/data"},
-        volumes=("/var/lib/postgresql/data",),
     ),
     Image(
         name="mongo",
         homes=_homes(f"{HUB}/library/mongo", aliyun="fastgpt/mongo"),
         tags=r"[4-8]\.\d+(\.\d+)?(-\w+)?|latest|[4-8]",
-        size_mib=240,
-        programs={"docker-entrypoint.sh": _MONGO, "mongod": _MONGO},
-        tools=("mongosh", "mongo"),
         entrypoint=("docker-entrypoint.sh",),
         command=("mongod",),
         env={"MONGO_MAJOR": "5.0"},
-        volumes=("/data/db", "/data/configdb"),
     ),
     Image(
         name="mysql",
         homes=_homes(f"{HUB}/library/mysql", aliyun="fastgpt/mysql"),
         tags=r"[89]\.\d+(\.\d+)?(-\w+)?|8|9|latest",
-        size_mib=170,
-        programs={"docker-entrypoint.sh": _MYSQL, "mysqld": _MYSQL},
-        tools=("mysql", "mysqladmin"),
         entrypoint=("docker-entrypoint.sh",),
         command=("mysqld",),
         env={"MYSQL_MAJOR": "8.0"},
-        volumes=("/var/lib/mysql",),
-    ),
-    Image(
-        name="cuda",
-        homes=_homes(f"{HUB}/nvidia/cuda"),
-        tags=r"1[123]\.\d+\.\d+-(base|runtime|devel)-ubuntu2[024]\.04",
-        size_mib=120,
-        command=("/bin/bash",),
-    ),
-    Image(
-        name="busybox",
-        homes=_homes(f"{HUB}/library/busybox", f"{HUB}/library/alpine"),
-        tags=r"[\d.]+|latest",
-        size_mib=4,
-        tools=("wget",),
-        shells=("sh",),
-        command=("sh",),
     ),
 )

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rehearsal.children import PROJECT
-from rehearsal.containers.guard import end_session
-from rehearsal.containers.processes import Lifeline, guarded
 from rehearsal.doubles.providers import HOSTS, PORT
 from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
-from rehearsal.server.outside import Reach, on_the_mainland, reach
+from rehearsal.guard import end_session
+from rehearsal.processes import Lifeline, guarded
+from rehearsal.reach import Reach, on_the_mainland, reach
 
 _READY_SECONDS = 20.0
 _BLOCKED = frozenset({"api.openai.com"})

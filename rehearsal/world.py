@@ -268,19 +268,20 @@ def _arguments() -> argparse.Namespace:
 def _packages(region: Endpoint, empty_servers: bool) -> list[Package]:
     packages: list[Package] = [AlicloudPackage(region.address, ACCESS_KEY)]
     if not empty_servers:
+        from rehearsal.docker.over_ssh import StageEngine
         from rehearsal.providers.command import CommandPackage
         from rehearsal.providers.docker import DockerPackage
 
-        packages += [DockerPackage(), CommandPackage()]
+        packages += [DockerPackage(StageEngine), CommandPackage()]
     return packages
 
 
 def _factory(empty_servers: bool) -> MachineFactory:
     if empty_servers:
         return EmptyMachine
-    from rehearsal.server.machine import Machine
+    from rehearsal.server.process import ServerProcess
 
-    return Machine
+    return ServerProcess
 
 
 class _Listener(socketserver.ThreadingTCPServer):

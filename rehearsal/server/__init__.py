@@ -1,1 +1,1 @@
-"""A rented server as a rehearsal has it: SSH, a file tree, and the commands of Ubuntu 22.04."""
+"""A rented server on the stage: sshd, a shell, and stubs of what our scripts call."""

@@ -1,47 +1,29 @@
-# ruff: noqa: PTH109
-"""The other half of a rehearsed command: hands its arguments and streams to the world, and waits.
+"""The `docker` of the stage's server: hands its words to the server's process, prints the answer.
 
-Started as `python -I -S client.py SOCKET NAME ARGUMENTS...`; only the standard library, and little
-of it (no pathlib), because preparing a server runs dozens of these.
+Started as `python -I -S client.py SOCKET WORDS...`; only the standard library, for speed.
 """
 
-import os
-import signal
+import json
 import socket
 import sys
 
 
 def main() -> int:
     """The command's exit code."""
-    place, *argv = sys.argv[1:]
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect("\0" + place)
-    except OSError:
-        sys.stderr.write(f"{argv[0]}: the rehearsed server is gone\n")
-        return 255
-    environment = [f"{name}={value}" for name, value in os.environ.items()]
-    parts = [str(len(argv)), os.getcwd(), *argv, *environment]
-    message = "\0".join(parts).encode(errors="surrogateescape")
-    header = len(message).to_bytes(4, "big")
-    streams = [
-        number if _is_open(number) else os.open(os.devnull, os.O_RDWR) for number in range(3)
-    ]
-    socket.send_fds(connection, [header], streams)
-    connection.sendall(message)
-    code = connection.recv(1)
-    return code[0] if code else 255
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
+    place, *words = sys.argv[1:]
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect("\0" + place)
+        except OSError:
+            sys.stderr.write("the rehearsed server is gone\n")
+            return 255
+        connection.sendall(json.dumps(words).encode() + b"\n")
+        with connection.makefile("rb") as answers:
+            answer = json.loads(answers.readline() or b'{"code":255,"out":"","err":""}')
+    sys.stdout.write(answer["out"])
+    sys.stderr.write(answer["err"])
+    return int(answer["code"])
 
 
 if __name__ == "__main__":
-    # A pipe that is closed early ends the command as it would end any other.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

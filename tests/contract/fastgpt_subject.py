@@ -1,4 +1,4 @@
-"""A FastGPT to put the contract to: its container, its databases and its upstream servers."""
+"""A FastGPT to put the contract to: its container and its upstream servers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,6 @@ import pytest
 from provisioning.catalogue import Model
 from provisioning.fastgpt_config import config_json
 from rehearsal.doubles import language
-from rehearsal.doubles.database_client import Connection, DatabaseError
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
@@ -223,7 +223,7 @@ class Process:
         self.address = new_address()
         self.log = tree / "log"
         self._hosts = tree / "hosts.json"
-        self._hosts.write_text(json.dumps({**hosts, "self": self.address}))
+        self.resolve(hosts)
         self._command = [sys.executable, "-m", *command]
         self._env = env
         self.process: subprocess.Popen[bytes] | None = None
@@ -234,13 +234,19 @@ class Process:
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 
+    def resolve(self, hosts: dict[str, str]) -> None:
+        """Names that have an address from now on, and no others."""
+        self.hosts = hosts
+        fresh = self._hosts.with_suffix(".new")
+        fresh.write_text(json.dumps({**hosts, "self": self.address}))
+        fresh.replace(self._hosts)
+
     def start(self, **env: str) -> None:
         given = {
             "PATH": os.environ["PATH"],
             "REHEARSAL_ADDRESS": self.address,
             "REHEARSAL_ROOT": str(self.tree / "root"),
             "REHEARSAL_HOSTS": str(self._hosts),
-            "REHEARSAL_DATABASE_FIRST_BOOT": "0.05",
             "REHEARSAL_RETRY_SECONDS": "0.3",
         }
         with self.log.open("ab") as log:
@@ -251,11 +257,8 @@ class Process:
     def listens(self, port: int) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text()
-        try:
-            Connection(self.address, port).close()
-        except DatabaseError:
-            return False
-        return True
+        with socket.socket() as probe:
+            return probe.connect_ex((self.address, port)) == 0
 
     def exit_code(self) -> int:
         assert self.process is not None
@@ -389,7 +392,7 @@ def error(answer: httpx.Response) -> tuple[int, int, str]:
 
 @dataclass
 class Lab:
-    """Databases and upstream servers, and any number of FastGPT containers beside them."""
+    """Upstream servers, and any number of FastGPT containers beside them."""
 
     tree: Path
     upstream: Upstream
@@ -406,46 +409,6 @@ class Lab:
         self.started.append(made)
         return made
 
-    def postgres(self, name: str = "pg", *, up: bool = True) -> Process:
-        """PostgreSQL; not `up`, its address is known and nothing listens there yet."""
-        env = {"POSTGRES_USER": "fastgpt", "POSTGRES_PASSWORD": "pw-1", "POSTGRES_DB": "postgres"}
-        made = Process(self.tree / name, {}, "rehearsal.doubles.database", "postgres", **env)
-        return self.up(made, 5432) if up else made
-
-    def mongo(
-        self,
-        name: str = "mongo",
-        *,
-        options: tuple[str, ...] = ("--replSet", "rs0"),
-        up: bool = True,
-    ) -> Process:
-        """MongoDB, not initiated; `up` as with PostgreSQL."""
-        key = () if not options else ("--keyFile", "/data/mongodb.key")
-        env = {"MONGO_INITDB_ROOT_USERNAME": "fastgpt", "MONGO_INITDB_ROOT_PASSWORD": "pw-1"}
-        command = ("rehearsal.doubles.database", "mongo", "mongod", *key, *options)
-        made = Process(self.tree / name, {}, *command, HOSTNAME="mongo", **env)
-        place = made.path("/data/mongodb.key")
-        place.write_text("0123456789abcdef")
-        place.chmod(0o400)
-        return self.up(made, 27017) if up else made
-
-    def up(self, made: Process, port: int) -> Process:
-        """A database that was not started yet, listening."""
-        self.started.append(made)
-        made.start()
-        until("the database to listen", lambda: made.listens(port))
-        return made
-
-
-def initiate(mongo: Process) -> None:
-    """`rs.initiate`, and wait for the primary."""
-    admin = Connection(mongo.address, 27017)
-    admin.ask({"op": "auth", "user": "fastgpt", "password": "pw-1", "database": "admin"})
-    set_config = {"_id": "rs0", "members": [{"_id": 0, "host": "mongo:27017"}]}
-    admin.ask({"op": "replset_initiate", "config": set_config})
-    until("a primary", lambda: admin.ask({"op": "hello"})["writable"])
-    admin.close()
-
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
@@ -454,7 +417,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     made = Lab(tmp_path_factory.mktemp("lab"), upstream, {})
     with upstream.running():
         try:
-            made.hosts |= {"oneapi": upstream.address, "xinference": upstream.address}
+            names = ("oneapi", "xinference", "mongo", "pg")
+            made.hosts |= dict.fromkeys(names, upstream.address)
             yield made
         finally:
             for process in made.started:

@@ -21,7 +21,6 @@ from tests.contract.fastgpt_subject import (
     config,
     data,
     error,
-    initiate,
     lab,
     new_address,
     until,
@@ -30,23 +29,6 @@ from tests.contract.fastgpt_subject import (
 __all__ = ["lab"]
 INIT_DATA = "/api/common/system/getInitData"
 PLAN = "/api/support/user/team/plan/getTeamPlanStatus"
-
-
-@pytest.fixture(scope="module")
-def databases(lab: Lab) -> Lab:
-    """The lab with PostgreSQL and an initiated MongoDB."""
-    postgres, mongo = lab.postgres(), lab.mongo()
-    initiate(mongo)
-    lab.hosts |= {"pg": postgres.address, "mongo": mongo.address}
-    return lab
-
-
-def on_databases(lab: Lab, name: str, hosts: dict[str, str], **env: str) -> FastGpt:
-    """A FastGPT without memory of its own, not started."""
-    fastgpt = FastGpt(lab.tree / name, {**lab.hosts, **hosts}, REHEARSAL_MEMORY="", **env)
-    lab.started.append(fastgpt)
-    fastgpt.configure(config())
-    return fastgpt
 
 
 def ends_at_first_request(fastgpt: FastGpt) -> str:
@@ -82,11 +64,16 @@ def attempts(fastgpt: FastGpt, database: str) -> int:
     return fastgpt.log.read_text().count(f"{database} connect error")
 
 
-def test_without_postgresql_it_lives_and_all_seems_well(databases: Lab) -> None:
+def without(fastgpt: FastGpt, database: str) -> FastGpt:
+    """Up, where nothing answers to the database's name."""
+    hosts = {name: address for name, address in fastgpt.hosts.items() if name != database}
+    fastgpt.resolve(hosts)
+    return fastgpt.up()
+
+
+def test_without_postgresql_it_lives_and_all_seems_well(lab: Lab) -> None:
     """F3: only what needs PostgreSQL waits for it, and the request that began the start-up."""
-    lab = databases
-    postgres = lab.postgres("late-pg", up=False)
-    fastgpt = on_databases(lab, "no-pg", {"pg": postgres.address}).up()
+    fastgpt = without(lab.fastgpt("no-pg"), "pg")
     first = Asking(fastgpt, INIT_DATA)
     until("two attempts", lambda: attempts(fastgpt, "pg") > 1)
     assert data(fastgpt.http.get(INIT_DATA))["llmModels"]
@@ -97,62 +84,21 @@ def test_without_postgresql_it_lives_and_all_seems_well(databases: Lab) -> None:
     until("another attempt", lambda: attempts(fastgpt, "pg") > so_far)
     assert not first.answers
     assert not counting.answers
-    lab.up(postgres, 5432)
+    fastgpt.resolve(lab.hosts)
     assert first.answered()["llmModels"]
     assert counting.answered()["usedDatasetSize"] == 0
+    fastgpt.resolve({"mongo": lab.hosts["mongo"]})
+    assert "pg" in error(fastgpt.http.get(PLAN))[2]
+    assert data(fastgpt.http.get(INIT_DATA))["llmModels"]
 
 
 def test_without_mongodb_every_request_waits(lab: Lab) -> None:
-    mongo = lab.mongo("late-mongo", up=False)
-    fastgpt = on_databases(lab, "no-mongo", {"mongo": mongo.address}).up()
+    fastgpt = without(lab.fastgpt("no-mongo"), "mongo")
     assert fastgpt.http.get("/chat/share?shareId=x").status_code == 200, "pages need no database"
     assert fastgpt.http.get("/api/health").status_code == 404
     asked = [Asking(fastgpt, INIT_DATA) for _ in range(2)]
     until("two attempts", lambda: attempts(fastgpt, "mongo") > 1)
     assert not [each for each in asked if each.answers]
-
-
-CAUSES = [
-    pytest.param({"MONGODB_URI": "mongodb://a:b@gone:27017/f"}, "ENOTFOUND gone", id="no-host"),
-    pytest.param(
-        {"MONGODB_URI": "mongodb://fastgpt:pw-1@mongo:27017/fastgpt"},
-        "Authentication failed",
-        id="mongo-without-auth-source",
-    ),
-    pytest.param(
-        {"PG_URL": "postgresql://fastgpt:no@pg:5432/postgres"},
-        "password authentication failed",
-        id="postgres-password",
-    ),
-]
-
-
-@pytest.mark.parametrize(("env", "says"), CAUSES)
-def test_a_database_it_cannot_use_is_tried_for_ever(
-    databases: Lab, env: dict[str, str], says: str, request: pytest.FixtureRequest
-) -> None:
-    fastgpt = on_databases(databases, request.node.callspec.id, {}, **env).up()
-    Asking(fastgpt, INIT_DATA)
-    until("two attempts", lambda: attempts(fastgpt, "mongo") + attempts(fastgpt, "pg") > 1)
-    assert says in fastgpt.log.read_text()
-    assert fastgpt.listens(3000)
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ((), "Transaction numbers are only allowed on a replica set member or mongos"),
-        (("--replSet", "rs0"), "node is not in primary or recovering state"),
-    ],
-)
-def test_mongo_has_to_be_an_initiated_replica_set(
-    lab: Lab, options: tuple[str, ...], says: str
-) -> None:
-    name = f"mongo-{len(options)}"
-    mongo = lab.mongo(name, options=options)
-    fastgpt = on_databases(lab, f"for-{name}", {"mongo": mongo.address})
-    text = ends_at_first_request(fastgpt)
-    assert text.count(says) >= 3, "three attempts, then it gives up"
 
 
 @pytest.mark.parametrize("content", ["", '{"llmModels": ['], ids=["missing", "syntax"])
@@ -239,7 +185,7 @@ def test_what_is_missing_in_a_config_is_no_error(
 def test_hostname_is_the_only_name_it_listens_on(lab: Lab) -> None:
     other = new_address()
     fastgpt = lab.fastgpt("named")
-    fastgpt._hosts.write_text(json.dumps({**lab.hosts, "3f2c1d9e8b7a": other}))
+    fastgpt.resolve({**lab.hosts, "3f2c1d9e8b7a": other})
     fastgpt.start(HOSTNAME="3f2c1d9e8b7a")
 
     def page() -> bool:
@@ -253,16 +199,17 @@ def test_hostname_is_the_only_name_it_listens_on(lab: Lab) -> None:
 
 
 def test_oneapi_url_wins_and_nothing_is_added_to_it() -> None:
-    both = {"OPENAI_BASE_URL": "http://a/v1", "ONEAPI_URL": "http://b"}
+    given = {"REHEARSAL_MEMORY": "memory.db"}
+    both = {**given, "OPENAI_BASE_URL": "http://a/v1", "ONEAPI_URL": "http://b"}
     assert Environment.read(both).base_url == "http://b"
-    assert Environment.read({}).root_password == "123456"
-    assert Environment.read({}).token_key == "any"
+    assert Environment.read(given).root_password == "123456"
+    assert Environment.read(given).token_key == "any"
 
 
 def test_no_secret_in_the_environments_repr() -> None:
     names = ("CHAT_API_KEY", "TOKEN_KEY", "FILE_TOKEN_KEY", "ROOT_KEY", "DEFAULT_ROOT_PSW")
     env = dict.fromkeys((*names, "MONGODB_URI", "PG_URL"), "hidden")
-    assert "hidden" not in repr(Environment.read(env))
+    assert "hidden" not in repr(Environment.read({**env, "REHEARSAL_MEMORY": "memory.db"}))
 
 
 def test_a_base_url_without_v1_reaches_nothing(lab: Lab) -> None:

@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 import asyncssh
 
 from rehearsal.addresses import Block
-from rehearsal.server.machine import Machine
+from rehearsal.server.description import Description
+from rehearsal.server.process import ServerProcess
 
-PLAIN = "ubuntu_22_04_x64_20G_alibase_20260901.vhd"
-WITH_DOCKER = "ubuntu_24_04_x64_20G_gpu_20260901.vhd"
 A10 = {"name": "NVIDIA A10", "memory_mib": 23028}
 SSH_PORT = 2222
 LIMIT = 20.0
@@ -30,12 +29,22 @@ class Login:
     Attributes:
         allowed: decides for the firewall; a test may exchange it.
         key_file: the private key, 0600.
+        root: its file tree.
     """
 
-    machine: Machine
+    machine: ServerProcess
+    address: str
+    root: Path
     key: asyncssh.SSHKey
     key_file: Path
     allowed: Callable[[int, str], bool]
+
+    @property
+    def host_key(self) -> str:
+        """Its public host key: algorithm and key."""
+        place = self.root / "etc/ssh/ssh_host_ed25519_key"
+        key = asyncssh.read_private_key(str(place))
+        return " ".join(key.export_public_key().decode().split()[:2])
 
     def run(self, command: str, text: str = "") -> asyncssh.SSHCompletedProcess:
         """Run one command on the server over SSH."""
@@ -56,7 +65,7 @@ class Login:
     def connect(self, **options: Any) -> Any:
         """An SSH connection, to be used as an asynchronous context."""
         return asyncssh.connect(
-            self.machine.address,
+            self.address,
             SSH_PORT,
             **{
                 "username": "root",
@@ -69,11 +78,11 @@ class Login:
         )
 
     def wait_until_up(self) -> None:
-        """Until sshd answers and cloud-init is done."""
+        """Until sshd answers."""
 
         def answers() -> bool:
             try:
-                return self.run("cloud-init status --wait").exit_status == 0
+                return self.run("true").exit_status == 0
             except OSError:
                 return False
 
@@ -88,30 +97,27 @@ class ServerMaker:
     block: Block
     made: list[Login] = field(default_factory=list)
 
-    def __call__(self, image: str = PLAIN, up: bool = True, **options: Any) -> Login:
+    def __call__(self, up: bool = True, user_data: str = "") -> Login:
         """A new server, up unless told otherwise."""
         number = len(self.made)
         key = asyncssh.generate_private_key("ssh-ed25519")
         key_file = self.folder / f"key-{number}"
         key_file.write_bytes(key.export_private_key())
         key_file.chmod(0o600)
-        settings: dict[str, Any] = {"gpus": [A10], "pace": 4.0, **options}
-        login = Login(
-            Machine(
-                root=self.folder / f"server-{number}",
-                address=self.block.fresh_server(),
-                authorized_key=key.export_public_key().decode(),
-                image=image,
-                ssh_port=SSH_PORT,
-                network=lambda port, source: login.allowed(port, source),
-                **settings,
-            ),
-            key,
-            key_file,
-            lambda port, source: True,
+        description = Description(
+            root=str(self.folder / f"server-{number}"),
+            address=self.block.fresh_server(),
+            region="cn-hangzhou",
+            ssh_port=SSH_PORT,
+            authorized_key=key.export_public_key().decode(),
+            gpus=[A10],
+            user_data=user_data,
         )
+        machine = ServerProcess(description, lambda port, source: login.allowed(port, source))
+        root = Path(description.root)
+        login = Login(machine, description.address, root, key, key_file, lambda port, source: True)
         self.made.append(login)
-        login.machine.start()
+        machine.start()
         if up:
             login.wait_until_up()
         return login

@@ -34,10 +34,10 @@ def server(servers: ServerMaker) -> Login:
 
 def connection(login: Login, **more: Any) -> Properties:
     return {
-        "host": login.machine.address,
+        "host": login.address,
         "port": SSH_PORT,
         "privateKey": login.key_file.read_text(),
-        "hostKey": login.machine.host_key,
+        "hostKey": login.host_key,
         "dialErrorLimit": 0,
         **more,
     }
@@ -109,7 +109,7 @@ def test_delete_runs_what_the_state_says(server: Login) -> None:
 
 
 def test_dialling_goes_on_while_a_server_boots(servers: ServerMaker) -> None:
-    booting = servers(up=False, pace=1.0)
+    booting = servers(up=False)
     # Dialling starts before sshd does, so the first attempt is refused.
     inputs = {"connection": connection(booting, dialErrorLimit=30, hostKey=None)}
     assert COMMAND.create({**inputs, "create": "echo up"}, 0)[1]["stdout"] == "up"
@@ -157,7 +157,7 @@ def test_ctrl_c_ends_a_command(server: Login) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    until(lambda: (server.machine.root / "root/on").exists(), "the command to run")
+    until(lambda: (server.root / "root/on").exists(), "the command to run")
     provider.cancel()
     thread.join(10)
     assert [str(error) for error in errors] == ["context canceled"]
@@ -169,7 +169,7 @@ def test_files_are_copied_with_their_folders(server: Login, tmp_path: Path) -> N
     place = tmp_path / "data.bin"
     place.write_bytes(bytes(range(256)))
     copy(server, {SIGNATURE: ASSET_SIGNATURE, "path": str(place)}, "deep")
-    assert (server.machine.root / "root/deep/data.bin").read_bytes() == bytes(range(256))
+    assert (server.root / "root/deep/data.bin").read_bytes() == bytes(range(256))
     (tmp_path / "folder/sub").mkdir(parents=True)
     (tmp_path / "folder/sub/file").write_text("x")
     archive = {SIGNATURE: ARCHIVE_SIGNATURE, "path": f"{tmp_path}/folder"}

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
 
-from rehearsal import faults, images
+from provisioning.openssh import ssh_options
 from rehearsal.addresses import claim_block
+from rehearsal.docker.over_ssh import StageEngine
 from rehearsal.providers.base import Change, InitFailed, ProviderError
 from rehearsal.providers.docker import DockerPackage, DockerProvider
 from rehearsal.providers.values import Properties
-from tests.rehearsal.servers import PLAIN, SSH_PORT, WITH_DOCKER, Login, ServerMaker, until
+from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, until
 
-WEB = "registry.cn-hangzhou.aliyuncs.com/test/web:1"
+# An image whose containers have a process. It is healthy while its port is open.
+IMAGE_NAME = "registry.cn-hangzhou.aliyuncs.com/xprobe_xinference/xinference"
+WEB = f"{IMAGE_NAME}:v2.12.0"
+LISTENS = f"exec {sys.executable} -m http.server 9997 -b $REHEARSAL_ADDRESS -d $REHEARSAL_ROOT"
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 IMAGE = "docker:index/remoteImage:RemoteImage"
 HEALTHY: Properties = {
-    "tests": ["CMD-SHELL", "wget -q -O - http://127.0.0.1:8080/health"],
+    "tests": ["CMD-SHELL", "wget -q -O - http://127.0.0.1:9997/status"],
     "interval": "500ms",
     "startInterval": "200ms",
     "startPeriod": "10s",
@@ -36,35 +40,15 @@ HEALTHY: Properties = {
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerMaker]:
-    web = images.Image(
-        name="web",
-        homes=frozenset({"registry.cn-hangzhou.aliyuncs.com/test/web"}),
-        tags="1|2",
-        size_mib=10,
-        programs={"web": ("tests.rehearsal.stand_in",)},
-        tools=("wget",),
-        command=("web",),
-        env={"FROM_IMAGE": "yes"},
-        volumes=("/var/state",),
-    )
-    entered = replace(
-        web,
-        name="entered",
-        homes=frozenset({"registry.cn-hangzhou.aliyuncs.com/test/entered"}),
-        entrypoint=("web",),
-        command=(),
-    )
-    before, images.CATALOGUE = images.CATALOGUE, (*images.CATALOGUE, web, entered)
     maker = ServerMaker(tmp_path_factory.mktemp("servers"), claim_block())
     yield maker
     maker.close()
-    images.CATALOGUE = before
 
 
 @pytest.fixture(scope="module")
 def server(servers: ServerMaker) -> Login:
-    found = servers(WITH_DOCKER)
-    found.out(f"docker pull -q {WEB}; docker pull -q {WEB.replace('/web:', '/entered:')}")
+    found = servers()
+    found.out(f"docker pull {WEB}")
     return found
 
 
@@ -73,15 +57,13 @@ def clean(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "server" in request.fixturenames:
         login: Login = request.getfixturevalue("server")
-        login.out("docker ps -aq | xargs -r docker rm -f")
+        login.out("for id in $(docker ps -aq); do docker rm -f $id; done")
 
 
-def provider(login: Login, *more: str, host_key: str = "") -> DockerProvider:
-    known = f"KnownHostsCommand=/bin/echo * {host_key or login.machine.host_key}"
-    options = ["-i", str(login.key_file), "-o", "StrictHostKeyChecking=yes"]
-    options += ["-o", "UserKnownHostsFile=/dev/null", "-o", known, "-o", "BatchMode=yes", *more]
-    host = f"ssh://root@{login.machine.address}:{SSH_PORT}"
-    return DockerPackage().configure({"host": host, "sshOpts": options})
+def provider(login: Login, key_file: Path | None = None, host_key: str = "") -> DockerProvider:
+    options = ssh_options(key_file or login.key_file, host_key or login.host_key)
+    host = f"ssh://root@{login.address}:{SSH_PORT}"
+    return DockerPackage(StageEngine).configure({"host": host, "sshOpts": options})
 
 
 class Resource:
@@ -112,7 +94,9 @@ class Resource:
 
 
 def settings(name: str = "web", **more: Any) -> Properties:
-    return {"name": name, "image": WEB, "healthcheck": HEALTHY, "wait": True, **more}
+    command = ["bash", "-c", LISTENS]
+    own = {"name": name, "image": WEB, "command": command, "healthcheck": HEALTHY, "wait": True}
+    return {**own, **more}
 
 
 def get(address: str, port: int, path: str) -> tuple[int, str]:
@@ -131,7 +115,7 @@ def test_a_container_is_up_as_asked_and_a_second_look_changes_nothing(server: Lo
     volume = Resource(docker, VOLUME, name="data")
     inputs = settings(
         networksAdvanced=[{"name": "lab", "aliases": ["alias"]}],
-        ports=[{"internal": 8080, "external": 3000, "ip": "0.0.0.0", "protocol": "tcp"}],
+        ports=[{"internal": 9997, "external": 3000, "ip": "0.0.0.0", "protocol": "tcp"}],
         envs=["B=2", "A=1"],
         volumes=[{"volumeName": "data", "containerPath": "/data"}],
         uploads=[{"file": "/etc/web.conf", "content": "hello", "permissions": "0640"}],
@@ -141,15 +125,16 @@ def test_a_container_is_up_as_asked_and_a_second_look_changes_nothing(server: Lo
         logDriver="json-file",
         logOpts={"max-size": "1m", "max-file": "2"},
         waitTimeout=20,
+        command=["bash", "-c", f"env >$REHEARSAL_ROOT/env; {LISTENS}"],
     )
     container = Resource(docker, CONTAINER, **inputs)
-    address = server.machine.address
-    env = json.loads(get(address, 3000, "/env")[1])
+    address = server.address
+    env = dict(line.split("=", 1) for line in get(address, 3000, "/env")[1].splitlines())
     assert env["HOSTNAME"] == container.id[:12] == container.outputs["hostname"]
-    assert (env["A"], env["B"], env["FROM_IMAGE"]) == ("1", "2", "yes")
-    assert env["REHEARSAL_IMAGE_TAG"] == "1"
-    assert get(address, 3000, "/file?/etc/web.conf") == (200, "hello")
-    assert get(address, 3000, "/resolve?alias")[0] == 200
+    assert (env["A"], env["B"]) == ("1", "2")
+    assert env["REHEARSAL_IMAGE_TAG"] == "v2.12.0"
+    assert get(address, 3000, "/etc/web.conf") == (200, "hello")
+    assert "alias" in json.loads(Path(env["REHEARSAL_HOSTS"]).read_text())
     assert not container.diff().changes
     assert container.refresh()
     assert not container.diff().changes
@@ -211,31 +196,21 @@ def test_a_duration_that_is_not_in_go_s_form_differs_for_ever(server: Login) -> 
 
 def test_waiting_for_health_fails_only_at_the_end_and_leaves_the_container(server: Login) -> None:
     sick = settings(
-        uploads=[{"file": "/sick", "content": "yes"}],
-        healthcheck={**HEALTHY, "startPeriod": "0s", "retries": 1},
-        waitTimeout=3,
+        command=["bash", "-c", "sleep 60"],
+        waitTimeout=2,
     )
     with pytest.raises(InitFailed, match="failed to be in healthy state") as failed:
         Resource(provider(server), CONTAINER, **sick)
-    shown = server.out("docker inspect web --format '{{.Id}} {{.State.Health.Status}}'").split()
-    assert shown == [failed.value.id, "unhealthy"]
+    shown = server.out("docker inspect --format '{{.Id}} {{.State.Health.Status}}' web").split()
+    assert shown == [failed.value.id, "starting"]
     assert failed.value.outputs["name"] == "web"
 
 
-def test_health_follows_the_service(server: Login) -> None:
-    container = Resource(provider(server), CONTAINER, **settings())
-    server.out("docker exec web sh -c 'touch /sick'")
-    status = "docker inspect -f '{{.State.Health.Status}}' web"
-    until(lambda: server.out(status).strip() == "unhealthy", "the container to turn unhealthy")
-    server.out("docker exec web rm /sick")
-    until(lambda: server.out(status).strip() == "healthy", "the container to recover")
-    assert container.refresh()
-
-
 def test_a_container_that_exits_at_once_is_no_error_without_wait(server: Login) -> None:
-    inputs = {"name": "brief", "image": WEB, "command": ["sh", "-c", "exit 3"]}
+    inputs = {"name": "brief", "image": WEB, "command": ["bash", "-c", "exit 3"]}
     container = Resource(provider(server), CONTAINER, **inputs)
-    assert server.out("docker wait brief").strip() == "3"
+    state = "docker inspect --format '{{.State.Status}}' brief"
+    until(lambda: server.out(state).strip() == "exited", "the container to end")
     container.refresh()
     assert (container.outputs["mustRun"], container.outputs["exitCode"]) == (False, 3)
     assert container.diff().updates == ["mustRun"]
@@ -250,23 +225,22 @@ def test_removed_by_hand(server: Login) -> None:
 
 
 def test_stopped_by_hand_is_started_in_place_and_not_waited_for(server: Login) -> None:
-    sick = {**HEALTHY, "startPeriod": "1m0s"}
-    container = Resource(provider(server), CONTAINER, **settings(healthcheck=sick))
-    server.out("docker exec web touch /sick; docker stop web")
+    container = Resource(provider(server), CONTAINER, **settings())
+    server.out("docker stop web")
     assert not container.diff().changes
     assert container.refresh()
     assert (container.diff().updates, container.diff().replaces) == (["mustRun"], [])
     container.outputs = container.kind.update(
         container.id, container.inputs, container.outputs, container.inputs, 0
     )
-    shown = server.out("docker inspect -f '{{.State.Running}} {{.State.Health.Status}}' web")
+    shown = server.out("docker inspect --format '{{.State.Running}} {{.State.Health.Status}}' web")
     assert shown.split() == ["true", "starting"]
     assert container.refresh()
     assert not container.diff().changes
 
 
 def test_stopped_by_hand_is_replaced_where_a_port_is_published(server: Login) -> None:
-    ports = [{"internal": 8080, "external": 3000, "ip": "0.0.0.0", "protocol": "tcp"}]
+    ports = [{"internal": 9997, "external": 3000, "ip": "0.0.0.0", "protocol": "tcp"}]
     container = Resource(provider(server), CONTAINER, **settings(wait=False, ports=ports))
     server.out("docker stop web")
     assert container.refresh()
@@ -278,7 +252,10 @@ def test_stopped_by_hand_is_replaced_where_a_port_is_published(server: Login) ->
 def test_without_a_grace_it_is_killed_at_once(
     server: Login, grace: Properties, in_order: bool
 ) -> None:
-    work = "trap 'sleep 0.3; echo yes >/data/ended; exit' TERM; while :; do sleep 0.05; done"
+    work = (
+        "rm -f data/ended; trap 'sleep 0.3; echo yes >data/ended; exit' TERM; touch data/up; "
+        "while :; do sleep 0.05; done"
+    )
     docker = provider(server)
     volume = Resource(docker, VOLUME, name="data")
     container = Resource(
@@ -286,11 +263,11 @@ def test_without_a_grace_it_is_killed_at_once(
         CONTAINER,
         name="writer",
         image=WEB,
-        command=["sh", "-c", f"rm -f /data/ended; touch /data/up; {work}"],
+        command=["bash", "-c", f"cd $REHEARSAL_ROOT; {work}"],
         volumes=[{"volumeName": "data", "containerPath": "/data"}],
         **grace,
     )
-    data = server.machine.root / "var/lib/docker/volumes/data/_data"
+    data = server.root / "var/lib/docker/volumes/data/_data"
     until((data / "up").exists, "the writer")
     container.delete()
     assert (data / "ended").exists() is in_order
@@ -333,16 +310,9 @@ def test_what_a_create_leaves_open_a_refresh_fills_in(server: Login) -> None:
     network.delete()
 
 
-def test_the_entrypoint_is_the_image_s_where_none_is_asked_for(server: Login) -> None:
-    image = WEB.replace("/web:", "/entered:")
-    container = Resource(provider(server), CONTAINER, name="entered", image=image)
-    assert container.outputs["entrypoints"] == ["web"]
-    assert not container.diff().changes
-
-
 def test_conflicts_in_docker_s_words(server: Login) -> None:
     docker = provider(server)
-    port = [{"internal": 8080, "external": 3000}]
+    port = [{"internal": 9997, "external": 3000}]
     Resource(docker, CONTAINER, **settings("one", wait=False, ports=port))
     with pytest.raises(ProviderError, match='name "/one" is already in use'):
         Resource(docker, CONTAINER, **settings("one", wait=False))
@@ -378,104 +348,63 @@ def test_a_volume_or_network_in_use_stays(server: Login, monkeypatch: pytest.Mon
 
 def test_an_image_is_taken_from_the_server_or_pulled(server: Login) -> None:
     docker = provider(server)
-    other = WEB.replace(":1", ":2")
+    other = f"{IMAGE_NAME}:v2.12.1"
     image = Resource(docker, IMAGE, name=other, keepLocally=True)
     assert image.id == image.outputs["imageId"] + other
-    assert image.outputs["repoDigest"].startswith(WEB.rpartition(":")[0] + "@sha256:")
+    assert image.outputs["repoDigest"].startswith(f"{IMAGE_NAME}@sha256:")
     image.delete()
     assert image.refresh()
     image.outputs["keepLocally"] = False
     image.delete()
     assert not image.refresh()
     with pytest.raises(ProviderError, match="manifest unknown"):
-        Resource(docker, IMAGE, name=WEB.replace(":1", ":3"))
+        Resource(docker, IMAGE, name=f"{IMAGE_NAME}:none")
 
 
-def test_an_interrupted_pull_keeps_its_layers(
-    server: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+PULLED = "docker.io/xprobe/xinference:v2.12.0"
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "reference", "said"),
+    [
+        ([], PULLED, "timeout"),
+        (["https://dockerproxy.com", "https://docker.nju.edu.cn"], PULLED, "timeout"),
+        (["https://dockerproxy.com", "https://docker.1ms.run"], PULLED, ""),
+        ([], "registry-vpc.cn-hangzhou.aliyuncs.com/fastgpt/mysql:8.0.36", ""),
+        ([], "registry.cn-hangzhou.aliyuncs.com/fastgpt/mysql:1.2.3", "manifest unknown"),
+        ([], "Registry/UPPER:1", "invalid reference format"),
+    ],
+)
+def test_what_can_be_pulled_on_the_mainland(
+    server: Login, mirrors: list[str], reference: str, said: str
 ) -> None:
-    place = tmp_path / "faults.json"
-    monkeypatch.setenv("REHEARSAL_FAULTS", str(place))
-    faults.switch_on(place, "docker.pull", "web", 1)
-    other = WEB.replace(":1", ":2")
-    broken = server.run(f"docker pull {other}")
-    assert broken.exit_status == 1
-    assert "unexpected EOF" in str(broken.stderr)
-    assert "Already exists" in server.out(f"docker pull {other}")
+    daemon = server.root / "etc/docker/daemon.json"
+    daemon.write_text(json.dumps({"registry-mirrors": mirrors}))
+    ran = server.run(f"docker pull {reference}")
+    daemon.unlink()
+    assert bool(ran.exit_status) is bool(said)
+    assert said in str(ran.stderr)
 
 
-def _wrong_key(login: Login) -> DockerProvider:
+def _stranger(login: Login) -> DockerProvider:
     place = login.key_file.with_name("stranger")
     place.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())
-    place.chmod(0o600)
-    docker = provider(login)
-    docker._daemon._words[1] = str(place)
-    return docker
+    return provider(login, key_file=place)
 
 
-def _wrong_host(login: Login) -> DockerProvider:
+def _other_host(login: Login) -> DockerProvider:
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     return provider(login, host_key=" ".join(other.split()[:2]))
 
 
-def _open_key_file(login: Login) -> DockerProvider:
-    place = login.key_file.with_name("open")
-    place.write_text(login.key_file.read_text())
-    place.chmod(0o644)
-    docker = provider(login)
-    docker._daemon._words[1] = str(place)
-    return docker
-
-
 @pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (_wrong_key, r"Permission denied \(publickey\)"),
-        (_wrong_host, "Host key verification failed"),
-        (_open_key_file, "too open"),
-        (lambda login: provider(login, "-o", "Nonsense=1"), "Bad configuration option: nonsense"),
-    ],
+    ("make", "text"), [(_stranger, "Permission denied"), (_other_host, "Host key is not trusted")]
 )
 def test_what_ssh_refuses_the_provider_reports(
     server: Login, make: Callable[[Login], DockerProvider], text: str
 ) -> None:
     with pytest.raises(ProviderError, match=text):
         Resource(make(server), VOLUME, name="never")
-
-
-def test_a_known_host_is_remembered_and_a_new_key_refused(server: Login, tmp_path: Path) -> None:
-    known = tmp_path / "known_hosts"
-    words = ["-i", str(server.key_file), "-o", "StrictHostKeyChecking=accept-new"]
-    words += ["-o", f"UserKnownHostsFile={known}"]
-    host = f"ssh://root@{server.machine.address}:{SSH_PORT}"
-    docker = DockerPackage().configure({"host": host, "sshOpts": words})
-    Resource(docker, VOLUME, name="first")
-    name = f"[{server.machine.address}]:{SSH_PORT}"
-    assert known.read_text() == f"{name} {server.machine.host_key}\n"
-    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
-    known.write_text(f"{name} {other}")
-    docker = DockerPackage().configure({"host": host, "sshOpts": words})
-    with pytest.raises(ProviderError, match="IDENTIFICATION HAS CHANGED"):
-        Resource(docker, VOLUME, name="second")
-
-
-def test_without_docker_or_without_a_server(servers: ServerMaker) -> None:
-    plain = servers(PLAIN)
-    docker = provider(plain)
-    with pytest.raises(ProviderError, match=r"exit status 127.*docker: not found"):
-        Resource(docker, VOLUME, name="never")
-    plain.machine.stop()
-    with pytest.raises(ProviderError, match="Connection refused"):
-        Resource(docker, VOLUME, name="never")
-
-
-def test_a_stopped_daemon_is_named(servers: ServerMaker) -> None:
-    server = servers(WITH_DOCKER)
-    server.out("systemctl stop docker")
-    with pytest.raises(ProviderError, match="Cannot connect to the Docker daemon"):
-        Resource(provider(server), VOLUME, name="never")
-    server.out("systemctl start docker")
-    Resource(provider(server), VOLUME, name="now")
 
 
 @pytest.mark.parametrize(
@@ -489,6 +418,7 @@ def test_a_stopped_daemon_is_named(servers: ServerMaker) -> None:
     ],
 )
 def test_inputs_that_are_refused_at_preview(change: Properties, text: str) -> None:
-    kind = DockerProvider("ssh://root@127.0.0.1", []).kind(CONTAINER)
+    engine = StageEngine("ssh://root@127.0.0.1", [])
+    kind = DockerProvider(engine).kind(CONTAINER)
     _, failures = kind.check({}, {**settings(), **change})
     assert any(text in why for _, why in failures)

@@ -1,15 +1,13 @@
 """One setting renews the passwords, and every place that holds one follows.
 
-On the real engine, because the order is the point: a database takes its new password before its
-container is replaced, and whoever opens it afterwards.
+On the real engine, because what is replaced is the point, and what an interrupted one leaves. That
+databases take their new passwords is shown on a real server.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import signal
 import subprocess
 
@@ -37,12 +35,6 @@ SECRETS = {
     ),
 }
 FOR_LIFE = {"oneapi": ("INITIAL_ROOT_TOKEN",), "fastgpt": ("CHAT_API_KEY",)}
-DOORS = {
-    "mysql": 'MYSQL_PWD="$P" mysql -h 127.0.0.1 -u oneapi -e "SELECT 1" oneapi',
-    # By its network name: from 127.0.0.1 the image trusts everybody.
-    "pg": 'PGPASSWORD="$P" psql -h pg -U fastgpt -d fastgpt -c "SELECT 1"',
-    "mongo": 'mongosh --quiet --eval \'db.getSiblingDB("admin").auth("fastgpt", process.env.P)\'',
-}
 
 
 def test_every_place_follows(rehearsed_lab: Lab) -> None:
@@ -59,18 +51,11 @@ def test_every_place_follows(rehearsed_lab: Lab) -> None:
         assert not old_hands.fastgpt.accepts_session()
     _assert_nothing_was_made_anew(done)
     _assert_all_secrets_differ(old, _environments(lab))
-    for name, password in _database_passwords(old).items():
-        assert not _opens(lab, name, password), f"{name} still opens with its old password"
-    for name, password in _database_passwords(_environments(lab)).items():
-        assert _opens(lab, name, password)
     with Hands(lab.outputs) as hands:
         assert not hands.oneapi.opens_with(before["oneapiPassword"])
         assert not hands.fastgpt.opens_with(before["fastgptPassword"])
         assert [row["id"] for row in hands.oneapi.channels()] == channels
         assert hands.fastgpt.documents(hands.fastgpt.bases()[0]["_id"])[0]["_id"] == document["_id"]
-    for name in DOORS:
-        log = on_server(lab.outputs, f"docker logs {name} 2>&1")
-        assert not re.search("recovery|unclean", log), f"{name} was killed when it was replaced"
     assert lab.outputs["fastgptToken"] == before["fastgptToken"]
     assert lab.outputs["shareLinks"] == before["shareLinks"]
     _assert_it_answers(lab)
@@ -141,16 +126,6 @@ def _environments(lab: Lab) -> dict[str, dict[str, str]]:
         name: dict(entry.split("=", 1) for entry in entries)
         for name, entries in zip(SECRETS, lists, strict=True)
     }
-
-
-def _database_passwords(environments: dict[str, dict[str, str]]) -> dict[str, str]:
-    return {name: environments[name][SECRETS[name][0]] for name in DOORS}
-
-
-def _opens(lab: Lab, database: str, password: str) -> bool:
-    # The password is the lab's own, a rehearsal's, and dies with it.
-    command = f"docker exec -e P={password} {database} sh -c {shlex.quote(DOORS[database])}"
-    return on_server(lab.outputs, f"{command} >/dev/null 2>&1 && echo yes || echo no") == "yes\n"
 
 
 def _assert_all_secrets_differ(

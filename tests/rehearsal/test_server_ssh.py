@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import asyncssh
 import pytest
@@ -32,7 +31,7 @@ def server(servers: ServerMaker) -> Login:
 
 
 def test_a_booting_server_refuses_before_it_answers(servers: ServerMaker) -> None:
-    booting = servers(up=False, pace=1.0)
+    booting = servers(up=False)
     with pytest.raises(ConnectionRefusedError):
         booting.run("true")
     booting.wait_until_up()
@@ -58,9 +57,9 @@ def test_only_the_given_key_logs_in_and_only_as_root(server: Login) -> None:
 def test_the_environment_is_a_login_s_own(server: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "not for servers")
     lines = server.out("env").splitlines()
-    assert f"LAB_ROOT={server.machine.root}" in lines
+    assert f"LAB_ROOT={server.root}" in lines
     assert not any("PULUMI" in line for line in lines)
-    assert server.out("pwd").strip() == f"{server.machine.root}/root"
+    assert server.out("pwd").strip() == f"{server.root}/root"
 
 
 def test_sshd_takes_locale_variables_and_refuses_others(server: Login) -> None:
@@ -82,17 +81,10 @@ def test_files_stay_in_the_tree(server: Login) -> None:
                     await file.write(path)
 
     asynchronously(work())
-    root = server.machine.root
+    root = server.root
     assert (root / "root/near.txt").read_text() == "near.txt"
     assert (root / "etc/far.txt").exists()
     assert (root / "outside.txt").exists()
-
-
-def test_a_tool_refuses_paths_outside_of_the_tree(server: Login, tmp_path: Path) -> None:
-    ran = server.run(f"touch {tmp_path}/forbidden")
-    assert ran.exit_status == 1
-    assert "LAB_ROOT" in str(ran.stderr)
-    assert not (tmp_path / "forbidden").exists()
 
 
 def test_a_lost_connection_ends_the_command_and_what_it_started(server: Login) -> None:
@@ -123,7 +115,7 @@ def test_whom_the_firewall_keeps_out_gets_no_answer(server: Login) -> None:
     before, server.allowed = server.allowed, deny
 
     async def attempt() -> bytes:
-        reader, writer = await asyncio.open_connection(server.machine.address, SSH_PORT)
+        reader, writer = await asyncio.open_connection(server.address, SSH_PORT)
         try:
             return await asyncio.wait_for(reader.read(1), 1)
         finally:
@@ -138,36 +130,16 @@ def test_whom_the_firewall_keeps_out_gets_no_answer(server: Login) -> None:
     assert server.out("echo in").strip() == "in"
 
 
-def test_a_stopped_sshd_refuses_newcomers_and_keeps_its_sessions(servers: ServerMaker) -> None:
+def test_a_reboot_keeps_the_disk_and_the_host_key(servers: ServerMaker) -> None:
     server = servers()
-
-    async def work() -> None:
-        async with server.connect() as session:
-            assert (await session.run("systemctl stop ssh.service")).exit_status == 0
-            with pytest.raises(ConnectionRefusedError):
-                await server.connect()
-            assert (await session.run("systemctl start ssh.service")).exit_status == 0
-        async with server.connect():
-            pass
-
-    asynchronously(work())
-
-
-def test_a_reboot_ends_sessions_and_keeps_the_host_key(servers: ServerMaker) -> None:
-    server = servers()
-    key = server.machine.host_key
-    server.out("echo kept > note; reboot")
-
-    def gone() -> bool:
-        try:
-            server.run("true")
-        except (OSError, asyncssh.Error):
-            return True
-        return False
-
-    until(gone, "the server to go down")
+    key = server.host_key
+    server.out("echo kept > note")
+    server.machine.stop()
+    with pytest.raises(ConnectionRefusedError):
+        server.run("true")
+    server.machine.start()
     server.wait_until_up()
-    assert server.machine.host_key == key
+    assert server.host_key == key
     assert server.out("cat note").strip() == "kept"
 
 
@@ -176,8 +148,7 @@ def test_a_host_key_can_come_from_user_data(servers: ServerMaker) -> None:
     text = own.export_private_key().decode().replace("\n", "\n    ")
     server = servers(user_data=f"#cloud-config\nssh_keys:\n  ed25519_private: |\n    {text}\n")
     shown = " ".join(own.export_public_key().decode().split()[:2])
-    assert server.machine.host_key == shown
-    assert shown in server.out('cat "${LAB_ROOT:-}/etc/ssh/ssh_host_ed25519_key.pub"')
+    assert server.host_key == shown
 
 
 def test_a_tunnel_to_a_closed_port_is_refused(server: Login) -> None:
@@ -195,7 +166,7 @@ def test_the_system_s_ssh_takes_the_options_of_the_docker_provider(server: Login
 
     def ssh(host_key: str) -> subprocess.CompletedProcess[str]:
         options = ssh_options(server.key_file, host_key)
-        target = ["-l", "root", "-p", str(SSH_PORT), "--", server.machine.address]
+        target = ["-l", "root", "-p", str(SSH_PORT), "--", server.address]
         return subprocess.run(
             ["ssh", "-F", "none", *options, "-T", *target, "echo", "hello"],
             capture_output=True,
@@ -204,7 +175,7 @@ def test_the_system_s_ssh_takes_the_options_of_the_docker_provider(server: Login
             check=False,
         )
 
-    right = ssh(server.machine.host_key)
+    right = ssh(server.host_key)
     assert right.stdout == "hello\n", right.stderr
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     wrong = ssh(" ".join(other.split()[:2]))

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from rehearsal.lab import Lab
-from rehearsal.probes import Probe, ProbeFailed
-from tests.rehearsal.hands import on_server, until
+from tests.rehearsal.hands import Hands, on_server, until, wait_until_healthy
+from tests.rehearsal.labs import ask, done_to
 
-_PATIENCE = 60.0
-
-
-def test_a_rebooted_server_brings_everything_back_by_itself(rehearsed_lab: Lab) -> None:
-    rehearsed_lab.world.call("reboot")
-    with Probe(rehearsed_lab.outputs) as probe:
-        _until_it_answers(probe)
-        chat = probe.models("chat")[0]
-        assert probe.chat(chat)["answer"].strip()
-    assert rehearsed_lab.engine.up("--refresh").changes == 0
+CHAT = "qwen2.5-instruct"
+MODELS = {CHAT, "m3e-base", "bge-reranker-v2-m3"}
 
 
 def test_ids_are_as_the_real_providers_give_them(rehearsed_lab: Lab) -> None:
@@ -43,32 +33,36 @@ def test_who_is_shut_out_stays_outside(rehearsed_lab: Lab) -> None:
         assert stranger is False, port
 
 
-def _until_it_answers(probe: Probe) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    last: Exception | None = None
-    while time.monotonic() < deadline:
-        try:
-            for model in probe.models("chat")[:1]:
-                probe.chat(model)
-            for model in probe.in_xinference("rerank")[:1]:
-                probe.rerank(model)
-            return
-        except ProbeFailed as error:
-            last = error
-            time.sleep(0.2)
-    raise AssertionError(f"the lab did not answer within {_PATIENCE:.0f} s of the reboot: {last}")
+def test_after_a_reboot_there_is_nothing_to_do(rehearsed_lab: Lab) -> None:
+    """All is there again without the operator; Xinference starts its models one by one."""
+    lab = rehearsed_lab
+    with Hands(lab.outputs) as hands:
+        before = _gateway(hands)
+    started = _starts(lab)
+
+    lab.world.call("reboot")
+    until("the reboot", lambda: _starts(lab).keys() == started.keys())
+    wait_until_healthy(lab.outputs)
+    assert all(_starts(lab)[name] != when for name, when in started.items())
+    with Hands(lab.outputs) as hands:
+        assert hands.xinference.running().keys() == MODELS
+        assert _gateway(hands) == before
+
+    assert done_to(lab.engine.up("--refresh")) == {}
+    assert ask(lab)["citations"], "the question is not answered with a citation any more"
 
 
-def test_fastgpt_without_its_vectors_turns_unhealthy(rehearsed_lab: Lab) -> None:
-    """FastGPT's login stays green without PostgreSQL; its health check must not."""
+def _starts(lab: Lab) -> dict[str, str]:
+    """Container to when it was started."""
+    text = on_server(
+        lab.outputs,
+        "docker inspect --format '{{.Name}} {{.State.StartedAt}}' $(docker ps -q)",
+    )
+    return dict(line.split(" ", 1) for line in text.splitlines())
 
-    def health() -> str:
-        command = "docker inspect --format '{{.State.Health.Status}}' fastgpt"
-        return on_server(rehearsed_lab.outputs, command).strip()
 
-    on_server(rehearsed_lab.outputs, "docker stop pg")
-    try:
-        until("FastGPT to be unhealthy", lambda: health() == "unhealthy", seconds=150)
-    finally:
-        on_server(rehearsed_lab.outputs, "docker start pg")
-    until("FastGPT to be healthy again", lambda: health() == "healthy", seconds=150)
+def _gateway(hands: Hands) -> dict[str, object]:
+    return {
+        "channels": [(row["id"], row["name"], row["models"]) for row in hands.oneapi.channels()],
+        "tokens": [(row["id"], row["name"], row["key"]) for row in hands.oneapi.tokens()],
+    }

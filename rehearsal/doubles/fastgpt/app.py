@@ -16,7 +16,6 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.responses import StreamingResponse as Stream
 from starlette.routing import Route
 
-from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt import (
     apps,
     auth,
@@ -184,8 +183,6 @@ def _handled(
         return _refused(problem)
     except UpstreamError as error:
         return _refused(Problem(error.told))
-    except DatabaseError as error:
-        return _refused(Problem(str(error)))
     except UNCHECKED as error:
         return _refused(crash(error))
 

@@ -12,11 +12,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
+from rehearsal.doubles.fastgpt.memory import Memory
 from rehearsal.doubles.fastgpt.store import (
-    Database,
     Document,
     existing,
     find,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 SESSION_SECONDS = 7 * 24 * 3600
 COOKIE = "fastgpt_token"
 KEYS_PER_APP = 10
-ROOT_ATTEMPTS = 3
 ALPHABET = string.ascii_letters + string.digits
 
 
@@ -51,26 +49,14 @@ def hash_str(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def init_root_user(mongo: Database, password: str) -> None:
-    """Create `root` or overwrite its password; on every start.
-
-    Raises:
-        DatabaseError: three times over, for instance because transactions need a replica set.
-    """
-    for attempt in range(1, ROOT_ATTEMPTS + 1):
-        try:
-            _write_root(mongo, password)
-        except DatabaseError as error:
-            print("init root user error", error, flush=True)
-            if attempt == ROOT_ATTEMPTS:
-                raise
-        else:
-            # The real one prints it too: docs/facts/fastgpt.md §1.
-            print("root user init:", {"username": "root", "password": password}, flush=True)
-            return
+def init_root_user(mongo: Memory, password: str) -> None:
+    """Create `root` or overwrite its password; on every start."""
+    _write_root(mongo, password)
+    # The real one prints it too: docs/facts/fastgpt.md §1.
+    print("root user init:", {"username": "root", "password": password}, flush=True)
 
 
-def _write_root(mongo: Database, password: str) -> None:
+def _write_root(mongo: Memory, password: str) -> None:
     stored = hash_str(hash_str(password))
     root = next(iter(find(mongo, "users", username="root")), None)
     if root is None:

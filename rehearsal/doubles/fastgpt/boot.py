@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from rehearsal import inside
-from rehearsal.doubles import database_client
-from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.auth import init_root_user
 from rehearsal.doubles.fastgpt.call import NotConnected
 from rehearsal.doubles.fastgpt.config import INSIDE, Config, read_config
-from rehearsal.doubles.fastgpt.envelope import log, undefined
-from rehearsal.doubles.fastgpt.environment import DatabaseUri, Environment
+from rehearsal.doubles.fastgpt.envelope import Problem, log, undefined
+from rehearsal.doubles.fastgpt.environment import Environment
 from rehearsal.doubles.fastgpt.memory import Memory
-from rehearsal.doubles.fastgpt.store import Database
 from rehearsal.doubles.fastgpt.training import TrainingQueue
 from rehearsal.doubles.fastgpt.upstream import Upstream
 
@@ -36,8 +33,7 @@ class Service:
         self.upstream = Upstream(environment.base_url, environment.chat_api_key)
         self.queue = TrainingQueue(self)
         self._asked = threading.Lock()
-        self._mongo: Database | None = None
-        self._vectors: Database | None = None
+        self._mongo: Memory | None = None
         self._config: Config | None = None
         self._connected = threading.Event()
         self.ready = threading.Event()
@@ -55,21 +51,25 @@ class Service:
         return self.ready
 
     @property
-    def mongo(self) -> Database:
+    def mongo(self) -> Memory:
         """MongoDB, connected."""
         assert self._mongo is not None, "requests wait for it"
         return self._mongo
 
     @property
-    def vectors(self) -> Database:
+    def vectors(self) -> Memory:
         """PostgreSQL.
 
         Raises:
             NotConnected: whoever needs it has to come back when the service is `ready`.
+            Problem: it has gone away since.
         """
-        if self._vectors is None:
+        if not self.ready.is_set():
             raise NotConnected
-        return self._vectors
+        missing = _missing(self.environment.pg_url)
+        if missing:
+            raise Problem(missing)
+        return self.mongo
 
     @property
     def config(self) -> Config:
@@ -79,57 +79,34 @@ class Service:
         return self._config
 
     def _initialise(self) -> None:
-        memory = Memory(Path(self.environment.memory)) if self.environment.memory else None
-        self._mongo = memory or _connected("mongo", _mongo, self.environment.mongodb_uri)
+        _wait_for("mongo", self.environment.mongodb_uri)
+        self._mongo = Memory(self.environment.memory)
         self._connected.set()
         print("mongo connected", flush=True)
         self._config = read_config(inside.path(INSIDE), inside.path("/app/package.json"))
         _dump(self._config)
         init_root_user(self._mongo, self.environment.root_password)
-        vectors = memory or _connected("pg", _postgres, self.environment.pg_url)
-        vectors.put("modeldata_schema", "modeldata", {"dimension": 1536, "index": "hnsw"})
-        self._vectors = vectors
+        _wait_for("pg", self.environment.pg_url)
         print("init pg successful", flush=True)
         self.queue.start()
         self.ready.set()
 
 
-def _connected(
-    name: str, database: Callable[[str], database_client.Database], uri: str
-) -> Database:
-    """The database once it lets us in; tried again for ever (docs/facts/measured.md §1 F3)."""
-    while True:
-        made = database(uri)
-        try:
-            made.connect()
-        except DatabaseError as error:
-            log("Error", f"{name} connect error")
-            print(error, file=sys.stderr, flush=True)
-            time.sleep(RETRY_SECONDS)
-        else:
-            return made
+def _missing(uri: str) -> str:
+    """Why a database cannot be reached, "" where it can: one that runs has a name."""
+    try:
+        inside.resolve(urlsplit(uri).hostname or "")
+    except socket.gaierror as error:
+        return str(error)
+    return ""
 
 
-def _mongo(uri: str) -> database_client.Database:
-    found = DatabaseUri.parse(uri, 27017)
-    options = parse_qs(urlsplit(uri).query)
-    return database_client.Database(
-        "mongo",
-        found.host,
-        found.port,
-        found.user,
-        found.password,
-        found.database or "test",
-        auth_source=options.get("authSource", [None])[0],
-        direct_connection=options.get("directConnection") == ["true"],
-    )
-
-
-def _postgres(uri: str) -> database_client.Database:
-    found = DatabaseUri.parse(uri, 5432)
-    return database_client.Database(
-        "postgres", found.host, found.port, found.user, found.password, found.database
-    )
+def _wait_for(name: str, uri: str) -> None:
+    """Until the database is there; tried again for ever (docs/facts/measured.md §1 F3)."""
+    while missing := _missing(uri):
+        log("Error", f"{name} connect error")
+        print(missing, file=sys.stderr, flush=True)
+        time.sleep(RETRY_SECONDS)
 
 
 def _dump(config: Config) -> None:
@@ -148,7 +125,7 @@ def _dump(config: Config) -> None:
 def _or_exit(initialise: Callable[[], None]) -> None:
     try:
         initialise()
-    except (DatabaseError, OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         print("Init error", type(error).__name__, error, file=sys.stderr, flush=True)
         os._exit(1)
     except BaseException:

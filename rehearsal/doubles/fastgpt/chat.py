@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
 from rehearsal.doubles.fastgpt.auth import api_key, now, session
 from rehearsal.doubles.fastgpt.call import Call
@@ -24,7 +23,7 @@ DUMMY_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 1}
 HISTORY_ROUNDS = 30
 NEW_CHAT = "新对话"
 NOT_FOR_VISITORS = "scheduledTriggerConfig"
-UNCHECKED_TOO = (Problem, UpstreamError, DatabaseError, *UNCHECKED)
+UNCHECKED_TOO = (Problem, UpstreamError, *UNCHECKED)
 """All that a run can end in."""
 
 
@@ -138,7 +137,7 @@ def _failed(error: Exception) -> str:
     elif isinstance(error, Problem):
         message = error.message
     else:
-        message = str(error) if isinstance(error, DatabaseError) else crash(error).message
+        message = crash(error).message
     return _line(True, "error", {"message": message})
 
 

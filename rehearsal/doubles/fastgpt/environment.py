@@ -5,36 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
-
-
-@dataclass(frozen=True)
-class DatabaseUri:
-    """A parsed MONGODB_URI or PG_URL."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    database: str
-
-    @classmethod
-    def parse(cls, uri: str, port: int) -> DatabaseUri:
-        """Read `scheme://user:password@host[:port]/database[?...]`.
-
-        Raises:
-            ValueError: `uri` names no host.
-        """
-        parts = urlsplit(uri)
-        if not parts.hostname:
-            raise ValueError("the database URI names no host")
-        return cls(
-            host=parts.hostname,
-            port=parts.port or port,
-            user=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-            database=parts.path.lstrip("/"),
-        )
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -52,16 +23,15 @@ class Environment:
     port: int
     hostname: str
     retry_seconds: float
-    memory: str
-    """A file of this machine that stands for both databases; empty: they are asked."""
+    memory: Path
+    """The file of this machine that holds what the real one has in both databases."""
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> Environment:
         """Take what is set.
 
         `ONEAPI_URL` wins over `OPENAI_BASE_URL`. `REHEARSAL_RETRY_SECONDS` stands for the minute
-        that a failed chunk waits before the queue takes it again. With `REHEARSAL_MEMORY`, a file,
-        no database is asked.
+        that a failed chunk waits before the queue takes it again.
         """
         return cls(
             base_url=env.get("ONEAPI_URL")
@@ -77,5 +47,5 @@ class Environment:
             port=int(env.get("PORT") or 3000),
             hostname=env.get("HOSTNAME", ""),
             retry_seconds=float(env.get("REHEARSAL_RETRY_SECONDS") or 2),
-            memory=env.get("REHEARSAL_MEMORY", ""),
+            memory=Path(env["REHEARSAL_MEMORY"]),
         )

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
+from rehearsal.doubles.fastgpt.memory import Memory
 
 Document = dict[str, Any]
-
-
-class Database(Protocol):
-    """Where it is kept: `memory.Memory`, or a database of the rehearsal's.
-
-    `list` is in the order of first writing; `transaction` does all or nothing.
-    """
-
-    def get(self, collection: str, key: str) -> Json: ...
-
-    def list(self, collection: str) -> dict[str, Any]: ...
-
-    def put(self, collection: str, key: str, value: Json) -> None: ...
-
-    def delete(self, collection: str, key: str) -> bool: ...
-
-    def transaction(self, writes: Sequence[dict[str, Any]]) -> None: ...
 
 
 def object_id() -> str:
@@ -49,7 +32,7 @@ def checked_id(value: Json, model: str) -> str:
     return text
 
 
-def existing(database: Database, table: str, id_: Json, missing: str) -> Document:
+def existing(database: Memory, table: str, id_: Json, missing: str) -> Document:
     """The document with that id; there is only one team, and all belongs to it.
 
     Raises:
@@ -61,7 +44,7 @@ def existing(database: Database, table: str, id_: Json, missing: str) -> Documen
     return dict(found)
 
 
-def find(database: Database, table: str, **equal: Json) -> list[Document]:
+def find(database: Memory, table: str, **equal: Json) -> list[Document]:
     """The documents whose fields equal those given, oldest first."""
     return [
         document
@@ -70,7 +53,7 @@ def find(database: Database, table: str, **equal: Json) -> list[Document]:
     ]
 
 
-def insert(database: Database, table: str, document: Document) -> Document:
+def insert(database: Memory, table: str, document: Document) -> Document:
     """Keep `document`, under a new `_id` if it has none."""
     kept = {"_id": document.get("_id") or object_id(), **document}
     database.put(table, kept["_id"], kept)
@@ -78,14 +61,14 @@ def insert(database: Database, table: str, document: Document) -> Document:
 
 
 def put_all(table: str, documents: list[Document]) -> list[Document]:
-    """The writes that `Database.transaction` takes to keep `documents`."""
+    """The writes that `Memory.transaction` takes to keep `documents`."""
     return [
         {"op": "put", "collection": table, "key": document["_id"], "value": document}
         for document in documents
     ]
 
 
-def delete_where(database: Database, table: str, **equal: Json) -> None:
+def delete_where(database: Memory, table: str, **equal: Json) -> None:
     """Delete the documents whose fields equal those given."""
     for document in find(database, table, **equal):
         database.delete(table, str(document["_id"]))

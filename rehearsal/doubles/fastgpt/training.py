@@ -11,11 +11,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.database_client import DatabaseError
 from rehearsal.doubles.fastgpt.admission import queue
 from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Problem, crash, log
-from rehearsal.doubles.fastgpt.store import Database, Document, find, insert
+from rehearsal.doubles.fastgpt.memory import Memory
+from rehearsal.doubles.fastgpt.store import Document, find, insert
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
 if TYPE_CHECKING:
@@ -62,15 +62,11 @@ class TrainingQueue:
     def _work(self, mode: str) -> None:
         while True:
             seen = self._wakes
-            try:
-                task = self._claim(mode)
-                if task is None:
-                    self._wait(mode, seen)
-                else:
-                    self._do(task)
-            except DatabaseError as error:
-                log("Error", f"[Vector Queue] Error {error}")
-                self._pause(self._service.environment.retry_seconds, seen)
+            task = self._claim(mode)
+            if task is None:
+                self._wait(mode, seen)
+            else:
+                self._do(task)
 
     def _wait(self, mode: str, seen: int) -> None:
         locked = find(self._service.mongo, "trainings", mode=mode)
@@ -166,7 +162,7 @@ class TrainingQueue:
         return mongo.get("dataset_collections", task["collectionId"]) is not None
 
 
-def _write(mongo: Database, pg: Database, task: Document, text: str, vector: list[float]) -> None:
+def _write(mongo: Memory, pg: Memory, task: Document, text: str, vector: list[float]) -> None:
     """Keep what was made of a task: a piece of data and its vector."""
     names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "a", "chunkIndex")
     data = {name: task[name] for name in names}

@@ -1,1 +1,0 @@
-"""The Docker engine of a rehearsed server: containers as supervised local processes."""

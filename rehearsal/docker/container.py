@@ -1,0 +1,268 @@
+"""One container of the stage: a local process, or a record alone where its image has no program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from asyncio.subprocess import DEVNULL, Process
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO
+
+from rehearsal import images
+from rehearsal.docker.engine import EngineError, Json
+from rehearsal.processes import Lifeline, end_session, spawn
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_FOLDERS = ("bin", "dev/shm", "etc", "root", "tmp", "run", "var/lib", "var/log")
+_FIRST_BACKOFF, _LONGEST_BACKOFF, _LONG_ENOUGH = 0.1, 60.0, 10.0
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a container gets from its server.
+
+    Attributes:
+        folder: its own, on the server's disk.
+        data: where services keep what a real one keeps in a database beside it.
+        address: its own address.
+        outside: emulated outside hosts, name to address.
+        gpus: those of the server: `{"name", "memory_mib"}` each.
+    """
+
+    folder: Path
+    data: Path
+    address: str
+    outside: dict[str, str]
+    gpus: list[Json]
+    lifeline: Lifeline
+
+
+@dataclass
+class Container:
+    """A container; all methods run in the server's event loop.
+
+    Attributes:
+        config: the body it was created with.
+        networks: name to the aliases it has there.
+    """
+
+    id: str
+    name: str
+    config: Json
+    image: images.Image
+    reference: images.Reference
+    place: Place
+    networks: dict[str, list[str]]
+    status: str = "created"
+    exit_code: int = 0
+    stopped_by_hand: bool = False
+    was_healthy: bool = False
+    restarts: int = 0
+    started_at: str = _NEVER
+    finished_at: str = _NEVER
+    _process: Process | None = field(default=None, repr=False)
+    _supervisor: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs, or is about to run again."""
+        return self.status in ("running", "restarting")
+
+    @property
+    def root(self) -> Path:
+        """Its file tree."""
+        return self.place.folder / "root"
+
+    @property
+    def log(self) -> Path:
+        """What its processes said."""
+        return self.place.folder / "log"
+
+    @property
+    def policy(self) -> str:
+        """Its restart policy."""
+        return str(self.config["HostConfig"]["RestartPolicy"]["Name"])
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether Docker starts it when the server boots."""
+        stays_down = self.stopped_by_hand and self.policy != "always"
+        return self.policy in ("always", "unless-stopped") and not stays_down
+
+    @property
+    def pid(self) -> int:
+        """Of its process; 0 where none runs."""
+        return self._process.pid if self._process and self._process.returncode is None else 0
+
+    def lay_out(self, binds: dict[str, Path]) -> None:
+        """Make its tree, with `binds` (path inside to folder on the server) in it."""
+        for folder in (*_FOLDERS, self.image.working_dir.lstrip("/")):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        for name, program in self.image.programs.items():
+            words = shlex.join([sys.executable, "-m", *program])
+            script = self.root / "bin" / name
+            script.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+            script.chmod(0o755)
+        for inside, source in binds.items():
+            source.mkdir(parents=True, exist_ok=True)
+            place = self.root / inside.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+            place.symlink_to(source)
+
+    def write_hosts(self, names: dict[str, str]) -> None:
+        """Let exactly `names` resolve inside, beside its own name and the outside world."""
+        known = {**self.place.outside, **names, self.hostname: self.place.address}
+        place = self.place.folder / "hosts.json"
+        fresh = place.with_suffix(".new")
+        fresh.write_text(json.dumps(known))
+        fresh.replace(place)
+
+    @property
+    def hostname(self) -> str:
+        """What `hostname` says inside."""
+        return str(self.config.get("Hostname") or self.id[:12])
+
+    @property
+    def command(self) -> list[str]:
+        """Entrypoint and command together. A given entrypoint drops the image's command."""
+        given = self.config.get("Entrypoint")
+        entrypoint = self.image.entrypoint if given is None else given
+        fallback = self.image.command if given is None else ()
+        return [*entrypoint, *(self.config.get("Cmd") or fallback)]
+
+    def environment(self) -> dict[str, str]:
+        """What Docker gives a process, and the rehearsal's own variables (docs/architecture.md)."""
+        given = dict(entry.partition("=")[::2] for entry in self.config.get("Env") or [])
+        gpus = self.place.gpus if self.config["HostConfig"].get("DeviceRequests") else []
+        own = {
+            "PATH": os.pathsep.join([str(self.root / "bin"), "/usr/bin", "/bin"]),
+            "PYTHONPATH": str(_PROJECT),
+            "TMPDIR": str(self.root / "tmp"),
+            "REHEARSAL_ADDRESS": self.place.address,
+            "REHEARSAL_ROOT": str(self.root),
+            "REHEARSAL_MEMORY": str(self.place.data / f"{self.image.name}.db"),
+            "REHEARSAL_HOSTS": str(self.place.folder / "hosts.json"),
+            "REHEARSAL_GPUS": json.dumps(gpus),
+            "REHEARSAL_LIFELINE": str(self.place.lifeline.reader),
+            "REHEARSAL_IMAGE_TAG": self.reference.tag,
+        }
+        if "REHEARSAL_FAULTS" in os.environ:
+            own["REHEARSAL_FAULTS"] = os.environ["REHEARSAL_FAULTS"]
+        return {"HOSTNAME": self.hostname, "HOME": "/root", **self.image.env, **given, **own}
+
+    async def start(self) -> None:
+        """Start it.
+
+        Raises:
+            EngineError: the image has no such program.
+        """
+        self.stopped_by_hand, self.restarts = False, 0
+        await self._launch()
+        if self._process is not None:
+            self._supervisor = asyncio.create_task(self._supervise())
+
+    async def _launch(self) -> None:
+        self.status, self.started_at, self.was_healthy = "running", _now(), False
+        if not self.image.programs:
+            return
+        program, *arguments = self.command
+        name = program.rpartition("/")[2]
+        if name not in self.image.programs and name not in ("sh", "bash"):
+            self.status = "created"
+            raise EngineError(
+                f'exec: "{program}": executable file not found in $PATH: unknown', 400
+            )
+        with self.log.open("ab") as log:
+            self._process = await self._spawn([name, *arguments], log)
+
+    async def _spawn(self, command: list[str], log: BinaryIO) -> Process:
+        return await spawn(
+            command,
+            self.place.lifeline,
+            env=self.environment(),
+            cwd=self.root / str(self.config.get("WorkingDir") or self.image.working_dir).strip("/"),
+            stdin=DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+    async def _supervise(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while True:
+            assert self._process is not None
+            began = time.monotonic()
+            code = await self._process.wait()
+            # The first process of a container takes all others with it.
+            end_session(self._process)
+            self.exit_code = 128 - code if code < 0 else code
+            self.finished_at = _now()
+            if self.stopped_by_hand or self.policy not in ("always", "unless-stopped"):
+                break
+            backoff = _FIRST_BACKOFF if time.monotonic() - began > _LONG_ENOUGH else backoff
+            self.status = "restarting"
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, _LONGEST_BACKOFF)
+            self.restarts += 1
+            await self._launch()
+        self.status = "exited"
+
+    async def stop(self, seconds: float, by_hand: bool = True) -> None:
+        """SIGTERM, then SIGKILL after `seconds`; who only lost his server comes back with it."""
+        if not self.running:
+            return
+        self.stopped_by_hand = True
+        if self._supervisor is None:
+            self.status, self.finished_at = "exited", _now()
+        elif self.status == "restarting":
+            self._supervisor.cancel()
+            self.status = "exited"
+        else:
+            await self._end(seconds)
+        self.stopped_by_hand = by_hand
+
+    async def _end(self, seconds: float) -> None:
+        assert self._process is not None
+        assert self._supervisor is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        done, _ = await asyncio.wait([self._supervisor], timeout=seconds)
+        if not done:
+            end_session(self._process)
+            await self._supervisor
+
+    async def health(self) -> str | None:
+        """Docker's word for it; None without a health check.
+
+        The check itself is not run here, but on a real server: a service that listens is healthy.
+        """
+        if not self.config.get("Healthcheck"):
+            return None
+        if self.status != "running" or not await self._listens():
+            return "unhealthy" if self.was_healthy else "starting"
+        self.was_healthy = True
+        return "healthy"
+
+    async def _listens(self) -> bool:
+        if not self.image.port:
+            return True
+        try:
+            _, writer = await asyncio.open_connection(self.place.address, self.image.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+
+def _now() -> str:
+    return f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}000Z"
