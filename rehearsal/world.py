@@ -268,11 +268,11 @@ def _arguments() -> argparse.Namespace:
 def _packages(region: Endpoint, empty_servers: bool) -> list[Package]:
     packages: list[Package] = [AlicloudPackage(region.address, ACCESS_KEY)]
     if not empty_servers:
-        from rehearsal.docker.over_ssh import StageEngine
+        from rehearsal.docker.over_ssh import stage_engine
         from rehearsal.providers.command import CommandPackage
         from rehearsal.providers.docker import DockerPackage
 
-        packages += [DockerPackage(StageEngine), CommandPackage()]
+        packages += [DockerPackage(stage_engine), CommandPackage()]
     return packages
 
 

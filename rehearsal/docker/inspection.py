@@ -26,6 +26,7 @@ async def inspect_container(container: Container, networks: dict[str, Network]) 
         "RestartCount": container.restarts,
         "State": await _state(container),
         "Config": {
+            "User": "",
             **config,
             "Hostname": container.hostname,
             "Env": [*(config.get("Env") or []), *inherited],

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import re
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import asyncssh
 
-from rehearsal.docker.engine import EngineError, Json, Unreachable
+from rehearsal.docker.engine import Engine, EngineError, Json, Unreachable
 from rehearsal.providers.remote import LOOP
 
 DIAL = "docker system dial-stdio"
@@ -21,8 +22,13 @@ DIAL = "docker system dial-stdio"
 _REUSED_FOR_SECONDS = 3.0
 
 
-class StageEngine:
-    """`rehearsal.docker.records.Records` of the server at `ssh://user@address:port`.
+def stage_engine(host: str, options: Sequence[str]) -> Engine:
+    """The engine of the server at `ssh://user@address:port`; dials at the first use."""
+    return cast("Engine", _Proxy(host, options))
+
+
+class _Proxy:
+    """Hands every call of `Engine` on to `rehearsal.docker.records.Records`.
 
     Of the options of `ssh` it follows the key file (`-i`), the host key (`KnownHostsCommand`) and
     `ConnectTimeout`; the real ones are tried on a real server. A connection is kept for moments
@@ -33,8 +39,11 @@ class StageEngine:
         self._host, self._options = host, " ".join(options)
         self._idle: list[tuple[float, asyncssh.SSHClientConnection, Any]] = []
 
-    def _call(self, operation: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON both ways
-        answer = LOOP.wait(self._ask(json.dumps([operation, arguments])))
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        return functools.partial(self._call, operation)
+
+    def _call(self, operation: str, *arguments: Any) -> Any:  # noqa: ANN401 - JSON both ways
+        answer = LOOP.wait(self._ask(json.dumps([operation, arguments], default=_text)))
         if "error" in answer:
             raise EngineError(answer["error"], answer["status"])
         return answer["answer"]
@@ -92,75 +101,6 @@ class StageEngine:
             raise Unreachable(f"among the options of ssh there must be one like {form!r}")
         return match[1] if match else default
 
-    def create_container(self, name: str, config: Json) -> str:
-        """See `Engine`, as for all that follow."""
-        return str(self._call("create_container", name=name, config=config))
 
-    def connect_network(self, network: str, container: str, aliases: list[str]) -> None:
-        """See `Engine`."""
-        self._call("connect_network", network=network, container=container, aliases=aliases)
-
-    def disconnect_network(self, network: str, container: str) -> None:
-        """See `Engine`."""
-        self._call("disconnect_network", network=network, container=container)
-
-    def put_file(self, container: str, path: str, content: bytes, mode: int) -> None:
-        """See `Engine`."""
-        text = base64.b64encode(content).decode()
-        self._call("put_file", container=container, path=path, content=text, mode=mode)
-
-    def start_container(self, container: str) -> None:
-        """See `Engine`."""
-        self._call("start_container", container=container)
-
-    def stop_container(self, container: str, seconds: int) -> None:
-        """See `Engine`."""
-        self._call("stop_container", container=container, seconds=seconds)
-
-    def remove_container(self, container: str, volumes: bool) -> None:
-        """See `Engine`."""
-        self._call("remove_container", container=container, volumes=volumes)
-
-    def update_container(self, container: str, config: Json) -> None:
-        """See `Engine`."""
-        self._call("update_container", container=container, config=config)
-
-    def inspect_container(self, container: str) -> Json:
-        """See `Engine`."""
-        return dict(self._call("inspect_container", container=container))
-
-    def create_network(self, config: Json) -> str:
-        """See `Engine`."""
-        return str(self._call("create_network", config=config))
-
-    def inspect_network(self, network: str) -> Json:
-        """See `Engine`."""
-        return dict(self._call("inspect_network", network=network))
-
-    def remove_network(self, network: str) -> None:
-        """See `Engine`."""
-        self._call("remove_network", network=network)
-
-    def create_volume(self, config: Json) -> Json:
-        """See `Engine`."""
-        return dict(self._call("create_volume", config=config))
-
-    def inspect_volume(self, volume: str) -> Json:
-        """See `Engine`."""
-        return dict(self._call("inspect_volume", volume=volume))
-
-    def remove_volume(self, volume: str) -> None:
-        """See `Engine`."""
-        self._call("remove_volume", volume=volume)
-
-    def pull_image(self, reference: str) -> None:
-        """See `Engine`."""
-        self._call("pull_image", reference=reference)
-
-    def inspect_image(self, reference: str) -> Json:
-        """See `Engine`."""
-        return dict(self._call("inspect_image", reference=reference))
-
-    def remove_image(self, reference: str, force: bool) -> None:
-        """See `Engine`."""
-        self._call("remove_image", reference=reference, force=force)
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()

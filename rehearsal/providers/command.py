@@ -14,18 +14,13 @@ import posixpath
 import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import asyncssh
-from asyncssh.packet import String
 
 from rehearsal.providers.base import Failure, Kind, ProviderError, unknown_token
 from rehearsal.providers.remote import LOOP, private_key
 from rehearsal.providers.values import (
-    ARCHIVE_SIGNATURE,
-    ASSET_SIGNATURE,
-    SIGNATURE,
     UNKNOWN,
     Properties,
     is_asset,
@@ -35,21 +30,9 @@ VERSION = "1.2.1"
 _FIRST_BACKOFF = 0.1
 _BACKOFF_FACTOR = 1.5
 _LONGEST_BACKOFF = 5.0
-_STREAMS = ("stdout", "stderr")
-_LOGGING = ("stdout", "stderr", "stdoutAndStderr", "none")
-_CONNECTION = [
-    "host",
-    "user",
-    "port",
-    "privateKey",
-    "privateKeyPassword",
-    "password",
-    "proxy",
-    "dialErrorLimit",
-    "perDialTimeout",
-    "hostKey",
-    "agentSocketPath",
-]
+_CONNECTION = frozenset(
+    {"host", "user", "port", "privateKey", "dialErrorLimit", "perDialTimeout", "hostKey"}
+)
 
 _Answer = TypeVar("_Answer")
 
@@ -123,23 +106,18 @@ class _Connection:
     user: str = "root"
     port: int = 22
     private_key: str | None = field(default=None, repr=False)
-    passphrase: str | None = field(default=None, repr=False)
     dial_error_limit: int = 10
     per_dial_timeout: int = 15
     host_key: str | None = None
 
     @classmethod
     def read(cls, given: Properties) -> _Connection:
-        """Raises ProviderError for what the rehearsal does not have."""
-        for name in ("proxy", "password", "agentSocketPath"):
-            if given.get(name) is not None:
-                raise ProviderError(f"the rehearsal's command package has no connection.{name}")
+        """From the inputs of a resource, which were checked."""
         return cls(
             host=given["host"],
             user=given.get("user") or "root",
             port=int(given.get("port") or 22),
             private_key=given.get("privateKey"),
-            passphrase=given.get("privateKeyPassword"),
             dial_error_limit=int(_or(given.get("dialErrorLimit"), 10)),
             per_dial_timeout=int(_or(given.get("perDialTimeout"), 15)),
             host_key=given.get("hostKey"),
@@ -169,11 +147,7 @@ async def _dial(connection: _Connection) -> asyncssh.SSHClientConnection:
         ProviderError: the limit is reached, or key material cannot be read.
     """
     try:
-        keys = (
-            [private_key(connection.private_key, connection.passphrase)]
-            if (connection.private_key)
-            else []
-        )
+        keys = [private_key(connection.private_key)] if connection.private_key else []
     except ValueError as error:
         raise ProviderError(str(error)) from error
     pinned = _host_key(connection)
@@ -274,29 +248,18 @@ class _Command(_Remote):
     computed: ClassVar[frozenset[str]] = frozenset({"stdout", "stderr"})
     recomputed: ClassVar[frozenset[str]] = frozenset({"stdout", "stderr"})
     allowed: ClassVar[frozenset[str]] = frozenset(
-        [
-            "connection",
-            "create",
-            "update",
-            "delete",
-            "triggers",
-            "stdin",
-            "environment",
-            "logging",
-            "addPreviousOutputInEnv",
-        ]
+        {"connection", "create", "triggers", "stdin", "addPreviousOutputInEnv"}
     )
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
+        """What was printed before cannot be handed on: sshd refuses such variables."""
         inputs, failures = super().check(old, new)
-        logging = inputs.get("logging")
-        if logging is not None and logging is not UNKNOWN and logging not in _LOGGING:
-            failures.append(("logging", f"must be one of {', '.join(_LOGGING)}"))
+        if inputs.get("addPreviousOutputInEnv") is not False:
+            failures.append(("addPreviousOutputInEnv", "must be false in a rehearsal"))
         return inputs, failures
 
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
-        outputs = self._run(inputs, inputs.get("create"), {}, timeout)
-        return f"{self.name}{secrets.token_hex(4)}", outputs
+        return f"{self.name}{secrets.token_hex(4)}", self._run(inputs, timeout)
 
     def update(
         self,
@@ -306,39 +269,32 @@ class _Command(_Remote):
         new_inputs: Properties,
         timeout: float,
     ) -> Properties:
-        """`update` where there is one, else `create` once more."""
-        command = new_inputs.get("update") or new_inputs.get("create")
-        return self._run(new_inputs, command, old_outputs, timeout)
+        """`create` once more."""
+        return self._run(new_inputs, timeout)
 
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
-        """Runs `delete`, if there is one, over the old connection."""
-        command = outputs.get("delete")
-        if command:
-            self._run({**outputs}, command, outputs, timeout)
+        """Nothing is run."""
 
-    def _run(
-        self, inputs: Properties, command: str | None, before: Properties, timeout: float
-    ) -> Properties:
+    def _run(self, inputs: Properties, timeout: float) -> Properties:
         given = {name: value for name, value in inputs.items() if name in self.allowed}
-        if not command:
-            return {**given, "stdout": "", "stderr": ""}
-        stdout, stderr = self._running.wait(_run_command(given, command, before), timeout)
-        return {**given, "stdout": stdout.removesuffix("\n"), "stderr": stderr.removesuffix("\n")}
+        stdout, stderr = self._running.wait(_run_command(given), timeout)
+        stdout, stderr = (text.removesuffix("\n") for text in (stdout, stderr))
+        return {**given, "stdout": stdout, "stderr": stderr}
 
 
-async def _run_command(given: Properties, command: str, before: Properties) -> tuple[str, str]:
+async def _run_command(given: Properties) -> tuple[str, str]:
     """Stdout and stderr of a command that succeeded.
 
     Raises:
         ProviderError: with the whole command and its output, as the real provider's error.
     """
+    command = given["create"]
     connection = await _dial(_Connection.read(given["connection"]))
     try:
-        environment = await _environment(connection, given, before)
         text = given.get("stdin")
         # Without a text the command reads an end of file, as with Go's client.
         stdin = {"input": text} if text else {"stdin": asyncssh.DEVNULL}
-        ran = await connection.run(command, env=environment, errors="replace", **stdin)
+        ran = await connection.run(command, errors="replace", **stdin)
     except (OSError, asyncssh.Error) as error:
         raise ProviderError(
             f"wait: remote command exited without exit status or exit signal: running "
@@ -353,39 +309,6 @@ async def _run_command(given: Properties, command: str, before: Properties) -> t
     if ran.exit_status is None or ran.exit_status < 0:
         how = "wait: remote command exited without exit status or exit signal"
     raise ProviderError(f"{how}: running {json.dumps(command)}:\n{stdout}{stderr}")
-
-
-async def _environment(
-    connection: asyncssh.SSHClientConnection, given: Properties, before: Properties
-) -> dict[str, str]:
-    """The variables that sshd lets in.
-
-    asyncssh sends variables without asking for an answer, and Go's Setenv asks: so they are tried
-    on a session of their own first, before the command runs.
-
-    Raises:
-        ProviderError: one of `environment` is refused.
-    """
-    wanted = {name: str(value) for name, value in (given.get("environment") or {}).items()}
-    extra: dict[str, str] = {}
-    if before and given.get("addPreviousOutputInEnv") is not False:
-        extra = {f"PULUMI_COMMAND_{name.upper()}": before.get(name) or "" for name in _STREAMS}
-    if not wanted and not extra:
-        return {}
-    async with connection.create_process("cat") as trial:
-        for name, value in wanted.items():
-            if not await trial.channel._make_request(b"env", String(name), String(value)):
-                raise ProviderError(
-                    f"could not set environment variable {json.dumps(name)}: ssh: setenv failed"
-                )
-        # Of the former outputs, what sshd refuses is only worth a warning.
-        accepted = {
-            name: value
-            for name, value in extra.items()
-            if await trial.channel._make_request(b"env", String(name), String(value))
-        }
-        trial.stdin.write_eof()
-    return {**wanted, **accepted}
 
 
 class _CopyToRemote(_Remote):
@@ -410,6 +333,14 @@ class _CopyToRemote(_Remote):
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
         """The file stays."""
 
+    def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
+        """The rehearsal copies texts only."""
+        inputs, failures = super().check(old, new)
+        source: Any = inputs.get("source")
+        if source is not UNKNOWN and not (is_asset(source) and source.get("text") is not None):
+            failures.append(("source", "must be a text asset in a rehearsal"))
+        return inputs, failures
+
     def _copy(self, inputs: Properties, timeout: float) -> Properties:
         given = {name: value for name, value in inputs.items() if name in self.allowed}
         self._running.wait(_copy(given), timeout)
@@ -420,46 +351,11 @@ async def _copy(given: Properties) -> None:
     connection = await _dial(_Connection.read(given["connection"]))
     try:
         async with connection.start_sftp_client() as sftp:
-            await _send(sftp, given["source"], given["remotePath"])
+            await _write(sftp, str(given["source"]["text"]).encode(), given["remotePath"])
     except (OSError, asyncssh.Error) as error:
         raise ProviderError(f"failed to copy to {given['remotePath']}: {error}") from error
     finally:
         connection.abort()
-
-
-async def _send(sftp: asyncssh.SFTPClient, source: Properties, remote: str) -> None:
-    path = source.get("path")
-    if is_asset(source) and source.get("text") is not None:
-        if await sftp.isdir(remote):
-            raise ProviderError(f"{remote} is a folder, and a text has no name of its own")
-        await _write(sftp, str(source["text"]).encode(), remote)
-    elif path is None or source.get(SIGNATURE) not in (ASSET_SIGNATURE, ARCHIVE_SIGNATURE):
-        raise ProviderError("only path-based assets and archives, and text assets, are supported")
-    elif Path(path).is_dir():
-        await _send_folder(sftp, path, remote)
-    else:
-        target = posixpath.join(remote, Path(path).name) if await sftp.isdir(remote) else remote
-        await _write(sftp, _read(path), target)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ProviderError(f"open {path}: {error.strerror}") from error
-
-
-async def _send_folder(sftp: asyncssh.SFTPClient, path: str, remote: str) -> None:
-    """As `cp -r`: into an existing folder, unless the source ends in a slash."""
-    if await sftp.isdir(remote) and not path.endswith("/"):
-        remote = posixpath.join(remote, Path(path).name)
-    await sftp.makedirs(remote, exist_ok=True)
-    for place in sorted(Path(path).rglob("*")):
-        target = posixpath.join(remote, place.relative_to(path).as_posix())
-        if place.is_dir():
-            await sftp.makedirs(target, exist_ok=True)
-        else:
-            await _write(sftp, place.read_bytes(), target)
 
 
 async def _write(sftp: asyncssh.SFTPClient, content: bytes, remote: str) -> None:

@@ -1,12 +1,12 @@
 """Docker's objects between two worlds: inputs as Pulumi has them, configurations and answers as
 Docker's Engine API has them, and the state that pulumi-docker 5.1 keeps.
 
-The forms are those of docs/facts/provider-states.json.
+The forms are those of docs/facts/provider-states.json; `docker_state.json` has what a lab never
+asks for, as it is after a create and after a refresh.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,138 +22,20 @@ _MINUTES_20 = 1_200_000_000_000
 _META = {"create": _MINUTES_20, "delete": _MINUTES_20, "update": _MINUTES_20}
 _TIMEOUTS = {"e2bfb730-ecaa-11e6-8f88-34363bc7c4c0": _META}
 
-IN_PLACE = frozenset(
-    {
-        "containerReadRefreshTimeoutMilliseconds",
-        "destroyGraceSeconds",
-        "maxRetryCount",
-        "memory",
-        "memorySwap",
-        "mustRun",
-        "removeVolumes",
-        "restart",
-        "start",
-        "wait",
-        "waitTimeout",
-    }
-)
-CONTAINER_INPUTS = frozenset(
-    [
-        "command",
-        "entrypoints",
-        "envs",
-        "gpus",
-        "healthcheck",
-        "hostname",
-        "hosts",
-        "image",
-        "init",
-        "labels",
-        "logDriver",
-        "logOpts",
-        "name",
-        "networkMode",
-        "networksAdvanced",
-        "ports",
-        "shmSize",
-        "stopSignal",
-        "stopTimeout",
-        "uploads",
-        "user",
-        "volumes",
-        "workingDir",
-        "rm",
-        "attach",
-        "logs",
-        "privileged",
-    ]
-)
-_SETS = frozenset({"envs", "hosts", "labels", "networksAdvanced", "uploads", "volumes"})
+_FORMS: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+IN_PLACE = frozenset(_FORMS["in_place"])
+CONTAINER_INPUTS = frozenset(_FORMS["replacing"])
+_SETS = frozenset({"envs", "labels", "networksAdvanced", "uploads", "volumes"})
 """Kept as sets: their order means nothing."""
 
-COMPUTED_WHEN_ABSENT = frozenset(
-    {"command", "entrypoints", "hostname", "init", "logDriver", "logOpts", "shmSize", "user"}
-    | {"workingDir", "stopSignal", "stopTimeout"}
-)
+COMPUTED_WHEN_ABSENT = frozenset({"command", "logDriver", "logOpts", "shmSize"})
 HEALTH_DURATIONS = ("interval", "timeout", "startPeriod", "startInterval")
-_EMPTY_PARTS: dict[str, Properties] = {
-    "networksAdvanced": {
-        "aliases": [],
-        "driverOpts": [],
-        "gwPriority": 0,
-        "ipv4Address": "",
-        "ipv6Address": "",
-        "linkLocalIps": [],
-        "macAddress": "",
-        "name": "",
-    },
-    "uploads": {
-        "content": "",
-        "contentBase64": "",
-        "executable": False,
-        "file": "",
-        "permissions": "",
-        "source": "",
-        "sourceHash": "",
-    },
-    "volumes": {
-        "containerPath": "",
-        "fromContainer": "",
-        "hostPath": "",
-        "readOnly": False,
-        "selinuxRelabel": "",
-        "volumeName": "",
-    },
-}
+_EMPTY_PARTS: dict[str, Properties] = _FORMS["empty_parts"]
 _NULL_UNTIL_REFRESHED = {"networksAdvanced": "gwPriority", "volumes": "readOnly"}
 """What nobody asked for is null after a create, and has its zero after a refresh."""
 
-REFRESHED: Properties = {
-    **{name: [] for name in ("dns", "dnsOpts", "dnsSearches", "groupAdds")},
-    **{name: {} for name in ("storageOpts", "sysctls", "tmpfs")},
-}
+REFRESHED: Properties = _FORMS["refreshed"]
 """What a create leaves null (docs/facts/measured.md §3)."""
-
-_NEVER_SET: Properties = {
-    **dict.fromkeys(
-        [
-            "capabilities",
-            "cgroupParent",
-            "cgroupnsMode",
-            "containerLogs",
-            "cpuPeriod",
-            "cpuQuota",
-            "cpus",
-            "dns",
-            "dnsOpts",
-            "dnsSearches",
-            "exitCode",
-            "groupAdds",
-            "pidMode",
-            "storageOpts",
-            "sysctls",
-            "tmpfs",
-        ]
-    ),
-    **{
-        name: []
-        for name in [
-            "deviceReadBps",
-            "deviceReadIops",
-            "deviceRequests",
-            "deviceWriteBps",
-            "deviceWriteIops",
-            "devices",
-            "mounts",
-            "securityOpts",
-            "ulimits",
-        ]
-    },
-    **dict.fromkeys(("bridge", "cpuSet", "domainname", "usernsMode"), ""),
-    **dict.fromkeys(("attach", "logs", "privileged", "publishAllPorts", "readOnly"), False),
-    **dict.fromkeys(("rm", "stdinOpen", "tty"), False),
-    **dict.fromkeys(("cpuShares", "maxRetryCount", "memoryReservation"), 0),
-}
 
 
 def with_defaults(given: Properties, defaults: Properties) -> Properties:
@@ -260,30 +142,7 @@ def labels(inputs: Properties) -> dict[str, str]:
 
 def upload(given: Properties) -> tuple[str, bytes, int]:
     """Path, content and mode of a file to put into a container."""
-    return str(given["file"]), _content(given), _mode(given)
-
-
-def _content(upload: Properties) -> bytes:
-    given = [n for n in ("content", "contentBase64", "source") if upload.get(n)]
-    if len(given) > 1:
-        raise ProviderError(
-            "Error with upload content: only one of 'content', 'content_base64', or 'source' "
-            "can be set"
-        )
-    if upload.get("contentBase64"):
-        return base64.b64decode(upload["contentBase64"])
-    if upload.get("source"):
-        try:
-            return Path(upload["source"]).read_bytes()
-        except OSError as error:
-            raise ProviderError(f"could not read file: {error}") from error
-    return str(upload.get("content") or "").encode()
-
-
-def _mode(upload: Properties) -> int:
-    if upload.get("permissions"):
-        return int(upload["permissions"], 8)
-    return 0o744 if upload.get("executable") else 0o644
+    return str(given["file"]), str(given["content"]).encode(), int(given["permissions"], 8)
 
 
 def container_config(inputs: Properties) -> Json:
@@ -292,21 +151,13 @@ def container_config(inputs: Properties) -> Json:
     Raises:
         ProviderError: it asks for what the rehearsal does not know.
     """
-    for name in ("privileged", "attach", "logs", "rm"):
-        if inputs.get(name):
-            raise ProviderError(f"the rehearsal's containers have no {name}")
     ports = [_port(port) for port in inputs.get("ports") or []]
     return {
         "Image": inputs["image"],
         "Cmd": [str(word) for word in inputs.get("command") or []] or None,
-        "Entrypoint": inputs.get("entrypoints") or None,
         "Env": list(inputs.get("envs") or []),
-        "Hostname": inputs.get("hostname") or "",
-        "User": inputs.get("user") or "",
-        "WorkingDir": inputs.get("workingDir") or "",
         "Labels": labels(inputs),
         "Healthcheck": _health(inputs.get("healthcheck")),
-        "StopSignal": inputs.get("stopSignal") or None,
         "ExposedPorts": {inside: {} for inside, _ in ports},
         "HostConfig": _host_config(inputs, ports),
     }
@@ -322,14 +173,12 @@ def _host_config(inputs: Properties, ports: list[tuple[str, Json]]) -> Json:
         "NetworkMode": inputs.get("networkMode") or "bridge",
         "PortBindings": bindings,
         "Binds": [_bind(volume) for volume in inputs.get("volumes") or []],
-        "ExtraHosts": [f"{host['host']}:{host['ip']}" for host in inputs.get("hosts") or []],
         "LogConfig": {
             "Type": inputs.get("logDriver") or "json-file",
             "Config": inputs.get("logOpts") or {},
         },
         "DeviceRequests": gpus,
         "ShmSize": int(inputs.get("shmSize") or 64) * _MIB,
-        "Init": bool(inputs.get("init")),
     }
 
 
@@ -340,7 +189,7 @@ def limits(inputs: Properties) -> Json:
         "MemorySwap": int(inputs.get("memorySwap") or 0) * _MIB,
         "RestartPolicy": {
             "Name": inputs.get("restart") or "no",
-            "MaximumRetryCount": int(inputs.get("maxRetryCount") or 0),
+            "MaximumRetryCount": 0,
         },
     }
 
@@ -381,13 +230,13 @@ def container(id: str, inputs: Properties, found: Json) -> Properties:
     outputs: Properties = {
         "id": id,
         "__meta": json.dumps({**_TIMEOUTS, "schema_version": "2"}),
-        **_NEVER_SET,
+        **_FORMS["never_set"],
         **{
             name: asked.get(name)
             for name in ("containerReadRefreshTimeoutMilliseconds", "destroyGraceSeconds", "gpus")
         },
         **{name: asked.get(name) for name in ("removeVolumes", "start", "wait", "waitTimeout")},
-        **{name: asked.get(name) or [] for name in ("envs", "hosts", "labels")},
+        **{name: asked.get(name) or [] for name in ("envs", "labels")},
         **{name: _filled(asked.get(name), empty) for name, empty in _EMPTY_PARTS.items()},
         "command": config["Cmd"] or [],
         "entrypoints": config["Entrypoint"] or [],
@@ -396,7 +245,7 @@ def container(id: str, inputs: Properties, found: Json) -> Properties:
         "image": config["Image"]
         if not str(inputs["image"]).startswith("sha256:")
         else found["Image"],
-        "init": host["Init"],
+        "init": bool(host.get("Init")),
         "ipcMode": "private",
         "logDriver": host["LogConfig"]["Type"],
         "logOpts": host["LogConfig"]["Config"],
@@ -413,7 +262,7 @@ def container(id: str, inputs: Properties, found: Json) -> Properties:
         "maxRetryCount": host["RestartPolicy"]["MaximumRetryCount"],
         "runtime": host["Runtime"],
         "shmSize": host["ShmSize"] // _MIB,
-        "stopSignal": config["StopSignal"] or "",
+        "stopSignal": config.get("StopSignal") or "",
         "stopTimeout": 0,
         "user": config["User"],
         "workingDir": config["WorkingDir"],

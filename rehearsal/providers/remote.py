@@ -38,14 +38,14 @@ LOOP = Loop()
 """The loop of all SSH connections of the providers."""
 
 
-def private_key(text: str, passphrase: str | None = None) -> asyncssh.SSHKey:
+def private_key(text: str) -> asyncssh.SSHKey:
     """A private key from its text.
 
     Raises:
         ValueError: it cannot be read; the text says why, and holds nothing of the key.
     """
     try:
-        return asyncssh.import_private_key(text, passphrase)
+        return asyncssh.import_private_key(text)
     except asyncssh.KeyEncryptionError as error:
         raise ValueError("ssh: this private key is passphrase protected") from error
     except asyncssh.KeyImportError as error:

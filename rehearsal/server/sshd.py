@@ -1,8 +1,8 @@
 """The sshd of the stage's server: OpenSSH's defaults on an Alibaba Cloud image with a key pair.
 
-Only a key in root's `authorized_keys` logs in, no passwords; `AcceptEnv` lets LANG and LC_* in and
-refuses the rest (docs/facts/alicloud.md §4). MaxStartups is not rehearsed: 14 containers side by
-side stay within its default (docs/facts/engine.md).
+Only a key in root's `authorized_keys` logs in, no passwords (docs/facts/alicloud.md §4), and no
+variable of a client gets in. MaxStartups is not rehearsed: 14 containers side by side stay within
+its default (docs/facts/engine.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import posixpath
 import socket
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
@@ -26,7 +25,6 @@ from rehearsal.processes import end_session, let_go, spawn
 
 if TYPE_CHECKING:
     from asyncssh.channel import SSHChannel
-    from asyncssh.packet import SSHPacket
 
     from rehearsal.server.machine import Machine
 
@@ -135,8 +133,6 @@ class _Login(asyncssh.SSHServer):
     def session_requested(self) -> Any:  # noqa: ANN401 - whatever asyncssh wants
         assert self._connection is not None
         channel = self._connection.create_server_channel(encoding=None)
-        # asyncssh accepts every variable, and has no setting for it.
-        channel._process_env_request = _accept_env(channel)  # type: ignore[method-assign,assignment]
         session: SSHServerProcess[bytes] = SSHServerProcess(
             self._run, lambda chan: _Sftp(chan, self._machine), 3, False
         )
@@ -178,14 +174,10 @@ class _Login(asyncssh.SSHServer):
             await _dial_docker(process, self._machine)
             return
         command = ["/bin/sh", "-c", given] if given is not None else ["/bin/sh", "-s"]
-        variables = {
-            name.decode(): value.decode(errors="replace")
-            for name, value in process.channel.get_environment_bytes().items()
-        }
         child = await spawn(
             command,
             self._machine.lifeline,
-            env={**self._machine.environment(), **variables},
+            env=self._machine.environment(),
             cwd=self._machine.root / "root",
             stdin=PIPE,
             stdout=PIPE,
@@ -207,7 +199,7 @@ async def _dial_docker(process: SSHServerProcess[bytes], machine: Machine) -> No
             operation, arguments = json.loads(line)
             answer: dict[str, Any]
             try:
-                answer = {"answer": await getattr(machine.records, operation)(**arguments)}
+                answer = {"answer": await getattr(machine.records, operation)(*arguments)}
             except EngineError as error:
                 answer = {"error": str(error), "status": error.status}
             process.stdout.write(json.dumps(answer).encode() + b"\n")
@@ -260,18 +252,6 @@ async def _drain(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) 
         with contextlib.suppress(OSError, asyncssh.Error):
             sink.write(chunk)
             await sink.drain()
-
-
-def _accept_env(channel: asyncssh.SSHServerChannel[bytes]) -> Callable[[SSHPacket], bool]:
-    accept = channel._process_env_request
-
-    def decide(packet: SSHPacket) -> bool:
-        rest = packet.get_remaining_payload()
-        length = int.from_bytes(rest[:4], "big")
-        name = rest[4 : 4 + length].decode(errors="replace")
-        return accept(packet) if name == "LANG" or name.startswith("LC_") else False
-
-    return decide
 
 
 class _Sftp(asyncssh.SFTPServer):

@@ -11,10 +11,10 @@ from typing import Any
 
 import asyncssh
 import pytest
-
 from provisioning.openssh import ssh_options
+
 from rehearsal.addresses import claim_block
-from rehearsal.docker.over_ssh import StageEngine
+from rehearsal.docker.over_ssh import stage_engine
 from rehearsal.providers.base import Change, InitFailed, ProviderError
 from rehearsal.providers.docker import DockerPackage, DockerProvider
 from rehearsal.providers.values import Properties
@@ -63,7 +63,7 @@ def clean(request: pytest.FixtureRequest) -> Iterator[None]:
 def provider(login: Login, key_file: Path | None = None, host_key: str = "") -> DockerProvider:
     options = ssh_options(key_file or login.key_file, host_key or login.host_key)
     host = f"ssh://root@{login.address}:{SSH_PORT}"
-    return DockerPackage(StageEngine).configure({"host": host, "sshOpts": options})
+    return DockerPackage(stage_engine).configure({"host": host, "sshOpts": options})
 
 
 class Resource:
@@ -418,7 +418,7 @@ def test_what_ssh_refuses_the_provider_reports(
     ],
 )
 def test_inputs_that_are_refused_at_preview(change: Properties, text: str) -> None:
-    engine = StageEngine("ssh://root@127.0.0.1", [])
+    engine = stage_engine("ssh://root@127.0.0.1", [])
     kind = DockerProvider(engine).kind(CONTAINER)
     _, failures = kind.check({}, {**settings(), **change})
     assert any(text in why for _, why in failures)

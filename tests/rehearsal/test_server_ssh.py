@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import asyncssh
 import pytest
-from asyncssh.packet import String
 
 from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
@@ -60,17 +59,6 @@ def test_the_environment_is_a_login_s_own(server: Login, monkeypatch: pytest.Mon
     assert f"LAB_ROOT={server.root}" in lines
     assert not any("PULUMI" in line for line in lines)
     assert server.out("pwd").strip() == f"{server.root}/root"
-
-
-def test_sshd_takes_locale_variables_and_refuses_others(server: Login) -> None:
-    async def taken(name: str) -> bool | None:
-        async with server.connect() as connection, connection.create_process("cat") as process:
-            answer = await process.channel._make_request(b"env", String(name), String("x"))
-            process.stdin.write_eof()
-            return answer
-
-    assert asynchronously(taken("LC_ALL"))
-    assert not asynchronously(taken("SECRET"))
 
 
 def test_files_stay_in_the_tree(server: Login) -> None:
