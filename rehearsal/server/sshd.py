@@ -53,6 +53,9 @@ class SshDaemon:
         self._options = await asyncssh.SSHServerConnectionOptions.construct(
             server_factory=lambda: _Login(self, self._machine),
             server_host_keys=[key],
+            process_factory=self._run,
+            sftp_factory=lambda channel: _Sftp(channel, self._machine),
+            encoding=None,
             line_editor=False,
             allow_pty=False,
             agent_forwarding=False,
@@ -99,6 +102,30 @@ class SshDaemon:
                 talk = await asyncssh.run_server(connection, options=self._options)
                 await talk.wait_closed()
 
+    async def _run(self, process: SSHServerProcess[bytes]) -> None:
+        """One command, by `sh -c` in root's home; without a command a shell that reads stdin."""
+        given = process.command
+        if given == DIAL:
+            await _dial_docker(process, self._machine)
+            return
+        command = ["/bin/sh", "-c", given] if given is not None else ["/bin/sh", "-s"]
+        child = await spawn(
+            command,
+            self._machine.lifeline,
+            env=self._machine.environment(),
+            cwd=self._machine.root / "root",
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        self.processes.add(child)
+        try:
+            await _carry(process, child)
+        finally:
+            if child.returncode is None or process.is_closing():
+                end_session(child)
+            let_go(child)
+
 
 class _Login(asyncssh.SSHServer):
     """One connection."""
@@ -130,14 +157,6 @@ class _Login(asyncssh.SSHServer):
         lines = self._machine.authorized_keys.splitlines()
         return username == "root" and shown in [line.split()[:2] for line in lines]
 
-    def session_requested(self) -> Any:  # noqa: ANN401 - whatever asyncssh wants
-        assert self._connection is not None
-        channel = self._connection.create_server_channel(encoding=None)
-        session: SSHServerProcess[bytes] = SSHServerProcess(
-            self._run, lambda chan: _Sftp(chan, self._machine), 3, False
-        )
-        return channel, session
-
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Any:  # noqa: ANN401 - whatever asyncssh wants
@@ -166,30 +185,6 @@ class _Login(asyncssh.SSHServer):
                 asyncssh.OPEN_CONNECT_FAILED, "Connection refused"
             ) from error
         return asyncssh.forward.SSHForwarder(onward)
-
-    async def _run(self, process: SSHServerProcess[bytes]) -> None:
-        """One command, by `sh -c` in root's home; without a command a shell that reads stdin."""
-        given = process.command
-        if given == DIAL:
-            await _dial_docker(process, self._machine)
-            return
-        command = ["/bin/sh", "-c", given] if given is not None else ["/bin/sh", "-s"]
-        child = await spawn(
-            command,
-            self._machine.lifeline,
-            env=self._machine.environment(),
-            cwd=self._machine.root / "root",
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-        self._daemon.processes.add(child)
-        try:
-            await _carry(process, child)
-        finally:
-            if child.returncode is None or process.is_closing():
-                end_session(child)
-            let_go(child)
 
 
 async def _dial_docker(process: SSHServerProcess[bytes], machine: Machine) -> None:
