@@ -155,14 +155,6 @@ class Commands:
         """Change how many cores the account may rent."""
         self._cloud.quota_cores = cores
 
-    def set_balance(self, cny: float) -> None:
-        """Change what the account has left."""
-        self._cloud.balance = cny
-
-    def set_gpu_images(self, offered: bool) -> None:
-        """Whether images with a GPU driver are on offer."""
-        self._cloud.gpu_images = offered
-
     def refuse(
         self, action: str, code: str, message: str = "refused by a test", times: int = 1
     ) -> None:

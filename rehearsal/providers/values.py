@@ -17,7 +17,6 @@ from google.protobuf import struct_pb2  # type: ignore[import-untyped]
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
 ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
-ARCHIVE_SIGNATURE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
 OUTPUT_SIGNATURE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 
 _UNKNOWN_STRING = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
