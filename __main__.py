@@ -8,8 +8,8 @@ from stack.host import prepare_host
 from stack.interrupts import end_quietly
 from stack.knowledge import seed_knowledge
 from stack.models import start_models
-from stack.on_server import OnServer
 from stack.outputs import export_outputs
+from stack.part import OnServer
 from stack.passwords import make_passwords
 from stack.server import rent_server
 from stack.services import run_services

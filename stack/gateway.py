@@ -12,7 +12,6 @@ from provisioning.channels import XINFERENCE_KEY, ChannelPlan
 from provisioning.plan import Plan
 from provisioning.ports import ONEAPI_PORT
 from provisioning.settings import Settings, TokenSetting
-from stack.endpoints import endpoint
 from stack.models import Models
 from stack.part import part
 from stack.resources.oneapi.channel import OneApiChannel
@@ -47,7 +46,7 @@ def seed_gateway(
 ) -> Gateway:
     """Make the channels and tokens. A channel waits for its own models only."""
     parent = part("Gateway", lab)
-    there = endpoint(server, ONEAPI_PORT)
+    there = server.endpoint(ONEAPI_PORT)
     root = OneApiRoot(
         "oneapi-root",
         endpoint=there,

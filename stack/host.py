@@ -17,11 +17,10 @@ from provisioning.vocabulary import (
     VocabularyError,
     vocabulary_file,
 )
-from stack.endpoints import login
 from stack.part import part
 from stack.passwords import Passwords
 from stack.resources.server.file import ServerFile
-from stack.server import Server
+from stack.server import USER, Server
 
 # Together about five minutes: a server that boots refuses at first, and 1.2.1 counts every dial.
 _DIALS = 60
@@ -30,11 +29,7 @@ _SECONDS_PER_DIAL = 15
 
 @dataclass(frozen=True)
 class Host:
-    """A prepared server: what is so once each of these is done, as in `HostSteps`.
-
-    Attributes:
-        vocabulary: OneAPI's token vocabulary is in place.
-    """
+    """A prepared server: what is so once each of these is done, as in `HostSteps`."""
 
     docker_ready: command.remote.Command
     proven: command.remote.Command
@@ -56,12 +51,19 @@ def prepare_host(
         booted = [done[steps.booted]] if done else []
         sent = _sent(step, connection, pulumi.ResourceOptions(parent=parent, depends_on=booted))
         before = [done[step.after]] if step.after else []
-        opts = pulumi.ResourceOptions(
-            parent=parent,
-            depends_on=[*sent, *before],
-            custom_timeouts=pulumi.CustomTimeouts(create=f"{step.time_limit_seconds + 900}s"),
+        done[step] = command.remote.Command(
+            step.name,
+            connection=connection,
+            create=step.command,
+            triggers=[step.trigger],
+            stdin=passwords.fill(step.stdin) if step.stdin else None,
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(
+                parent=parent,
+                depends_on=[*sent, *before],
+                custom_timeouts=pulumi.CustomTimeouts(create=f"{step.time_limit_seconds + 900}s"),
+            ),
         )
-        done[step] = _run(step, connection, passwords, opts)
     parent.register_outputs({})
     return Host(
         docker_ready=done[steps.docker_ready],
@@ -76,8 +78,8 @@ def prepare_host(
 def _connection(settings: Settings, server: Server) -> command.remote.ConnectionArgs:
     return command.remote.ConnectionArgs(
         host=server.address,
-        port=server.ssh_port,
-        user=server.user,
+        port=settings.ssh_port,
+        user=USER,
         private_key=pulumi.Output.secret(settings.private_key_file.read_text()),
         host_key=server.host_key,
         dial_error_limit=_DIALS,
@@ -100,23 +102,6 @@ def _sent(
     ]
 
 
-def _run(
-    step: Step,
-    connection: command.remote.ConnectionArgs,
-    passwords: Passwords,
-    opts: pulumi.ResourceOptions,
-) -> command.remote.Command:
-    return command.remote.Command(
-        step.name,
-        connection=connection,
-        create=step.command,
-        triggers=[step.trigger],
-        stdin=passwords.fill(step.stdin) if step.stdin else None,
-        add_previous_output_in_env=False,
-        opts=opts,
-    )
-
-
 def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource) -> ServerFile:
     try:
         source = vocabulary_file()
@@ -124,7 +109,7 @@ def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource)
         raise pulumi.RunError(str(error)) from error
     return ServerFile(
         "vocabulary",
-        endpoint=login(server),
+        endpoint=server.login,
         path=f"{VOCABULARY_FOLDER}/{VOCABULARY_NAME}",
         source=str(source),
         sha256=VOCABULARY_SHA256,

@@ -17,7 +17,6 @@ from provisioning.knowledge import App, Base, Question, meant
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
 from provisioning.traits import Kind
-from stack.endpoints import endpoint
 from stack.gateway import Gateway
 from stack.models import Models
 from stack.part import part
@@ -60,7 +59,7 @@ def seed_knowledge(
 ) -> KnowledgeOutputs:
     """Make the bases, documents, apps and links of the settings, and ask the question."""
     parent = part("Knowledge", lab)
-    session = {"endpoint": endpoint(server, FASTGPT_PORT), "password": services.fastgpt_password}
+    session = {"endpoint": server.endpoint(FASTGPT_PORT), "password": services.fastgpt_password}
     kinds: dict[str, Kind] = {"llm": "chat", "vector": "embedding", "rerank": "rerank"}
     ready = FastGptReady(
         "fastgpt-ready",
@@ -72,9 +71,9 @@ def seed_knowledge(
         generation=services.fastgpt.generation.apply(str),
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.fastgpt]),
     )
-    chain: Chain = {"oneapi": endpoint(server, ONEAPI_PORT), "relay_key": services.relay_key}
+    chain: Chain = {"oneapi": server.endpoint(ONEAPI_PORT), "relay_key": services.relay_key}
     if settings.uses_xinference:
-        chain["xinference"] = endpoint(server, XINFERENCE_PORT)
+        chain["xinference"] = server.endpoint(XINFERENCE_PORT)
     seed = _Seed(settings, models, gateway, project, parent, ready, session, chain)
     told = settings.knowledge
     for base in told.bases:

@@ -11,7 +11,6 @@ import pulumi
 from provisioning.plan import Plan
 from provisioning.ports import XINFERENCE_PORT
 from provisioning.settings import Settings
-from stack.endpoints import endpoint
 from stack.part import part
 from stack.resources.declaration import Endpoint
 from stack.resources.server.containers_ready import ServerContainersReady
@@ -47,7 +46,7 @@ def start_models(
     """
     parent, ready = part("Models", lab), {}
     if services.xinference:
-        there = endpoint(server, XINFERENCE_PORT)
+        there = server.endpoint(XINFERENCE_PORT)
         ready = _start(settings, plan, there, services.xinference, parent)
     parent.register_outputs({})
     return Models(ready)

@@ -6,13 +6,12 @@ from dataclasses import asdict
 
 import pulumi
 
-from provisioning.catalogue import Model
 from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
 from stack.gateway import Gateway
 from stack.knowledge import KnowledgeOutputs
-from stack.server import Server
+from stack.server import USER, Server
 from stack.services import Services
 
 
@@ -33,7 +32,10 @@ def export_outputs(
         "oneapiUser": "root",
         "oneapiPassword": services.oneapi_password,
         "oneapiAccessToken": gateway.access_token,
-        "models": [_served(model) for model in settings.models],
+        "models": [
+            {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
+            for model in settings.models
+        ],
         **{f"token-{name}": key for name, key in gateway.tokens.items()},
         **{f"apiKey-{name}": key for name, key in knowledge.api_keys.items()},
         "shareLinks": knowledge.share_links,
@@ -42,8 +44,7 @@ def export_outputs(
         "leaseEnds": server.lease_ends.apply(lambda end: end or "never: ends with destroy only"),
         "stopPaying": "pulumi destroy",
     }
-    if knowledge.answer is not None:
-        answered = knowledge.answer
+    if answered := knowledge.answer:
         outputs |= {"answer": answered.answer, "citations": answered.citations}
     for name, value in outputs.items():
         pulumi.export(name, value)
@@ -57,23 +58,15 @@ def _addresses(settings: Settings, server: Server) -> dict[str, pulumi.Input[obj
         name: pulumi.Output.concat("http://", server.address, f":{port}")
         for name, port in ports.items()
     }
+    port = f" -p {settings.ssh_port}" if settings.ssh_port != 22 else ""
     return {
         "serverAddress": server.address,
         **urls,
-        "sshCommand": _ssh_command(settings, server),
+        "sshCommand": pulumi.Output.concat(
+            f"ssh -i {settings.private_key_file}{port} {USER}@", server.address
+        ),
         "sshHostKey": server.host_key,
-        "sshPort": server.ssh_port,
-        "sshUser": server.user,
+        "sshPort": settings.ssh_port,
+        "sshUser": USER,
         "sshKeyFile": str(settings.private_key_file),
     }
-
-
-def _ssh_command(settings: Settings, server: Server) -> pulumi.Output[str]:
-    port = f" -p {server.ssh_port}" if server.ssh_port != 22 else ""
-    return pulumi.Output.concat(
-        f"ssh -i {settings.private_key_file}{port} {server.user}@", server.address
-    )
-
-
-def _served(model: Model) -> dict[str, str]:
-    return {"name": model.name, "kind": model.kind, "servedBy": model.served_by}

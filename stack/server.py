@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-import pulumi_alicloud as alicloud
+from pulumi_alicloud import ecs, vpc
 
 from provisioning.plan import Plan
 from provisioning.prices import disk_level
 from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
 from stack.market import images_on_offer, zones_in_stock
-from stack.on_server import dies_with
-from stack.part import part
+from stack.part import dies_with, part
+from stack.resources.declaration import Endpoint, Login
 from stack.resources.server.choice import ServerChoice
 from stack.resources.server.host_key import ServerHostKey
 from stack.resources.server.lease import Lease
 from stack.resources.server.ready import ServerReady
 
+USER = "root"
+"""Login name on the server."""
+
 _NETWORK = "172.16.0.0/16"
-_USER = "root"
 _INSTANCE_TIMEOUTS = pulumi.CustomTimeouts(create="15m", delete="20m")
 
 
@@ -31,26 +33,27 @@ class Server:
     """A standing server.
 
     Attributes:
-        instance: the cloud instance.
         life: what all that lives on the server hangs on; it goes and comes with the instance.
         ready: the server answers, in this run too.
+        login: the `endpoint` input of what looks at the server itself. The key that opens it is not
+            part of it: it belongs to the operator, not to the state.
         address: public IPv4 address.
-        ssh_port: where its sshd listens.
-        user: login name.
         host_key: its SSH host key, `ssh-ed25519 AAAA...`, known from the first contact on.
-        lease_started: when the lease began, the same form.
-        lease_ends: when the cloud releases it, `2026-11-23T08:37:00Z`; empty if never.
+        lease_started, lease_ends: `2026-11-23T08:37:00Z`; the end is empty if there is none.
     """
 
-    instance: alicloud.ecs.Instance
+    instance: ecs.Instance
     life: pulumi.Resource
     ready: pulumi.Resource
+    login: Login
     address: pulumi.Output[str]
-    ssh_port: int
-    user: str
     host_key: pulumi.Output[str]
     lease_started: pulumi.Output[str]
     lease_ends: pulumi.Output[str]
+
+    def endpoint(self, port: int) -> Endpoint:
+        """The `endpoint` input of what reaches a service on `port`, through one SSH tunnel."""
+        return {**self.login, "port": port}
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,7 @@ def rent_server(settings: Settings, plan: Plan) -> Server:
     choice = _choice(order, plan)
     lease = Lease("lease", hours=settings.lease_hours, opts=order.opts())
     switch, group = _network(order, choice)
-    rules = [
-        _rule(order, group, port, cidr)
-        for port, networks in plan.open_ports.items()
-        for cidr in networks
-    ]
+    rules = _rules(order, group, plan)
     instance = _instance(order, choice, lease, switch, group)
     address = _address(order, instance)
     host_key = ServerHostKey(
@@ -92,20 +91,22 @@ def rent_server(settings: Settings, plan: Plan) -> Server:
         instance_id=instance.id,
         opts=order.opts(depends_on=rules, transformations=[dies_with(instance)]),
     )
-    login = {"host": address, "ssh_port": settings.ssh_port, "user": _USER}
+    login: Login = {
+        "host": address,
+        "ssh_port": settings.ssh_port,
+        "user": USER,
+        "host_key": host_key.host_key,
+    }
     ready = ServerReady(
-        "ready",
-        endpoint={**login, "host_key": host_key.host_key},
-        opts=order.opts(transformations=[dies_with(host_key)]),
+        "ready", endpoint=login, opts=order.opts(transformations=[dies_with(host_key)])
     )
     order.place.register_outputs({})
     return Server(
         instance=instance,
         life=host_key,
         ready=ready,
+        login=login,
         address=address,
-        ssh_port=settings.ssh_port,
-        user=_USER,
         host_key=host_key.host_key,
         lease_started=lease.started_at,
         lease_ends=lease.ends,
@@ -124,22 +125,22 @@ def _choice(order: _Order, plan: Plan) -> ServerChoice:
     )
 
 
-def _network(
-    order: _Order, choice: ServerChoice
-) -> tuple[alicloud.vpc.Switch, alicloud.ecs.SecurityGroup]:
-    network = alicloud.vpc.Network(
+def _network(order: _Order, choice: ServerChoice) -> tuple[vpc.Switch, ecs.SecurityGroup]:
+    network = vpc.Network(
         "network", vpc_name=order.name, cidr_block=_NETWORK, tags=order.tags, opts=order.opts()
     )
-    switch = alicloud.vpc.Switch(
+    switch = vpc.Switch(
         "switch",
         vswitch_name=order.name,
         vpc_id=network.id,
-        cidr_block=_subnet(order.settings.server_generation),
+        # Old and new server stand side by side for a while, perhaps in two zones, and the switches
+        # of one network must not overlap.
+        cidr_block=f"172.16.{(order.settings.server_generation - 1) % 256}.0/24",
         zone_id=choice.zone,
         tags=order.tags,
         opts=order.opts(),
     )
-    group = alicloud.ecs.SecurityGroup(
+    group = ecs.SecurityGroup(
         "firewall",
         security_group_name=order.name,
         vpc_id=network.id,
@@ -150,37 +151,29 @@ def _network(
     return switch, group
 
 
-def _subnet(generation: int) -> str:
-    # Old and new server stand side by side for a while, perhaps in two zones, and the switches of
-    # one network must not overlap.
-    return f"172.16.{(generation - 1) % 256}.0/24"
-
-
-def _rule(
-    order: _Order, group: alicloud.ecs.SecurityGroup, port: int, cidr: str
-) -> alicloud.ecs.SecurityGroupRule:
-    return alicloud.ecs.SecurityGroupRule(
-        f"open-{port}-{cidr}",
-        type="ingress",
-        ip_protocol="tcp",
-        # Part of the rule's id, and a VPC takes no other (docs/facts/alicloud.md §6).
-        nic_type="intranet",
-        policy="accept",
-        port_range=f"{port}/{port}",
-        priority=1,
-        security_group_id=group.id,
-        cidr_ip=cidr,
-        opts=order.opts(),
-    )
+def _rules(order: _Order, group: ecs.SecurityGroup, plan: Plan) -> list[ecs.SecurityGroupRule]:
+    return [
+        ecs.SecurityGroupRule(
+            f"open-{port}-{cidr}",
+            type="ingress",
+            ip_protocol="tcp",
+            # Part of the rule's id, and a VPC takes no other (docs/facts/alicloud.md §6).
+            nic_type="intranet",
+            policy="accept",
+            port_range=f"{port}/{port}",
+            priority=1,
+            security_group_id=group.id,
+            cidr_ip=cidr,
+            opts=order.opts(),
+        )
+        for port, networks in plan.open_ports.items()
+        for cidr in networks
+    ]
 
 
 def _instance(
-    order: _Order,
-    choice: ServerChoice,
-    lease: Lease,
-    switch: alicloud.vpc.Switch,
-    group: alicloud.ecs.SecurityGroup,
-) -> alicloud.ecs.Instance:
+    order: _Order, choice: ServerChoice, lease: Lease, switch: vpc.Switch, group: ecs.SecurityGroup
+) -> ecs.Instance:
     """The server. Only another generation replaces it on purpose: a new name is a new server.
 
     FastGPT fetches links that strangers give it; the metadata's tokens keep it from handing those
@@ -189,7 +182,9 @@ def _instance(
     server at every update.
     """
     settings = order.settings
-    return alicloud.ecs.Instance(
+    limit = settings.spot_price_limit
+    spot = "SpotWithPriceLimit" if limit else "SpotAsPriceGo"
+    return ecs.Instance(
         "instance",
         instance_name=f"{order.name}-{settings.server_generation}",
         availability_zone=choice.zone,
@@ -204,8 +199,8 @@ def _instance(
         internet_charge_type="PayByTraffic",
         internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
         instance_charge_type="PostPaid",
-        spot_strategy=_spot_strategy(settings),
-        spot_price_limit=float(settings.spot_price_limit) if settings.spot_price_limit else None,
+        spot_strategy=spot if settings.spot else "NoSpot",
+        spot_price_limit=float(limit) if limit else None,
         auto_release_time=lease.ends.apply(lambda ends: ends or None),
         http_endpoint="enabled",
         http_tokens="required",
@@ -215,12 +210,12 @@ def _instance(
     )
 
 
-def _key_pair(order: _Order) -> alicloud.ecs.EcsKeyPair:
+def _key_pair(order: _Order) -> ecs.EcsKeyPair:
     public_key = order.settings.public_key
     # The provider never sends a changed public key (docs/facts/alicloud.md §1.1); another name
     # makes it another key pair.
     fingerprint = hashlib.sha256(public_key.encode()).hexdigest()[:8]
-    return alicloud.ecs.EcsKeyPair(
+    return ecs.EcsKeyPair(
         "key",
         key_pair_name=f"{order.name}-{fingerprint}",
         public_key=public_key,
@@ -229,16 +224,10 @@ def _key_pair(order: _Order) -> alicloud.ecs.EcsKeyPair:
     )
 
 
-def _spot_strategy(settings: Settings) -> str:
-    if not settings.spot:
-        return "NoSpot"
-    return "SpotWithPriceLimit" if settings.spot_price_limit else "SpotAsPriceGo"
-
-
-def _address(order: _Order, instance: alicloud.ecs.Instance) -> pulumi.Output[str]:
+def _address(order: _Order, instance: ecs.Instance) -> pulumi.Output[str]:
     if not order.settings.elastic_ip:
         return instance.public_ip
-    address = alicloud.ecs.EipAddress(
+    address = ecs.EipAddress(
         "address",
         address_name=order.name,
         bandwidth=str(order.settings.bandwidth_mbps),
@@ -247,7 +236,7 @@ def _address(order: _Order, instance: alicloud.ecs.Instance) -> pulumi.Output[st
         tags=order.tags,
         opts=order.opts(),
     )
-    joined = alicloud.ecs.EipAssociation(
+    joined = ecs.EipAssociation(
         "address-of-server",
         allocation_id=address.id,
         instance_id=instance.id,

@@ -12,12 +12,11 @@ from provisioning.plan import Plan
 from provisioning.settings import Settings
 from provisioning.tunnel import ssh_options
 from stack.containers import Containers
-from stack.endpoints import login
 from stack.host import Host
 from stack.part import part
 from stack.passwords import Passwords
 from stack.resources.server.containers_ready import ServerContainersReady
-from stack.server import Server
+from stack.server import USER, Server
 
 _LONGEST_WAIT_SECONDS = 900
 
@@ -61,7 +60,7 @@ def run_services(
     ready = {
         service: ServerContainersReady(
             f"{service}-healthy",
-            endpoint=login(server),
+            endpoint=server.login,
             containers={name: running[name].id for name in needs},
             wait_seconds=_LONGEST_WAIT_SECONDS,
             opts=pulumi.ResourceOptions(parent=parent),
@@ -85,7 +84,7 @@ def _docker(
 ) -> docker.Provider:
     # The provider dials as soon as it is configured, so its address waits for Docker.
     address = pulumi.Output.all(server.address, host.docker_ready.stdout).apply(
-        lambda known: f"ssh://{server.user}@{known[0]}:{server.ssh_port}"
+        lambda known: f"ssh://{USER}@{known[0]}:{settings.ssh_port}"
     )
     return docker.Provider(
         "docker",
