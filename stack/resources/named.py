@@ -88,7 +88,7 @@ class NamedThing(Thing, Generic[Client, Found]):
         with self.client(lab) as client:
             return self._bring_about(client, self._known(client), changed)
 
-    def put_all_aside(self, lab: Lab) -> None:
+    def delete(self, lab: Lab) -> None:
         """Take it away, and what else bears its name with it."""
         with self.client(lab) as client:
             found = self._known(client)

@@ -23,7 +23,7 @@ class ApiKey(Door[Row]):
 
     def create(self, lab: Lab) -> ApiKey:
         """Make it, once what bears its name is gone."""
-        self.put_all_aside(lab)
+        self.delete(lab)
         return super().create(lab)
 
     def listed(self, client: FastGptClient) -> Sequence[Row]:

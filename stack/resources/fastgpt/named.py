@@ -97,7 +97,3 @@ class Door(Named[Found]):
     """A way into an app. A namesake is a door that the settings do not tell of: it is closed."""
 
     app_id: Annotated[str, IDENTITY]
-
-    def delete(self, lab: Lab) -> None:
-        """With its namesakes."""
-        self.put_all_aside(lab)

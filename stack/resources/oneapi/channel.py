@@ -8,13 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from provisioning.clients.errors import Busy, NotFound, RateLimited, Unexpected
 from provisioning.clients.oneapi import Channel as Row
-from provisioning.clients.oneapi import (
-    NoChannel,
-    OneApiClient,
-    OneApiRelay,
-    UpstreamFailed,
-    clean_models,
-)
+from provisioning.clients.oneapi import NoChannel, OneApiClient, OneApiRelay, UpstreamFailed
 from provisioning.clients.waiting import Waiting, wait_until
 from stack.resources.base import LabResource, say
 from stack.resources.declaration import REACH, SECRET, Lab, Props
@@ -28,14 +22,24 @@ _FINAL_UPSTREAM = frozenset({400, 401, 402, 403})
 
 @dataclass(frozen=True, kw_only=True)
 class Channel(Managed[Row]):
-    """Upserts one channel by its exact name."""
+    """One channel of this exact name, which is unique; `status` is 1 where it is enabled.
+
+    Args:
+        type: OneAPI's channel type id (1 for Xinference).
+        base_url: without path; "" for the vendor's own address.
+        models: public names; blanks stripped, each once whatever its case.
+        model_mapping: public name -> upstream name.
+        key: the upstream's API key; never empty (a dummy for Xinference).
+        priority: the highest wins.
+        kind, probe: of the model asked before the channel counts as made; probe "" skips it.
+        relay_key: asks it; one of root's, because only those may choose a channel.
+    """
 
     # Somebody made it again, with whatever key: ours has to be set.
     made_again: ClassVar[Mapping[str, Any] | None] = {"key": ""}
 
     type: int
     kind: str
-    models: Sequence[str]
     key: Annotated[str, SECRET]
     base_url: str = ""
     model_mapping: Mapping[str, str] | None = None
@@ -78,16 +82,8 @@ class Channel(Managed[Row]):
             yield "key", "OneAPI refuses an empty key; Xinference takes any"
 
     def wanted(self, object_id: int = 0) -> Row:
-        return Row(
-            id=object_id,
-            name=self.name,
-            type=self.type,
-            base_url=self.base_url.rstrip("/"),
-            models=clean_models(self.models),
-            model_mapping=dict(self.model_mapping or {}),
-            priority=self.priority,
-            key=self.key,
-        )
+        base_url = self.base_url.rstrip("/")
+        return Row.model_validate({**self.told(object_id), "base_url": base_url})
 
     def _prove(self, lab: Lab) -> None:
         """Send the probe until it goes through this channel, then until its model's name routes.
@@ -146,16 +142,4 @@ class Channel(Managed[Row]):
 
 
 class OneApiChannel(LabResource, thing=Channel, token="oneapi:Channel"):
-    """One channel.
-
-    Args:
-        name: exact, unique; an existing channel of that name is adopted, namesakes are removed.
-        type: OneAPI's channel type id (1 for Xinference).
-        base_url: without path; "" for the vendor's own address.
-        models: public names; blanks stripped, each once whatever its case.
-        model_mapping: public name -> upstream name.
-        key: the upstream's API key; never empty (a dummy for Xinference).
-        priority: the highest wins.
-        kind, probe: of the model asked before the channel counts as made; probe "" skips it.
-        relay_key: asks it; one of root's, because only those may choose a channel.
-    """
+    pass

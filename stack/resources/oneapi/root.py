@@ -17,7 +17,13 @@ ROOT = "root"
 
 @dataclass(frozen=True, kw_only=True)
 class Root(Thing):
-    """Sets root's password at the first contact, and hands on the access token."""
+    """OneAPI's user `root` with the given password (8 to 20 characters).
+
+    Alone in logging in (20 logins per 20 minutes, successes count): once when it is made, and once
+    in each refresh, because nothing else tells that the password was changed.
+
+    Outputs: `access_token` (secret), for all management calls.
+    """
 
     endpoint: Annotated[Endpoint, REACH]
     password: Annotated[str, SECRET]
@@ -76,12 +82,4 @@ class Root(Thing):
 
 
 class OneApiRoot(LabResource, thing=Root, token="oneapi:Root"):
-    """OneAPI's user `root` with the given password (8 to 20 characters).
-
-    Alone in logging in (20 logins per 20 minutes, successes count): once when it is made, and once
-    in each refresh, because nothing else tells that the password was changed.
-
-    Outputs: `access_token` (secret), for all management calls.
-    """
-
     access_token: pulumi.Output[str]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import pulumi
 
-from provisioning.clients.oneapi import OneApiClient, clean_models
+from provisioning.clients.oneapi import OneApiClient
 from provisioning.clients.oneapi import Token as Row
 from stack.resources.base import LabResource
 from stack.resources.declaration import OUTPUT, SECRET
@@ -17,9 +17,13 @@ from stack.resources.oneapi.management import Managed
 
 @dataclass(frozen=True, kw_only=True)
 class Token(Managed[Row]):
-    """Upserts one relay token by its exact name: without quota, and for ever."""
+    """One relay token of this exact name, unique, at most 30 bytes: without quota, and for ever.
 
-    models: Sequence[str] = ()
+    Args:
+        models: public names it may use; empty for all.
+        key: with `sk-`.
+    """
+
     unlimited: bool = True
     expired_time: int = -1
     key: Annotated[str, OUTPUT, SECRET] = ""
@@ -43,23 +47,8 @@ class Token(Managed[Row]):
         return replace(super().seen(found), key=f"sk-{found.key}")
 
     def wanted(self, object_id: int = 0) -> Row:
-        return Row(
-            id=object_id,
-            name=self.name,
-            models=clean_models(self.models),
-            unlimited_quota=self.unlimited,
-            expired_time=self.expired_time,
-        )
+        return Row.model_validate(self.told(object_id))
 
 
 class OneApiToken(LabResource, thing=Token, token="oneapi:Token"):
-    """One relay token.
-
-    Args:
-        name: exact, unique, at most 30 bytes.
-        models: public names it may use; empty for all.
-
-    Outputs: `key` (secret, with `sk-`).
-    """
-
     key: pulumi.Output[str]
