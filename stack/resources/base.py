@@ -20,35 +20,25 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pulumi
-from pulumi.dynamic import (
-    CheckFailure,
-    CheckResult,
-    ConfigureRequest,
-    CreateResult,
-    DiffResult,
-    ReadResult,
-    Resource,
-    ResourceProvider,
-    UpdateResult,
-)
+from pulumi import dynamic
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.errors import DeadlineExceeded, ServiceError, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
-from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Lab, Thing
+from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Lab, Thing, plain
 from stack.resources.declaration import Props as Props
 
 SSH_KEY_SETTING = "sshKeyFile"
 
 
-class LabProvider(Lab, ResourceProvider):
+class LabProvider(Lab, dynamic.ResourceProvider):
     """Carries the engine's calls to a declared thing, and is the thing's way to its service."""
 
     def __init__(self, thing: type[Thing]) -> None:
         super().__init__()
         self.thing = thing
 
-    def configure(self, req: ConfigureRequest) -> None:
+    def configure(self, req: dynamic.ConfigureRequest) -> None:
         """Take the operator's SSH identity from the stack's config."""
         given = req.config.get(SSH_KEY_SETTING)
         self.ssh_key_file = Path(str(given)).expanduser() if given else None
@@ -58,15 +48,15 @@ class LabProvider(Lab, ResourceProvider):
         if hasattr(server, "DynamicResourceProviderServicer"):
             server.traceback = SimpleNamespace(format_exc=_error_text)  # type: ignore[attr-defined]
 
-    def check(self, _olds: Props, news: Props) -> CheckResult:
+    def check(self, _olds: Props, news: Props) -> dynamic.CheckResult:
         """Refuse bad inputs, at preview already where they are known: `Thing.check`."""
         known = {key: value for key, value in plain(news).items() if not unknown(value)}
         wrong = self.thing.check(plain(_olds or {}), known)
-        return CheckResult(news, [CheckFailure(name, reason) for name, reason in wrong])
+        return dynamic.CheckResult(news, [dynamic.CheckFailure(*each) for each in wrong])
 
-    def diff(self, _id: str, _olds: Props, _news: Props) -> DiffResult:
+    def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
         """Compare the stored outputs with the new inputs."""
-        old, new = self._thing(_olds), self._thing(_news)
+        old, new = self.thing.of(_olds), self.thing.of(_news)
         changed = new.changes(old)
         # In a preview some values are not known yet; what drifted shows without them.
         unsettled = {n: was for n, was in old.props().items() if unknown(getattr(new, n))}
@@ -75,21 +65,20 @@ class LabProvider(Lab, ResourceProvider):
             changed |= old.drift(self, replace(new, **unsettled))
         changed -= new.marked(IGNORED)
         replaces = sorted(changed & new.marked(IDENTITY))
-        return DiffResult(
+        return dynamic.DiffResult(
             changes=bool(changed),
             replaces=replaces,
             delete_before_replace=new.delete_first and bool(replaces),
         )
 
-    def create(self, props: Props) -> CreateResult:
-        """See `Thing.create`."""
-        made = self._thing(props).create(self)
-        return CreateResult(made.id, made.props())
+    def create(self, props: Props) -> dynamic.CreateResult:
+        made = self.thing.of(props).create(self)
+        return dynamic.CreateResult(made.id, made.props())
 
-    def read(self, id_: str, props: Props) -> ReadResult:
+    def read(self, id_: str, props: Props) -> dynamic.ReadResult:
         """See `Thing.read`; it stays as the state knows it where nobody can look."""
-        thing = self._thing(props)
-        as_known = ReadResult(id_, thing.props())
+        thing = self.thing.of(props)
+        as_known = dynamic.ReadResult(id_, thing.props())
         endpoint = getattr(thing, "endpoint", None) or {}
         where = endpoint.get("host", self), endpoint.get("port"), self.transport
         if not _silent.isdisjoint((where, where[:1])):
@@ -107,26 +96,22 @@ class LabProvider(Lab, ResourceProvider):
             advice = "`pulumi up` says what is down, and starts it again where it was stopped"
             warn_once(silent, f"could not look: {error}. The state stays as it is; {advice}")
             return as_known
-        return ReadResult(None, {}) if seen is None else ReadResult(id_, seen.props())
+        return dynamic.ReadResult(id_, seen.props()) if seen else dynamic.ReadResult(None, {})
 
-    def update(self, _id: str, _olds: Props, _news: Props) -> UpdateResult:
+    def update(self, _id: str, _olds: Props, _news: Props) -> dynamic.UpdateResult:
         """See `Thing.update`; a new way to the same thing is only written down."""
-        old, new = self._thing(_olds), self._thing(_news)
+        old, new = self.thing.of(_olds), self.thing.of(_news)
         changed = new.changes(old) | old.drift(self, new)
         new = replace(new, **{name: getattr(old, name) for name in new.marked(OUTPUT)})
         if not changed <= new.marked(REACH) | new.marked(IGNORED):
             new = new.update(self, old, changed)
-        return UpdateResult(new.props())
+        return dynamic.UpdateResult(new.props())
 
     def delete(self, _id: str, _props: Props) -> None:
-        """See `Thing.delete`."""
-        self._thing(_props).delete(self)
-
-    def _thing(self, props: Props) -> Thing:
-        return self.thing.of(plain(props))
+        self.thing.of(_props).delete(self)
 
 
-class LabResource(Resource):
+class LabResource(dynamic.Resource):
     """Base of the resources: `class OneApiToken(LabResource, thing=Token, token="oneapi:Token")`.
 
     The arguments are the thing's inputs. A thing with a `name` has the resource's, unless given.
@@ -177,24 +162,6 @@ def _error_text() -> str:
     """What the operator is told of the error in hand: a stack only of a fault of our own."""
     error = sys.exc_info()[1]
     return str(error) if isinstance(error, ServiceError) else traceback.format_exc()
-
-
-def plain(props: Mapping[str, Any]) -> Props:
-    """Properties without the engine's own keys, and whole numbers as int.
-
-    The wire knows only floats; Xinference refuses a size of 14.0 (`docs/facts/xinference.md §2`).
-    """
-    return {key: _plain(value) for key, value in props.items() if not key.startswith("__")}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
 
 
 def unknown(value: object) -> bool:

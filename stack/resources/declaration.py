@@ -24,6 +24,24 @@ Props = dict[str, Any]
 """Properties as the engine hands them over: decoded JSON by name."""
 
 
+def plain(props: Mapping[str, Any]) -> Props:
+    """Properties without the engine's own keys, and whole numbers as int.
+
+    The wire knows only floats; Xinference refuses a size of 14.0 (`docs/facts/xinference.md §2`).
+    """
+    return {key: _plain(value) for key, value in props.items() if not key.startswith("__")}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
 class Mark(Enum):
     """What a property is beside an input; written as `Annotated[str, IDENTITY]`."""
 
@@ -116,8 +134,8 @@ class Thing:
 
     def drift(self, lab: Lab, wanted: Self) -> frozenset[str]:  # noqa: ARG002
         """Of the thing last seen: outputs that show that it is no longer what was asked for."""
-        steady = (f for f in fields(self) if f.name in self.marked(STEADY))
-        return frozenset(f.name for f in steady if getattr(self, f.name) != f.default)
+        moved = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        return self.marked(STEADY) & moved
 
     @classmethod
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
@@ -139,9 +157,9 @@ class Thing:
     @classmethod
     def of(cls, props: Mapping[str, Any]) -> Self:
         """The typed object of the engine's properties; what is not there is None or its default."""
-        absent = {f.name: None for f in fields(cls) if f.default is MISSING}
-        known = {f.name: props[f.name] for f in fields(cls) if f.name in props}
-        return cls(**{**absent, **known})
+        given = plain(props)
+        told = (f.name for f in fields(cls) if f.name in given or f.default is MISSING)
+        return cls(**{name: given.get(name) for name in told})
 
     def props(self) -> Props:
         """The engine's properties of it."""

@@ -14,12 +14,10 @@ from stack.resources.declaration import OUTPUT, STEADY, Lab, Thing
 
 
 class Row(Protocol):
-    """One thing as its service lists it."""
+    """One thing as its service lists it, with the service's own id."""
 
     @property
-    def id(self) -> int | str:
-        """The service's own id."""
-        ...
+    def id(self) -> int | str: ...
 
 
 Client = TypeVar("Client")
@@ -92,7 +90,7 @@ class NamedThing(Thing, Generic[Client, Found]):
         """Take it away, and what else bears its name with it."""
         with self.client(lab) as client:
             found = self._known(client)
-            for row in [*([found] if found else []), *_others(self.named(client), found)]:
+            for row in (*([found] if found else ()), *_others(self.named(client), found)):
                 self.put_aside(client, row)
 
     def _known(self, client: Client) -> Found | None:

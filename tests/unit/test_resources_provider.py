@@ -282,7 +282,7 @@ def test_bad_inputs_are_refused_and_unknown_ones_are_not_judged(
 
 
 def test_whole_numbers_come_back_as_such_at_any_depth() -> None:
-    found = base.plain({"a": 14.0, "b": {"c": [1.0, 0.7, None, True]}, "__provider": "x"})
+    found = declaration.plain({"a": 14.0, "b": {"c": [1.0, 0.7, None, True]}, "__provider": "x"})
 
     assert found == {"a": 14, "b": {"c": [1, 0.7, None, True]}}
     assert isinstance(found["a"], int)

@@ -19,7 +19,13 @@ from stack.resources.xinference.launch import Managed, Payload, Slot
 
 @dataclass(frozen=True, kw_only=True)
 class Eviction(Managed):
-    """Stops what has left a group; the models themselves belong to `Model`."""
+    """Room on the card for a group of models, which themselves belong to `Model`.
+
+    Args:
+        payloads: uid -> launch payload, of the whole group.
+        evicted: those that left, kept to start them again if the change is taken back.
+        generation: grows with every change of the group.
+    """
 
     payloads: Mapping[str, Payload]
     evicted: Annotated[Mapping[str, Payload] | None, OUTPUT] = None
@@ -46,13 +52,4 @@ class Eviction(Managed):
 
 
 class XinferenceEviction(LabResource, thing=Eviction, token="xinference:Eviction"):
-    """Room on the card for a group of models.
-
-    Args:
-        payloads: uid -> launch payload, of the whole group.
-
-    Outputs: `generation`, which grows with every change of the group; `evicted`, the payloads of
-    those that left, kept to start them again if the change is taken back.
-    """
-
     generation: pulumi.Output[int]

@@ -12,7 +12,11 @@ from stack.resources.xinference.launch import Managed, Payload, Slot, difference
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Managed):
-    """Starts one model, and does not wait for it."""
+    """One model, started (awaited by `ModelsReady`); a running equal one is adopted.
+
+    A changed `payload` replaces it, the old one leaving first: there is one GPU. `autostart` tells
+    whether Xinference starts it again after a restart.
+    """
 
     delete_first: ClassVar[bool] = True
 
@@ -52,9 +56,4 @@ class Model(Managed):
 
 
 class XinferenceModel(LabResource, thing=Model, token="xinference:Model"):
-    """One model, started (awaited by `XinferenceModelsReady`); a running equal one is adopted.
-
-    A changed `payload` replaces it, the old one leaving first: there is one GPU.
-
-    Outputs: `uid`; `autostart`, whether Xinference starts it again after a restart.
-    """
+    pass

@@ -15,7 +15,14 @@ from stack.resources.xinference.progress import Launch
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsReady(Managed):
-    """Waits until a group of models serves; the models themselves belong to `Model`."""
+    """A group of models that all serve; the log tells their launches' stage, bytes and speed.
+
+    Args:
+        payloads: uid -> launch payload.
+        deadline_minutes: for the whole group.
+        generation: any text; a change of it makes the group be looked at again.
+        ready: the uids that served when last looked at.
+    """
 
     payloads: Mapping[str, Payload]
     deadline_minutes: Annotated[float, IGNORED] = 90
@@ -57,12 +64,4 @@ class ModelsReady(Managed):
 
 
 class XinferenceModelsReady(LabResource, thing=ModelsReady, token="xinference:ModelsReady"):
-    """A group of models that all serve; the log tells their launches' stage, bytes and speed.
-
-    Args:
-        payloads: uid -> launch payload.
-        deadline_minutes: for the whole group.
-        generation: any text; a change of it makes the group be looked at again.
-
-    Outputs: `ready`, the uids that served when last looked at.
-    """
+    pass

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from provisioning.clients.errors import Refused
-from provisioning.clients.xinference import (
-    DOWNLOADED,
-    ModelState,
-    Progress,
-    XinferenceClient,
-    advice_for,
-    is_failed_download,
-    is_left_over,
-    is_unknown_model,
-)
+from provisioning.clients.xinference import ModelState, Progress, XinferenceClient, failures
+from provisioning.clients.xinference.rows import DOWNLOADED
 from stack.resources.base import say
 from stack.resources.xinference.launch import Payload, Slot, differences
 
@@ -76,12 +68,12 @@ class Launch(Slot):
 
     def _failed(self, error: str) -> str:
         since = self.client.clock.monotonic() - self._launched_at
-        if is_left_over(error) and since < UNWIND_SECONDS:
+        if failures.is_left_over(error) and since < UNWIND_SECONDS:
             return f"{self.uid}: waits until an earlier launch has ended ({error})"
         # What was there from the beginning is an earlier run's; its cause may have been mended.
         earlier = not self._alive and self._launches == 1
-        retried = not error or is_failed_download(error) or is_left_over(error)
-        if retried or (earlier and not is_unknown_model(error)):
+        retried = not error or failures.is_failed_download(error) or failures.is_left_over(error)
+        if retried or (earlier and not failures.is_unknown_model(error)):
             return self._again(error or _NO_MESSAGE)
         raise self._refused(error)
 
@@ -113,7 +105,7 @@ class Launch(Slot):
         return f"{self.uid}: {text}"
 
     def _refused(self, error: str) -> Refused:
-        advice = advice_for(error) or "See `docker logs xinference`"
+        advice = failures.advice_for(error) or "See `docker logs xinference`"
         return Refused("Xinference", f"start {self.uid}", f"{error}. {advice}")
 
     def _tell(self, text: str, stage: str = "") -> None:
