@@ -28,8 +28,6 @@ from provisioning.tunnel import ServerUnreachable
 from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Lab, Thing, plain
 from stack.resources.declaration import Props as Props
 
-SSH_KEY_SETTING = "sshKeyFile"
-
 
 class LabProvider(Lab, dynamic.ResourceProvider):
     """Carries the engine's calls to a declared thing, and is the thing's way to its service."""
@@ -40,7 +38,7 @@ class LabProvider(Lab, dynamic.ResourceProvider):
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         """Take the operator's SSH identity from the stack's config."""
-        given = req.config.get(SSH_KEY_SETTING)
+        given = req.config.get("sshKeyFile")
         self.ssh_key_file = Path(str(given)).expanduser() if given else None
         # The SDK's server answers every error with its `traceback.format_exc()`
         # (`pulumi/dynamic/__main__.py`, 3.272), and knows no other way to fail.
@@ -81,20 +79,20 @@ class LabProvider(Lab, dynamic.ResourceProvider):
         as_known = dynamic.ReadResult(id_, thing.props())
         endpoint = getattr(thing, "endpoint", None) or {}
         where = endpoint.get("host", self), endpoint.get("port"), self.transport
-        if not _silent.isdisjoint((where, where[:1])):
+        # One wait is enough: a lab of a hundred documents would wait for an hour otherwise.
+        if not _told.isdisjoint((where, where[:1])):
             return as_known
         try:
             seen = thing.read(self)
         except Unauthorized as error:
             # The resource that hands out the credential notices by itself and gets a new one.
-            warn_once(where, f"could not look: {error}; run `pulumi up --refresh` once more")
+            said = f"could not look: {error}; run `pulumi up --refresh` once more"
+            warn_once(("refused", *where), said)
             return as_known
         except (Unreachable, DeadlineExceeded) as error:
-            # One wait is enough: a lab of a hundred documents would wait for an hour otherwise.
-            silent = where[:1] if isinstance(error, ServerUnreachable) else where
-            _silent.add(silent)
             advice = "`pulumi up` says what is down, and starts it again where it was stopped"
-            warn_once(silent, f"could not look: {error}. The state stays as it is; {advice}")
+            said = f"could not look: {error}. The state stays as it is; {advice}"
+            warn_once(where[:1] if isinstance(error, ServerUnreachable) else where, said)
             return as_known
         return dynamic.ReadResult(id_, seen.props()) if seen else dynamic.ReadResult(None, {})
 
@@ -142,9 +140,7 @@ class LabResource(dynamic.Resource):
             setattr(self, name, pulumi.Output.secret(getattr(self, name)))
 
 
-# What did not answer a look of this run, and what was said of it: the process lives as long as the
-# run, and its calls come in several threads.
-_silent: set[tuple[object, ...]] = set()
+# What a warning was about: the process lives as long as the run, and is called in several threads.
 _told: set[tuple[object, ...]] = set()
 _telling = threading.Lock()
 

@@ -26,10 +26,7 @@ Found = TypeVar("Found", bound=Row)
 
 @dataclass(frozen=True, kw_only=True)
 class NamedThing(Thing, Generic[Client, Found]):
-    """Base of things told by their name.
-
-    `namesakes` counts others of the same name; any of them is drift, and mended by an update.
-    """
+    """A thing told by its name; `namesakes` counts others of it, which are drift."""
 
     made_again: ClassVar[Mapping[str, Any] | None] = None
     """What cannot be told of one that somebody made again under its name; None: ours is gone."""
@@ -68,23 +65,22 @@ class NamedThing(Thing, Generic[Client, Found]):
     def create(self, lab: Lab) -> Self:
         """Adopt the one of this name, or make it."""
         with self.client(lab) as client:
-            return self._bring_about(client, None, None)
+            return self._bring_about(client, None)
 
     def read(self, lab: Lab) -> Self | None:
         """By its id, else by its name."""
         with self.client(lab) as client:
             found, named = self._known(client), self.named(client)
-        again: Mapping[str, Any] = {}
-        if found is None and named and self.made_again is not None:
-            found, again = named[0], self.made_again
-        if found is None:
+        if found is not None:
+            return replace(self.seen(found), namesakes=len(_others(named, found)))
+        if not named or self.made_again is None:
             return None
-        return replace(self.seen(found), namesakes=len(_others(named, found)), **again)
+        return replace(self.seen(named[0]), namesakes=len(named) - 1, **self.made_again)
 
     def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:  # noqa: ARG002
         """Set it right, and put others of the name aside."""
         with self.client(lab) as client:
-            return self._bring_about(client, self._known(client), changed)
+            return self._bring_about(client, changed)
 
     def delete(self, lab: Lab) -> None:
         """Take it away, and what else bears its name with it."""
@@ -99,11 +95,10 @@ class NamedThing(Thing, Generic[Client, Found]):
         except NotFound:
             return None
 
-    def _bring_about(
-        self, client: Client, found: Found | None, changed: frozenset[str] | None
-    ) -> Self:
+    def _bring_about(self, client: Client, changed: frozenset[str] | None) -> Self:
         named = self.named(client)
-        found = found or next(iter(named), None)
+        known = None if changed is None else self._known(client)
+        found = known or next(iter(named), None)
         if found is None:
             return self.seen(self.make(client))
         found = self.set_right(client, found, changed)

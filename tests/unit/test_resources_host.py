@@ -90,7 +90,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
 @pytest.fixture(autouse=True)
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
-    monkeypatch.setattr(base, "_silent", set())
     monkeypatch.setattr(base, "_told", set())
     monkeypatch.setattr(pulumi.log, "warn", told.append)
     return told

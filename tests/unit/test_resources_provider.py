@@ -86,7 +86,6 @@ def provider() -> Noting:
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a run of its own tells the operator: the engine starts a process for each run."""
     told: list[str] = []
-    monkeypatch.setattr(base, "_silent", set())
     monkeypatch.setattr(base, "_told", set())
     monkeypatch.setattr(pulumi.log, "warn", told.append)
     return told

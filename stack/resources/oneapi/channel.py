@@ -112,8 +112,7 @@ class Channel(Managed[Row]):
         """Send the probe, through one channel or any, until it is answered.
 
         Raises:
-            UpstreamFailed: by the one channel, with a final status.
-            DeadlineExceeded: no answer came.
+            UpstreamFailed: the one channel's, with a status that is final.
         """
 
         def look() -> bool | Waiting:

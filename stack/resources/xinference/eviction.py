@@ -38,16 +38,15 @@ class Eviction(Managed):
     def update(self, lab: Lab, old: Eviction, changed: frozenset[str]) -> Eviction:  # noqa: ARG002
         """Stop what left the group; start again what came back to it."""
         leaving = {uid: p for uid, p in old.payloads.items() if self.payloads.get(uid) != p}
-        evicted = {**(old.evicted or {}), **leaving}
+        away = {**(old.evicted or {}), **leaving}
         # An operator who takes a failed change back: the engine still believes that the old model
         # is there, and would not start it.
-        returning = {uid: p for uid, p in evicted.items() if self.payloads.get(uid) == p}
+        returning = [uid for uid in sorted(away) if self.payloads.get(uid) == away[uid]]
         with self.client(lab) as client:
             for uid in sorted(leaving):
                 Slot(client, leaving[uid]).stop()
-            for uid in sorted(returning):
-                Slot(client, returning[uid]).start()
-        away = {uid: p for uid, p in evicted.items() if uid not in returning}
+            for uid in returning:
+                Slot(client, away.pop(uid)).start()
         return replace(self, evicted=away, generation=old.generation + 1)
 
 

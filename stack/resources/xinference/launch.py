@@ -56,10 +56,7 @@ class Slot:
         return state.standing == "serving" and not differences(self.payload, state.found)
 
     def start(self) -> None:
-        """Launch the model, or adopt an equal one; from now on it starts with the server.
-
-        Another model of the same uid makes room.
-        """
+        """Launch the model in place of any other, or adopt an equal one; it starts at each boot."""
         # An older entry would bring its own model back while ours takes its place.
         self.client.delete_autostart(self.uid)
         try:
@@ -81,11 +78,7 @@ class Slot:
             self.client.launch(self.payload)
 
     def stop(self) -> None:
-        """Stop the model for good, whatever state it is in; returns when it is gone.
-
-        Raises:
-            DeadlineExceeded: its launch could not be ended.
-        """
+        """Stop the model for good, whatever state it is in; returns when it is gone."""
         # The entry first: it would start the model again.
         self.client.delete_autostart(self.uid)
         self._end()
