@@ -17,7 +17,12 @@ _ALPHABET = string.ascii_letters + string.digits
 
 @dataclass(frozen=True, kw_only=True)
 class Password(Thing):
-    """Draws letters and digits, which need no escaping in any URL, DSN or shell."""
+    """Letters and digits, which need no escaping in any URL, DSN or shell.
+
+    Args:
+        length: in characters.
+        rotation: any number; another one draws anew. None for a password that is kept for life.
+    """
 
     length: Annotated[int, IDENTITY]
     rotation: Annotated[int | None, IDENTITY] = None
@@ -29,13 +34,4 @@ class Password(Thing):
 
 
 class LabPassword(LabResource, thing=Password, token="lab:Password"):
-    """One password.
-
-    Args:
-        length: in characters.
-        rotation: any number; another one draws anew. None for one that is kept for life.
-
-    Outputs: `result` (secret).
-    """
-
     result: pulumi.Output[str]
