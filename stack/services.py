@@ -9,7 +9,6 @@ import pulumi_docker as docker
 
 from provisioning.containers import SEEDED
 from provisioning.plan import Plan
-from provisioning.settings import Settings
 from provisioning.tunnel import ssh_options
 from stack.containers import Containers
 from stack.host import Host
@@ -41,32 +40,36 @@ class Services:
 
 
 def run_services(
-    settings: Settings,
-    plan: Plan,
-    server: Server,
-    host: Host,
-    passwords: Passwords,
-    lab: pulumi.Resource,
+    plan: Plan, server: Server, host: Host, passwords: Passwords, lab: pulumi.Resource
 ) -> Services:
     """Create every container; each is healthy when this is done."""
     parent = part("Services", lab)
-    opts = pulumi.ResourceOptions(parent=parent, provider=_docker(settings, server, host, parent))
+    settings = plan.settings
+    # The provider dials as soon as it is configured, so its address waits for Docker.
+    address = pulumi.Output.all(server.address, host.docker_ready.stdout).apply(
+        lambda known: f"ssh://{USER}@{known[0]}:{settings.ssh_port}"
+    )
+    provider = docker.Provider(
+        "docker",
+        host=address,
+        ssh_opts=server.host_key.apply(lambda key: ssh_options(settings.private_key_file, key)),
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    opts = pulumi.ResourceOptions(parent=parent, provider=provider)
     network = docker.Network("network", name="ai-lab", driver="bridge", opts=opts)
-    memory = server.instance.memory.apply(int)
-    containers = Containers(host, passwords, network, memory, opts)
+    containers = Containers(host, passwords, network, server.instance.memory.apply(int), opts)
     for name, container in plan.containers.items():
         containers.run(name, container)
-    running = containers.running
     ready = {
         service: ServerContainersReady(
             f"{service}-healthy",
             endpoint=server.login,
-            containers={name: running[name].id for name in needs},
+            containers={name: containers.running[name].id for name in needs},
             wait_seconds=_LONGEST_WAIT_SECONDS,
             opts=pulumi.ResourceOptions(parent=parent),
         )
         for service, needs in SEEDED.items()
-        if service in running
+        if service in containers.running
     }
     parent.register_outputs({})
     return Services(
@@ -76,19 +79,4 @@ def run_services(
         oneapi_password=passwords.oneapi_root,
         fastgpt_password=passwords.fastgpt_root,
         relay_key=passwords.fill("sk-{relay_token}"),
-    )
-
-
-def _docker(
-    settings: Settings, server: Server, host: Host, parent: pulumi.Resource
-) -> docker.Provider:
-    # The provider dials as soon as it is configured, so its address waits for Docker.
-    address = pulumi.Output.all(server.address, host.docker_ready.stdout).apply(
-        lambda known: f"ssh://{USER}@{known[0]}:{settings.ssh_port}"
-    )
-    return docker.Provider(
-        "docker",
-        host=address,
-        ssh_opts=server.host_key.apply(lambda key: ssh_options(settings.private_key_file, key)),
-        opts=pulumi.ResourceOptions(parent=parent),
     )
