@@ -24,9 +24,9 @@ from stack.resources.fastgpt.answer import FastGptAnswer
 from stack.resources.fastgpt.api_key import FastGptApiKey
 from stack.resources.fastgpt.app import FastGptApp
 from stack.resources.fastgpt.dataset import FastGptDataset
-from stack.resources.fastgpt.diagnosis import Chain
 from stack.resources.fastgpt.document import FastGptDocument
 from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
+from stack.resources.fastgpt.indexing import Chain
 from stack.resources.fastgpt.ready import FastGptReady
 from stack.resources.fastgpt.share_link import FastGptShareLink
 from stack.server import Server

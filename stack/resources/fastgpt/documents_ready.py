@@ -12,8 +12,7 @@ from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Collection
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, SECRET, STEADY, Lab
-from stack.resources.fastgpt.diagnosis import Chain, Diagnosis
-from stack.resources.fastgpt.indexing import Indexing, rows_of
+from stack.resources.fastgpt.indexing import Chain, Indexing, rows_of
 from stack.resources.fastgpt.session import Managed
 
 
@@ -32,8 +31,7 @@ class DocumentsReady(Managed):
         """Wait for them."""
         with self.client(lab) as client:
             self._tidy(client)
-            diagnosis = Diagnosis(lab, client, self.chain)
-            indexing = Indexing(client, self.dataset_id, self.documents, diagnosis)
+            indexing = Indexing(lab, client, self.dataset_id, self.documents, self.chain)
             chunks = indexing.follow(60 * self.deadline_minutes)
             indexing.search()
         return replace(self, chunks=chunks, namesakes=0)
