@@ -27,11 +27,9 @@ class App(Kept[Row]):
     intro: str = ""
 
     def listed(self, client: FastGptClient) -> Sequence[Row]:
-        """See `Named.listed`."""
         return client.apps()
 
     def detail(self, client: FastGptClient) -> Row:
-        """See `Kept.detail`."""
         return client.app(self.object_id)
 
     def make(self, client: FastGptClient) -> Row:

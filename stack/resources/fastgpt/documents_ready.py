@@ -69,10 +69,7 @@ class DocumentsReady(Managed):
 
 
 class FastGptDocumentsReady(LabResource, thing=DocumentsReady, token="fastgpt:DocumentsReady"):
-    """All documents of a base, indexed and found by a search test; one deadline for all.
-
-    Args:
-        documents: name to id of each.
+    """All `documents` of a base, name to id, indexed and found by a search test within a deadline.
 
     Outputs: `chunks`, name to number of indexed chunks; `namesakes`.
     """
