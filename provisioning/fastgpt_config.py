@@ -8,7 +8,7 @@ route.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ from provisioning.channels import XINFERENCE_KEY
 from provisioning.chunks import usual_chunk_size
 from provisioning.problems import Problem
 
-RERANK_URL = "http://xinference:9997/v1/rerank"
-"""Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker."""
-
+# Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker.
+_RERANK_URL = "http://xinference:9997/v1/rerank"
 # What no setting of ours changes; null is filled in. The prefix of FastGPT's own keys must hold no
 # dash, because its parser splits keys at dashes. Icons are those that come with it, by the start of
 # a model's name.
@@ -39,54 +38,35 @@ _REST_OF_CONTEXT = 1024
 _COOL_PROVIDERS = frozenset({"baidu", "zhipu", "anthropic", "moonshot"})
 
 
-def config_json(models: Sequence[Model], rerank_url: str = RERANK_URL) -> str:
-    """The whole file as strict JSON, stable for the same catalogue.
-
-    Args:
-        models: the catalogue; of each kind the first one is FastGPT's default.
-        rerank_url: full address of the reranker, path included.
-    """
+def config_json(models: Sequence[Model]) -> str:
+    """The whole file as strict JSON; of each kind the catalogue's first is FastGPT's default."""
     config = _FIXED["file"] | {
         "llmModels": [_llm(model) for model in of_kind(models, "chat")],
         "vectorModels": [_vector(model) for model in of_kind(models, "embedding")],
-        "reRankModels": [_rerank(model, rerank_url) for model in of_kind(models, "rerank")],
+        "reRankModels": [_rerank(model) for model in of_kind(models, "rerank")],
         "audioSpeechModels": [_speech(model) for model in of_kind(models, "speech")],
     }
-    heard = of_kind(models, "transcription")
-    if heard:
+    if heard := of_kind(models, "transcription"):
         config["whisperModel"] = _named(heard[0])
     return json.dumps(config, ensure_ascii=False, indent=2) + "\n"
 
 
-def config_problems(models: Sequence[Model]) -> list[Problem]:
+def config_problems(models: Sequence[Model]) -> Iterator[Problem]:
     """What would leave FastGPT without a default or with the wrong model."""
-    problems = [
-        Problem(
-            "models",
-            f"FastGPT needs {article} {kind} model and there is none",
-            f"add one with kind: {kind}",
-        )
-        for article, kind in (("a", "chat"), ("an", "embedding"))
-        if not any(model.kind == kind for model in models)
-    ]
-    return problems + _size_problems(models)
+    for kind, lacks in (("chat", "a chat"), ("embedding", "an embedding")):
+        if not any(model.kind == kind for model in models):
+            wrong = f"FastGPT needs {lacks} model and there is none"
+            yield Problem("models", wrong, f"add one with kind: {kind}")
+    for index, model in enumerate(models):
+        if model.kind == "chat" and model.answer_tokens > model.context // 2:
+            wrong = f"an answer of {model.answer_tokens} tokens leaves no room in {model.context}"
+            right = f"set {model.context // 2} or less"
+            yield Problem(f"models[{index}].maxResponse", wrong, right)
 
 
 def quote_max_token(model: Model) -> int:
     """Tokens of quoted knowledge that a chat model takes; it also caps an app's `limit`."""
     return max(model.context // 4, model.context - model.answer_tokens - _REST_OF_CONTEXT)
-
-
-def _size_problems(models: Sequence[Model]) -> list[Problem]:
-    return [
-        Problem(
-            f"models[{index}].maxResponse",
-            f"an answer of {model.answer_tokens} tokens leaves no room in {model.context}",
-            f"set {model.context // 2} or less",
-        )
-        for index, model in enumerate(models)
-        if model.kind == "chat" and model.answer_tokens > model.context // 2
-    ]
 
 
 def _named(model: Model) -> dict[str, Any]:
@@ -117,19 +97,16 @@ def _vector(model: Model) -> dict[str, Any]:
     }
 
 
-def _rerank(model: Model, rerank_url: str) -> dict[str, Any]:
-    return {**_named(model), "requestUrl": rerank_url, "requestAuth": XINFERENCE_KEY}
+def _rerank(model: Model) -> dict[str, Any]:
+    return {**_named(model), "requestUrl": _RERANK_URL, "requestAuth": XINFERENCE_KEY}
 
 
 def _speech(model: Model) -> dict[str, Any]:
-    voices = model.voices or ("default",)
-    return {
-        **_named(model),
-        "voices": [
-            {"label": voice, "value": voice, "bufferId": f"{model.name}-{voice}"}
-            for voice in voices
-        ],
-    }
+    voices = [
+        {"label": voice, "value": voice, "bufferId": f"{model.name}-{voice}"}
+        for voice in model.voices or ("default",)
+    ]
+    return {**_named(model), "voices": voices}
 
 
 def _avatar(model: Model) -> str:

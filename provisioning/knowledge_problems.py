@@ -24,57 +24,42 @@ def knowledge_problems(
     Args:
         project: folder of Pulumi.yaml; documents' paths are relative to it.
     """
-    yield from _name_problems(knowledge)
-    yield from _base_problems(knowledge, models, project)
-    yield from chunk_size_problems(knowledge, models)
-    yield from _app_problems(knowledge, models)
-    yield from _question_problems(knowledge, project)
-
-
-def _name_problems(knowledge: Knowledge) -> Iterator[Problem]:
     yield from repeated(f"{_PATH}.bases", [base.name for base in knowledge.bases])
     yield from repeated(f"{_PATH}.apps", [app.name for app in knowledge.apps])
-    for index, app in enumerate(knowledge.apps):
-        path = f"{_PATH}.apps[{index}]"
-        yield from repeated(f"{path}.links", [link.name for link in app.links])
-        yield from repeated(f"{path}.apiKeys", app.api_keys)
-
-
-def _base_problems(
-    knowledge: Knowledge, models: Sequence[Model], project: Path
-) -> Iterator[Problem]:
     for index, base in enumerate(knowledge.bases):
         path = f"{_PATH}.bases[{index}]"
         yield from _served(f"{path}.embedding", "embedding", base.embedding, models)
         yield from _served(f"{path}.fileModel", "chat", base.file_model, models)
         yield from source_problems(base, project, path)
-
-
-def _app_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Problem]:
-    bases = {base.name: base for base in knowledge.bases}
-    default = next((model.name for model in of_kind(models, "embedding")), "")
+        yield from chunk_size_problems(base, models, path)
     for index, app in enumerate(knowledge.apps):
-        path = f"{_PATH}.apps[{index}]"
-        yield from _served(f"{path}.model", "chat", app.model, models)
-        for name in app.bases:
-            if name not in bases:
-                yield unknown(f"{path}.bases", "base", name, bases)
-        used = {bases[name].embedding or default for name in app.bases if name in bases}
-        if len(used) > 1:
-            wrong = f"its bases have different embedding models ({', '.join(sorted(used))})"
-            yield Problem(f"{path}.bases", wrong, "give the app bases of one embedding model")
-        yield from _limit_problems(f"{path}.limit", app, models)
-        if app.rerank and not of_kind(models, "rerank"):
-            right = "add a model of kind rerank, or leave `rerank` out"
-            yield Problem(f"{path}.rerank", "the catalogue has no reranker", right)
+        yield from _app_problems(f"{_PATH}.apps[{index}]", app, knowledge, models)
+    yield from _question_problems(knowledge, project)
 
 
-def _limit_problems(path: str, app: App, models: Sequence[Model]) -> Iterator[Problem]:
-    """FastGPT lowers a limit beyond what the model takes, and nobody hears of it."""
+def _app_problems(
+    path: str, app: App, knowledge: Knowledge, models: Sequence[Model]
+) -> Iterator[Problem]:
+    yield from repeated(f"{path}.links", [link.name for link in app.links])
+    yield from repeated(f"{path}.apiKeys", app.api_keys)
+    yield from _served(f"{path}.model", "chat", app.model, models)
+    bases = {base.name: base for base in knowledge.bases}
+    for name in app.bases:
+        if name not in bases:
+            yield unknown(f"{path}.bases", "base", name, bases)
+    default = next((model.name for model in of_kind(models, "embedding")), "")
+    used = {bases[name].embedding or default for name in app.bases if name in bases}
+    if len(used) > 1:
+        wrong = f"its bases have different embedding models ({', '.join(sorted(used))})"
+        yield Problem(f"{path}.bases", wrong, "give the app bases of one embedding model")
+    # FastGPT lowers a limit beyond what the model takes, and nobody hears of it.
     for model in meant(models, "chat", app.model)[:1]:
         if (most := served_limit(app, model)) < app.limit:
             wrong = f"its model has no room for {app.limit} tokens of quotes"
-            yield Problem(path, wrong, f"set it to {most} or less", warning=True)
+            yield Problem(f"{path}.limit", wrong, f"set it to {most} or less", warning=True)
+    if app.rerank and not of_kind(models, "rerank"):
+        right = "add a model of kind rerank, or leave `rerank` out"
+        yield Problem(f"{path}.rerank", "the catalogue has no reranker", right)
 
 
 def _served(path: str, kind: Kind, name: str | None, models: Sequence[Model]) -> Iterator[Problem]:
