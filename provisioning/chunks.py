@@ -46,8 +46,7 @@ def longest_qa_size(file_model: Model) -> int:
 def usual_chunk_size(embedding: Model) -> int:
     """The chunk size of a document that sets none, in characters.
 
-    Most prose comes out at less than twice the size: half of what a local model reads keeps nearly
-    all of it in the vector.
+    Most prose comes out at less than twice the size: half of what a local model reads holds it.
     """
     longest = longest_chunk_size(embedding)
     most = longest if embedding.remote else max(SMALLEST_CHUNK, longest // 2)

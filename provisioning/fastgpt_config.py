@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from provisioning.catalogue import Model, of_kind
-from provisioning.channels import XINFERENCE_KEY
+from provisioning.channels import XINFERENCE_KEY, XINFERENCE_URL
 from provisioning.chunks import usual_chunk_size
 from provisioning.problems import Problem
 
 # Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker.
-_RERANK_URL = "http://xinference:9997/v1/rerank"
+_RERANK_URL = f"{XINFERENCE_URL}/v1/rerank"
 # What no setting of ours changes; null is filled in. The prefix of FastGPT's own keys must hold no
 # dash, because its parser splits keys at dashes. Icons are those that come with it, by the start of
 # a model's name.
@@ -26,11 +26,9 @@ _FIXED: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("fastgpt_config.json").read_text(encoding="utf-8")
 )
 # `maxToken`. FastGPT throws away every chunk of more *characters* than 1.3 times this, after it has
-# itself made chunks of several times the size it was asked for, and left code blocks and rows of
-# tables as long as they are (`docs/facts/measured.md §1 F1`). So it is no place to say what a model
-# reads: that is looked after where the size is chosen (`provisioning.chunks`), and nothing may be
-# lost here. Four times a spreadsheet's longest cell fits. Else it only limits what people type by
-# hand.
+# itself made chunks of several times the size it was asked for (`docs/facts/measured.md §1 F1`). So
+# it is no place to say what a model reads, which `provisioning.chunks` looks after: nothing may be
+# lost here, not even four times a spreadsheet's longest cell.
 _LONGEST_CHUNK = 100_000
 # Left for the question, the system prompt and the history beside quotes and answer, in tokens.
 _REST_OF_CONTEXT = 1024

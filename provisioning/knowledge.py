@@ -143,8 +143,5 @@ class Knowledge(Shape):
 
 
 def meant(models: Sequence[Model], kind: Kind, name: str | None) -> tuple[Model, ...]:
-    """The models that a setting may mean, the first of which it does: all of the kind by default.
-
-    Empty where the catalogue has none, which is a problem said before anything is made.
-    """
+    """The models that a setting may mean, of which it means the first; all of the kind by default."""
     return tuple(model for model in of_kind(models, kind) if name in (None, model.name))

@@ -19,11 +19,7 @@ _PATH = "knowledge"
 def knowledge_problems(
     knowledge: Knowledge, models: Sequence[Model], project: Path
 ) -> Iterator[Problem]:
-    """What keeps the bases from being filled, the apps from answering, the question from proof.
-
-    Args:
-        project: folder of Pulumi.yaml; documents' paths are relative to it.
-    """
+    """What keeps the bases from being filled, the apps from answering, the question from proof."""
     yield from repeated(f"{_PATH}.bases", [base.name for base in knowledge.bases])
     yield from repeated(f"{_PATH}.apps", [app.name for app in knowledge.apps])
     for index, base in enumerate(knowledge.bases):
@@ -75,27 +71,24 @@ def _question_problems(knowledge: Knowledge, project: Path) -> Iterator[Problem]
     question = knowledge.question
     if question is None:
         return
+    path = f"{_PATH}.question"
     linked = {app.name: app for app in knowledge.apps if app.links}
     if not linked:
         right = "give an app `links`, or leave `question` out"
-        yield Problem(f"{_PATH}.question", "no app has a share link to ask through", right)
-    elif question.app is not None and question.app not in linked:
-        yield unknown(f"{_PATH}.question.app", "app with a share link", question.app, linked)
-    elif question.cites is not None:
-        asked = linked[question.app or next(iter(linked))]
-        yield from _citation_problems(question.cites, asked, knowledge, project)
-
-
-def _citation_problems(
-    cites: str, asked: App, knowledge: Knowledge, project: Path
-) -> Iterator[Problem]:
-    known = [s for b in knowledge.bases if b.name in asked.bases for s in sources(b, project)]
-    # A web page is cited by its title, which only the page knows.
-    if any(source.document.link is not None for source in known):
+        yield Problem(path, "no app has a share link to ask through", right)
         return
-    path, names = f"{_PATH}.question.cites", {source.name for source in known}
+    asked = linked.get(next(iter(linked)) if question.app is None else question.app)
+    if asked is None:
+        yield unknown(f"{path}.app", "app with a share link", str(question.app), linked)
+        return
+    used = (base for base in knowledge.bases if base.name in asked.bases)
+    known = [source for base in used for source in sources(base, project)]
+    # A web page is cited by its title, which only the page knows.
+    if question.cites is None or any(source.document.link is not None for source in known):
+        return
+    names = {source.name for source in known}
     if not names:
         wrong = f"{asked.name} has no document to cite"
-        yield Problem(path, wrong, "give it a base, or leave `cites` out")
-    elif PurePosixPath(cites).name not in names:
-        yield unknown(path, f"document of {asked.name}", cites, names)
+        yield Problem(f"{path}.cites", wrong, "give it a base, or leave `cites` out")
+    elif PurePosixPath(question.cites).name not in names:
+        yield unknown(f"{path}.cites", f"document of {asked.name}", question.cites, names)

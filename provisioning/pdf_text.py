@@ -1,9 +1,7 @@
-"""The text of a PDF as FastGPT reads it.
+"""The text of a PDF as FastGPT reads it with pdf.js (`docs/facts/fastgpt.md §4`).
 
-FastGPT reads with pdf.js and gives it no tables of its own, joins lines without a space, ends one
-after a sentence only, and leaves out what stands in the outer twentieth of a page's height, above
-and below (`docs/facts/fastgpt.md §4`; the reference lab's document is read to the byte as
-recorded).
+It joins lines without a space, ends one after a sentence only, and leaves out what stands in the
+outer twentieth of a page's height, above and below.
 """
 
 from __future__ import annotations
@@ -46,12 +44,7 @@ class PdfPage:
 
 
 def pdf_pages(file: IO[bytes]) -> list[PdfPage]:
-    """The pages of a PDF.
-
-    Raises:
-        pypdf.errors.FileNotDecryptedError: it opens with a password only.
-        Exception: of any kind, for a file that is broken.
-    """
+    """The pages of a PDF; a broken file raises anything, a locked one FileNotDecryptedError."""
     return [_page(page) for page in PdfReader(file).pages]
 
 
@@ -67,10 +60,7 @@ class _Piece:
 
 
 class _Listener:
-    """Collects what pypdf finds, at its place on the page.
-
-    pypdf tells places inside a form (a drawing used as a whole) relative to the form.
-    """
+    """Collects what pypdf finds, by its place on the page, not in a form (a drawing used whole)."""
 
     def __init__(self, page: PageObject) -> None:
         self.pieces: list[_Piece] = []

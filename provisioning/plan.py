@@ -1,8 +1,4 @@
-"""The plan of a lab: all that the tables say of its settings, asked once.
-
-Pure: no engine, no account, no network. `__main__.py` makes it after the settings were validated
-and hands it on; `make plan` prints it.
-"""
+"""The plan of a lab: all that the tables say of its settings, asked once; `make plan` prints it."""
 
 from __future__ import annotations
 
@@ -60,8 +56,7 @@ def plan(settings: Settings) -> Plan:
     """The plan of these settings; also of some that were refused, to show what they ask for.
 
     Raises:
-        PlanError: no such region, release or image, so that there is nothing to plan with.
-            `read_settings` has refused such settings with the same problem.
+        PlanError: no such region, release or image, as `read_settings` says too.
     """
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)

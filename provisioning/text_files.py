@@ -50,8 +50,7 @@ def as_sent(name: str, content: bytes) -> bytes:
 def with_spaced_headings(text: str) -> str:
     """`text` (Markdown or plain) with an empty line behind each heading.
 
-    FastGPT's splitter loses the line break behind a heading and takes the next line for a part of
-    it; a section of that one line is then thrown away without a word, as a heading with no text.
+    FastGPT takes the line behind a heading for a part of it, and drops a section of that line only.
     """
     return _HEADING.sub(lambda found: found[0] if found[1] else f"{found[0]}\n", text)
 
@@ -79,10 +78,7 @@ def _strictly(content: bytes, encoding: str) -> str | None:
 
 
 def _utf16(content: bytes) -> str | None:
-    """UTF-16 without a mark: of the two byte orders, the one that has spaces and line ends.
-
-    Read in the wrong order they become characters of other scripts, or none.
-    """
+    """UTF-16 without a mark: only in the right byte order it has spaces and line ends."""
     if b"\0" not in content:
         return None
     texts = (_strictly(content, "utf-16-le"), _strictly(content, "utf-16-be"))

@@ -20,13 +20,7 @@ from stack.services import Services
 
 @dataclass(frozen=True)
 class Gateway:
-    """The seeded OneAPI.
-
-    Attributes:
-        access_token: of its management API, secret.
-        tokens: name to key, secret.
-        by_model: the channel that serves a model.
-    """
+    """The seeded OneAPI: its management's token and the keys, both secret; channels by model."""
 
     access_token: pulumi.Output[str]
     tokens: dict[str, pulumi.Output[str]]

@@ -35,13 +35,7 @@ from stack.services import Services
 
 @dataclass(frozen=True)
 class KnowledgeOutputs:
-    """What the knowledge of the lab comes to.
-
-    Attributes:
-        share_links: `app/link` to URL.
-        api_keys: `app/key` to key, secret.
-        answer: to the configured question; None without one.
-    """
+    """`share_links` by `app/link`, secret `api_keys` by `app/key`, the answer to the question."""
 
     share_links: Mapping[str, pulumi.Output[str]]
     api_keys: Mapping[str, pulumi.Output[str]]

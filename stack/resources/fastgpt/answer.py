@@ -85,13 +85,10 @@ def answer_problem(answer: Given, cites: str | None) -> str:
 
 
 class FastGptAnswer(LabResource, thing=Answer, token="fastgpt:Answer"):
-    """A real answer through the share link.
+    """A real answer through the share link; a change of the `triggers` asks again.
 
-    Args:
-        cites: name of the document that must be cited; "" accepts any, None asks for no citation.
-        triggers: any values; a change of one asks again (app, documents, models).
-
-    Outputs: `answer`, `citations` (`{"document", "passage"}` each).
+    `cites` is the document that must be cited; "" accepts any, None asks for no citation. Outputs:
+    `answer`, `citations` (`{"document", "passage"}` each).
     """
 
     answer: pulumi.Output[str]

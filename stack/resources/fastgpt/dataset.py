@@ -73,7 +73,4 @@ class Dataset(Kept[Row]):
 
 
 class FastGptDataset(LabResource, thing=Dataset, token="fastgpt:Dataset"):
-    """A knowledge base. Another `vector_model`, which embeds, makes it another base.
-
-    `agent_model` is the chat model that processes files.
-    """
+    """A knowledge base: `vector_model`, which embeds, makes it; `agent_model` processes files."""

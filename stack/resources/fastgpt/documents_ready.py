@@ -55,10 +55,7 @@ class DocumentsReady(Managed):
         return [id_ for id_ in others if self.documents.keys() & {found[id_].name, found[id_].link}]
 
     def _tidy(self, client: FastGptClient) -> None:
-        """Take documents out of folders that people put them into, and namesakes away.
-
-        A document that is there twice would be cited twice.
-        """
+        """Take documents out of people's folders, and namesakes away, which would be cited too."""
         found = rows_of(client, self.dataset_id)
         for ours in set(self.documents.values()) - found.keys():
             with contextlib.suppress(NotFound):

@@ -58,11 +58,7 @@ class Indexing:
     _moved: tuple[int, float] = field(default=(-1, 0.0), init=False)
 
     def follow(self, seconds: float) -> dict[str, int]:
-        """Chunks by document, once all are indexed.
-
-        Raises:
-            DeadlineExceeded, Refused: with the link of the chain that failed, where one is found.
-        """
+        """Chunks by document, once all are indexed; the error names the link that failed."""
         try:
             return wait(
                 self.client,
@@ -117,11 +113,7 @@ class Indexing:
         return Waiting(f"{done} of {done + left} chunks; still at {', '.join(unfinished[:3])}")
 
     def _rows(self) -> dict[str, Collection]:
-        """The documents' rows, by name.
-
-        Raises:
-            NotFound: one is not in its base.
-        """
+        """The documents' rows, by name; NotFound where one is not in its base."""
         rows = rows_of(self.client, self.dataset_id)
         for name, collection_id in self.documents.items():
             if collection_id not in rows:

@@ -41,7 +41,4 @@ class ShareLink(Door[Row]):
 
 
 class FastGptShareLink(LabResource, thing=ShareLink, token="fastgpt:ShareLink"):
-    """A public chat page of an app: `/chat/share?shareId=` and the resource's id.
-
-    `response_detail` is whether visitors see the citations.
-    """
+    """A chat page, `/chat/share?shareId=` and its id; `response_detail` shows the citations."""
