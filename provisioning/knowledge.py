@@ -143,5 +143,5 @@ class Knowledge(Shape):
 
 
 def meant(models: Sequence[Model], kind: Kind, name: str | None) -> tuple[Model, ...]:
-    """The models that a setting may mean, of which it means the first; all of the kind by default."""
+    """The models that a setting may mean, of which the first is meant; by default all of a kind."""
     return tuple(model for model in of_kind(models, kind) if name in (None, model.name))

@@ -54,13 +54,13 @@ class Answer(Thing):
 
     def _answer(self, client: FastGptClient) -> Given:
         return wait(
-            client,
             "an answer through the share link",
             # In a chat of its own, or the history would answer.
             lambda: client.ask(
                 self.share_id, self.question, visitor=VISITOR, chat_id=uuid.uuid4().hex[:24]
             ),
-            seconds=ANSWER_SECONDS,
+            clock=client.clock,
+            deadline=ANSWER_SECONDS,
             advice="ask in the share link's page: the error there names the model or channel that "
             "fails",
             tolerate=(Unreachable, Refused, Unexpected),

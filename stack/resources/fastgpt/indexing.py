@@ -61,10 +61,10 @@ class Indexing:
         """Chunks by document, once all are indexed; the error names the link that failed."""
         try:
             return wait(
-                self.client,
                 f"{len(self.documents)} documents to be indexed",
                 self._look,
-                seconds=seconds,
+                clock=self.client.clock,
+                deadline=seconds,
                 advice="read `docker logs fastgpt` on the server: a model that fails is logged as "
                 "`Embedding Error`, and as `[Error]` with what it answered; or run `pulumi up` "
                 "again to go on waiting",
@@ -81,10 +81,10 @@ class Indexing:
                 text = self.client.first_passage(collection_id)
             beginning = (text or PurePosixPath(name).stem)[:SEARCH_LENGTH]
             wait(
-                self.client,
                 f"a search to find {name}",
                 partial(self._search, collection_id, beginning),
-                seconds=SEARCH_SECONDS,
+                clock=self.client.clock,
+                deadline=SEARCH_SECONDS,
                 advice="the document is indexed, but its vectors are not found: is the embedding "
                 "model of the base still the one that OneAPI serves under its name?",
                 tolerate=(Unreachable, Refused),

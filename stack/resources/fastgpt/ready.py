@@ -44,20 +44,20 @@ class Ready(Managed):
         """Wait for it."""
         with self.client(lab) as client:
             found = wait(
-                client,
                 "FastGPT to run with this catalogue's models",
                 lambda: self._running(client),
-                seconds=START_SECONDS,
+                clock=client.clock,
+                deadline=START_SECONDS,
                 advice=_MODELS_ADVICE,
                 # While it sets itself up it answers errors and empty data.
                 tolerate=(Unreachable, Refused, Unexpected),
             )
             client.login()
             wait(
-                client,
                 "FastGPT's vector database",
                 lambda: Waiting(problem) if (problem := _vector_problem(client)) else True,
-                seconds=VECTORS_SECONDS,
+                clock=client.clock,
+                deadline=VECTORS_SECONDS,
                 advice=_VECTORS_ADVICE,
             )
         return replace(self, version=found.version)
@@ -66,10 +66,10 @@ class Ready(Managed):
         """With the models that it has; without its vectors, no model for them is there."""
         with self.client(lab) as client:
             found = wait(
-                client,
                 "FastGPT's models",
                 client.init_data,
-                seconds=REREAD_SECONDS,
+                clock=client.clock,
+                deadline=REREAD_SECONDS,
                 advice=_MODELS_ADVICE,
                 tolerate=(Refused, Unexpected),
             )
