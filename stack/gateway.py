@@ -36,8 +36,8 @@ def seed_gateway(
     root = OneApiRoot(
         "oneapi-root",
         endpoint=there,
-        password=services.oneapi_password,
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.oneapi]),
+        password=services.passwords.oneapi_root,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.healthy["oneapi"]]),
     )
     session = {"endpoint": there, "access_token": root.access_token}
     by_model = {}

@@ -53,7 +53,8 @@ def seed_knowledge(
 ) -> KnowledgeOutputs:
     """Make the bases, documents, apps and links of the settings, and ask the question."""
     parent = part("Knowledge", lab)
-    session = {"endpoint": server.endpoint(FASTGPT_PORT), "password": services.fastgpt_password}
+    fastgpt, password = services.healthy["fastgpt"], services.passwords.fastgpt_root
+    session = {"endpoint": server.endpoint(FASTGPT_PORT), "password": password}
     kinds: dict[str, Kind] = {"llm": "chat", "vector": "embedding", "rerank": "rerank"}
     ready = FastGptReady(
         "fastgpt-ready",
@@ -62,8 +63,8 @@ def seed_knowledge(
             key: [model.name for model in of_kind(settings.models, kind)]
             for key, kind in kinds.items()
         },
-        generation=services.fastgpt.generation.apply(str),
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.fastgpt]),
+        generation=fastgpt.generation.apply(str),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[fastgpt]),
     )
     chain: Chain = {"oneapi": server.endpoint(ONEAPI_PORT), "relay_key": services.relay_key}
     if settings.uses_xinference:

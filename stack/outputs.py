@@ -33,10 +33,10 @@ def export_outputs(
         "sshUser": USER,
         "sshKeyFile": str(settings.private_key_file),
         "fastgptUser": "root",
-        "fastgptPassword": services.fastgpt_password,
+        "fastgptPassword": services.passwords.fastgpt_root,
         "fastgptToken": services.relay_key,
         "oneapiUser": "root",
-        "oneapiPassword": services.oneapi_password,
+        "oneapiPassword": services.passwords.oneapi_root,
         "oneapiAccessToken": gateway.access_token,
         "models": [
             {"name": model.name, "kind": model.kind, "servedBy": model.served_by}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -25,17 +26,12 @@ class Services:
     """The running services.
 
     Attributes:
-        oneapi, fastgpt, xinference: what others seed, healthy with all it needs beside it;
-            Xinference only where used.
-        oneapi_password, fastgpt_password: of user `root`, secret.
+        healthy: by name, what others seed, with all it needs; Xinference only where used.
         relay_key: FastGPT's key for OneAPI, with `sk-`, secret.
     """
 
-    oneapi: ServerContainersReady
-    fastgpt: ServerContainersReady
-    xinference: ServerContainersReady | None
-    oneapi_password: pulumi.Output[str]
-    fastgpt_password: pulumi.Output[str]
+    healthy: Mapping[str, ServerContainersReady]
+    passwords: Passwords
     relay_key: pulumi.Output[str]
 
 
@@ -60,7 +56,7 @@ def run_services(
     containers = Containers(host, passwords, network, server.instance.memory.apply(int), opts)
     for name, container in plan.containers.items():
         containers.run(name, container)
-    ready = {
+    healthy = {
         service: ServerContainersReady(
             f"{service}-healthy",
             endpoint=server.login,
@@ -72,11 +68,4 @@ def run_services(
         if service in containers.running
     }
     parent.register_outputs({})
-    return Services(
-        oneapi=ready["oneapi"],
-        fastgpt=ready["fastgpt"],
-        xinference=ready.get("xinference"),
-        oneapi_password=passwords.oneapi_root,
-        fastgpt_password=passwords.fastgpt_root,
-        relay_key=passwords.fill("sk-{relay_token}"),
-    )
+    return Services(healthy, passwords, relay_key=passwords.fill("sk-{relay_token}"))
