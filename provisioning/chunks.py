@@ -1,10 +1,9 @@
 """How long the chunks of a document may be, from what its models read at once.
 
-FastGPT counts characters, models count tokens. A Chinese character is about one token, a token of
-English about four characters; what is allowed here holds for the worse of the two.
-
-FastGPT never keeps to the size that it is asked for: prose came out at up to three times that, code
-blocks and rows of tables at any length (`docs/facts/measured.md §1 F1`).
+FastGPT counts characters, models count tokens: a Chinese character is about one, four of English
+are one, and what is allowed here holds for the worse. FastGPT never keeps to the size that it is
+asked for: prose came out at up to three times that, code blocks and rows of tables at any length
+(`docs/facts/measured.md §1 F1`).
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ USUAL: dict[Training, int] = {"chunk": 512, "qa": 8000}
 
 _PROSE = 3
 GROWN = _PROSE + 1
-"""How many tokens a chunk of prose may come to, for each character of its size: some tokenizers
-need more than one for a rare character."""
+"""Tokens that a chunk of prose may come to for each character of its size; rare ones take two."""
 
 # Of the file model's context; FastGPT leaves out a longer chunk, counted in characters.
 _QA_SHARE = 0.8

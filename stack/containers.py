@@ -29,13 +29,7 @@ _COMMON: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Containers:
-    """Makes containers on one host, in one private network.
-
-    Attributes:
-        server_mib: the server's memory.
-        opts: of all that is made.
-        running: what was made so far, by name.
-    """
+    """Makes containers on one host, in one private network; keeps those that run, by name."""
 
     host: Host
     passwords: Passwords
@@ -94,15 +88,15 @@ class Containers:
         )
 
     def _volumes(self, name: str, one: Container) -> list[docker.ContainerVolumeArgs]:
-        volumes = [
-            docker.ContainerVolumeArgs(host_path=there, container_path=here, read_only=True)
+        told = docker.ContainerVolumeArgs
+        mounted = [
+            told(host_path=there, container_path=here, read_only=True)
             for there, here in one.mounts.items()
         ]
-        if one.data:
-            made = docker.Volume(f"{name}-data", name=f"ai-lab-{name}", opts=self.opts)
-            data = docker.ContainerVolumeArgs(volume_name=made.name, container_path=one.data)
-            volumes.append(data)
-        return volumes
+        if not one.data:
+            return mounted
+        made = docker.Volume(f"{name}-data", name=f"ai-lab-{name}", opts=self.opts)
+        return [*mounted, told(volume_name=made.name, container_path=one.data)]
 
     def _after(self, *needs: pulumi.Resource) -> pulumi.ResourceOptions:
         more = pulumi.ResourceOptions(depends_on=list(needs))
