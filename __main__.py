@@ -25,9 +25,9 @@ server = rent_server(settings, planned)
 lab = OnServer("lab", server.life, server.ready)
 
 host = prepare_host(settings, planned, server, passwords, lab)
-services = run_services(settings, planned, server, host, passwords, lab)
+services = run_services(planned, server, host, passwords, lab)
 models = start_models(settings, planned, server, services, lab)
-gateway = seed_gateway(settings, planned, server, services, models, lab)
+gateway = seed_gateway(planned, server, services, models, lab)
 knowledge = seed_knowledge(settings, server, services, models, gateway, lab, project)
 
-export_outputs(settings, planned, server, services, gateway, knowledge)
+export_outputs(planned, server, services, gateway, knowledge)

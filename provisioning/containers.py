@@ -52,7 +52,6 @@ class Container(_Row):
     """One container; its name is that of its image, of its volume and in the network.
 
     Attributes:
-        image: what is pulled.
         environment: values are templates; `{name}` is a secret's.
         published: port on the server to port in the container; empty for what nobody outside needs.
         data: where its named volume is mounted.
@@ -61,9 +60,8 @@ class Container(_Row):
         memory_mib: limit, swap included; only where one service could starve the others.
         rest_of_memory: limited to what the others leave of the server's (`memory_left`).
         gpu: whether it gets the cards, and the shared memory that engines on them want.
-        grace_seconds: how long it may take to end when it is replaced. A database writes out what
-            it holds; without, it is killed at once and has to recover (`docs/facts/measured.md
-            §3`).
+        grace_seconds: how long it may take to end when it is replaced; a database that is killed
+            at once has to recover (`docs/facts/measured.md §3`).
         after: the containers that it needs healthy when it starts.
         needs: what has to be ready on the host beside its image, as `stack.host.Host` names it; of
             what is made for each container, its own.
@@ -95,11 +93,7 @@ CONTAINERS = TypeAdapter(dict[str, Container]).validate_python(
 def containers(
     settings: Settings, region: Region, images: Images, release: XinferenceRelease, config: str
 ) -> dict[str, Container]:
-    """All containers of a lab by name, each after those that it needs.
-
-    Args:
-        config: text of FastGPT's config.json.
-    """
+    """A lab's containers, each after those that it needs; `config` is FastGPT's config.json."""
     told: dict[str, dict[str, Any]] = {
         "xinference": {
             "command": xinference_command(release),

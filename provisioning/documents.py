@@ -19,6 +19,9 @@ _HIDDEN = (".", "~$")
 # What programs leave behind; nobody means it as a document, so nobody need hear of it.
 _LITTER = ("~$", "._", ".DS_Store", ".git", "Thumbs.db", "desktop.ini")
 _MOST_NAMES = 10
+# No name of a public host ends so.
+_PRIVATE_NAMES = ("localhost", "local", "internal", "lan", "home", "corp", "intranet", "arpa")
+_LIKE = "write it like https://example.com/page"
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,17 @@ class Source:
 
 def sources(base: Base, project: Path) -> tuple[Source, ...]:
     """All sources of a base, in the order of the settings, a folder's sorted by path."""
-    return tuple(
-        source
-        for index, document in enumerate(base.documents)
-        for source in _sources_of(document, index, project)
-    )
+    found = []
+    for index, document in enumerate(base.documents):
+        name = document.name if document.link is None else document.link
+        if name is not None:
+            found.append(Source(name, index, document))
+        for file in files_of(document, project):
+            # Another system may write the same name in decomposed characters.
+            name = unicodedata.normalize("NFC", file.name)
+            written = file.relative_to(project) if file.is_relative_to(project) else file
+            found.append(Source(name, index, document, str(written)))
+    return tuple(found)
 
 
 def source_problems(base: Base, project: Path, path: str) -> Iterator[Problem]:
@@ -58,7 +67,11 @@ def source_problems(base: Base, project: Path, path: str) -> Iterator[Problem]:
         yield from problems
         twin = names.setdefault(source.name, source)
         if twin is not source and all(problem.warning for problem in problems):
-            yield _twice(place, source, twin)
+            other = source.file and twin.file and source.file != twin.file
+            where = f" ({twin.file} and {source.file})" if other else ""
+            twice = f"{source.name} is there twice{where}"
+            wrong = f"{twice}, and a citation could not tell which is meant"
+            yield Problem(place, wrong, "rename one, or put it into another base")
     for index, document in enumerate(base.documents):
         if document.folder is not None:
             folder = _place(document.folder, project)
@@ -73,20 +86,6 @@ def files_of(document: Document, project: Path) -> tuple[Path, ...]:
         return ()
     folder = _place(document.folder, project)
     return tuple(sorted(p for p in folder.rglob("*") if _is_document(p, folder)))
-
-
-def _sources_of(document: Document, index: int, project: Path) -> Iterator[Source]:
-    if document.link is not None:
-        yield Source(document.link, index, document)
-    elif document.text is not None:
-        yield Source(str(document.name), index, document)
-    else:
-        for file in files_of(document, project):
-            # Another system may write the same name in decomposed characters.
-            name = unicodedata.normalize("NFC", file.name)
-            inside = file.is_relative_to(project)
-            written = file.relative_to(project) if inside else file
-            yield Source(name, index, document, str(written))
 
 
 def _place(written: str, project: Path) -> Path:
@@ -143,19 +142,6 @@ def _source_problems(path: str, source: Source, project: Path) -> Iterator[Probl
         yield Problem(path, wrong, "name it without a slash, like `Opening hours`")
 
 
-def _twice(path: str, source: Source, twin: Source) -> Problem:
-    other = source.file and twin.file and source.file != twin.file
-    where = f" ({twin.file} and {source.file})" if other else ""
-    return Problem(
-        path,
-        f"{source.name} is there twice{where}, and a citation could not tell which is meant",
-        "rename one, or put it into another base",
-    )
-
-
-_LIKE = "write it like https://example.com/page"
-
-
 def _link_problems(path: str, link: str) -> Iterator[Problem]:
     try:
         parts = urlsplit(link)
@@ -180,6 +166,3 @@ def _is_public(host: str) -> bool:
         last = host.rpartition(".")[2]
     # A number in the end is an address in one of its other spellings.
     return "." in host and not last.isdigit() and last not in _PRIVATE_NAMES
-
-
-_PRIVATE_NAMES = ("localhost", "local", "internal", "lan", "home", "corp", "intranet", "arpa")

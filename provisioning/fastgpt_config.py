@@ -8,18 +8,17 @@ route.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from provisioning.catalogue import Model, of_kind
-from provisioning.channels import XINFERENCE_KEY
+from provisioning.channels import XINFERENCE_KEY, XINFERENCE_URL
 from provisioning.chunks import usual_chunk_size
 from provisioning.problems import Problem
 
-RERANK_URL = "http://xinference:9997/v1/rerank"
-"""Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker."""
-
+# Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker.
+_RERANK_URL = f"{XINFERENCE_URL}/v1/rerank"
 # What no setting of ours changes; null is filled in. The prefix of FastGPT's own keys must hold no
 # dash, because its parser splits keys at dashes. Icons are those that come with it, by the start of
 # a model's name.
@@ -27,11 +26,9 @@ _FIXED: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("fastgpt_config.json").read_text(encoding="utf-8")
 )
 # `maxToken`. FastGPT throws away every chunk of more *characters* than 1.3 times this, after it has
-# itself made chunks of several times the size it was asked for, and left code blocks and rows of
-# tables as long as they are (`docs/facts/measured.md §1 F1`). So it is no place to say what a model
-# reads: that is looked after where the size is chosen (`provisioning.chunks`), and nothing may be
-# lost here. Four times a spreadsheet's longest cell fits. Else it only limits what people type by
-# hand.
+# itself made chunks of several times the size it was asked for (`docs/facts/measured.md §1 F1`). So
+# it is no place to say what a model reads, which `provisioning.chunks` looks after: nothing may be
+# lost here, not even four times a spreadsheet's longest cell.
 _LONGEST_CHUNK = 100_000
 # Left for the question, the system prompt and the history beside quotes and answer, in tokens.
 _REST_OF_CONTEXT = 1024
@@ -39,54 +36,35 @@ _REST_OF_CONTEXT = 1024
 _COOL_PROVIDERS = frozenset({"baidu", "zhipu", "anthropic", "moonshot"})
 
 
-def config_json(models: Sequence[Model], rerank_url: str = RERANK_URL) -> str:
-    """The whole file as strict JSON, stable for the same catalogue.
-
-    Args:
-        models: the catalogue; of each kind the first one is FastGPT's default.
-        rerank_url: full address of the reranker, path included.
-    """
+def config_json(models: Sequence[Model]) -> str:
+    """The whole file as strict JSON; of each kind the catalogue's first is FastGPT's default."""
     config = _FIXED["file"] | {
         "llmModels": [_llm(model) for model in of_kind(models, "chat")],
         "vectorModels": [_vector(model) for model in of_kind(models, "embedding")],
-        "reRankModels": [_rerank(model, rerank_url) for model in of_kind(models, "rerank")],
+        "reRankModels": [_rerank(model) for model in of_kind(models, "rerank")],
         "audioSpeechModels": [_speech(model) for model in of_kind(models, "speech")],
     }
-    heard = of_kind(models, "transcription")
-    if heard:
+    if heard := of_kind(models, "transcription"):
         config["whisperModel"] = _named(heard[0])
     return json.dumps(config, ensure_ascii=False, indent=2) + "\n"
 
 
-def config_problems(models: Sequence[Model]) -> list[Problem]:
+def config_problems(models: Sequence[Model]) -> Iterator[Problem]:
     """What would leave FastGPT without a default or with the wrong model."""
-    problems = [
-        Problem(
-            "models",
-            f"FastGPT needs {article} {kind} model and there is none",
-            f"add one with kind: {kind}",
-        )
-        for article, kind in (("a", "chat"), ("an", "embedding"))
-        if not any(model.kind == kind for model in models)
-    ]
-    return problems + _size_problems(models)
+    for kind, lacks in (("chat", "a chat"), ("embedding", "an embedding")):
+        if not any(model.kind == kind for model in models):
+            wrong = f"FastGPT needs {lacks} model and there is none"
+            yield Problem("models", wrong, f"add one with kind: {kind}")
+    for index, model in enumerate(models):
+        if model.kind == "chat" and model.answer_tokens > model.context // 2:
+            wrong = f"an answer of {model.answer_tokens} tokens leaves no room in {model.context}"
+            right = f"set {model.context // 2} or less"
+            yield Problem(f"models[{index}].maxResponse", wrong, right)
 
 
 def quote_max_token(model: Model) -> int:
     """Tokens of quoted knowledge that a chat model takes; it also caps an app's `limit`."""
     return max(model.context // 4, model.context - model.answer_tokens - _REST_OF_CONTEXT)
-
-
-def _size_problems(models: Sequence[Model]) -> list[Problem]:
-    return [
-        Problem(
-            f"models[{index}].maxResponse",
-            f"an answer of {model.answer_tokens} tokens leaves no room in {model.context}",
-            f"set {model.context // 2} or less",
-        )
-        for index, model in enumerate(models)
-        if model.kind == "chat" and model.answer_tokens > model.context // 2
-    ]
 
 
 def _named(model: Model) -> dict[str, Any]:
@@ -117,19 +95,16 @@ def _vector(model: Model) -> dict[str, Any]:
     }
 
 
-def _rerank(model: Model, rerank_url: str) -> dict[str, Any]:
-    return {**_named(model), "requestUrl": rerank_url, "requestAuth": XINFERENCE_KEY}
+def _rerank(model: Model) -> dict[str, Any]:
+    return {**_named(model), "requestUrl": _RERANK_URL, "requestAuth": XINFERENCE_KEY}
 
 
 def _speech(model: Model) -> dict[str, Any]:
-    voices = model.voices or ("default",)
-    return {
-        **_named(model),
-        "voices": [
-            {"label": voice, "value": voice, "bufferId": f"{model.name}-{voice}"}
-            for voice in voices
-        ],
-    }
+    voices = [
+        {"label": voice, "value": voice, "bufferId": f"{model.name}-{voice}"}
+        for voice in model.voices or ("default",)
+    ]
+    return {**_named(model), "voices": voices}
 
 
 def _avatar(model: Model) -> str:

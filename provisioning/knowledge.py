@@ -35,8 +35,6 @@ _LARGEST_CHUNK: dict[Training, int] = {"chunk": 3000, "qa": 100_000}
 # FastGPT refuses an app the next (`docs/facts/measured.md §1`).
 _MOST_API_KEYS = 10
 
-SearchMode = Literal["embedding", "fullTextRecall", "mixedRecall"]
-
 
 class Document(Shape):
     """One source of a base: exactly one of `file`, `folder`, `text` or `link`."""
@@ -103,7 +101,7 @@ class App(Shape):
     bases: tuple[str, ...] = ()
     similarity: float = Field(default=0.4, ge=0, le=1)
     limit: int = Field(default=1500, ge=100, le=20000, description="Tokens of quoted knowledge.")
-    search_mode: SearchMode = "embedding"
+    search_mode: Literal["embedding", "fullTextRecall", "mixedRecall"] = "embedding"
     rerank: bool = False
     temperature: float = Field(default=3, ge=0, le=10)
     history: int = Field(default=6, ge=0, le=30)
@@ -143,8 +141,5 @@ class Knowledge(Shape):
 
 
 def meant(models: Sequence[Model], kind: Kind, name: str | None) -> tuple[Model, ...]:
-    """The models that a setting may mean, the first of which it does: all of the kind by default.
-
-    Empty where the catalogue has none, which is a problem said before anything is made.
-    """
+    """The models that a setting may mean, of which the first is meant; by default all of a kind."""
     return tuple(model for model in of_kind(models, kind) if name in (None, model.name))

@@ -19,62 +19,43 @@ _PATH = "knowledge"
 def knowledge_problems(
     knowledge: Knowledge, models: Sequence[Model], project: Path
 ) -> Iterator[Problem]:
-    """What keeps the bases from being filled, the apps from answering, the question from proof.
-
-    Args:
-        project: folder of Pulumi.yaml; documents' paths are relative to it.
-    """
-    yield from _name_problems(knowledge)
-    yield from _base_problems(knowledge, models, project)
-    yield from chunk_size_problems(knowledge, models)
-    yield from _app_problems(knowledge, models)
-    yield from _question_problems(knowledge, project)
-
-
-def _name_problems(knowledge: Knowledge) -> Iterator[Problem]:
+    """What keeps the bases from being filled, the apps from answering, the question from proof."""
     yield from repeated(f"{_PATH}.bases", [base.name for base in knowledge.bases])
     yield from repeated(f"{_PATH}.apps", [app.name for app in knowledge.apps])
-    for index, app in enumerate(knowledge.apps):
-        path = f"{_PATH}.apps[{index}]"
-        yield from repeated(f"{path}.links", [link.name for link in app.links])
-        yield from repeated(f"{path}.apiKeys", app.api_keys)
-
-
-def _base_problems(
-    knowledge: Knowledge, models: Sequence[Model], project: Path
-) -> Iterator[Problem]:
     for index, base in enumerate(knowledge.bases):
         path = f"{_PATH}.bases[{index}]"
         yield from _served(f"{path}.embedding", "embedding", base.embedding, models)
         yield from _served(f"{path}.fileModel", "chat", base.file_model, models)
         yield from source_problems(base, project, path)
-
-
-def _app_problems(knowledge: Knowledge, models: Sequence[Model]) -> Iterator[Problem]:
-    bases = {base.name: base for base in knowledge.bases}
-    default = next((model.name for model in of_kind(models, "embedding")), "")
+        yield from chunk_size_problems(base, models, path)
     for index, app in enumerate(knowledge.apps):
-        path = f"{_PATH}.apps[{index}]"
-        yield from _served(f"{path}.model", "chat", app.model, models)
-        for name in app.bases:
-            if name not in bases:
-                yield unknown(f"{path}.bases", "base", name, bases)
-        used = {bases[name].embedding or default for name in app.bases if name in bases}
-        if len(used) > 1:
-            wrong = f"its bases have different embedding models ({', '.join(sorted(used))})"
-            yield Problem(f"{path}.bases", wrong, "give the app bases of one embedding model")
-        yield from _limit_problems(f"{path}.limit", app, models)
-        if app.rerank and not of_kind(models, "rerank"):
-            right = "add a model of kind rerank, or leave `rerank` out"
-            yield Problem(f"{path}.rerank", "the catalogue has no reranker", right)
+        yield from _app_problems(f"{_PATH}.apps[{index}]", app, knowledge, models)
+    yield from _question_problems(knowledge, project)
 
 
-def _limit_problems(path: str, app: App, models: Sequence[Model]) -> Iterator[Problem]:
-    """FastGPT lowers a limit beyond what the model takes, and nobody hears of it."""
+def _app_problems(
+    path: str, app: App, knowledge: Knowledge, models: Sequence[Model]
+) -> Iterator[Problem]:
+    yield from repeated(f"{path}.links", [link.name for link in app.links])
+    yield from repeated(f"{path}.apiKeys", app.api_keys)
+    yield from _served(f"{path}.model", "chat", app.model, models)
+    bases = {base.name: base for base in knowledge.bases}
+    for name in app.bases:
+        if name not in bases:
+            yield unknown(f"{path}.bases", "base", name, bases)
+    default = next((model.name for model in of_kind(models, "embedding")), "")
+    used = {bases[name].embedding or default for name in app.bases if name in bases}
+    if len(used) > 1:
+        wrong = f"its bases have different embedding models ({', '.join(sorted(used))})"
+        yield Problem(f"{path}.bases", wrong, "give the app bases of one embedding model")
+    # FastGPT lowers a limit beyond what the model takes, and nobody hears of it.
     for model in meant(models, "chat", app.model)[:1]:
         if (most := served_limit(app, model)) < app.limit:
             wrong = f"its model has no room for {app.limit} tokens of quotes"
-            yield Problem(path, wrong, f"set it to {most} or less", warning=True)
+            yield Problem(f"{path}.limit", wrong, f"set it to {most} or less", warning=True)
+    if app.rerank and not of_kind(models, "rerank"):
+        right = "add a model of kind rerank, or leave `rerank` out"
+        yield Problem(f"{path}.rerank", "the catalogue has no reranker", right)
 
 
 def _served(path: str, kind: Kind, name: str | None, models: Sequence[Model]) -> Iterator[Problem]:
@@ -90,27 +71,24 @@ def _question_problems(knowledge: Knowledge, project: Path) -> Iterator[Problem]
     question = knowledge.question
     if question is None:
         return
+    path = f"{_PATH}.question"
     linked = {app.name: app for app in knowledge.apps if app.links}
     if not linked:
         right = "give an app `links`, or leave `question` out"
-        yield Problem(f"{_PATH}.question", "no app has a share link to ask through", right)
-    elif question.app is not None and question.app not in linked:
-        yield unknown(f"{_PATH}.question.app", "app with a share link", question.app, linked)
-    elif question.cites is not None:
-        asked = linked[question.app or next(iter(linked))]
-        yield from _citation_problems(question.cites, asked, knowledge, project)
-
-
-def _citation_problems(
-    cites: str, asked: App, knowledge: Knowledge, project: Path
-) -> Iterator[Problem]:
-    known = [s for b in knowledge.bases if b.name in asked.bases for s in sources(b, project)]
-    # A web page is cited by its title, which only the page knows.
-    if any(source.document.link is not None for source in known):
+        yield Problem(path, "no app has a share link to ask through", right)
         return
-    path, names = f"{_PATH}.question.cites", {source.name for source in known}
+    asked = linked.get(next(iter(linked)) if question.app is None else question.app)
+    if asked is None:
+        yield unknown(f"{path}.app", "app with a share link", str(question.app), linked)
+        return
+    used = (base for base in knowledge.bases if base.name in asked.bases)
+    known = [source for base in used for source in sources(base, project)]
+    # A web page is cited by its title, which only the page knows.
+    if question.cites is None or any(source.document.link is not None for source in known):
+        return
+    names = {source.name for source in known}
     if not names:
         wrong = f"{asked.name} has no document to cite"
-        yield Problem(path, wrong, "give it a base, or leave `cites` out")
-    elif PurePosixPath(cites).name not in names:
-        yield unknown(path, f"document of {asked.name}", cites, names)
+        yield Problem(f"{path}.cites", wrong, "give it a base, or leave `cites` out")
+    elif PurePosixPath(question.cites).name not in names:
+        yield unknown(f"{path}.cites", f"document of {asked.name}", question.cites, names)

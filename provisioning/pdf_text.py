@@ -1,9 +1,7 @@
-"""The text of a PDF as FastGPT reads it.
+"""The text of a PDF as FastGPT reads it with pdf.js (`docs/facts/fastgpt.md §4`).
 
-FastGPT reads with pdf.js and gives it no tables of its own, joins lines without a space, ends one
-after a sentence only, and leaves out what stands in the outer twentieth of a page's height, above
-and below (`docs/facts/fastgpt.md §4`; the reference lab's document is read to the byte as
-recorded).
+It joins lines without a space, ends one after a sentence only, and leaves out what stands in the
+outer twentieth of a page's height, above and below.
 """
 
 from __future__ import annotations
@@ -24,30 +22,29 @@ _DRAWING = (b"Do", b"INLINE IMAGE", b"sh", *b"S s f F f* B B* b b*".split())
 _UNMOVED = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 Numbers = Iterable[float]
+Font = DictionaryObject | None
 
 
 @dataclass(frozen=True)
 class PdfPage:
-    """What there is to read on a page. Counts are of letters and digits."""
+    """What there is to read on a page. Counts are of letters and digits.
+
+    Attributes:
+        text: what FastGPT reads.
+        in_margins: left out because of their place.
+        unmapped: not readable, because the font does not say which characters it shows.
+        blank: nothing is painted on it at all.
+    """
 
     text: str
-    """What FastGPT reads."""
     read: int
     in_margins: int
-    """Left out because of their place."""
     unmapped: int
-    """Not readable, because the font does not say which characters it shows."""
     blank: bool
-    """Nothing is painted on it at all."""
 
 
 def pdf_pages(file: IO[bytes]) -> list[PdfPage]:
-    """The pages of a PDF.
-
-    Raises:
-        pypdf.errors.FileNotDecryptedError: it opens with a password only.
-        Exception: of any kind, for a file that is broken.
-    """
+    """The pages of a PDF; a broken file raises anything, a locked one FileNotDecryptedError."""
     return [_page(page) for page in PdfReader(file).pages]
 
 
@@ -63,19 +60,14 @@ class _Piece:
 
 
 class _Listener:
-    """Collects what pypdf finds, at its place on the page.
-
-    pypdf tells places inside a form (a drawing used as a whole) relative to the form.
-    """
+    """Collects what pypdf finds, by its place on the page, not in a form (a drawing used whole)."""
 
     def __init__(self, page: PageObject) -> None:
         self.pieces: list[_Piece] = []
         self.paints = False
         self._within: list[tuple[Transformation, DictionaryObject]] = [(Transformation(), page)]
 
-    def before(
-        self, operator: bytes, operands: list[Any], drawing: Numbers, _text: Numbers
-    ) -> None:
+    def before(self, operator: bytes, operands: list[Any], drawing: Numbers, *_: object) -> None:
         self.paints |= operator in (*_TEXT, *_DRAWING)
         if operator == b"Do":
             outer, owner = self._within[-1]
@@ -84,22 +76,12 @@ class _Listener:
             place = own.transform(_moved(drawing)).transform(outer)
             self._within.append((place, form))
 
-    def after(
-        self, operator: bytes, _operands: list[Any], _drawing: Numbers, _text: Numbers
-    ) -> None:
+    def after(self, operator: bytes, *_: object) -> None:
         if operator == b"Do":
             self._within.pop()
 
-    def text(
-        self,
-        text: str,
-        drawing: Numbers,
-        place: Numbers,
-        font: DictionaryObject | None,
-        _size: float,
-    ) -> None:
-        shown = text.replace("\n", "")
-        if shown:
+    def text(self, text: str, drawing: Numbers, place: Numbers, font: Font, *_: object) -> None:
+        if shown := text.replace("\n", ""):
             on_form = _moved(place).transform(_moved(drawing))
             height = on_form.transform(self._within[-1][0]).ctm[5]
             self.pieces.append(_Piece(shown, height, _is_mapped(font)))
@@ -117,7 +99,11 @@ def _page(page: PageObject) -> PdfPage:
         visitor_operand_before=listener.before,
         visitor_operand_after=listener.after,
     )
-    low, high = _edges(page)
+    # pdf.js takes the height of the page as it is shown, turned where the page is turned, but
+    # measures from the origin of the page as it is written.
+    turned = page.rotation % 180 != 0
+    height = float(page.cropbox.width if turned else page.cropbox.height)
+    low, high = height * MARGIN, height * (1 - MARGIN)
     pieces = [piece for piece in listener.pieces if piece.mapped]
     kept = [piece for piece in pieces if low < piece.height < high]
     return PdfPage(
@@ -138,18 +124,7 @@ def _joined(pieces: list[_Piece], low: float, high: float) -> Iterator[str]:
             yield "\n" if line_ends and piece.text.endswith(_SENTENCE_ENDS) else ""
 
 
-def _edges(page: PageObject) -> tuple[float, float]:
-    """Between which heights text counts.
-
-    pdf.js takes the height of the page as it is shown, turned where the page is turned, but
-    measures from the origin of the page as it is written.
-    """
-    turned = page.rotation % 180 != 0
-    height = float(page.cropbox.width if turned else page.cropbox.height)
-    return height * MARGIN, height * (1 - MARGIN)
-
-
-def _is_mapped(font: DictionaryObject | None) -> bool:
+def _is_mapped(font: Font) -> bool:
     """Whether pdf.js can tell which characters a font shows.
 
     A composite font needs its own map to Unicode, and a coding that needs none of the tables that
@@ -158,11 +133,10 @@ def _is_mapped(font: DictionaryObject | None) -> bool:
     if font is None or font.get("/Subtype") != "/Type0":
         return True
     coding = font["/Encoding"].get_object() if "/Encoding" in font else None
-    if isinstance(coding, NameObject):
-        return coding in _IDENTITY and "/ToUnicode" in font
-    foreign = isinstance(coding, DictionaryObject) and isinstance(
-        coding.get("/UseCMap"), NameObject
-    )
+    if isinstance(coding, DictionaryObject):
+        foreign = isinstance(coding.get("/UseCMap"), NameObject)
+    else:
+        foreign = isinstance(coding, NameObject) and coding not in _IDENTITY
     return not foreign and "/ToUnicode" in font
 
 

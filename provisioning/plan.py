@@ -1,8 +1,4 @@
-"""The plan of a lab: all that the tables say of its settings, asked once.
-
-Pure: no engine, no account, no network. `__main__.py` makes it after the settings were validated
-and hands it on; `make plan` prints it.
-"""
+"""The plan of a lab: all that the tables say of its settings, asked once; `make plan` prints it."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from provisioning.launch import launch_payload
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.prices import Price, hourly_price
 from provisioning.regions import Region, region
-from provisioning.settings import Settings, TokenSetting
+from provisioning.settings import Settings
 from provisioning.versions import XinferenceRelease, xinference_release
 
 _WORLD = "0.0.0.0/0"
@@ -32,17 +28,19 @@ class Plan:
     """What is built of the settings.
 
     Attributes:
+        settings: what it is of.
         region: where packages, images and models come from.
         release: what this Xinference can do and needs.
         open_ports: port to the networks that reach it, both sorted; every other port is shut.
         steps: how the server is prepared.
         containers: by name, each after those that it needs; secrets are `{names}` in them.
         launches: model to the body of its launch in Xinference, in the settings' order.
-        channels, tokens: OneAPI's.
+        channels: OneAPI's.
         fit: the models on the cards.
         price: per hour.
     """
 
+    settings: Settings
     region: Region
     release: XinferenceRelease
     open_ports: Mapping[int, tuple[str, ...]]
@@ -50,7 +48,6 @@ class Plan:
     containers: Mapping[str, Container]
     launches: Mapping[str, dict[str, Any]]
     channels: tuple[ChannelPlan, ...]
-    tokens: tuple[TokenSetting, ...]
     fit: Fit
     price: Price
 
@@ -59,13 +56,13 @@ def plan(settings: Settings) -> Plan:
     """The plan of these settings; also of some that were refused, to show what they ask for.
 
     Raises:
-        PlanError: no such region, release or image, so that there is nothing to plan with.
-            `read_settings` has refused such settings with the same problem.
+        PlanError: no such region, release or image, as `read_settings` says too.
     """
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
     chosen = images(place, settings.images, release, bool(settings.gpus))
     return Plan(
+        settings=settings,
         region=place,
         release=release,
         open_ports=_open_ports(settings),
@@ -76,15 +73,13 @@ def plan(settings: Settings) -> Plan:
             for model in in_xinference(settings.models)
         },
         channels=tuple(channel_plans(settings.models, place)),
-        tokens=settings.tokens,
         fit=fit(settings.models, settings.gpus),
         price=hourly_price(settings),
     )
 
 
 def _open_ports(settings: Settings) -> dict[int, tuple[str, ...]]:
-    ports = [settings.ssh_port, FASTGPT_PORT, ONEAPI_PORT]
-    if settings.uses_xinference:
-        ports.append(XINFERENCE_PORT)
+    xinference = [XINFERENCE_PORT] if settings.uses_xinference else []
+    ports = [settings.ssh_port, FASTGPT_PORT, ONEAPI_PORT, *xinference]
     opened = dict.fromkeys(sorted(ports), tuple(sorted(settings.allowed_cidrs)))
     return opened | ({FASTGPT_PORT: (_WORLD,)} if settings.public_chat else {})

@@ -1,7 +1,6 @@
-"""Whether FastGPT finds text in a file, and all of it, said before anything is paid.
+"""Whether FastGPT finds text in a file, and all of it (`docs/facts/fastgpt.md §4`).
 
-What it reads of each format is in `docs/facts/fastgpt.md §4`. A reader gives the texts of a file,
-or raises `Wrong` where there is none to give.
+A reader gives the texts of a file, or raises `Wrong` where there is none to give.
 """
 
 from __future__ import annotations
@@ -38,17 +37,18 @@ _TO_UTF8 = (
     "save it as UTF-8 (most editors have this under `Save as`), or "
     "`iconv -f BIG5 -t UTF-8 old.txt > new.txt` with the encoding that it is in"
 )
+_MOVE = "print it to a new PDF with wider margins, without turning pages"
 
 
 def file_problems(path: str, file: Path) -> Iterator[Problem]:
     """What keeps FastGPT from reading this file, whole or in part; `path` names the setting."""
     try:
         _check(file)
-        kind = file.suffix.lower()
-        if kind == ".pdf":
+        reader = _READERS.get(file.suffix.lower())
+        if reader is None:
             yield from _page_problems(partial(Problem, path), file.name, _pdf(file))
-        elif not says_something(_READERS[kind].texts(file)):
-            yield Problem(path, f"{file.name} has no {_READERS[kind].lacks}", _READERS[kind].right)
+        elif not says_something(reader.texts(file)):
+            yield Problem(path, f"{file.name} has no {reader.lacks}", reader.right)
     except Wrong as error:
         yield Problem(path, error.wrong, error.right)
     except OSError as error:
@@ -77,9 +77,6 @@ def _check(file: Path) -> None:
         raise Wrong(f"{file.name} is empty", OR_LEAVE_OUT)
     if size > LARGEST_BYTES:
         raise Wrong(f"{file.name} has {size >> 20} MiB", f"{most} MiB is the most; split it")
-
-
-# -- readers ------------------------------------------------------------------------------------
 
 
 def _plain(file: Path) -> list[str]:
@@ -171,9 +168,6 @@ _READERS = {
 READABLE = (".pdf", *_READERS)
 
 
-# -- PDF ----------------------------------------------------------------------------------------
-
-
 def _pdf(file: Path) -> list[PdfPage]:
     try:
         with file.open("rb") as content:
@@ -204,28 +198,20 @@ def _page_problems(
     elif unread:
         count = f"{len(unread)} of {len(shown)} pages of {name}"
         wrong = f"FastGPT finds no text on {count} ({_numbers(unread)})"
-        few = 2 * len(unread) <= len(shown)
-        yield say(wrong, _recovery(unread.values()), warning=few)
+        yield say(wrong, _recovery(unread.values()), warning=2 * len(unread) <= len(shown))
     if cut:
-        yield say(
-            f"FastGPT leaves out most of the text of {name} on {_numbers(cut)}, because it stands "
-            f"in the upper or lower {MARGIN:.0%} of the page",
-            _MOVE,
-            warning=True,
-        )
+        where = f"because it stands in the upper or lower {MARGIN:.0%} of the page"
+        wrong = f"FastGPT leaves out most of the text of {name} on {_numbers(cut)}, {where}"
+        yield say(wrong, _MOVE, warning=True)
 
 
-_MOVE = "print it to a new PDF with wider margins, without turning pages"
-
-
-def _recovery(unread: Iterable[PdfPage]) -> str:
-    pages = list(unread)
-    if any(page.unmapped for page in pages):
+def _recovery(unread: Collection[PdfPage]) -> str:
+    if any(page.unmapped for page in unread):
         return (
             "its fonts do not say which characters they show (no ToUnicode): make the PDF anew "
             "from the document, or run `ocrmypdf --force-ocr`"
         )
-    if any(page.in_margins for page in pages):
+    if any(page.in_margins for page in unread):
         return f"their text stands in the outer {MARGIN:.0%}, above or below: {_MOVE}"
     return "these are pictures, as a scanner makes them: run it through OCR first (`ocrmypdf`)"
 

@@ -50,8 +50,7 @@ def as_sent(name: str, content: bytes) -> bytes:
 def with_spaced_headings(text: str) -> str:
     """`text` (Markdown or plain) with an empty line behind each heading.
 
-    FastGPT's splitter loses the line break behind a heading and takes the next line for a part of
-    it; a section of that one line is then thrown away without a word, as a heading with no text.
+    FastGPT takes the line behind a heading for a part of it, and drops a section of that line only.
     """
     return _HEADING.sub(lambda found: found[0] if found[1] else f"{found[0]}\n", text)
 
@@ -64,7 +63,10 @@ def decoded(content: bytes) -> str | None:
     text = _strictly(content, "utf-8")
     if text is not None and _SWITCH not in text:
         return text
-    return _utf16(content) or _declared(content) or _chinese(content)
+    # A web page says its encoding itself.
+    declared = _DECLARED.search(content[:1024])
+    said = _strictly(content, declared[1].decode()) if declared else None
+    return _utf16(content) or said or _chinese(content)
 
 
 def _strictly(content: bytes, encoding: str) -> str | None:
@@ -75,27 +77,17 @@ def _strictly(content: bytes, encoding: str) -> str | None:
     return None if "\0" in text else text
 
 
-def _declared(content: bytes) -> str | None:
-    """A web page says its encoding itself."""
-    found = _DECLARED.search(content[:1024])
-    return _strictly(content, found[1].decode()) if found else None
-
-
 def _utf16(content: bytes) -> str | None:
-    """UTF-16 without a mark: of the two byte orders, the one that has spaces and line ends.
-
-    Read in the wrong order they become characters of other scripts, or none.
-    """
+    """UTF-16 without a mark: only in the right byte order it has spaces and line ends."""
     if b"\0" not in content:
         return None
     texts = (_strictly(content, "utf-16-le"), _strictly(content, "utf-16-be"))
     spaced = [text for text in texts if text and any(white in text for white in " \r\n")]
-    certain = len(spaced) == 1 and all(_is_written(character) for character in spaced[0])
-    return spaced[0] if certain else None
-
-
-def _is_written(character: str) -> bool:
-    return character in _WHITE or unicodedata.category(character) not in ("Cc", "Cn", "Co", "Cs")
+    if len(spaced) != 1:
+        return None
+    others = (character for character in spaced[0] if character not in _WHITE)
+    unwritten = any(unicodedata.category(other) in ("Cc", "Cn", "Co", "Cs") for other in others)
+    return None if unwritten else spaced[0]
 
 
 def _chinese(content: bytes) -> str | None:

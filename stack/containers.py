@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
-from provisioning.containers import Container, memory_left
+from provisioning.containers import Container, Health, memory_left
 from stack.host import Host
 from stack.passwords import Passwords
 
@@ -29,13 +29,7 @@ _COMMON: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Containers:
-    """Makes containers on one host, in one private network.
-
-    Attributes:
-        server_mib: the server's memory.
-        opts: of all that is made.
-        running: what was made so far, by name.
-    """
+    """Makes containers on one host, in one private network; keeps those that run, by name."""
 
     host: Host
     passwords: Passwords
@@ -50,12 +44,9 @@ class Containers:
             f"{name}-image",
             name=one.image,
             keep_locally=True,  # removing 10 GB on every replacement helps nobody
-            opts=self._after([self.host.pulled[name]]),
+            opts=self._after(self.host.pulled[name]),
         )
-        needs = [
-            *(self._on_host(name, need) for need in one.needs),
-            *(self.running[other] for other in one.after),
-        ]
+        on_host = (self._on_host(name, need) for need in one.needs)
         memory = self.server_mib.apply(memory_left) if one.rest_of_memory else one.memory_mib
         self.running[name] = docker.Container(
             name,
@@ -63,20 +54,24 @@ class Containers:
             image=pulled.image_id,
             command=list(one.command) or None,
             envs=self._filled(one.environment) if one.environment else None,
-            ports=_ports(one),
-            networks_advanced=[
-                docker.ContainerNetworksAdvancedArgs(name=self.network.name, aliases=[name])
+            ports=[
+                {"internal": inside, "external": out, "ip": _ANY, "protocol": "tcp"}
+                for out, inside in one.published.items()
             ],
-            volumes=[*_mounts(one), *self._data(name, one)],
-            uploads=_uploads(one),
-            healthcheck=_health_check(one),
+            networks_advanced=[{"name": self.network.name, "aliases": [name]}],
+            volumes=self._volumes(name, one),
+            uploads=[
+                {"file": path, "content": content, "permissions": "0644"}
+                for path, content in one.files.items()
+            ],
+            healthcheck=_health_check(one.health),
             wait_timeout=one.wait_seconds,
             destroy_grace_seconds=one.grace_seconds,
             memory=memory,
             memory_swap=memory,
             gpus="all" if one.gpu else None,
             shm_size=_SHARED_MEMORY_MIB if one.gpu else None,
-            opts=self._after(needs),
+            opts=self._after(*on_host, *(self.running[other] for other in one.after)),
             **_COMMON,
         )
 
@@ -92,45 +87,28 @@ class Containers:
             )
         )
 
-    def _data(self, name: str, one: Container) -> list[docker.ContainerVolumeArgs]:
+    def _volumes(self, name: str, one: Container) -> list[docker.ContainerVolumeArgs]:
+        told = docker.ContainerVolumeArgs
+        mounted = [
+            told(host_path=there, container_path=here, read_only=True)
+            for there, here in one.mounts.items()
+        ]
         if not one.data:
-            return []
+            return mounted
         made = docker.Volume(f"{name}-data", name=f"ai-lab-{name}", opts=self.opts)
-        return [docker.ContainerVolumeArgs(volume_name=made.name, container_path=one.data)]
+        return [*mounted, told(volume_name=made.name, container_path=one.data)]
 
-    def _after(self, needs: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
-        return pulumi.ResourceOptions.merge(
-            self.opts, pulumi.ResourceOptions(depends_on=list(needs))
-        )
-
-
-def _ports(one: Container) -> list[docker.ContainerPortArgs]:
-    return [
-        docker.ContainerPortArgs(internal=inside, external=out, ip=_ANY, protocol="tcp")
-        for out, inside in one.published.items()
-    ]
+    def _after(self, *needs: pulumi.Resource) -> pulumi.ResourceOptions:
+        more = pulumi.ResourceOptions(depends_on=list(needs))
+        return pulumi.ResourceOptions.merge(self.opts, more)
 
 
-def _mounts(one: Container) -> list[docker.ContainerVolumeArgs]:
-    return [
-        docker.ContainerVolumeArgs(host_path=there, container_path=here, read_only=True)
-        for there, here in one.mounts.items()
-    ]
-
-
-def _uploads(one: Container) -> list[docker.ContainerUploadArgs]:
-    return [
-        docker.ContainerUploadArgs(file=path, content=content, permissions="0644")
-        for path, content in one.files.items()
-    ]
-
-
-def _health_check(one: Container) -> docker.ContainerHealthcheckArgs:
+def _health_check(health: Health) -> docker.ContainerHealthcheckArgs:
     return docker.ContainerHealthcheckArgs(
-        tests=list(one.health.tests),
+        tests=list(health.tests),
         interval="10s",
-        timeout=one.health.timeout,
+        timeout=health.timeout,
         retries=3,
-        start_period=f"{one.health.start_minutes}m0s",
+        start_period=f"{health.start_minutes}m0s",
         start_interval="1s",
     )

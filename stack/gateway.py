@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 
 from provisioning.channels import XINFERENCE_KEY, ChannelPlan
 from provisioning.plan import Plan
 from provisioning.ports import ONEAPI_PORT
-from provisioning.settings import Settings, TokenSetting
 from stack.models import Models
 from stack.part import part
 from stack.resources.oneapi.channel import OneApiChannel
@@ -23,13 +20,7 @@ from stack.services import Services
 
 @dataclass(frozen=True)
 class Gateway:
-    """The seeded OneAPI.
-
-    Attributes:
-        access_token: of its management API, secret.
-        tokens: name to key, secret.
-        by_model: the channel that serves a model.
-    """
+    """The seeded OneAPI: its management's token and the keys, both secret; channels by model."""
 
     access_token: pulumi.Output[str]
     tokens: dict[str, pulumi.Output[str]]
@@ -37,12 +28,7 @@ class Gateway:
 
 
 def seed_gateway(
-    settings: Settings,
-    plan: Plan,
-    server: Server,
-    services: Services,
-    models: Models,
-    lab: pulumi.Resource,
+    plan: Plan, server: Server, services: Services, models: Models, lab: pulumi.Resource
 ) -> Gateway:
     """Make the channels and tokens. A channel waits for its own models only."""
     parent = part("Gateway", lab)
@@ -50,13 +36,14 @@ def seed_gateway(
     root = OneApiRoot(
         "oneapi-root",
         endpoint=there,
-        password=services.oneapi_password,
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.oneapi]),
+        password=services.passwords.oneapi_root,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.healthy["oneapi"]]),
     )
     session = {"endpoint": there, "access_token": root.access_token}
     by_model = {}
     for each in plan.channels:
-        waits = models.ready(each.kind) if each.api_key is None else []
+        local = each.api_key is None
+        waits = models.ready(each.kind) if local else []
         channel = OneApiChannel(
             each.name,
             **session,
@@ -66,26 +53,20 @@ def seed_gateway(
             model_mapping=each.model_mapping,
             key=_key(each),
             kind=each.kind,
-            probe=_probe(each, settings),
+            probe=each.models[0] if local or plan.settings.check_paid_channels else "",
             relay_key=services.relay_key,
             opts=pulumi.ResourceOptions(parent=parent, depends_on=waits),
         )
         by_model.update(dict.fromkeys(each.models, channel))
-    tokens = {token.name: _token(token, session, parent).key for token in plan.tokens}
+    opts = pulumi.ResourceOptions(parent=parent)
+    tokens = {
+        token.name: OneApiToken(
+            f"token-{token.name}", **session, name=token.name, models=list(token.models), opts=opts
+        ).key
+        for token in plan.settings.tokens
+    }
     parent.register_outputs({})
     return Gateway(root.access_token, tokens, by_model)
-
-
-def _token(
-    token: TokenSetting, session: Mapping[str, pulumi.Input[Any]], parent: pulumi.Resource
-) -> OneApiToken:
-    return OneApiToken(
-        f"token-{token.name}",
-        **session,
-        name=token.name,
-        models=list(token.models),
-        opts=pulumi.ResourceOptions(parent=parent),
-    )
 
 
 def _key(channel: ChannelPlan) -> pulumi.Output[str]:
@@ -93,7 +74,3 @@ def _key(channel: ChannelPlan) -> pulumi.Output[str]:
         # Xinference asks for none, and OneAPI refuses an empty one (docs/facts/oneapi.md §4).
         return pulumi.Output.secret(XINFERENCE_KEY)
     return pulumi.Config().require_secret(channel.api_key)
-
-
-def _probe(channel: ChannelPlan, settings: Settings) -> str:
-    return channel.models[0] if channel.api_key is None or settings.check_paid_channels else ""

@@ -24,9 +24,9 @@ from stack.resources.fastgpt.answer import FastGptAnswer
 from stack.resources.fastgpt.api_key import FastGptApiKey
 from stack.resources.fastgpt.app import FastGptApp
 from stack.resources.fastgpt.dataset import FastGptDataset
-from stack.resources.fastgpt.diagnosis import Chain
 from stack.resources.fastgpt.document import FastGptDocument
 from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
+from stack.resources.fastgpt.indexing import Chain
 from stack.resources.fastgpt.ready import FastGptReady
 from stack.resources.fastgpt.share_link import FastGptShareLink
 from stack.server import Server
@@ -35,13 +35,7 @@ from stack.services import Services
 
 @dataclass(frozen=True)
 class KnowledgeOutputs:
-    """What the knowledge of the lab comes to.
-
-    Attributes:
-        share_links: `app/link` to URL.
-        api_keys: `app/key` to key, secret.
-        answer: to the configured question; None without one.
-    """
+    """`share_links` by `app/link`, secret `api_keys` by `app/key`, the answer to the question."""
 
     share_links: Mapping[str, pulumi.Output[str]]
     api_keys: Mapping[str, pulumi.Output[str]]
@@ -59,7 +53,8 @@ def seed_knowledge(
 ) -> KnowledgeOutputs:
     """Make the bases, documents, apps and links of the settings, and ask the question."""
     parent = part("Knowledge", lab)
-    session = {"endpoint": server.endpoint(FASTGPT_PORT), "password": services.fastgpt_password}
+    fastgpt, password = services.healthy["fastgpt"], services.passwords.fastgpt_root
+    session = {"endpoint": server.endpoint(FASTGPT_PORT), "password": password}
     kinds: dict[str, Kind] = {"llm": "chat", "vector": "embedding", "rerank": "rerank"}
     ready = FastGptReady(
         "fastgpt-ready",
@@ -68,8 +63,8 @@ def seed_knowledge(
             key: [model.name for model in of_kind(settings.models, kind)]
             for key, kind in kinds.items()
         },
-        generation=services.fastgpt.generation.apply(str),
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[services.fastgpt]),
+        generation=fastgpt.generation.apply(str),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[fastgpt]),
     )
     chain: Chain = {"oneapi": server.endpoint(ONEAPI_PORT), "relay_key": services.relay_key}
     if settings.uses_xinference:

@@ -45,9 +45,9 @@ def start_models(
     in either group, leaves before anything starts.
     """
     parent, ready = part("Models", lab), {}
-    if services.xinference:
+    if xinference := services.healthy.get("xinference"):
         there = server.endpoint(XINFERENCE_PORT)
-        ready = _start(settings, plan, there, services.xinference, parent)
+        ready = _start(settings, plan, there, xinference, parent)
     parent.register_outputs({})
     return Models(ready)
 

@@ -8,29 +8,35 @@ import pulumi
 
 from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
-from provisioning.settings import Settings
 from stack.gateway import Gateway
 from stack.knowledge import KnowledgeOutputs
 from stack.server import USER, Server
 from stack.services import Services
 
+_URLS = {FASTGPT_PORT: "fastgptUrl", ONEAPI_PORT: "oneapiUrl", XINFERENCE_PORT: "xinferenceUrl"}
+
 
 def export_outputs(
-    settings: Settings,
-    plan: Plan,
-    server: Server,
-    services: Services,
-    gateway: Gateway,
-    knowledge: KnowledgeOutputs,
+    plan: Plan, server: Server, services: Services, gateway: Gateway, knowledge: KnowledgeOutputs
 ) -> None:
     """Export addresses, credentials (secret), models, price and lease."""
+    settings, concat = plan.settings, pulumi.Output.concat
+    urls = {name: port for port, name in _URLS.items() if port in plan.open_ports}
+    ssh_port = "" if settings.ssh_port == 22 else f" -p {settings.ssh_port}"
+    ssh = f"ssh -i {settings.private_key_file}{ssh_port} {USER}@"
     outputs = {
-        **_addresses(settings, server),
+        "serverAddress": server.address,
+        **{name: concat("http://", server.address, f":{port}") for name, port in urls.items()},
+        "sshCommand": concat(ssh, server.address),
+        "sshHostKey": server.host_key,
+        "sshPort": settings.ssh_port,
+        "sshUser": USER,
+        "sshKeyFile": str(settings.private_key_file),
         "fastgptUser": "root",
-        "fastgptPassword": services.fastgpt_password,
+        "fastgptPassword": services.passwords.fastgpt_root,
         "fastgptToken": services.relay_key,
         "oneapiUser": "root",
-        "oneapiPassword": services.oneapi_password,
+        "oneapiPassword": services.passwords.oneapi_root,
         "oneapiAccessToken": gateway.access_token,
         "models": [
             {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
@@ -48,25 +54,3 @@ def export_outputs(
         outputs |= {"answer": answered.answer, "citations": answered.citations}
     for name, value in outputs.items():
         pulumi.export(name, value)
-
-
-def _addresses(settings: Settings, server: Server) -> dict[str, pulumi.Input[object]]:
-    ports = {"fastgptUrl": FASTGPT_PORT, "oneapiUrl": ONEAPI_PORT}
-    if settings.uses_xinference:
-        ports["xinferenceUrl"] = XINFERENCE_PORT
-    urls = {
-        name: pulumi.Output.concat("http://", server.address, f":{port}")
-        for name, port in ports.items()
-    }
-    port = f" -p {settings.ssh_port}" if settings.ssh_port != 22 else ""
-    return {
-        "serverAddress": server.address,
-        **urls,
-        "sshCommand": pulumi.Output.concat(
-            f"ssh -i {settings.private_key_file}{port} {USER}@", server.address
-        ),
-        "sshHostKey": server.host_key,
-        "sshPort": settings.ssh_port,
-        "sshUser": USER,
-        "sshKeyFile": str(settings.private_key_file),
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -9,7 +10,6 @@ import pulumi_docker as docker
 
 from provisioning.containers import SEEDED
 from provisioning.plan import Plan
-from provisioning.settings import Settings
 from provisioning.tunnel import ssh_options
 from stack.containers import Containers
 from stack.host import Host
@@ -26,69 +26,46 @@ class Services:
     """The running services.
 
     Attributes:
-        oneapi, fastgpt, xinference: what others seed, healthy with all it needs beside it;
-            Xinference only where used.
-        oneapi_password, fastgpt_password: of user `root`, secret.
+        healthy: by name, what others seed, with all it needs; Xinference only where used.
         relay_key: FastGPT's key for OneAPI, with `sk-`, secret.
     """
 
-    oneapi: ServerContainersReady
-    fastgpt: ServerContainersReady
-    xinference: ServerContainersReady | None
-    oneapi_password: pulumi.Output[str]
-    fastgpt_password: pulumi.Output[str]
+    healthy: Mapping[str, ServerContainersReady]
+    passwords: Passwords
     relay_key: pulumi.Output[str]
 
 
 def run_services(
-    settings: Settings,
-    plan: Plan,
-    server: Server,
-    host: Host,
-    passwords: Passwords,
-    lab: pulumi.Resource,
+    plan: Plan, server: Server, host: Host, passwords: Passwords, lab: pulumi.Resource
 ) -> Services:
     """Create every container; each is healthy when this is done."""
     parent = part("Services", lab)
-    opts = pulumi.ResourceOptions(parent=parent, provider=_docker(settings, server, host, parent))
-    network = docker.Network("network", name="ai-lab", driver="bridge", opts=opts)
-    memory = server.instance.memory.apply(int)
-    containers = Containers(host, passwords, network, memory, opts)
-    for name, container in plan.containers.items():
-        containers.run(name, container)
-    running = containers.running
-    ready = {
-        service: ServerContainersReady(
-            f"{service}-healthy",
-            endpoint=server.login,
-            containers={name: running[name].id for name in needs},
-            wait_seconds=_LONGEST_WAIT_SECONDS,
-            opts=pulumi.ResourceOptions(parent=parent),
-        )
-        for service, needs in SEEDED.items()
-        if service in running
-    }
-    parent.register_outputs({})
-    return Services(
-        oneapi=ready["oneapi"],
-        fastgpt=ready["fastgpt"],
-        xinference=ready.get("xinference"),
-        oneapi_password=passwords.oneapi_root,
-        fastgpt_password=passwords.fastgpt_root,
-        relay_key=passwords.fill("sk-{relay_token}"),
-    )
-
-
-def _docker(
-    settings: Settings, server: Server, host: Host, parent: pulumi.Resource
-) -> docker.Provider:
+    settings = plan.settings
     # The provider dials as soon as it is configured, so its address waits for Docker.
     address = pulumi.Output.all(server.address, host.docker_ready.stdout).apply(
         lambda known: f"ssh://{USER}@{known[0]}:{settings.ssh_port}"
     )
-    return docker.Provider(
+    provider = docker.Provider(
         "docker",
         host=address,
         ssh_opts=server.host_key.apply(lambda key: ssh_options(settings.private_key_file, key)),
         opts=pulumi.ResourceOptions(parent=parent),
     )
+    opts = pulumi.ResourceOptions(parent=parent, provider=provider)
+    network = docker.Network("network", name="ai-lab", driver="bridge", opts=opts)
+    containers = Containers(host, passwords, network, server.instance.memory.apply(int), opts)
+    for name, container in plan.containers.items():
+        containers.run(name, container)
+    healthy = {
+        service: ServerContainersReady(
+            f"{service}-healthy",
+            endpoint=server.login,
+            containers={name: containers.running[name].id for name in needs},
+            wait_seconds=_LONGEST_WAIT_SECONDS,
+            opts=pulumi.ResourceOptions(parent=parent),
+        )
+        for service, needs in SEEDED.items()
+        if service in containers.running
+    }
+    parent.register_outputs({})
+    return Services(healthy, passwords, relay_key=passwords.fill("sk-{relay_token}"))

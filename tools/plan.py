@@ -106,7 +106,7 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             }
             for channel in planned.channels
         ],
-        "tokens": [{"name": each.name, "models": list(each.models)} for each in planned.tokens],
+        "tokens": [{"name": each.name, "models": list(each.models)} for each in settings.tokens],
         "environments": {
             name: _shown(each.environment) for name, each in planned.containers.items()
         },
@@ -145,9 +145,9 @@ def _told(settings: Settings, planned: Plan) -> Iterator[str]:
     for channel in planned.channels:
         key = f", with the secret {channel.api_key}" if channel.api_key else ""
         yield f"  {channel.name}: {', '.join(channel.models)}{key}"
-    if planned.tokens:
+    if settings.tokens:
         yield "tokens, beside FastGPT's"
-    for token in planned.tokens:
+    for token in settings.tokens:
         yield f"  {token.name}: {', '.join(token.models) or 'every model'}"
     yield "open ports"
     for port, networks in planned.open_ports.items():

@@ -18,7 +18,7 @@ from provisioning.chunks import (
     usual_chunk_size,
 )
 from provisioning.fastgpt_config import config_json
-from provisioning.knowledge import SMALLEST_CHUNK, Document, Knowledge
+from provisioning.knowledge import SMALLEST_CHUNK, Base, Document
 from provisioning.text_files import with_spaced_headings
 from rehearsal.doubles.fastgpt.chunks import split
 
@@ -40,15 +40,15 @@ OUTSIDE = remote("text-embedding-v1", 2048)
 
 
 def problems(document: dict[str, Any], *models: Model, **base: str) -> list[str]:
-    bases = [{"name": "a"}, {"name": "b", "documents": [{"link": "http://x"}, document], **base}]
-    knowledge = Knowledge.model_validate({"bases": bases})
-    return [str(problem) for problem in chunk_size_problems(knowledge, models)]
+    documents = [{"link": "http://x"}, document]
+    told = Base.model_validate({"name": "b", "documents": documents, **base})
+    return [str(problem) for problem in chunk_size_problems(told, models, "bases[1]")]
 
 
 def test_more_than_a_local_model_reads_would_be_cut_silently() -> None:
     assert problems({"link": "http://y", "chunkSize": 512}, CHAT, M3E) == []
     (said,) = problems({"link": "http://y", "chunkSize": 3000}, CHAT, M3E)
-    assert said.startswith("knowledge.bases[1].documents[1].chunkSize: m3e-base reads 512 tokens")
+    assert said.startswith("bases[1].documents[1].chunkSize: m3e-base reads 512 tokens")
     assert "set 512 or less" in said
 
 

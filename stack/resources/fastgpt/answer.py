@@ -39,34 +39,32 @@ class Answer(Thing):
     def create(self, lab: Lab) -> Answer:
         """Ask until the answer is right."""
         with session(lab, self.endpoint, "") as client:
-            given = self._right_answer(client)
+            for _ in range(MOST_ANSWERS):
+                given = self._answer(client)
+                problem = answer_problem(given, self.cites)
+                if not problem:
+                    break
+            else:
+                raise Refused(SERVICE, f"answer {self.question!r}", problem)
         citations = [
             {"document": hit.document, "passage": hit.passage[:PASSAGE_LENGTH]}
             for hit in given.citations
         ]
         return replace(self, answer=given.text, citations=citations)
 
-    def _right_answer(self, client: FastGptClient) -> Given:
-        problem = ""
-        for _ in range(MOST_ANSWERS):
-            given = wait(
-                client,
-                "an answer through the share link",
-                lambda: self._ask(client),
-                seconds=ANSWER_SECONDS,
-                advice="ask in the share link's page: the error there names the model or channel "
-                "that fails",
-                tolerate=(Unreachable, Refused, Unexpected),
-            )
-            problem = answer_problem(given, self.cites)
-            if not problem:
-                return given
-        raise Refused(SERVICE, f"answer {self.question!r}", problem)
-
-    def _ask(self, client: FastGptClient) -> Given:
-        """In a chat of its own, or the history would answer."""
-        chat_id = uuid.uuid4().hex[:24]
-        return client.ask(self.share_id, self.question, visitor=VISITOR, chat_id=chat_id)
+    def _answer(self, client: FastGptClient) -> Given:
+        return wait(
+            "an answer through the share link",
+            # In a chat of its own, or the history would answer.
+            lambda: client.ask(
+                self.share_id, self.question, visitor=VISITOR, chat_id=uuid.uuid4().hex[:24]
+            ),
+            clock=client.clock,
+            deadline=ANSWER_SECONDS,
+            advice="ask in the share link's page: the error there names the model or channel that "
+            "fails",
+            tolerate=(Unreachable, Refused, Unexpected),
+        )
 
 
 def answer_problem(answer: Given, cites: str | None) -> str:
@@ -87,13 +85,10 @@ def answer_problem(answer: Given, cites: str | None) -> str:
 
 
 class FastGptAnswer(LabResource, thing=Answer, token="fastgpt:Answer"):
-    """A real answer through the share link.
+    """A real answer through the share link; a change of the `triggers` asks again.
 
-    Args:
-        cites: name of the document that must be cited; "" accepts any, None asks for no citation.
-        triggers: any values; a change of one asks again (app, documents, models).
-
-    Outputs: `answer`, `citations` (`{"document", "passage"}` each).
+    `cites` is the document that must be cited; "" accepts any, None asks for no citation. Outputs:
+    `answer`, `citations` (`{"document", "passage"}` each).
     """
 
     answer: pulumi.Output[str]

@@ -27,11 +27,9 @@ class ApiKey(Door[Row]):
         return super().create(lab)
 
     def listed(self, client: FastGptClient) -> Sequence[Row]:
-        """See `Named.listed`."""
         return client.api_keys(self.app_id)
 
     def make(self, client: FastGptClient) -> Row:
-        """See `NamedThing.make`."""
         return client.create_api_key(self.app_id, self.name)
 
     def set_right(self, client: FastGptClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002

@@ -27,17 +27,14 @@ class Dataset(Kept[Row]):
     intro: str = ""
 
     def listed(self, client: FastGptClient) -> Sequence[Row]:
-        """See `Named.listed`."""
         return client.datasets()
 
     def detail(self, client: FastGptClient) -> Row:
         """As FastGPT shows it; a model that config.json has lost shows as another, no drift."""
         found, known = client.dataset(self.object_id), client.init_data()
-        lost = {}
-        if self.vector_model not in known.vector:
-            lost["vector_model"] = self.vector_model
-        if self.agent_model not in known.llm:
-            lost["agent_model"] = self.agent_model
+        listed = {"vector_model": known.vector, "agent_model": known.llm}
+        ours = {key: getattr(self, key) for key in listed}
+        lost = {key: name for key, name in ours.items() if name not in listed[key]}
         return found.model_copy(update=lost)
 
     def make(self, client: FastGptClient) -> Row:
@@ -51,12 +48,11 @@ class Dataset(Kept[Row]):
             self.refuse_several(client)
             model = client.dataset(found.id).vector_model
             if model != self.vector_model:
-                raise Conflict(
-                    SERVICE,
-                    f"adopt dataset {self.name}",
+                said = (
                     f"one of that name exists with embedding model {model}, not "
-                    f"{self.vector_model}; delete or rename it in the web page",
+                    f"{self.vector_model}; delete or rename it in the web page"
                 )
+                raise Conflict(SERVICE, f"adopt dataset {self.name}", said)
         return self._set(client, found.id)
 
     def put_aside(self, client: FastGptClient, other: Row) -> None:
@@ -73,12 +69,8 @@ class Dataset(Kept[Row]):
     def _set(self, client: FastGptClient, dataset_id: str) -> Row:
         kept = {"name": self.name, "agent_model": self.agent_model, "intro": self.intro}
         client.update_dataset(dataset_id, **kept)
-        ours = {"id": dataset_id, "vector_model": self.vector_model, **kept}
-        return Row.model_validate(ours)
+        return Row.model_validate({"id": dataset_id, "vector_model": self.vector_model, **kept})
 
 
 class FastGptDataset(LabResource, thing=Dataset, token="fastgpt:Dataset"):
-    """A knowledge base. Another `vector_model`, which embeds, makes it another base.
-
-    `agent_model` is the chat model that processes files.
-    """
+    """A knowledge base: `vector_model`, which embeds, makes it; `agent_model` processes files."""

@@ -12,7 +12,7 @@ import pulumi
 
 from provisioning.clients.errors import Conflict, NotFound, Refused
 from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.fastgpt.rows import Collection, Uploaded
+from provisioning.clients.fastgpt.rows import Uploaded
 from provisioning.text_files import as_sent, with_spaced_headings
 from stack.resources.base import LabResource
 from stack.resources.declaration import ID, IDENTITY, IGNORED, OUTPUT, Lab, Props
@@ -72,7 +72,9 @@ class Document(Managed):
         """What is the same; others of the same source are removed."""
         adopted = None
         for found in client.collections(self.dataset_id):
-            if not self._comes_from(found):
+            # A web page may happen to have a document's name as its title.
+            source = (None, found.link) if found.link else (found.name, None)
+            if source != (None if self.link else self.name, self.link):
                 continue
             if adopted is None and self._is_same(client, found.id):
                 adopted = found.id
@@ -80,18 +82,11 @@ class Document(Managed):
                 client.delete_collection(found.id, dataset_id=self.dataset_id)
         return adopted
 
-    def _comes_from(self, found: Collection) -> bool:
-        if self.link is not None:
-            return found.link == self.link
-        # A web page may happen to have a document's name as its title.
-        return not found.link and found.name == self.name
-
     def _is_same(self, client: FastGptClient, collection_id: str) -> bool:
         found = client.collection(collection_id, dataset_id=self.dataset_id)
-        if found.text_length == 0:
-            return False
         what = (found.metadata.get(_MARK), found.training, found.chunk_size)
-        return what == (self.content_hash, self.training, self.chunk_size)
+        same = what == (self.content_hash, self.training, self.chunk_size)
+        return same and found.text_length != 0
 
     def _upload(self, client: FastGptClient) -> str:
         made = self._sent(client)
@@ -152,13 +147,8 @@ def content_hash(file: str | None, otherwise: str) -> str:
 class FastGptDocument(LabResource, thing=Document, token="fastgpt:Document"):
     """One document in a dataset: exactly one of `file`, `text`, `link`. Started, not awaited.
 
-    Its identity is its content: an unchanged file is not uploaded again, wherever it lies; a
-    changed one replaces its collection.
-
-    Args:
-        name: what is cited; of a link, the page's title is.
-        training: `chunk` or `qa`.
-        chunk_size: in characters.
+    Its identity is its content: an unchanged file is not uploaded again, wherever it lies. `name`
+    is cited (of a link, its page's title); `training` is `chunk` or `qa`, `chunk_size` characters.
     """
 
     content_hash: pulumi.Output[str]

@@ -12,8 +12,7 @@ from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Collection
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, SECRET, STEADY, Lab
-from stack.resources.fastgpt.diagnosis import Chain, Diagnosis
-from stack.resources.fastgpt.indexing import Indexing, rows_of
+from stack.resources.fastgpt.indexing import Chain, Indexing, rows_of
 from stack.resources.fastgpt.session import Managed
 
 
@@ -32,8 +31,7 @@ class DocumentsReady(Managed):
         """Wait for them."""
         with self.client(lab) as client:
             self._tidy(client)
-            diagnosis = Diagnosis(lab, client, self.chain)
-            indexing = Indexing(client, self.dataset_id, self.documents, diagnosis)
+            indexing = Indexing(lab, client, self.dataset_id, self.documents, self.chain)
             chunks = indexing.follow(60 * self.deadline_minutes)
             indexing.search()
         return replace(self, chunks=chunks, namesakes=0)
@@ -57,10 +55,7 @@ class DocumentsReady(Managed):
         return [id_ for id_ in others if self.documents.keys() & {found[id_].name, found[id_].link}]
 
     def _tidy(self, client: FastGptClient) -> None:
-        """Take documents out of folders that people put them into, and namesakes away.
-
-        A document that is there twice would be cited twice.
-        """
+        """Take documents out of people's folders, and namesakes away, which would be cited too."""
         found = rows_of(client, self.dataset_id)
         for ours in set(self.documents.values()) - found.keys():
             with contextlib.suppress(NotFound):
@@ -71,10 +66,7 @@ class DocumentsReady(Managed):
 
 
 class FastGptDocumentsReady(LabResource, thing=DocumentsReady, token="fastgpt:DocumentsReady"):
-    """All documents of a base, indexed and found by a search test; one deadline for all.
-
-    Args:
-        documents: name to id of each.
+    """All `documents` of a base, name to id, indexed and found by a search test within a deadline.
 
     Outputs: `chunks`, name to number of indexed chunks; `namesakes`.
     """

@@ -1,17 +1,34 @@
-"""Following FastGPT's indexing, which has no error state."""
+"""Following FastGPT's indexing, which has no error state, and why it stands still."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from pathlib import PurePosixPath
+from typing import TypedDict
 
-from provisioning.clients.errors import DeadlineExceeded, NotFound, Refused, Unexpected, Unreachable
+import pulumi
+from typing_extensions import NotRequired
+
+from provisioning.chunks import GROWN
+from provisioning.clients.errors import (
+    DeadlineExceeded,
+    NotFound,
+    Refused,
+    ServiceError,
+    Unauthorized,
+    Unexpected,
+    Unreachable,
+)
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Collection
+from provisioning.clients.oneapi import NoChannel, OneApiRelay, UpstreamFailed
 from provisioning.clients.waiting import Waiting
-from stack.resources.fastgpt.diagnosis import Diagnosis
+from provisioning.clients.xinference import XinferenceClient
+from stack.resources.declaration import Endpoint, Lab
 from stack.resources.fastgpt.session import SERVICE, wait
 
 STUCK_SECONDS = 120.0
@@ -20,34 +37,34 @@ SEARCH_SECONDS = 60.0
 SEARCH_LENGTH = 200
 
 
+class Chain(TypedDict):
+    """Read-only ways to find out which link of the chain to the model failed."""
+
+    oneapi: Endpoint
+    relay_key: pulumi.Input[str]
+    xinference: NotRequired[Endpoint]
+
+
+@dataclass
 class Indexing:
     """Follows documents of one base, by name their id, and finds out why they are not indexed."""
 
-    def __init__(
-        self,
-        client: FastGptClient,
-        dataset_id: str,
-        documents: Mapping[str, str],
-        diagnosis: Diagnosis,
-    ) -> None:
-        self._client = client
-        self._dataset_id = dataset_id
-        self._documents = documents
-        self._diagnosis = diagnosis
-        self._moved = (-1, client.clock.monotonic())
+    lab: Lab
+    client: FastGptClient
+    dataset_id: str
+    documents: Mapping[str, str]
+    chain: Chain
+    # Chunks when they last were more, and when that was.
+    _moved: tuple[int, float] = field(default=(-1, 0.0), init=False)
 
     def follow(self, seconds: float) -> dict[str, int]:
-        """Chunks by document, once all are indexed.
-
-        Raises:
-            DeadlineExceeded, Refused: with the link of the chain that failed, where one is found.
-        """
+        """Chunks by document, once all are indexed; the error names the link that failed."""
         try:
             return wait(
-                self._client,
-                f"{len(self._documents)} documents to be indexed",
+                f"{len(self.documents)} documents to be indexed",
                 self._look,
-                seconds=seconds,
+                clock=self.client.clock,
+                deadline=seconds,
                 advice="read `docker logs fastgpt` on the server: a model that fails is logged as "
                 "`Embedding Error`, and as `[Error]` with what it answered; or run `pulumi up` "
                 "again to go on waiting",
@@ -58,23 +75,23 @@ class Indexing:
 
     def search(self) -> None:
         """Have every document found by its own beginning."""
-        for name, collection_id in self._documents.items():
+        for name, collection_id in self.documents.items():
             text = ""
             with contextlib.suppress(Refused, Unexpected):
-                text = self._client.first_passage(collection_id)
+                text = self.client.first_passage(collection_id)
             beginning = (text or PurePosixPath(name).stem)[:SEARCH_LENGTH]
             wait(
-                self._client,
                 f"a search to find {name}",
                 partial(self._search, collection_id, beginning),
-                seconds=SEARCH_SECONDS,
+                clock=self.client.clock,
+                deadline=SEARCH_SECONDS,
                 advice="the document is indexed, but its vectors are not found: is the embedding "
                 "model of the base still the one that OneAPI serves under its name?",
                 tolerate=(Unreachable, Refused),
             )
 
     def _search(self, collection_id: str, text: str) -> bool | Waiting:
-        hits = self._client.search(self._dataset_id, text)
+        hits = self.client.search(self.dataset_id, text)
         if any(hit.collection_id == collection_id for hit in hits):
             return True
         return Waiting(f"{len(hits)} other passages for {text[:60]!r}")
@@ -86,34 +103,73 @@ class Indexing:
             return {name: row.chunks for name, row in rows.items()}
         done = sum(row.chunks for row in rows.values())
         left = sum(row.waiting for row in rows.values())
-        if self._stands_still(done) and (reason := self._reason(rows)):
+        now, (before, since) = self.client.clock.monotonic(), self._moved
+        stuck = done == before and now - since >= STUCK_SECONDS
+        if stuck or done != before:
+            # Said once, then after as long again.
+            self._moved = (done, now)
+        if stuck and (reason := self._reason(rows)):
             raise Refused(SERVICE, "index documents", reason)
         return Waiting(f"{done} of {done + left} chunks; still at {', '.join(unfinished[:3])}")
 
-    def _stands_still(self, done: int) -> bool:
-        """Whether no chunk came for long; said once, then after as long again."""
-        now, (before, since) = self._client.clock.monotonic(), self._moved
-        still = done == before and now - since >= STUCK_SECONDS
-        if still or done != before:
-            self._moved = (done, now)
-        return still
-
     def _rows(self) -> dict[str, Collection]:
-        """The documents' rows, by name.
-
-        Raises:
-            NotFound: one is not in its base.
-        """
-        rows = rows_of(self._client, self._dataset_id)
-        for name, collection_id in self._documents.items():
+        """The documents' rows, by name; NotFound where one is not in its base."""
+        rows = rows_of(self.client, self.dataset_id)
+        for name, collection_id in self.documents.items():
             if collection_id not in rows:
                 said = "it is not in its base any more; `pulumi up --refresh` uploads it again"
                 raise NotFound(SERVICE, f"index {name}", said)
-        return {name: rows[collection_id] for name, collection_id in self._documents.items()}
+        return {name: rows[collection_id] for name, collection_id in self.documents.items()}
 
     def _reason(self, rows: Mapping[str, Collection]) -> str:
-        unfinished = {name: row.id for name, row in rows.items() if not row.indexed}
-        return self._diagnosis.reason(self._dataset_id, unfinished)
+        """Which link failed for the first document that tells; "" where none is found."""
+        model = self.client.dataset(self.dataset_id).vector_model
+        for name, row in rows.items():
+            if row.indexed:
+                continue
+            found = self.client.collection(row.id, dataset_id=self.dataset_id)
+            longest = GROWN * found.chunk_size if found.training == "chunk" else 0
+            if reason := self._reason_in_oneapi(model, longest):
+                return f"{name}: {reason}"
+        return ""
+
+    def _reason_in_oneapi(self, model: str, longest: int) -> str:
+        address, key = self.lab.address(self.chain["oneapi"]), str(self.chain["relay_key"])
+        try:
+            with OneApiRelay(address, key, **self.lab.options) as relay:
+                relay.probe("embedding", model)
+                return _refusal_of_length(relay, model, longest) if longest else ""
+        except NoChannel as error:
+            return f"OneAPI has no channel for embedding model {model} ({error.answer})"
+        except Unauthorized as error:
+            return f"OneAPI does not accept FastGPT's key ({error.answer})"
+        except UpstreamFailed as error:
+            told = self._reason_in_xinference(model)
+            return told or f"what serves {model} fails ({error.answer})"
+        except ServiceError as error:
+            return f"OneAPI: {error.answer}"
+
+    def _reason_in_xinference(self, model: str) -> str:
+        if "xinference" not in self.chain:
+            return ""
+        address = self.lab.address(self.chain["xinference"])
+        with XinferenceClient(address, **self.lab.options) as client:
+            state = client.state(model)
+        serving = state.standing == "serving"
+        return "" if serving else f"Xinference does not serve {model} ({state})"
+
+
+def _refusal_of_length(relay: OneApiRelay, model: str, longest: int) -> str:
+    """How a model that embeds a short text refuses one of `longest` characters; "" if not."""
+    try:
+        relay.embed(model, "字" * longest)
+    except UpstreamFailed as error:
+        if error.status != HTTPStatus.TOO_MANY_REQUESTS:
+            return (
+                f"{model} embeds a short text, but none of {longest} characters, which a chunk may "
+                f"come to ({error.answer}); FastGPT tries such a chunk for ever. Lower chunkSize"
+            )
+    return ""
 
 
 def rows_of(client: FastGptClient, dataset_id: str) -> dict[str, Collection]:

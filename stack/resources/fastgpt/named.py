@@ -32,11 +32,9 @@ class Named(Managed, NamedThing[FastGptClient, Found]):
         raise NotImplementedError
 
     def named(self, client: FastGptClient) -> Sequence[Found]:
-        """See `NamedThing.named`."""
         return [row for row in self.listed(client) if row.name == self.name]
 
     def find(self, client: FastGptClient) -> Found | None:
-        """See `NamedThing.find`."""
         return next((row for row in self.listed(client) if row.id == self.object_id), None)
 
     def seen(self, found: Found) -> Self:
@@ -45,11 +43,7 @@ class Named(Managed, NamedThing[FastGptClient, Found]):
         return replace(self, object_id=found.id, **{key: getattr(found, key) for key in shown})
 
     def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:
-        """See `NamedThing.update`.
-
-        Raises:
-            NotFound: ours is gone; another would need another id.
-        """
+        """Refused where ours is gone: another would have another id."""
         with self.client(lab) as client:
             if self.find(client) is None:
                 said = "it is gone; `pulumi up --refresh` makes it again"
@@ -66,17 +60,12 @@ class Kept(Named[Found]):
         raise NotImplementedError
 
     def find(self, client: FastGptClient) -> Found | None:
-        """See `NamedThing.find`."""
         with contextlib.suppress(NotFound):
             return self.detail(client) if self.object_id else None
         return None
 
     def refuse_several(self, client: FastGptClient) -> None:
-        """Adopt only what can be told from its namesakes.
-
-        Raises:
-            Conflict: there are several.
-        """
+        """Adopt only what can be told from its namesakes."""
         if (count := len(self.named(client))) > 1:
             raise Conflict(
                 SERVICE,

@@ -44,20 +44,20 @@ class Ready(Managed):
         """Wait for it."""
         with self.client(lab) as client:
             found = wait(
-                client,
                 "FastGPT to run with this catalogue's models",
                 lambda: self._running(client),
-                seconds=START_SECONDS,
+                clock=client.clock,
+                deadline=START_SECONDS,
                 advice=_MODELS_ADVICE,
                 # While it sets itself up it answers errors and empty data.
                 tolerate=(Unreachable, Refused, Unexpected),
             )
             client.login()
             wait(
-                client,
                 "FastGPT's vector database",
                 lambda: Waiting(problem) if (problem := _vector_problem(client)) else True,
-                seconds=VECTORS_SECONDS,
+                clock=client.clock,
+                deadline=VECTORS_SECONDS,
                 advice=_VECTORS_ADVICE,
             )
         return replace(self, version=found.version)
@@ -66,10 +66,10 @@ class Ready(Managed):
         """With the models that it has; without its vectors, no model for them is there."""
         with self.client(lab) as client:
             found = wait(
-                client,
                 "FastGPT's models",
                 client.init_data,
-                seconds=REREAD_SECONDS,
+                clock=client.clock,
+                deadline=REREAD_SECONDS,
                 advice=_MODELS_ADVICE,
                 tolerate=(Refused, Unexpected),
             )
@@ -89,9 +89,9 @@ class Ready(Managed):
         """What differs from the catalogue; "" if nothing. The order does not count here."""
         problems = []
         for kind, names in _models_of(found).items():
-            wanted = set(self.models.get(kind) or [])
-            missing, extra = sorted(wanted - set(names)), sorted(set(names) - wanted)
-            problems += [f"no {kind} model {name}" for name in missing]
+            wanted, known = set(self.models.get(kind) or []), set(names)
+            problems += [f"no {kind} model {name}" for name in sorted(wanted - known)]
+            extra = sorted(known - wanted)
             problems += [f"{kind} model {name} that is not in the catalogue" for name in extra]
         return ", ".join(problems)
 
@@ -114,7 +114,6 @@ def _models_of(found: InitData) -> Models:
 class FastGptReady(LabResource, thing=Ready, token="fastgpt:Ready"):
     """FastGPT, up with exactly these models and with the database of its vectors.
 
-    Args:
-        models: `{"llm": [...], "vector": [...], "rerank": [...]}`, names as in config.json.
-        generation: a change of it makes FastGPT be looked at again.
+    `models` are `{"llm": [...], "vector": [...], "rerank": [...]}`, named as in config.json; a
+    change of `generation` makes FastGPT be looked at again.
     """

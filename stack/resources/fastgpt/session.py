@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from functools import partial
+from typing import Annotated
 
-from provisioning.clients.errors import ServiceError, Unreachable
 from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.waiting import Waiting, wait_until
+from provisioning.clients.waiting import wait_until
 from stack.resources.base import say
 from stack.resources.declaration import REACH, SECRET, Endpoint, Lab, Thing
-
-T = TypeVar("T")
 
 SERVICE = FastGptClient.service
 
@@ -39,26 +37,8 @@ def session(lab: Lab, endpoint: Endpoint, password: str) -> Iterator[FastGptClie
             _sessions[key] = client.token
 
 
-def wait(
-    client: FastGptClient,
-    what: str,
-    look: Callable[[], T | Waiting],
-    *,
-    seconds: float,
-    advice: str,
-    tolerate: tuple[type[ServiceError], ...] = (Unreachable,),
-) -> T:
-    """`wait_until` for something in FastGPT, told in the log of `pulumi up`."""
-    return wait_until(
-        what,
-        look,
-        service=SERVICE,
-        deadline=seconds,
-        advice=advice,
-        clock=client.clock,
-        progress=say(SERVICE),
-        tolerate=tolerate,
-    )
+wait = partial(wait_until, service=SERVICE, progress=say(SERVICE))
+"""`wait_until` for something in FastGPT, told in the log of `pulumi up`."""
 
 
 @dataclass(frozen=True, kw_only=True)

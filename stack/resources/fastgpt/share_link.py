@@ -23,19 +23,16 @@ class ShareLink(Door[Row]):
     object_id: Annotated[str, OUTPUT] = ""
 
     def listed(self, client: FastGptClient) -> Sequence[Row]:
-        """See `Named.listed`."""
         return client.share_links(self.app_id)
 
     def make(self, client: FastGptClient) -> Row:
-        """See `NamedThing.make`."""
         return client.create_share_link(
             self.app_id, self.name, response_detail=self.response_detail
         )
 
     def set_right(self, client: FastGptClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002
-        """See `NamedThing.set_right`."""
-        wanted = {"name": self.name, "response_detail": self.response_detail}
         client.update_share_link(found.id, self.name, response_detail=self.response_detail)
+        wanted = {"name": self.name, "response_detail": self.response_detail}
         return found.model_copy(update=wanted)
 
     def put_aside(self, client: FastGptClient, other: Row) -> None:
@@ -44,7 +41,4 @@ class ShareLink(Door[Row]):
 
 
 class FastGptShareLink(LabResource, thing=ShareLink, token="fastgpt:ShareLink"):
-    """A public chat page of an app: `/chat/share?shareId=` and the resource's id.
-
-    `response_detail` is whether visitors see the citations.
-    """
+    """A chat page, `/chat/share?shareId=` and its id; `response_detail` shows the citations."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stack.resources.fastgpt.published import as_wanted
+from stack.resources.fastgpt.app import as_wanted
 from tests.unit.fake_services import FakeFastGpt
 from tests.unit.fastgpt.bench import EDGES, NODES, Bench
 from tests.unit.subject import Subject
