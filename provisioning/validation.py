@@ -1,8 +1,4 @@
-"""The settings validated as a whole.
-
-Everything that can be known to be wrong is said at once, before any resource exists: which setting,
-what is wrong with it, what would be right.
-"""
+"""The settings validated as a whole: all that can be known to be wrong, before anything is made."""
 
 from __future__ import annotations
 
@@ -40,8 +36,7 @@ def read_settings(
     Nothing can be built where a problem is more than a warning.
 
     Args:
-        given: top-level settings in camelCase and `region`, structures parsed; secrets' values are
-            not among them.
+        given: top-level settings in camelCase and `region`, structures parsed, secrets' values not.
         secrets: names of the top-level keys that are secret.
         project: folder of Pulumi.yaml; documents' paths are relative to it.
     """
@@ -93,18 +88,15 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
         yield error.problem
         return
     yield from images_problems(place, settings.images, release, bool(settings.gpus))
-    if settings.uses_xinference:
-        yield from _deadline_problems(settings.model_deadline_minutes)
-        yield from launch_problems(settings.models, place, release)
-        if type_problem(settings.instance_type, settings.wants_gpu) is None:
-            yield from fit(settings.models, settings.gpus).problems
-
-
-def _deadline_problems(minutes: int) -> Iterator[Problem]:
-    if minutes < _HOPELESS_MINUTES:
+    if not settings.uses_xinference:
+        return
+    if (minutes := settings.model_deadline_minutes) < _HOPELESS_MINUTES:
         wrong = f"models are hardly downloaded and loaded in {minutes} min"
         right = f"set it to {_HOPELESS_MINUTES} or more, or leave it out for two hours"
         yield Problem("modelDeadlineMinutes", wrong, right, warning=True)
+    yield from launch_problems(settings.models, place, release)
+    if type_problem(settings.instance_type, settings.wants_gpu) is None:
+        yield from fit(settings.models, settings.gpus).problems
 
 
 def _token_problems(settings: Settings) -> Iterator[Problem]:
