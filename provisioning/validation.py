@@ -69,8 +69,7 @@ def _check(settings: Settings, secrets: set[str], project: Path) -> Iterator[Pro
     yield from key_problems(settings.ssh_key_file)
     yield from server_problems(settings)
     yield from _place_problems(settings)
-    yield from _token_problems(settings)
-    yield from _secret_name_problems(settings, secrets)
+    yield from _name_problems(settings, secrets)
     yield from channel_problems(settings.models, settings.region in MAINLAND_REGIONS)
     yield from config_problems(settings.models)
     yield from knowledge_problems(settings.knowledge, settings.models, project)
@@ -99,16 +98,14 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
         yield from fit(settings.models, settings.gpus).problems
 
 
-def _token_problems(settings: Settings) -> Iterator[Problem]:
+def _name_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]:
+    """Names that are there twice, or lead nowhere: of tokens, their models and their secrets."""
     # MySQL compares without case.
     yield from repeated("tokens", [token.name.lower() for token in settings.tokens])
     served = {model.name for model in settings.models}
     for index, token in enumerate(settings.tokens):
         for name in [name for name in token.models if name not in served]:
             yield unknown(f"tokens[{index}].models", "model", name, served)
-
-
-def _secret_name_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]:
     for index, model in enumerate(settings.models):
         if model.remote and (name := model.remote.secret_name) not in secrets:
             form = model.remote.offer.key_form
