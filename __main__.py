@@ -5,10 +5,9 @@ from pathlib import Path
 from provisioning.plan import plan
 from stack.gateway import seed_gateway
 from stack.host import prepare_host
-from stack.interrupts import end_quietly
 from stack.knowledge import seed_knowledge
 from stack.models import start_models
-from stack.outputs import export_outputs
+from stack.outputs import end_quietly, export_outputs
 from stack.part import OnServer
 from stack.passwords import make_passwords
 from stack.server import rent_server

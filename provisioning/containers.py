@@ -103,9 +103,7 @@ def containers(
         "fastgpt": {"files": {"/app/data/config.json": config}},
     }
     return {
-        name: container.model_copy(
-            update={"image": getattr(images, name).reference, **told.get(name, {})}
-        )
+        name: container.model_copy(update={"image": images[name].reference, **told.get(name, {})})
         for name, container in CONTAINERS.items()
         if settings.uses_xinference or name != "xinference"
     }

@@ -1,10 +1,9 @@
 """The images of the seven services, each pinned by tag, and by digest where one is set.
 
 `images.json` has the tags, below a region's registry and at the images' own homes: those of
-FastGPT's compose file of that release and of its mirror in Hangzhou (`docs/facts/fastgpt.md §9`),
-`docs/facts/oneapi.md §1`, `docs/facts/xinference.md §1`. The sandbox's is the one that FastGPT's
-upgrade notes name for the 4.8 line: the compose file of that time says only `latest`, and v4.8.3 is
-broken (labring/FastGPT#1659).
+FastGPT's compose file and of its mirror in Hangzhou (`docs/facts/fastgpt.md §9`),
+`docs/facts/oneapi.md §1`, `docs/facts/xinference.md §1`. The sandbox's is from FastGPT's upgrade
+notes for 4.8: the compose file says only `latest`, and v4.8.3 is broken (labring/FastGPT#1659).
 """
 
 from __future__ import annotations
@@ -39,13 +38,7 @@ _VERSION = re.compile(r"v?\d+(\.\d+)+")
 
 @dataclass(frozen=True)
 class Image:
-    """One image.
-
-    Attributes:
-        repository: registry and name, without a tag.
-        tag: never empty.
-        digest: `sha256:...`, or empty.
-    """
+    """One image: registry and name, its tag, and `sha256:...` where it has a digest."""
 
     repository: str
     tag: str
@@ -58,29 +51,14 @@ class Image:
         return f"{self.repository}:{self.tag}{pinned}"
 
 
-@dataclass(frozen=True)
-class Images:
-    """The lab's images by service."""
-
-    fastgpt: Image
-    sandbox: Image
-    oneapi: Image
-    xinference: Image
-    pg: Image
-    mongo: Image
-    mysql: Image
+Images = Mapping[str, Image]
+"""The lab's images by service."""
 
 
 def images(
     region: Region, overrides: Mapping[str, str], release: XinferenceRelease, gpu: bool
 ) -> Images:
-    """The images of a lab.
-
-    Args:
-        region: its registry decides where the images come from.
-        overrides: service to `repository:tag[@sha256:...]`, `:tag` or `@sha256:...`.
-        release: decides Xinference's tag.
-        gpu: without one, Xinference's `-cpu` image.
+    """The images of a lab: from the region's registry, but for the setting `images`, `overrides`.
 
     Raises:
         PlanError: unknown service, no tag, a moving tag, a malformed reference.
@@ -95,8 +73,8 @@ def images(
         path = f"images.{service}"
         if service not in chosen:
             raise PlanError(path, "there is no such service", nearest(service, chosen))
-        chosen[service] = _overridden(path, chosen[service], value)
-    return Images(**chosen)
+        chosen[service] = _overridden(path, chosen[service], value.strip())
+    return chosen
 
 
 def images_problems(
@@ -105,32 +83,28 @@ def images_problems(
     """What is wrong with the setting `images`; arguments as `images`."""
     for service, value in overrides.items():
         try:
-            chosen = images(region, {service: value}, release, gpu)
+            tag = images(region, {service: value}, release, gpu)["xinference"].tag
         except PlanError as error:
             yield error.problem
-        else:
-            yield from _xinference_problems(chosen.xinference, release.version, gpu)
-
-
-def _xinference_problems(image: Image, version: str, gpu: bool) -> Iterator[Problem]:
-    path = "images.xinference"
-    if gpu and image.tag.endswith("-cpu"):
-        wrong = f"{image.tag} does not use the GPU that this server has"
-        yield Problem(path, wrong, f"write :{image.tag.removesuffix('-cpu')}")
-    elif _VERSION.match(image.tag) and version not in image.tag:
-        wrong = f"{image.tag} is another version than xinferenceVersion, {version}"
-        yield Problem(path, wrong, "change xinferenceVersion, which chooses the image too")
+            continue
+        if gpu and tag.endswith("-cpu"):
+            wrong = f"{tag} does not use the GPU that this server has"
+            yield Problem("images.xinference", wrong, f"write :{tag.removesuffix('-cpu')}")
+        elif _VERSION.match(tag) and release.version not in tag:
+            wrong = f"{tag} is another version than xinferenceVersion, {release.version}"
+            right = "change xinferenceVersion, which chooses the image too"
+            yield Problem("images.xinference", wrong, right)
 
 
 def _overridden(path: str, image: Image, value: str) -> Image:
-    match = _REFERENCE.fullmatch(value.strip())
-    if match is None or not value.strip():
+    match = _REFERENCE.fullmatch(value)
+    if match is None or not value:
         raise PlanError(path, f"{value!r} is no image", f"write {REFERENCE_FORMS}")
     repository, tag, digest = match["repository"], match["tag"], match["digest"] or ""
     if repository and not tag:
         pinned = f":{value}" if _VERSION.match(value) else f"{repository}:{image.tag}"
         raise PlanError(path, f"{value!r} has no tag", f"pin one: write {pinned}")
     if tag == "latest" and not digest:
-        wrong = "`latest` is another image tomorrow"
-        raise PlanError(path, wrong, "pin a version, or add a digest")
+        right = "pin a version, or add a digest"
+        raise PlanError(path, "`latest` is another image tomorrow", right)
     return Image(repository or image.repository, tag or image.tag, digest)

@@ -8,7 +8,6 @@ memory and not checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from pydantic import BaseModel
 
 from provisioning.regions import MAINLAND_REGIONS
 from provisioning.settings import Settings
-
-_AS_OF = "2024"
 
 
 class Disk(BaseModel):
@@ -40,14 +37,7 @@ DISKS = _MARKET.disks
 
 @dataclass(frozen=True)
 class Price:
-    """The price per hour.
-
-    Attributes:
-        total: the sum, or None when a part is not known.
-        currency: of all amounts.
-        parts: what it is made of, each None where it is not known.
-        note: how far to trust it, and what comes on top.
-    """
+    """The price per hour: each amount None where it is not known, and how far to trust it."""
 
     total: float | None
     currency: str
@@ -69,24 +59,20 @@ def disk_level(settings: Settings) -> str:
 def hourly_price(settings: Settings) -> Price:
     """The estimated price of a running lab per hour, without traffic."""
     compute, level = list_price(settings), disk_level(settings)
-    known = DISKS if settings.region in MAINLAND_REGIONS else {}
-    kind = known.get(settings.disk_category, {}).get(level)
+    mainland = settings.region in MAINLAND_REGIONS
+    kind = DISKS.get(settings.disk_category, {}).get(level) if mainland else None
     disk = None if kind is None else round(kind.price * settings.disk_size_gib, 2)
     size = f"{settings.disk_size_gib} GiB {settings.disk_category} {level}".strip()
     spot = " (spot: at most)" if settings.spot else ""
     parts = {f"{settings.instance_type}{spot}": compute, size: disk}
     total = None if compute is None or disk is None else round(compute + disk, 2)
-    return Price(total, "CNY", parts, " ".join(_notes(settings, compute, disk)))
-
-
-def _notes(settings: Settings, compute: float | None, disk: float | None) -> Iterator[str]:
-    yield f"Estimate from list prices of about {_AS_OF}, may be out of date."
-    if settings.region not in MAINLAND_REGIONS:
-        yield "Prices outside the mainland are not in the table: see the buy page."
-    elif compute is None:
-        yield f"The price of {settings.instance_type} is not in the table: see the buy page."
-    elif disk is None:
-        yield "The price of this disk is not in the table: see the buy page."
+    notes = ["Estimate from list prices of about 2024, may be out of date."]
+    if not mainland:
+        notes.append("Prices outside the mainland are not in the table: see the buy page.")
+    elif total is None:
+        what = settings.instance_type if compute is None else "this disk"
+        notes.append(f"The price of {what} is not in the table: see the buy page.")
     if settings.spot:
-        yield "Spot follows the market, up to the pay-as-you-go price."
-    yield "Outbound traffic is paid per GB on top; a stopped server still pays its disk."
+        notes.append("Spot follows the market, up to the pay-as-you-go price.")
+    notes.append("Outbound traffic is paid per GB on top; a stopped server still pays its disk.")
+    return Price(total, "CNY", parts, " ".join(notes))

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One thing that is wrong, and what would be right: clauses without a full stop.
 
     Attributes:
         path: the setting, as it is written: `models[2].xinference.memoryShare`.
-        wrong: what is wrong, a clause without a full stop.
-        right: what would be right.
         warning: the lab can be built all the same; it is said, not refused.
     """
 
@@ -28,11 +26,7 @@ class Problem:
 
 
 class Wrong(ValueError):
-    """A shape's own check failed; where is known to who validates it.
-
-    Attributes:
-        wrong, right: as in `Problem`.
-    """
+    """A shape's own check failed; where, who validates it knows. `wrong, right` as in `Problem`."""
 
     def __init__(self, wrong: str, right: str) -> None:
         self.wrong, self.right = wrong, right
@@ -40,11 +34,7 @@ class Wrong(ValueError):
 
 
 class PlanError(ValueError):
-    """The plan cannot be made.
-
-    Attributes:
-        problem: where, what and what would be right.
-    """
+    """The plan cannot be made, because of a problem."""
 
     def __init__(self, path: str, wrong: str, right: str) -> None:
         self.problem = Problem(path, wrong, right)

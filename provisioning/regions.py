@@ -2,8 +2,7 @@
 
 `regions.json` has what answers on the mainland (`docs/facts/alicloud.md §3`, measured 2026-09) and
 elsewhere; Hong Kong has the open network. The VPC's own hosts come first: fast, and without traffic
-costs. The registry's exists per region, and these images lie in Hangzhou's only. Every cell can be
-set.
+costs. The registry's exists per region, and these images lie in Hangzhou's only.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
 from provisioning.catalogue import Shape
 from provisioning.problems import PlanError, Problem, Wrong, nearest
@@ -38,18 +37,15 @@ class Cells(Shape):
     """What can be set, by the names of the setting `mirrors`.
 
     Attributes:
-        registry: registry of the services' images, as `<registry>/fastgpt/<name>`; empty means each
-            image's own international home.
-        apt_mirror: Ubuntu's package mirror; empty keeps what the image has.
-        docker_apt: repository of docker-ce for Ubuntu.
-        docker_key: the repository's signing key, always over https.
+        registry: has the services' images as `<registry>/fastgpt/<name>`; empty means each image's
+            own international home.
+        apt_mirror: of Ubuntu; empty keeps what the image has.
+        docker_apt, docker_key: repository of docker-ce for Ubuntu, and its signing key.
         toolkit_repo: repository of the NVIDIA container toolkit.
-        registry_mirrors: mirrors of Docker Hub in failover order, divided by commas where they are
-            written; they serve nothing else.
-        model_hub: where Xinference downloads models.
-        hf_endpoint: address of Hugging Face or of its mirror.
-        pypi_mirror: Python package index for what Xinference installs; empty is the default one.
-        dashscope_url: DashScope's address for OneAPI, without a path.
+        registry_mirrors: of Docker Hub alone, in failover order.
+        model_hub, hf_endpoint: where Xinference downloads models; Hugging Face or its mirror.
+        pypi_mirror: for what Xinference installs; empty is the default index.
+        dashscope_url: DashScope's address for OneAPI.
     """
 
     registry: str = _cell(
@@ -85,40 +81,29 @@ class Cells(Shape):
 
 
 class Region(Cells):
-    """Where things come from in one region.
-
-    Attributes:
-        id: Alibaba Cloud's region id.
-        mainland: whether it lies behind the mainland's network.
-    """
+    """Where things come from in one region, and whether it lies behind the mainland's network."""
 
     id: str
     mainland: bool
 
 
 class _Side(BaseModel):
-    regions: frozenset[str]
+    """What is so in all its regions, and what one of them has of its own."""
+
+    regions: dict[str, dict[str, str]]
     cells: dict[str, str]
 
 
-class _Table(BaseModel):
-    mainland: _Side
-    abroad: _Side
-    own: dict[str, dict[str, str]]
+_SIDES = TypeAdapter(dict[str, _Side]).validate_json(
+    Path(__file__).with_name("regions.json").read_bytes()
+)
 
-
-_TABLE = _Table.model_validate_json(Path(__file__).with_name("regions.json").read_bytes())
-
-MAINLAND_REGIONS = _TABLE.mainland.regions
-INTERNATIONAL_REGIONS = _TABLE.abroad.regions
+MAINLAND_REGIONS = frozenset(_SIDES["mainland"].regions)
+INTERNATIONAL_REGIONS = frozenset(_SIDES["abroad"].regions)
 
 
 def region(region_id: str, overrides: Mapping[str, Any]) -> Region:
-    """The cells of a region, with the settings' `mirrors` laid over them.
-
-    Args:
-        region_id: for instance `cn-hangzhou`.
-        overrides: cell, in camelCase, to value.
+    """The cells of a region, with the settings' `mirrors` (in camelCase) laid over them.
 
     Raises:
         PlanError: unknown region or cell, or a value that no address can have.
@@ -126,8 +111,8 @@ def region(region_id: str, overrides: Mapping[str, Any]) -> Region:
     cells = _cells(region_id, overrides)
     if problem := next(mirror_problems(region_id, overrides), None):
         raise PlanError(problem.path, problem.wrong, problem.right)
-    place = {"id": region_id, "mainland": region_id in MAINLAND_REGIONS}
-    return Region.model_validate({**cells, **place})
+    mainland = region_id in MAINLAND_REGIONS
+    return Region.model_validate({**cells, "id": region_id, "mainland": mainland})
 
 
 def mirror_problems(region_id: str, overrides: Mapping[str, Any]) -> Iterator[Problem]:
@@ -143,9 +128,9 @@ def mirror_problems(region_id: str, overrides: Mapping[str, Any]) -> Iterator[Pr
 
 
 def _cells(region_id: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    for side in (_TABLE.mainland, _TABLE.abroad):
+    for side in _SIDES.values():
         if region_id in side.regions:
-            return {**side.cells, **_TABLE.own.get(region_id, {}), **overrides}
+            return {**side.cells, **side.regions[region_id], **overrides}
     wrong = f"there is no region {region_id!r}" if region_id else "it is missing"
     known = nearest(region_id, MAINLAND_REGIONS | INTERNATIONAL_REGIONS)
     raise PlanError("alicloud:region", wrong, known)

@@ -32,9 +32,23 @@ def server_problems(settings: Settings) -> Iterator[Problem]:
     if wrong_type := type_problem(settings.instance_type, settings.wants_gpu):
         yield wrong_type
     yield from _disk_problems(settings)
-    yield from _image_problems(settings.image_id)
-    yield from _port_problems(settings.ssh_port)
-    yield from _spot_problems(settings)
+    image, port = settings.image_id, settings.ssh_port
+    if image and not re.match(r"m-|ubuntu_2[24]_04_(?!arm64)", image):
+        wrong = f"{image} is no Ubuntu 22.04 or 24.04 for x64, and the lab is built on nothing else"
+        right = "leave it out, or name one such as ubuntu_22_04_x64_20G_alibase_20240926.vhd"
+        yield Problem("imageId", wrong, right)
+    if port in PUBLISHED:
+        wrong = f"{port} is {PUBLISHED[port]}'s port"
+        yield Problem("sshPort", wrong, "use the port of the server's sshd, which is 22")
+    limit, price = settings.spot_price_limit, list_price(settings)
+    if limit and not settings.spot:
+        right = "set spot: true, or leave the limit out"
+        yield Problem("spotPriceLimit", "it has no effect without spot", right)
+    # Spot is advertised as down to a tenth of the list price.
+    elif limit and price is not None and float(limit) < price / 10:
+        wrong = f"{limit} is less than a tenth of the list price ({price}), so nothing may be sold"
+        right = "raise it, or leave it out to pay the market's price"
+        yield Problem("spotPriceLimit", wrong, right, warning=True)
     if len(settings.tags) > _MOST_TAGS:
         yield Problem("tags", f"{len(settings.tags)} are too many", f"keep {_MOST_TAGS} or fewer")
     for key, value in settings.tags.items():
@@ -74,35 +88,6 @@ def _disk_problems(settings: Settings) -> Iterator[Problem]:
         kind = f"{category} {disk_level(settings)}".strip()
         wrong = f"{settings.disk_size_gib} GiB is out of range for {kind} in this lab"
         yield Problem("diskSizeGiB", wrong, f"set it to {low} to {_LARGEST_DISK}")
-
-
-def _image_problems(image_id: str) -> Iterator[Problem]:
-    """Whether a server image is an Ubuntu that host preparation knows, or one's own."""
-    if image_id and not re.match(r"m-|ubuntu_2[24]_04_(?!arm64)", image_id):
-        wrong = (
-            f"{image_id} is no Ubuntu 22.04 or 24.04 for x64, and the lab is built on nothing else"
-        )
-        right = "leave it out, or name one such as ubuntu_22_04_x64_20G_alibase_20240926.vhd"
-        yield Problem("imageId", wrong, right)
-
-
-def _port_problems(ssh_port: int) -> Iterator[Problem]:
-    if ssh_port in PUBLISHED:
-        wrong = f"{ssh_port} is {PUBLISHED[ssh_port]}'s port"
-        yield Problem("sshPort", wrong, "use the port of the server's sshd, which is 22")
-
-
-def _spot_problems(settings: Settings) -> Iterator[Problem]:
-    """Whether a price limit can ever buy a server."""
-    limit, price = settings.spot_price_limit, list_price(settings)
-    if limit and not settings.spot:
-        right = "set spot: true, or leave the limit out"
-        yield Problem("spotPriceLimit", "it has no effect without spot", right)
-    # Spot is advertised as down to a tenth of the list price.
-    elif limit and price is not None and float(limit) < price / 10:
-        wrong = f"{limit} is less than a tenth of the list price ({price}), so nothing may be sold"
-        right = "raise it, or leave it out to pay the market's price"
-        yield Problem("spotPriceLimit", wrong, right, warning=True)
 
 
 def _tag_problems(key: str, value: str) -> Iterator[Problem]:

@@ -1,8 +1,4 @@
-"""The settings: their shape, frozen.
-
-Top-level keys are declared in Pulumi.yaml; nested shapes stand beside what they are of, and
-`validation.py` says what is wrong with them.
-"""
+"""The settings: their shape. Nested shapes stand beside what they are of."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from pydantic import Field
 
 from provisioning.cards import Gpus, gpus_of
 from provisioning.catalogue import Model, Shape, in_xinference
+from provisioning.images import REFERENCE_FORMS
 from provisioning.knowledge import KeyName, Knowledge
 
 STRUCTURES = ("models", "tokens", "knowledge", "images", "mirrors", "tags", "allowedCidrs")
@@ -28,10 +25,7 @@ class TokenSetting(Shape):
 
 
 _Network = Annotated[str, Field(title="a network", examples=["198.18.0.5/32"])]
-_ImageReference = Annotated[
-    str,
-    Field(examples=["repository:tag, :tag or @sha256:..., or repository:tag@sha256:..."]),
-]
+_ImageReference = Annotated[str, Field(examples=[REFERENCE_FORMS])]
 
 
 class Settings(Shape):

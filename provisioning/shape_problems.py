@@ -1,7 +1,6 @@
-"""What does not fit a setting's shape, in the operator's words.
+"""What does not fit a setting's shape, in the operator's words where pydantic's are a programmer's.
 
-pydantic says it in a programmer's: types, patterns, members of a union. What would be right is read
-from the shape's JSON schema: `title` (what it is) and `examples`, or else type and limits.
+What would be right is read from the JSON schema: `title` and `examples`, or type and limits.
 """
 
 from __future__ import annotations
@@ -55,12 +54,7 @@ class _Schemas(GenerateJsonSchema):
 def shape_problems(
     error: ValidationError, shape: type[BaseModel], at: str = ""
 ) -> Iterator[Problem]:
-    """One problem per setting that `error` names.
-
-    Args:
-        shape: what was validated.
-        at: the setting that it is the shape of; empty for the whole.
-    """
+    """One problem per setting that `error` names; `at` is the setting that has the shape."""
     schema = shape.model_json_schema(schema_generator=_Schemas)
     told: set[str] = set()
     for found in error.errors(include_url=False):
@@ -96,17 +90,14 @@ def _wrong(error: str, value: Any, kind: Schema) -> str:  # noqa: ANN401 - whate
         return "it is empty"
     if error == "string_too_long":
         return f"it has {len(value)} characters"
-    shown = "what stands there" if kind.get("writeOnly") else _shown(value)
+    shown = repr(value)
+    if kind.get("writeOnly"):
+        shown = "what stands there"
+    elif isinstance(value, (Mapping, list, tuple)):
+        shown = "a mapping" if isinstance(value, Mapping) else "a list"
+    elif len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]}..."
     return f"{shown} is out of range" if error in _OUT_OF_RANGE else f"{shown} cannot be used"
-
-
-def _shown(value: Any) -> str:  # noqa: ANN401 - whatever was written
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _place(
@@ -124,7 +115,7 @@ def _place(
 
 
 def _joined(path: str, part: int | str) -> str:
-    return f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}" if path else part
+    return f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}".removeprefix(".")
 
 
 def _below(kind: Schema, part: int | str) -> Schema | None:
@@ -136,13 +127,9 @@ def _below(kind: Schema, part: int | str) -> Schema | None:
 def _kinds(node: Schema, definitions: Schema) -> list[Schema]:
     """The members of a union, null aside, with their references followed."""
     whole = {name: node[name] for name in _OF_THE_WHOLE if name in node}
-    members = [_resolved(member, definitions) for member in node.get("anyOf", [node])]
+    named = [(member.get("$ref", ""), member) for member in node.get("anyOf", [node])]
+    members = [definitions.get(ref.rpartition("/")[2], member) for ref, member in named]
     return [{**member, **whole} for member in members if member.get("type") != "null"]
-
-
-def _resolved(node: Schema, definitions: Schema) -> Schema:
-    reference = node.get("$ref")
-    return definitions[reference.rpartition("/")[2]] if reference else node
 
 
 def _form(kind: Schema) -> str:

@@ -1,8 +1,4 @@
-"""The settings validated as a whole.
-
-Everything that can be known to be wrong is said at once, before any resource exists: which setting,
-what is wrong with it, what would be right.
-"""
+"""The settings validated as a whole: all that can be known to be wrong, before anything is made."""
 
 from __future__ import annotations
 
@@ -40,8 +36,7 @@ def read_settings(
     Nothing can be built where a problem is more than a warning.
 
     Args:
-        given: top-level settings in camelCase and `region`, structures parsed; secrets' values are
-            not among them.
+        given: top-level settings in camelCase and `region`, structures parsed, secrets' values not.
         secrets: names of the top-level keys that are secret.
         project: folder of Pulumi.yaml; documents' paths are relative to it.
     """
@@ -74,8 +69,7 @@ def _check(settings: Settings, secrets: set[str], project: Path) -> Iterator[Pro
     yield from key_problems(settings.ssh_key_file)
     yield from server_problems(settings)
     yield from _place_problems(settings)
-    yield from _token_problems(settings)
-    yield from _secret_name_problems(settings, secrets)
+    yield from _name_problems(settings, secrets)
     yield from channel_problems(settings.models, settings.region in MAINLAND_REGIONS)
     yield from config_problems(settings.models)
     yield from knowledge_problems(settings.knowledge, settings.models, project)
@@ -93,30 +87,25 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
         yield error.problem
         return
     yield from images_problems(place, settings.images, release, bool(settings.gpus))
-    if settings.uses_xinference:
-        yield from _deadline_problems(settings.model_deadline_minutes)
-        yield from launch_problems(settings.models, place, release)
-        if type_problem(settings.instance_type, settings.wants_gpu) is None:
-            yield from fit(settings.models, settings.gpus).problems
-
-
-def _deadline_problems(minutes: int) -> Iterator[Problem]:
-    if minutes < _HOPELESS_MINUTES:
+    if not settings.uses_xinference:
+        return
+    if (minutes := settings.model_deadline_minutes) < _HOPELESS_MINUTES:
         wrong = f"models are hardly downloaded and loaded in {minutes} min"
         right = f"set it to {_HOPELESS_MINUTES} or more, or leave it out for two hours"
         yield Problem("modelDeadlineMinutes", wrong, right, warning=True)
+    yield from launch_problems(settings.models, place, release)
+    if type_problem(settings.instance_type, settings.wants_gpu) is None:
+        yield from fit(settings.models, settings.gpus).problems
 
 
-def _token_problems(settings: Settings) -> Iterator[Problem]:
+def _name_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]:
+    """Names that are there twice, or lead nowhere: of tokens, their models and their secrets."""
     # MySQL compares without case.
     yield from repeated("tokens", [token.name.lower() for token in settings.tokens])
     served = {model.name for model in settings.models}
     for index, token in enumerate(settings.tokens):
         for name in [name for name in token.models if name not in served]:
             yield unknown(f"tokens[{index}].models", "model", name, served)
-
-
-def _secret_name_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]:
     for index, model in enumerate(settings.models):
         if model.remote and (name := model.remote.secret_name) not in secrets:
             form = model.remote.offer.key_form

@@ -1,9 +1,8 @@
 """The two releases of Xinference that the lab knows, and the NVIDIA driver that it installs.
 
 Known means held by the contract suite (`docs/facts/measured.md §2`, `docs/facts/xinference.md §0
-and §1`). 2.12 is the last with vLLM inside its image and without a forced login. 4.1 is the
-successor worth having: it ends a cancelled launch, counts replicas right and tells a download's
-bytes. The 3.x between them install their engines at the first launch as 4.1 does, and lack that.
+and §1`). 2.12 is the last with vLLM in its image and without a forced login. 4.1 ends a cancelled
+launch, counts replicas right and tells a download's bytes; the 3.x lack that.
 """
 
 from __future__ import annotations
@@ -17,14 +16,13 @@ NVIDIA_DRIVER = 580
 """Major version of the driver that host preparation installs where the image has none."""
 
 NVIDIA_DRIVER_PACKAGE = f"nvidia-driver-{NVIDIA_DRIVER}-server"
-"""Ubuntu's package of that driver (`docs/facts/alicloud.md §2.4 B2`)."""
+"""Ubuntu's package of it (`docs/facts/alicloud.md §2.4 B2`)."""
 
 DEFAULT_XINFERENCE = "2.12.0"
 SUCCESSOR_XINFERENCE = "4.1.0"
 
-# These images hold transformers 5.5 beside peft 0.17, which does not import with it, and with that
-# neither does sentence_transformers (xorbitsai/inference#4955 and #5260, docs/facts/measured.md §2
-# finding 6).
+# These images hold transformers 5.5 beside peft 0.17, which fails to import with it; so does
+# sentence_transformers (xorbitsai/inference#4955, #5260, docs/facts/measured.md §2 finding 6).
 _MENDED_PEFT = "peft==0.18.1"
 
 
@@ -33,7 +31,7 @@ class XinferenceRelease:
     """What one release of Xinference can do and needs.
 
     Attributes:
-        version: `2.12.0`, without the v.
+        version: `2.12.0`.
         minimum_driver: major version of the NVIDIA driver that its GPU image needs.
         auth_on_by_default: refuses every call until a login is set up, unless switched off.
         installs_engines: its image has none; the first launch brings the engine that it names.

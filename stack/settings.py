@@ -11,16 +11,13 @@ import pulumi
 from provisioning.settings import Settings, parsed
 from provisioning.validation import read_settings
 
-# What the language host understands as "the operator has been told": any other way out of the
-# program ends in a traceback or in "an unhandled error occurred".
+# "The operator has been told" to the language host: any other exit ends in a traceback or in "an
+# unhandled error occurred".
 _ALL_SAID = 32
 
 
 def load_settings(project: Path) -> Settings:
-    """The settings of the current stack.
-
-    Args:
-        project: folder of Pulumi.yaml; documents' paths are relative to it.
+    """The settings of the current stack; documents' paths are relative to `project`.
 
     Raises:
         SystemExit: they cannot be used; everything that is wrong was said to the operator.

@@ -1,8 +1,7 @@
 """The host's preparation: bash scripts, and the pure builder of the steps that run them.
 
-Each step uploads files and runs one command, over SSH, as root. Scripts are idempotent: a second
-run finds everything in place and changes nothing. They know no region: what differs comes as
-arguments. Secrets come on stdin. Facts: `docs/facts/alicloud.md §3 and §4`.
+Scripts are idempotent and know no region: what differs comes as arguments, secrets on stdin. Facts:
+`docs/facts/alicloud.md §3 and §4`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from provisioning.images import Images
 from provisioning.regions import Region
@@ -37,13 +35,11 @@ _DATABASE_SECRETS = {"mysql": "{mysql}\n{mysql_root}", "pg": "{pg}", "mongo": "{
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One command on the host.
+    """One command on the host, run as root over SSH once its files are there.
 
     Attributes:
-        name: unique.
-        command: what the login's shell runs; holds no secret.
+        command: holds no secret; ends itself after `time_limit_seconds`.
         files: remote path, relative to the login's home, to its text.
-        time_limit_seconds: after which the command ends itself.
         after: the step that comes before.
         stdin: what the command reads, a name in braces for each secret; None for nothing.
     """
@@ -77,7 +73,6 @@ class HostSteps:
         docker_ready: Docker runs with its final configuration.
         pulled: by service, its image is on the server.
         driver_proved: driver and GPU were seen, on the host and in a container.
-        keyfile_written: MongoDB's key file is in place.
         password_followed: by database, a standing one has its present password.
     """
 
@@ -98,10 +93,7 @@ class HostSteps:
 def host_steps(
     settings: Settings, region: Region, images: Images, release: XinferenceRelease
 ) -> HostSteps:
-    """The steps that prepare a host.
-
-    The driver comes before everything that a reboot would interrupt; pulls run side by side.
-    """
+    """The driver comes before everything that a reboot would interrupt; pulls run side by side."""
     runtime, minimum = "none", "none"
     booted = _step("wait-for-boot", 1800)
     ready = _step("base", 1200, region.apt_mirror, after=booted)
@@ -115,7 +107,7 @@ def host_steps(
     daemon = _step("daemon", 600, _DAEMON_JSON, runtime, after=toolkit, files=config)
     pulled = {
         service: _step(f"pull-{service}", 5400, image.reference, after=daemon, runs="pull")
-        for service, image in vars(images).items()
+        for service, image in images.items()
         if settings.uses_xinference or service != "xinference"
     }
     return HostSteps(
@@ -124,7 +116,7 @@ def host_steps(
         docker_ready=daemon,
         pulled=pulled,
         # pg's image is small and has the C library that nvidia-smi wants; Alpine's would not do.
-        driver_proved=_step("prove", 900, minimum, images.pg.reference, after=pulled["pg"]),
+        driver_proved=_step("prove", 900, minimum, images["pg"].reference, after=pulled["pg"]),
         # After Docker: a reboot for the driver may come before it.
         keyfile_written=_step("mongo-keyfile", 60, after=docker, stdin="{mongo_key}"),
         # Enough for a database that has to start and recover first.
@@ -139,23 +131,16 @@ def host_steps(
 
 def script(name: str) -> str:
     """The text of one script as the server gets it: the common part, then its own."""
-    common = (_SCRIPTS / "lib.sh").read_text(encoding="utf-8")
-    own = (_SCRIPTS / f"{name}.sh").read_text(encoding="utf-8")
-    return f"{common}\n{own}"
+    return "\n".join((_SCRIPTS / f"{part}.sh").read_text("utf-8") for part in ("lib", name))
 
 
 def _daemon_json(mirrors: Sequence[str], gpu: bool) -> str:
     """Docker's one configuration file: log rotation, mirrors, the GPU's runtime."""
-    config: dict[str, Any] = {
-        "log-driver": "json-file",
-        "log-opts": {"max-size": "50m", "max-file": "3"},
-        "live-restore": True,
-        "max-concurrent-downloads": 3,
-    }
+    config = json.loads((_SCRIPTS / "daemon.json").read_bytes())
     if mirrors:
-        config["registry-mirrors"] = list(mirrors)
-    if gpu:
-        config["runtimes"] = {"nvidia": {"path": "nvidia-container-runtime", "args": []}}
+        config["registry-mirrors"] = mirrors
+    if not gpu:
+        del config["runtimes"]
     return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 

@@ -82,27 +82,29 @@ def _images(region_id: str = "cn-hangzhou", gpu: bool = True, **overrides: str) 
 @pytest.mark.parametrize("region_id", ["cn-hangzhou", "cn-beijing", "ap-southeast-1"])
 @pytest.mark.parametrize("gpu", [True, False])
 def test_no_image_is_untagged_or_moving(region_id: str, gpu: bool) -> None:
-    for image in vars(_images(region_id, gpu)).values():
+    for image in _images(region_id, gpu).values():
         assert image.reference == f"{image.repository}:{image.tag}"
         assert image.tag not in ("", "latest")
 
 
 def test_the_images_come_from_where_the_region_says() -> None:
-    assert _images().mongo.reference == "registry-vpc.cn-hangzhou.aliyuncs.com/fastgpt/mongo:5.0.18"
-    assert _images("ap-southeast-1").mongo.reference == "mongo:5.0.18"
-    assert _images("ap-southeast-1").fastgpt.reference == "ghcr.io/labring/fastgpt:v4.8.8-fix2"
+    assert (
+        _images()["mongo"].reference == "registry-vpc.cn-hangzhou.aliyuncs.com/fastgpt/mongo:5.0.18"
+    )
+    assert _images("ap-southeast-1")["mongo"].reference == "mongo:5.0.18"
+    assert _images("ap-southeast-1")["fastgpt"].reference == "ghcr.io/labring/fastgpt:v4.8.8-fix2"
     own = images(
         region("ap-southeast-1", {"registry": "r.example"}),
         {},
         xinference_release(DEFAULT_XINFERENCE),
         True,
     )
-    assert own.mysql.reference == "r.example/fastgpt/mysql:8.0.36"
+    assert own["mysql"].reference == "r.example/fastgpt/mysql:8.0.36"
 
 
 def test_xinference_has_an_image_for_servers_without_gpu() -> None:
-    assert _images(gpu=True).xinference.reference == f"xprobe/xinference:v{DEFAULT_XINFERENCE}"
-    assert _images(gpu=False).xinference.tag == f"v{DEFAULT_XINFERENCE}-cpu"
+    assert _images(gpu=True)["xinference"].reference == f"xprobe/xinference:v{DEFAULT_XINFERENCE}"
+    assert _images(gpu=False)["xinference"].tag == f"v{DEFAULT_XINFERENCE}-cpu"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_xinference_has_an_image_for_servers_without_gpu() -> None:
     ],
 )
 def test_an_image_can_be_set(given: str, reference: str) -> None:
-    assert _images("ap-southeast-1", mongo=given).mongo.reference == reference
+    assert _images("ap-southeast-1", mongo=given)["mongo"].reference == reference
 
 
 @pytest.mark.parametrize("version", ["2.12.0", "v2.12.1", "4.1.0", "4.1.7"])
