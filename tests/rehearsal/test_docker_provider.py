@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncssh
 import pytest
-from provisioning.openssh import ssh_options
 
+from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.docker.over_ssh import stage_engine
 from rehearsal.providers.base import Change, InitFailed, ProviderError
