@@ -6,7 +6,6 @@ import collections
 import json
 import os
 import secrets
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -169,7 +168,7 @@ class Engine:
                 output, errors = process.communicate() if quiet else (self._follow(process), "")
                 process.wait()
             except BaseException:
-                end_session(process.pid, signal.SIGKILL)
+                end_session(process.pid)
                 raise
         if process.returncode:
             # What a quiet command prints may be secret; its errors are not.

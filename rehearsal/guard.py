@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import time
 
 
 def main() -> int:
@@ -49,26 +50,37 @@ def _follow(child: int, lifeline: int) -> int:
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             return status if status >= 0 else 128 - status
         if lifeline in ready and not os.read(lifeline, 1):
-            end_session(os.getpid(), signal.SIGKILL)
+            end_session(os.getpid())
             return 128 + signal.SIGKILL
 
 
-def end_session(leader: int, number: int) -> None:
-    """Send a signal to every process of a session, its leader last."""
+def end_session(leader: int) -> None:
+    """Kill every process of a session, its leader last, and whatever it was just starting."""
+    while _kill_members(leader):
+        time.sleep(0.01)
+    try:
+        os.kill(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    while _kill_members(leader):
+        time.sleep(0.01)
+
+
+def _kill_members(leader: int) -> bool:
+    """Whether there was one to kill, beside the leader."""
+    found = False
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == leader:
             continue
         try:
             with open(f"/proc/{name}/stat") as file:
                 facts = file.read().rpartition(")")[2].split()
-            if int(facts[3]) == leader:
-                os.kill(int(name), number)
+            if int(facts[3]) == leader and facts[0] not in "ZX":
+                os.kill(int(name), signal.SIGKILL)
+                found = True
         except OSError:
             continue
-    try:
-        os.kill(leader, number)
-    except ProcessLookupError:
-        pass
+    return found
 
 
 if __name__ == "__main__":

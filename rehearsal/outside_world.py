@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -94,5 +93,5 @@ class OutsideWorld:
     def close(self) -> None:
         """End it."""
         self._lifeline.close()
-        end_session(self._process.pid, signal.SIGKILL)
+        end_session(self._process.pid)
         self._process.wait()

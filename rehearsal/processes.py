@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
@@ -61,6 +60,6 @@ def let_go(process: Process) -> None:
     process._transport.close()  # type: ignore[attr-defined]
 
 
-def end_session(process: Process, number: int = signal.SIGKILL) -> None:
-    """Send a signal to everything that `process` started; what is gone is no error."""
-    guard.end_session(process.pid, number)
+def end_session(process: Process) -> None:
+    """Kill everything that `process` started; what is gone is no error."""
+    guard.end_session(process.pid)

@@ -12,10 +12,10 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rehearsal.docker import durations
-from rehearsal.docker.engine import Engine, EngineError, Json, Unreachable
+from rehearsal.docker.engine import Engine, Json
 from rehearsal.providers import docker_state as state
 from rehearsal.providers.base import (
     Change,
@@ -25,11 +25,18 @@ from rehearsal.providers.base import (
     ProviderError,
     unknown_token,
 )
+from rehearsal.providers.docker_kinds import (
+    DockerKind,
+    Network,
+    RemoteImage,
+    Volume,
+    ask,
+    maybe,
+)
 from rehearsal.providers.values import UNKNOWN, Properties
 
 VERSION = "5.2.0"
 _POLL_SECONDS = 0.2
-_IN_USE_SECONDS = 5.0
 _DEFAULT_WAIT = 60
 _SETTINGS = ("host", "sshOpts", "version", "disableDockerDaemonCheck", "__internal")
 
@@ -78,188 +85,7 @@ class DockerProvider:
         self._cancelled.set()
 
 
-class _DockerKind(Kind):
-    """What all four share."""
-
-    allowed: ClassVar[frozenset[str]]
-    required: ClassVar[tuple[str, ...]] = ("name",)
-    defaults: ClassVar[Properties] = {}
-
-    def __init__(self, engine: Engine, cancelled: threading.Event) -> None:
-        self._engine, self._cancelled = engine, cancelled
-
-    def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
-        """Refuse what is missing or unknown; a property the rehearsal lacks is an error too."""
-        failures = [
-            (name, f"the rehearsal's docker provider has no property {name!r} here")
-            for name, value in new.items()
-            if name not in self.allowed and not name.startswith("__") and value is not None
-        ]
-        failures += [
-            (n, f"Missing required property '{n}'") for n in self.required if not new.get(n)
-        ]
-        return state.with_defaults(new, self.defaults), failures
-
-    def planned(self, inputs: Properties, old_outputs: Properties | None) -> Properties:
-        bare: Properties = state.bare(super().planned(inputs, old_outputs))
-        return bare
-
-
-def _ask(call: Callable[[], Any], lead: str = "") -> Any:  # noqa: ANN401
-    """The engine's answer; its refusals in the words of Docker's client.
-
-    Raises:
-        ProviderError: it refuses, or cannot be reached.
-    """
-    try:
-        return call()
-    except EngineError as error:
-        raise ProviderError(f"{lead}Error response from daemon: {error}") from error
-    except Unreachable as error:
-        raise ProviderError(f"{lead}{error}") from error
-
-
-def _maybe(call: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """The engine's answer, or None where it knows no such object."""
-
-    def asked() -> Any:  # noqa: ANN401
-        try:
-            return call()
-        except EngineError as error:
-            if error.status == 404:
-                return None
-            raise
-
-    return _ask(asked)
-
-
-class _RemoteImage(_DockerKind):
-    force_new: ClassVar[frozenset[str]] = frozenset(
-        {"name", "pullTriggers", "triggers", "platform"}
-    )
-    computed: ClassVar[frozenset[str]] = frozenset({"imageId", "repoDigest"})
-    allowed: ClassVar[frozenset[str]] = force_new | {"keepLocally", "forceRemove"}
-
-    def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
-        """A local copy is taken as it is; else it is pulled, once."""
-        name = inputs["name"]
-        found = self._local(name)
-        if found is None:
-            lead = (
-                f"Unable to read Docker image into resource: unable to pull image {name}: "
-                f"error pulling image {name}: "
-            )
-            _ask(lambda: self._engine.pull_image(name), lead)
-            found = _ask(lambda: self._engine.inspect_image(name))
-        id = f"{found['Id']}{name}"
-        return id, state.image(id, inputs, found)
-
-    def _local(self, name: str) -> Any:  # noqa: ANN401
-        return _maybe(lambda: self._engine.inspect_image(name))
-
-    def read(
-        self, id: str, inputs: Properties, outputs: Properties
-    ) -> tuple[str | None, Properties, Properties]:
-        found = self._local(outputs.get("name") or inputs["name"])
-        if found is None:
-            return None, {}, {}
-        return id, inputs, state.image(id, {**outputs, **state.bare(inputs)}, found)
-
-    def update(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float,
-    ) -> Properties:
-        return self.create(new_inputs, timeout)[1]
-
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
-        if not outputs.get("keepLocally"):
-            force = bool(outputs.get("forceRemove"))
-            _maybe(lambda: self._engine.remove_image(outputs["name"], force))
-
-
-class _Volume(_DockerKind):
-    force_new: ClassVar[frozenset[str]] = frozenset({"name", "driver", "driverOpts", "labels"})
-    computed: ClassVar[frozenset[str]] = frozenset({"mountpoint"})
-    allowed = force_new
-
-    def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
-        config = {
-            "Name": inputs["name"],
-            "Driver": inputs.get("driver") or "local",
-            "DriverOpts": inputs.get("driverOpts") or {},
-            "Labels": state.labels(inputs),
-        }
-        found = _ask(lambda: self._engine.create_volume(config))
-        return found["Name"], state.volume(inputs, found)
-
-    def read(
-        self, id: str, inputs: Properties, outputs: Properties
-    ) -> tuple[str | None, Properties, Properties]:
-        found = _maybe(lambda: self._engine.inspect_volume(id))
-        if found is None:
-            return None, {}, {}
-        return id, inputs, {**state.volume(inputs, found), "driverOpts": {}}
-
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
-        """A volume in use is tried again for a while: its container may be leaving."""
-        _until_unused(lambda: self._engine.remove_volume(id), 409)
-
-
-class _Network(_DockerKind):
-    allowed: ClassVar[frozenset[str]] = frozenset(
-        {"name", "driver", "internal", "labels", "options", "ipamDriver", "attachable", "ipv6"}
-    )
-    force_new = allowed
-    computed: ClassVar[frozenset[str]] = frozenset({"ipamConfigs", "scope", "options"})
-    defaults: ClassVar[Properties] = {"ipamDriver": "default"}
-
-    def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
-        config = {
-            "Name": inputs["name"],
-            "Driver": inputs.get("driver") or "bridge",
-            "Internal": bool(inputs.get("internal")),
-            "Attachable": bool(inputs.get("attachable")),
-            "EnableIPv6": bool(inputs.get("ipv6")),
-            "Labels": state.labels(inputs),
-            "Options": inputs.get("options") or {},
-        }
-        id: str = _ask(lambda: self._engine.create_network(config))
-        return id, state.network(inputs, _ask(lambda: self._engine.inspect_network(id)))
-
-    def read(
-        self, id: str, inputs: Properties, outputs: Properties
-    ) -> tuple[str | None, Properties, Properties]:
-        found = _maybe(lambda: self._engine.inspect_network(id))
-        if found is None:
-            return None, {}, {}
-        return id, inputs, {**state.network(inputs, found), "ipamOptions": {}}
-
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
-        """A network in use is tried again for a while: its containers may be leaving."""
-        _until_unused(lambda: self._engine.remove_network(id), 403)
-
-
-def _until_unused(remove: Callable[[], Any], in_use: int) -> None:
-    deadline = time.monotonic() + _IN_USE_SECONDS
-
-    def patient() -> None:
-        while True:
-            try:
-                remove()
-                return
-            except EngineError as error:
-                if error.status != in_use or time.monotonic() >= deadline:
-                    raise
-            time.sleep(_POLL_SECONDS)
-
-    _maybe(patient)
-
-
-class _Container(_DockerKind):
+class _Container(DockerKind):
     delete_before_replace: ClassVar[bool] = True
     allowed: ClassVar[frozenset[str]] = state.CONTAINER_INPUTS | state.IN_PLACE
     force_new: ClassVar[frozenset[str]] = state.CONTAINER_INPUTS
@@ -318,7 +144,7 @@ class _Container(_DockerKind):
         """Create, upload, start, and wait for its health where `wait` is set."""
         config = state.container_config(inputs)
         name = str(inputs["name"])
-        id: str = _ask(
+        id: str = ask(
             lambda: self._engine.create_container(name, config), "Unable to create container: "
         )
         try:
@@ -333,17 +159,17 @@ class _Container(_DockerKind):
     def _join_networks(self, id: str, inputs: Properties) -> None:
         networks = inputs.get("networksAdvanced") or []
         if networks and inputs.get("networkMode") in (None, "bridge", "default"):
-            _ask(lambda: self._engine.disconnect_network("bridge", id))
+            ask(lambda: self._engine.disconnect_network("bridge", id))
         for network in networks:
             name, aliases = str(network["name"]), list(network.get("aliases") or [])
-            _ask(lambda n=name, a=aliases: self._engine.connect_network(n, id, a))  # type: ignore[misc]
+            ask(lambda n=name, a=aliases: self._engine.connect_network(n, id, a))  # type: ignore[misc]
 
     def _fill_and_start(self, id: str, inputs: Properties) -> None:
         for upload in inputs.get("uploads") or []:
             path, content, mode = state.upload(upload)
-            _ask(lambda p=path, c=content, m=mode: self._engine.put_file(id, p, c, m))  # type: ignore[misc]
+            ask(lambda p=path, c=content, m=mode: self._engine.put_file(id, p, c, m))  # type: ignore[misc]
         if inputs.get("start") is not False:
-            _ask(lambda: self._engine.start_container(id), "Unable to start container: ")
+            ask(lambda: self._engine.start_container(id), "Unable to start container: ")
 
     def _wait_until_healthy(self, id: str, seconds: float) -> None:
         """Only "healthy" ends it early: an unhealthy or dead container is waited for as well."""
@@ -364,7 +190,7 @@ class _Container(_DockerKind):
                 raise ProviderError("context canceled")
 
     def _inspect(self, id: str) -> Json:
-        found: Json = _ask(lambda: self._engine.inspect_container(id))
+        found: Json = ask(lambda: self._engine.inspect_container(id))
         return found
 
     def _outputs(self, id: str, inputs: Properties) -> Properties:
@@ -374,7 +200,7 @@ class _Container(_DockerKind):
         self, id: str, inputs: Properties, outputs: Properties
     ) -> tuple[str | None, Properties, Properties]:
         """As it really is; environment, labels, volumes and uploads are not read back."""
-        found = _maybe(lambda: self._engine.inspect_container(id))
+        found = maybe(lambda: self._engine.inspect_container(id))
         if found is None:
             return None, {}, {}
         fresh = state.container(id, {**outputs, **state.bare(inputs)}, found)
@@ -394,10 +220,10 @@ class _Container(_DockerKind):
         Nothing is waited for here, `wait` or not (docs/facts/measured.md §3).
         """
         if not old_outputs.get("mustRun") and new_inputs.get("mustRun"):
-            _ask(lambda: self._engine.start_container(id), "Unable to start container: ")
+            ask(lambda: self._engine.start_container(id), "Unable to start container: ")
         limits = ("restart", "maxRetryCount", "memory", "memorySwap")
         if any((old_outputs.get(n) or 0) != (new_inputs.get(n) or 0) for n in limits):
-            _ask(lambda: self._engine.update_container(id, state.limits(new_inputs)))
+            ask(lambda: self._engine.update_container(id, state.limits(new_inputs)))
         return self._outputs(id, new_inputs)
 
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
@@ -405,18 +231,18 @@ class _Container(_DockerKind):
         grace = int(outputs.get("destroyGraceSeconds") or 0)
         volumes = bool(outputs.get("removeVolumes", True))
         try:
-            _maybe(lambda: self._engine.stop_container(id, grace))
-            _maybe(lambda: self._engine.remove_container(id, volumes))
+            maybe(lambda: self._engine.stop_container(id, grace))
+            maybe(lambda: self._engine.remove_container(id, volumes))
         except ProviderError as error:
             raise ProviderError(f"Error deleting container {id}: {error}") from error
 
 
 _RESTARTS = ("no", "on-failure", "always", "unless-stopped")
 
-_KINDS: dict[str, type[_DockerKind]] = {
-    "docker:index/remoteImage:RemoteImage": _RemoteImage,
-    "docker:index/volume:Volume": _Volume,
-    "docker:index/network:Network": _Network,
+_KINDS: dict[str, type[DockerKind]] = {
+    "docker:index/remoteImage:RemoteImage": RemoteImage,
+    "docker:index/volume:Volume": Volume,
+    "docker:index/network:Network": Network,
     "docker:index/container:Container": _Container,
 }
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncssh
 import pytest
-from provisioning.openssh import ssh_options
 
+from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.docker.over_ssh import stage_engine
 from rehearsal.providers.base import Change, InitFailed, ProviderError
@@ -327,7 +327,7 @@ def test_conflicts_in_docker_s_words(server: Login) -> None:
 
 
 def test_a_volume_or_network_in_use_stays(server: Login, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rehearsal.providers.docker._IN_USE_SECONDS", 0.3)
+    monkeypatch.setattr("rehearsal.providers.docker_kinds._IN_USE_SECONDS", 0.3)
     docker = provider(server)
     network = Resource(docker, NETWORK, name="busy")
     volume = Resource(docker, VOLUME, name="busy")
