@@ -133,8 +133,8 @@ def lab(rented: Rented) -> Lab:
         pytest.param("sandbox", "pkill -STOP -f main.js", "pkill -CONT -f main.js", id="sandbox"),
         pytest.param(
             "xinference",
-            "pkill -STOP -f xinference-local",
-            "pkill -CONT -f xinference-local",
+            "pkill -STOP -f doubles.xinference",
+            "pkill -CONT -f doubles.xinference",
             id="xinference",
         ),
         pytest.param("oneapi", "docker stop mysql", "docker start mysql", id="oneapi-database"),
