@@ -9,7 +9,8 @@ LOCK = $(COMPILE) pyproject.toml
 LOCK_GROUP = $(COMPILE) --group pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime rehearse rehearse-stop bench test test-python contract record lint up \
+.PHONY: help setup setup-runtime rehearse rehearse-stop bench test test-all test-server docker \
+	test-python contract record lint up \
 	preview destroy pulumi status ask models plan catalogue lock clean
 
 help:
@@ -25,6 +26,8 @@ help:
 	@echo '  make plan            what would be rented, where, at what price; what is wrong with it'
 	@echo '                       STACK=name (default dev), JSON=1 for programs'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
+	@echo '  make test-all        those, and the tests on a real server (Linux, Docker)'
+	@echo '  make test-server     the latter only: apt, systemd, Docker, PostgreSQL, MariaDB judge'
 	@echo '  make test-python     the unit tests with another Python: PYTHON=python3.13'
 	@echo '  make contract        our clients on the real OneAPI, and on the doubles'
 	@echo '  make lint            lint, format and types only'
@@ -63,6 +66,16 @@ bench: setup
 
 test: setup
 	@$(PY) -m tools.run_tests
+
+test-all: setup
+	@$(PY) -m tools.run_tests everything
+
+test-server: setup
+	@$(PY) -m tools.run_tests server
+
+# An engine for the real server; as root it is installed where it is missing.
+docker: setup
+	@.ci/docker
 
 # The unit tests with another Python, in an environment that is thrown away: make test-python
 # PYTHON=python3.13

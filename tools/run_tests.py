@@ -46,10 +46,14 @@ LINT = (
     Part("format", ("-m", "ruff", "format", "--check", ".")),
     Part("types", ("-m", "mypy")),
 )
+ALL = (*LINT, in_room("unit"), in_room("contract"), in_room("rehearsal", 3600.0))
+SERVER = (in_room("server", 3600.0),)
 SETS = {
     "lint": LINT,
     "unit": (in_room("unit"),),
-    "all": (*LINT, in_room("unit"), in_room("contract"), in_room("rehearsal", 3600.0)),
+    "server": SERVER,
+    "all": ALL,
+    "everything": (*ALL, *SERVER),
 }
 
 

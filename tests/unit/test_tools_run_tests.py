@@ -90,16 +90,16 @@ def test_unknown_set_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_room_of_the_tests_is_run() -> None:
     rooms = {folder.name for folder in (ROOT / "tests").iterdir() if any(folder.glob("test_*.py"))}
-    named = {one.arguments[-1] for one in run_tests.SETS["all"] if "pytest" in one.arguments}
+    named = {one.arguments[-1] for one in run_tests.SETS["everything"] if "pytest" in one.arguments}
     assert named == {f"tests/{room}" for room in rooms}
 
 
 def ci(
-    tmp_path: Path, codes: dict[str, int], pythons: bool = False
+    tmp_path: Path, codes: dict[str, int], pythons: bool = False, engine: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run .ci/run with a ``make`` that ends as told, and where wanted another Python."""
+    """Run .ci/run with a ``make`` that ends as told; another Python and Docker where wanted."""
     cases = "".join(f"{target}) exit {code};;\n" for target, code in codes.items())
-    programs = {"make": f'case "$1" in\n{cases}esac\n'}
+    programs = {"make": f'case "$1" in\ndocker) exit {int(not engine)};;\n{cases}esac\n'}
     if pythons:
         programs |= {f"python3.{minor}": f"echo 3.{minor}" for minor in (10, 13)}
     for name, text in programs.items():
@@ -111,15 +111,23 @@ def ci(
     )
 
 
-@pytest.mark.parametrize("failing", ["", "test", "test-python", "rehearse"])
+@pytest.mark.parametrize("failing", ["", "test", "test-python", "rehearse", "test-server"])
 def test_ci_fails_when_any_part_fails_and_runs_them_all(tmp_path: Path, failing: str) -> None:
-    codes = {target: int(target == failing) for target in ("test", "test-python", "rehearse")}
+    targets = ("test", "test-python", "rehearse", "test-server")
+    codes = {target: int(target == failing) for target in targets}
 
     answer = ci(tmp_path, codes, pythons=True)
 
     assert answer.returncode == int(failing != "")
-    assert answer.stdout.count(" passed") == 3 - int(failing != "")
+    assert answer.stdout.count(" passed") == 4 - int(failing != "")
     assert ("failed (code 1)" in answer.stdout) == (failing != "")
+
+
+def test_ci_says_so_where_there_is_no_docker(tmp_path: Path) -> None:
+    answer = ci(tmp_path, {"test-server": 1}, pythons=True, engine=False)
+
+    assert answer.returncode == 0
+    assert "not run: no Docker engine" in answer.stdout
 
 
 def test_ci_says_so_where_there_is_no_second_python(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""The lab's images, made where the real ones cannot be pulled, under the names that a lab pulls.
+
+PostgreSQL with pgvector and MariaDB are Debian's, OneAPI is the real one on that MariaDB. Sandbox
+and MongoDB are stand-ins in Node, which is real, as in the images. Xinference is our double.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import docker
+
+from rehearsal.children import PROJECT
+from rehearsal.real_oneapi import build
+from rehearsal.real_oneapi.vocabulary import CL100K, O200K
+from rehearsal.real_server.images import made
+from tools.process import Say
+
+_CONTEXT = Path(__file__).with_name("services")
+_MADE = ("pg", "mysql", "oneapi", "sandbox", "mongo", "xinference")
+_DOUBLE = (
+    "provisioning/__init__.py",
+    "provisioning/vendor.*",
+    "rehearsal/__init__.py",
+    "rehearsal/faults.py",
+    "rehearsal/inside.py",
+    "rehearsal/doubles/__init__.py",
+    "rehearsal/doubles/language.py",
+    "rehearsal/doubles/xinference/*.py",
+)
+"""What Xinference's double is made of."""
+
+
+def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
+    """Service to the tag of its image, made now where it is not there yet: minutes, once.
+
+    Raises:
+        NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built.
+    """
+    arguments = {"CL100K": CL100K, "O200K": O200K}
+    parts = {
+        str(path.relative_to(PROJECT)): path for form in _DOUBLE for path in PROJECT.glob(form)
+    }
+    return made(client, _CONTEXT, _MADE, arguments, say, {"one-api": build.binary(say), **parts})
