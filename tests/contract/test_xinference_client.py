@@ -307,8 +307,6 @@ def test_a_delete_while_launching_leaves_nothing(start: Start, when: str) -> Non
     outs = lab.create(QWEN)
     if when == "downloading":
         lab.double.wait(lambda: lab.client.progress("qwen").fraction > 0, "some bytes", "qwen")
-    else:
-        assert lab.double.statuses("qwen") == []
     lab.delete(outs)
     lab.assert_nothing_is_left_of("qwen")
     assert ("POST", "/v1/models/qwen/cancel") in lab.network.calls
@@ -506,12 +504,11 @@ def test_engines_that_cannot_be_installed_say_so(start: Start) -> None:
         {"model_name": ""},
         {"model_type": "LLM", "model_engine": None},
         {"gpu_idx": [0, 1, 2], "replica": 2},
-        {"request_limits": -1},
     ],
 )
 @PINNED
 def test_what_is_malformed_is_refused_at_once(lab: Lab, wrong: dict[str, Any]) -> None:
-    """Missing fields, bad uids, bad GPU lists and limits are refused, and nothing is left."""
+    """Missing fields, bad uids and bad GPU lists are refused, and nothing is left."""
     payload = {**M3E, **wrong}
     with pytest.raises(Refused):
         lab.create(payload)

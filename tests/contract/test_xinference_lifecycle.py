@@ -229,7 +229,6 @@ def test_weights_stay_on_the_volume(start: Start) -> None:
         (MAINLAND, {"HF_ENDPOINT": "https://hf-mirror.com"}, {"download_hub": "huggingface"}, 200),
         (("huggingface.co",), {}, {"download_hub": "huggingface"}, 200),
         (("huggingface.co",), {}, {}, 503),
-        (("huggingface.co",), {"XINFERENCE_MODEL_SRC": "auto"}, {}, 200),
         ((), {}, {}, 503),
     ],
 )
@@ -368,21 +367,6 @@ def test_autostart_gives_up_after_its_retries(start: Start) -> None:
     assert "not found, available models" in state()["last_error"]
 
 
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        ([], "must be a JSON object"),
-        ({}, "requires a launch object"),
-        ({"launch": {}}, "requires a non-empty model_name"),
-        (entry(M3E, max_retries=0), "max_retries must be greater than 0"),
-    ],
-)
-def test_a_malformed_autostart_entry_is_a_400(start: Start, body: object, text: str) -> None:
-    refused = start().call("POST", "/v1/autostart/models", json=body)
-    assert refused.status_code == 400
-    assert text in refused.json()["detail"]
-
-
 def test_after_a_restart_models_come_one_by_one_in_the_order_of_their_uids(start: Start) -> None:
     double = start()
     for payload in (M3E, RERANKER):
@@ -479,14 +463,6 @@ def test_the_image_of_2_12_does_not_load_embeddings_as_it_is(start: Start) -> No
     assert start(mended=True).launch(M3E).status_code == 200
 
 
-def test_the_successors_list_may_be_three_seconds_old(start: Start) -> None:
-    double = start(tag=SUCCESSOR)
-    assert double.get("/v1/models")["data"] == []
-    double.launch({**M3E, **ENGINE})
-    assert double.get("/v1/models")["data"] == []
-    assert double.get("/v1/models/m3e-base/progress")["stage"] == "loading"
-
-
 # Answers
 
 
@@ -516,15 +492,11 @@ def test_rerank_sorts_by_score_and_keeps_the_index(start: Start) -> None:
     double.launch(RERANKER)
     documents = ["the lunch menu", "the lease ends the server", "the lease"]
     body = {"model": "bge-reranker-v2-m3", "query": "what ends the server", "documents": documents}
-    answer = double.call("POST", "/v1/rerank", json={**body, "top_n": 2}).json()
-    scores = [row["relevance_score"] for row in answer["results"]]
-    assert answer["results"][0]["index"] == 1
-    assert len(scores) == 2
+    results = double.call("POST", "/v1/rerank", json=body).json()["results"]
+    scores = [row["relevance_score"] for row in results]
+    assert results[0]["index"] == 1
+    assert sorted(row["index"] for row in results) == [0, 1, 2]
     assert scores == sorted(scores, reverse=True)
-    assert answer["results"][0]["document"] is None
-    assert answer["meta"]["tokens"] is None
-    kept = double.call("POST", "/v1/rerank", json={**body, "return_documents": True}).json()
-    assert kept["results"][0]["document"] == {"text": documents[1]}
 
 
 def test_chat_answers_whole_and_streamed_from_what_it_was_told(start: Start) -> None:
