@@ -117,11 +117,9 @@ def test_what_is_not_in_the_catalogue_is_a_400(
     refused = subject.launch(payload)
     assert refused.status_code == 400
     assert text in refused.json()["detail"]
-
-
-def test_an_actors_error_has_a_prefix(subject: Subject) -> None:
-    detail = subject.launch({**AWQ, "model_name": "nobody"}).json()["detail"]
-    assert re.match(r"\[address=[^,]+, pid=\d+\] Model not found", detail)
+    if "Please" not in text:
+        # It comes from an actor.
+        assert re.match(r"\[address=[^,]+, pid=\d+\] ", refused.json()["detail"])
 
 
 def test_an_unknown_uid_looks_like_one_that_has_not_begun(subject: Subject, uid: str) -> None:
@@ -137,17 +135,20 @@ def test_an_unknown_uid_looks_like_one_that_has_not_begun(subject: Subject, uid:
     assert subject.get(f"/v1/models/instances?model_uid={uid}") == []
 
 
-def test_an_absent_uid_is_a_400_to_look_at_and_to_delete(subject: Subject, uid: str) -> None:
-    for method in ("GET", "DELETE"):
-        refused = subject.call(method, f"/v1/models/{uid}")
-        assert refused.status_code == 400
-        assert "Model not found in the model list, uid:" in refused.json()["detail"]
-
-
-def test_an_absent_uid_is_a_500_to_cancel(subject: Subject, uid: str) -> None:
-    refused = subject.call("POST", f"/v1/models/{uid}/cancel")
-    assert refused.status_code == 500
-    assert f"Model {uid} has not been launched yet" in refused.json()["detail"]
+@pytest.mark.parametrize(
+    ("method", "path", "status", "text"),
+    [
+        ("GET", "/v1/models/{}", 400, "Model not found in the model list, uid: "),
+        ("DELETE", "/v1/models/{}", 400, "Model not found in the model list, uid: "),
+        ("POST", "/v1/models/{}/cancel", 500, "Model {} has not been launched yet"),
+    ],
+)
+def test_an_absent_uid_is_refused(
+    subject: Subject, uid: str, method: str, path: str, status: int, text: str
+) -> None:
+    refused = subject.call(method, path.format(uid))
+    assert refused.status_code == status
+    assert text.format(uid) in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -225,18 +226,23 @@ def test_a_cancelled_launch_has_failed_whatever_its_replicas_say(
         assert subject.statuses(uid) == ["CREATING"]
 
 
-def test_gpu_index_and_replicas_must_fit(subject: Subject, uid: str) -> None:
-    refused = subject.launch({**AWQ, "model_uid": uid, "gpu_idx": [0, 1, 2], "replica": 2})
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (
+            {"gpu_idx": [0, 1, 2], "replica": 2},
+            "Invalid input. Allocated gpu must be a multiple of replica.",
+        ),
+        ({"model_uid": "m" * 101}, ""),
+        ({"model_uid": " "}, ""),
+    ],
+)
+def test_gpus_must_go_with_replicas_and_a_uid_has_its_rules(
+    subject: Subject, uid: str, wrong: dict[str, Any], text: str
+) -> None:
+    refused = subject.launch({**AWQ, "model_uid": uid, **wrong}, wait_ready=False)
     assert refused.status_code == 400
-    assert refused.json()["detail"] == (
-        "Invalid input. Allocated gpu must be a multiple of replica."
-    )
-
-
-@pytest.mark.parametrize("name", ["m" * 101, " "])
-def test_a_uid_has_its_rules(subject: Subject, name: str) -> None:
-    refused = subject.launch({**AWQ, "model_uid": name}, wait_ready=False)
-    assert refused.status_code == 400
+    assert refused.json()["detail"] == text or not text
 
 
 def test_a_uid_that_looks_like_a_replicas_is_refused_by_the_successor_only(
