@@ -27,21 +27,22 @@ def pieces(text: str) -> list[str]:
     return [text[start : start + 8] for start in range(0, len(text), 8)]
 
 
-def answer_chat(model: str, said: str, used: Json, stream: bool) -> Response:
-    """The answer to a chat, whole or as a stream of events."""
+def answer_chat(model: str, said: str, used: Json, stream: bool, reason: str = "stop") -> Response:
+    """The answer to a chat, whole or as a stream of events; `used` may be empty in a stream."""
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
     if stream:
-        return StreamingResponse(_events(head, said, used), media_type="text/event-stream")
+        return StreamingResponse(_events(head, said, used, reason), media_type="text/event-stream")
     message = {"role": "assistant", "content": said}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    choice = {"index": 0, "message": message, "finish_reason": reason}
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": used})
 
 
-def _events(head: Json, said: str, used: Json) -> Iterator[str]:
+def _events(head: Json, said: str, used: Json, reason: str) -> Iterator[str]:
     deltas = [{"role": "assistant", "content": ""}, *({"content": each} for each in pieces(said))]
     for delta in deltas:
         yield _event(head, {"index": 0, "delta": delta, "finish_reason": None})
-    yield _event({**head, "usage": used}, {"index": 0, "delta": {}, "finish_reason": "stop"})
+    last = {**head, "usage": used} if used else head
+    yield _event(last, {"index": 0, "delta": {}, "finish_reason": reason})
     yield "data: [DONE]\n\n"
 
 

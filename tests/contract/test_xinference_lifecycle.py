@@ -186,32 +186,6 @@ def test_an_engine_runs_where_it_is(
     assert text in answer.text
 
 
-# GPU memory
-
-
-@pytest.mark.parametrize(
-    ("before", "payload", "status", "text"),
-    [
-        ([RERANKER], {"gpu_memory_utilization": None}, 400, "desired GPU memory utilization"),
-        ([], {"gpu_memory_utilization": 0.42}, 400, "No available memory for the cache blocks"),
-        ([], {"max_model_len": 32768}, 400, "larger than the maximum number of tokens"),
-        ([], {"model_format": "pytorch", "quantization": "none"}, 500, "CUDA out of memory"),
-        ([], {"n_gpu": 2}, 400, "not greater than the number of GPUs: 1"),
-        ([], {"gpu_idx": [1]}, 400, "can only see these GPUs: [0]"),
-    ],
-)
-def test_what_does_not_fit_fails_in_the_engines_words(
-    double: Double, before: list[dict[str, Any]], payload: dict[str, Any], status: int, text: str
-) -> None:
-    for other in before:
-        double.launch(other)
-    taken = double.used_bytes()
-    failed = double.launch({**QWEN, **payload})
-    assert failed.status_code == status
-    assert text in failed.json()["detail"]
-    assert double.used_bytes() == taken
-
-
 def test_a_second_card_takes_what_the_first_cannot(start_double: StartDouble) -> None:
     double = start_double(gpus=2, XINFERENCE_TRUST_REMOTE_CODE="1")
     assert "CUDA out of memory" in double.launch(BAICHUAN).json()["detail"]

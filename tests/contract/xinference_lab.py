@@ -12,7 +12,6 @@ import pytest
 from provisioning.clients.waiting import Clock
 from provisioning.clients.xinference import XinferenceClient
 from provisioning.versions import DEFAULT_XINFERENCE
-from rehearsal.faults import switch_on
 from stack.resources.base import LabProvider, Props
 from stack.resources.xinference.model import Model
 from stack.resources.xinference.models_ready import ModelsReady
@@ -32,7 +31,6 @@ RERANKER = {
 }
 # Another model under M3E's uid.
 OTHER = {**M3E, "model_name": "bge-m3"}
-HELLO = {"role": "user", "content": "hello"}
 
 
 class FastClock(Clock):
@@ -123,25 +121,18 @@ class Lab:
         entries = self.double.get("/v1/autostart/models")["models"]
         return {entry["launch"]["model_uid"]: entry["launch"] for entry in entries}
 
-    def serves(self, uid: str) -> bool:
-        """Whether it answers, as those see it who ask it."""
+    def answer(self, uid: str) -> int:
+        """The status that those see who ask it."""
         body: dict[str, Any] = {"model": uid, "input": "hello"}
         path = "/v1/embeddings"
         if uid == "qwen":
-            body, path = {"model": uid, "messages": [HELLO]}, "/v1/chat/completions"
-        return self.double.call("POST", path, json=body).status_code == 200
+            hello = {"role": "user", "content": "hello"}
+            body, path = {"model": uid, "messages": [hello]}, "/v1/chat/completions"
+        return self.double.call("POST", path, json=body).status_code
 
-    def crash(self, name: str, uid: str) -> None:
-        """End the process of a model, and wait until Xinference has put another in its place."""
-        switch_on(self.double.faults, "xinference.crash", name, 1)
-        self.double.wait(lambda: not self.serves(uid), "its end", uid)
-        route = f"/v1/models/{uid}"
-        for status, what in ((400, "it to be noticed"), (200, "another process")):
-            self.double.wait(
-                lambda status=status: self.double.call("GET", route).status_code == status,
-                what,
-                uid,
-            )
+    def serves(self, uid: str) -> bool:
+        """Whether it answers."""
+        return self.answer(uid) == 200
 
     def assert_nothing_is_left_of(self, uid: str) -> None:
         """No route, no launch, no memory, no entry."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +12,7 @@ from typing import Any
 import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from rehearsal.doubles.xinference import inference
@@ -254,16 +253,7 @@ class Api:
         if model.entry.type != "LLM" and self.supervisor.release.successor:
             text = "The chat completion request failed. Check the server logs for details."
             raise ActorError(500, text)
-        whole = await anyio.to_thread.run_sync(inference.chat, model, body)
-        if not body.get("stream"):
-            return JSONResponse(whole)
-
-        async def events() -> AsyncIterator[str]:
-            for chunk in inference.chunks(whole):
-                yield f"data: {json.dumps(chunk, ensure_ascii=False)}\r\n\r\n"
-            yield "data: [DONE]\r\n\r\n"
-
-        return StreamingResponse(events(), media_type="text/event-stream")
+        return await anyio.to_thread.run_sync(inference.chat, model, body)
 
     async def _embeddings(self, request: Request) -> Response:
         body = await request.json()

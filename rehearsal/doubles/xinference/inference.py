@@ -6,15 +6,15 @@ A wrong kind of model is a 500, as is any engine's failure.
 from __future__ import annotations
 
 import io
-import time
 import uuid
 import wave
 from bisect import bisect_right
-from collections.abc import Iterator
 from typing import Any
 
+from starlette.responses import Response
+
 from rehearsal.doubles import language
-from rehearsal.doubles.openai_form import usage
+from rehearsal.doubles.openai_form import answer_chat, usage
 from rehearsal.doubles.xinference.books import ActorError, Model
 
 Body = dict[str, Any]
@@ -22,8 +22,8 @@ _WAV_RATE = 8000
 _BYTES_PER_TOKEN = _WAV_RATE // 10
 
 
-def chat(model: Model, body: Body) -> Body:
-    """`POST /v1/chat/completions` without stream."""
+def chat(model: Model, body: Body) -> Response:
+    """`POST /v1/chat/completions`."""
     _check(model.entry.type == "LLM", model, "chat")
     messages, asked = body["messages"], body.get("max_tokens") or 0
     prompt = sum(language.count_tokens(language.text_of(m.get("content"))) for m in messages)
@@ -37,29 +37,10 @@ def chat(model: Model, body: Body) -> Body:
         )
     text = _thoughts(model, body) + language.answer(messages)
     said = _cut(text, asked or room)
+    stream = bool(body.get("stream"))
+    used = {} if stream else usage(prompt, language.count_tokens(said))
     reason = "stop" if said == text else "length"
-    message = {"role": "assistant", "content": said}
-    return {
-        "id": f"chat{uuid.uuid4()}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model.uid,
-        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-        "usage": usage(prompt, language.count_tokens(said)),
-    }
-
-
-def chunks(whole: Body) -> Iterator[Body]:
-    """The same answer as a stream's chunks."""
-    (choice,) = whole["choices"]
-    text = choice["message"]["content"]
-    shared = {key: whole[key] for key in ("id", "created", "model")}
-    for place in range(0, len(text), 8):
-        delta = {"content": text[place : place + 8], **({} if place else {"role": "assistant"})}
-        told = {"index": 0, "delta": delta, "finish_reason": None}
-        yield {**shared, "object": "chat.completion.chunk", "choices": [told]}
-    last = {"index": 0, "delta": {"content": ""}, "finish_reason": choice["finish_reason"]}
-    yield {**shared, "object": "chat.completion.chunk", "choices": [last]}
+    return answer_chat(model.uid, said, used, stream, reason)
 
 
 def embeddings(model: Model, body: Body) -> Body:

@@ -78,7 +78,7 @@ class Worker:
     def _place(self, model: Model, replica: Replica) -> list[Card]:
         """The replica's cards; none for the CPU."""
         wanted, chosen = model.payload.get("n_gpu", "auto"), model.payload.get("gpu_idx")
-        if chosen not in (None, []):
+        if chosen:
             return self._given_cards(chosen, model, replica)
         if isinstance(wanted, int) and not 0 < wanted <= len(self.cards):
             raise ActorError(
@@ -86,13 +86,12 @@ class Worker:
                 "The parameter `n_gpu` must be greater than 0 and not greater than the number of "
                 f"GPUs: {len(self.cards)} on the machine.",
             )
-        if wanted is None:
+        if wanted is None or model.payload.get("device") == "cpu":
             return []
         least = sorted(self.cards, key=lambda card: (len(card.taken), card.index))
         return sorted(least[: 1 if wanted == "auto" else wanted], key=lambda card: card.index)
 
-    def _given_cards(self, chosen: int | list[int], model: Model, replica: Replica) -> list[Card]:
-        indexes = [chosen] if isinstance(chosen, int) else list(chosen)
+    def _given_cards(self, indexes: list[int], model: Model, replica: Replica) -> list[Card]:
         known = [card.index for card in self.cards]
         if not set(indexes) <= set(known):
             raise ActorError(
