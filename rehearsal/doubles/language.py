@@ -1,10 +1,8 @@
 """The text machinery of the rehearsed models: embeddings, relevance and extractive answers.
 
 No model weights are to be had without a network, so texts are compared by what they are written
-with: words, pieces of words, and for Chinese single characters and pairs. That is deterministic,
-needs no data, and keeps the one property the rehearsal depends on: texts about the same thing are
-near each other, so that retrieval and reranking find the right passage and an answer is taken
-from it.
+with: words and pieces of words, Chinese characters and pairs. The same everywhere, and texts about
+the same thing are near each other, so that retrieval and reranking find the right passage.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
 _TOKEN = re.compile(r"[a-z0-9]+(?:[.\-'][a-z0-9]+)*|[\u3400-\u9fff]+")
 _SENTENCE_END = re.compile(r"(?<=[。！？；!?;])|(?<=\.)\s+|\n+")
 _TAGGED = re.compile(r"<(Data|Reference|QA|Context|Cites|Quote)>(.*?)</\1>", re.S | re.I)
@@ -42,6 +41,8 @@ _FULL_STOPS = ".!?。！？…"
 _LEAST_RELEVANCE = 0.2
 _CLOSE_TO_BEST = 0.75
 _MOST_SENTENCES = 3
+_NO_ANSWER = "The given content does not answer this question."
+_NO_ANSWER_CHINESE = "给出的内容中没有这个问题的答案。"
 
 
 def embed(text: str, width: int) -> list[float]:
@@ -75,11 +76,9 @@ def relevance(query: str, document: str) -> float:
 def answer(messages: Sequence[Mapping[str, Any]]) -> str:
     """What the rehearsed chat model says: the given sentences nearest to the last user's question.
 
-    Args:
-        messages: an OpenAI chat's `messages`; `content` is a text or a list of parts with `text`.
-
-    Sentences come from tagged quotes (`<Data>...</Data>`) where there are any, else from everything
-    else that was said. Where none is related, the answer says so in the question's language.
+    `messages` are an OpenAI chat's. Sentences come from tagged quotes (`<Data>...</Data>`) where
+    there are any, else from everything else that was said. Where none is related, the answer says
+    so in the question's language.
     """
     question, given = _question_and_context(messages)
     ranked = sorted(((relevance(question, text), -place, text) for place, text in enumerate(given)))
@@ -87,17 +86,18 @@ def answer(messages: Sequence[Mapping[str, Any]]) -> str:
     whole = [row for row in ranked if row[2][-1] in _FULL_STOPS]
     if whole and whole[-1][0] >= _LEAST_RELEVANCE:
         ranked = whole
+    chinese = _CHINESE.search(question)
     if not ranked or ranked[-1][0] < _LEAST_RELEVANCE:
-        return _no_answer(question)
+        return _NO_ANSWER_CHINESE if chinese else _NO_ANSWER
     best = ranked[-1][0]
     chosen = [row for row in reversed(ranked) if row[0] >= best * _CLOSE_TO_BEST][:_MOST_SENTENCES]
-    joint = "" if _is_chinese(question) else " "
-    return joint.join(text for _, _, text in sorted(chosen, key=lambda row: -row[1]))
+    in_order = sorted(chosen, key=lambda row: -row[1])
+    return ("" if chinese else " ").join(text for _, _, text in in_order)
 
 
 def count_tokens(text: str) -> int:
     """A plausible number of tokens: one a Chinese character, one for four other characters."""
-    chinese = sum(1 for character in text if "\u3400" <= character <= "\u9fff")
+    chinese = len(_CHINESE.findall(text))
     return chinese + math.ceil((len(text) - chinese) / 4)
 
 
@@ -118,24 +118,15 @@ def _features(text: str) -> Mapping[str, float]:
 
 def _pieces(text: str) -> Iterator[str]:
     for token in _TOKEN.findall(text):
-        if "\u3400" <= token[0] <= "\u9fff":
+        if _CHINESE.match(token):
             yield from token
             yield from (token[place : place + 2] for place in range(len(token) - 1))
-        else:
-            yield _stem(token)
-            yield from _trigrams(token)
-
-
-def _stem(word: str) -> str:
-    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
-        return word[:-1]
-    return word
-
-
-def _trigrams(word: str) -> Iterator[str]:
-    if word not in _STOP_WORDS:
-        framed = f"<{_stem(word)}>"
-        yield from ("~" + framed[place : place + 3] for place in range(len(framed) - 2))
+            continue
+        plural = len(token) > 3 and token.endswith("s") and not token.endswith("ss")
+        stem = token[:-1] if plural else token
+        yield stem
+        if token not in _STOP_WORDS:
+            yield from ("~" + f"<{stem}>"[place : place + 3] for place in range(len(stem)))
 
 
 def _weight(piece: str) -> float:
@@ -153,13 +144,12 @@ def _question_and_context(messages: Sequence[Mapping[str, Any]]) -> tuple[str, l
     asked = max((place for place, (role, _) in enumerate(said) if role == "user"), default=-1)
     if asked < 0:
         return "", []
-    question, rest = _split_question(said[asked][1])
-    others = [
-        text for place, (role, text) in enumerate(said) if place != asked and role != "assistant"
-    ]
-    everything = "\n".join([*others, rest])
+    question, rest = _split_question(said.pop(asked)[1])
+    everything = "\n".join([*(text for role, text in said if role != "assistant"), rest])
     quotes = [match.group(2) for match in _TAGGED.finditer(everything)]
-    return question, _sentences("\n".join(quotes) if quotes else everything)
+    parts = _SENTENCE_END.split("\n".join(quotes) if quotes else everything)
+    found = (_QUOTE_KEY.sub("", part).strip(" \t\r\"'{}[],") for part in parts)
+    return question, list(dict.fromkeys(part for part in found if len(part) > 1))
 
 
 def _split_question(text: str) -> tuple[str, str]:
@@ -171,18 +161,3 @@ def _split_question(text: str) -> tuple[str, str]:
     if not lines:
         return "", text
     return lines[-1].strip(), text[: text.rfind(lines[-1])]
-
-
-def _sentences(text: str) -> list[str]:
-    found = (_QUOTE_KEY.sub("", part).strip(" \t\r\"'{}[],") for part in _SENTENCE_END.split(text))
-    return list(dict.fromkeys(part for part in found if len(part) > 1))
-
-
-def _is_chinese(text: str) -> bool:
-    return any("\u3400" <= character <= "\u9fff" for character in text)
-
-
-def _no_answer(question: str) -> str:
-    if _is_chinese(question):
-        return "给出的内容中没有这个问题的答案。"
-    return "The given content does not answer this question."

@@ -154,8 +154,8 @@ def test_a_web_page_outside(outside: httpx.Client, network: dict[str, str]) -> N
     assert outside.get("/", headers=headers).status_code == 200
 
 
-def test_provider_refusals(outside: httpx.Client, network: dict[str, str]) -> None:
-    """401 for a bad key, 404 for an unknown model or the wrong kind, faults when switched on."""
+def test_provider_refusals(outside: httpx.Client) -> None:
+    """401 for a bad key, 404 for an unknown model or the wrong kind, 400 for no body."""
     chat = "/v1/chat/completions"
     for key in ("", "Bearer", "Bearer sk-invalid"):
         bad = outside.post(chat, json=_chat("qwen-plus"), headers={"Authorization": key})
@@ -165,14 +165,6 @@ def test_provider_refusals(outside: httpx.Client, network: dict[str, str]) -> No
         assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     assert outside.post(chat, json={"model": "qwen-plus", "messages": []}).status_code == 400
     assert outside.post(chat, content=b"{").status_code == 400
-    place = Path(network["REHEARSAL_FAULTS"])
-    faults.switch_on(place, "providers.chat", "qwen-plus", 1)
-    assert outside.post(chat, json=_chat("qwen-plus")).status_code == 500
-    faults.switch_on(place, "providers.limit", "qwen-plus", 1)
-    assert outside.post(chat, json=_chat("qwen-plus")).status_code == 429
-    faults.switch_on(place, "providers.key", "dashscope.aliyuncs.com", 1)
-    assert outside.post(chat, json=_chat("qwen-plus")).status_code == 401
-    assert outside.post(chat, json=_chat("qwen-plus")).status_code == 200
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from provisioning.versions import DEFAULT_XINFERENCE
+from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
 from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,21 @@ A10 = {"name": "NVIDIA A10", "memory_mib": 22731}
 MENDED = "usr/local/lib/python3.12/dist-packages/peft-0.18.1.dist-info"
 MAINLAND = ("www.modelscope.cn", "hf-mirror.com")
 HUBS = (*MAINLAND, DEFAULT_PACKAGE_INDEX)
+SUCCESSOR = f"v{SUCCESSOR_XINFERENCE}"
+QWEN = {
+    "model_uid": "qwen",
+    "model_name": "qwen2.5-instruct",
+    "model_type": "LLM",
+    "model_engine": "vllm",
+    "model_format": "awq",
+    "model_size_in_billions": 14,
+    "quantization": "Int4",
+    "n_gpu": 1,
+    "download_hub": "modelscope",
+    "gpu_memory_utilization": 0.70,
+    "max_model_len": 16384,
+}
+ENGINE = {"model_engine": "sentence_transformers"}
 _numbers = itertools.count(1)
 
 
@@ -137,6 +152,12 @@ class Double(Subject):
             assert time.monotonic() < end, "the double does not listen"
             time.sleep(0.02)
 
+    def used_bytes(self) -> int:
+        """GPU memory that somebody holds."""
+        (worker,) = self.get("/status")["workers"].values()
+        gpu = worker["status"]["gpu-0"]
+        return int(gpu["mem_total"] - gpu["mem_free"])
+
     def set_rate(self, bytes_per_second: str) -> None:
         """For the next start."""
         self._env["REHEARSAL_HUB_BYTES_PER_SECOND"] = bytes_per_second
@@ -154,3 +175,7 @@ class Double(Subject):
         super().close()
         if self._process is not None and self._process.poll() is None:
             self.stop(signal.SIGKILL)
+
+
+StartDouble = Callable[..., Double]
+"""With the options of `Double`."""

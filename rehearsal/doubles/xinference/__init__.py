@@ -9,18 +9,6 @@ refused and the launch goes on; a cancel at 2.12 leaves CREATING behind; what is
 place of a crashed process never answers; an autostart entry loses its nulls; touching one entry
 relaunches every entry that is down.
 
-| module | holds |
-|---|---|
-| `release.py` | what differs by version, from the image's tag |
-| `catalogue.py` | models: formats, sizes, engines, bytes, memory |
-| `gpus.py` | the cards' memory, and the engines' own words when it does not suffice |
-| `hub.py` | downloads: hubs, cache on the volume, faults |
-| `books.py` | what is remembered of launches, routes and statuses |
-| `worker.py` | placing, fetching and loading a replica |
-| `supervisor.py` | launches and what runs |
-| `autostart.py` | what comes back after a restart |
-| `inference.py` | chat, embeddings, rerank, audio |
-| `app.py` | HTTP |
-
-Not rehearsed: distributed workers, the login, custom registrations, adding replicas, LoRA.
+What neither the lab nor a contract asks for is not rehearsed: distributed workers, the login,
+registrations, adding replicas, LoRA, checks of fields that the lab never sends.
 """

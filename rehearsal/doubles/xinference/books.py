@@ -7,17 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from rehearsal.doubles.xinference import gpus, hub
-from rehearsal.doubles.xinference.catalogue import Entry, Spec
+from provisioning.vendor import VendorSpec
+from rehearsal.doubles.xinference.catalogue import Entry
+from rehearsal.doubles.xinference.hub import Download
 
 Payload = dict[str, Any]
-
-_OWN_KEY_TEXT = """
-model_uid model_name model_engine model_size_in_billions model_format quantization model_type
-replica n_gpu n_worker request_limits peft_model_config worker_ip gpu_idx download_hub model_path
-enable_virtual_env virtual_env_packages virtual_env_find_links envs replica_config
-"""
-_OWN_KEYS = frozenset(_OWN_KEY_TEXT.split())
 
 
 class ServiceError(Exception):
@@ -26,16 +20,41 @@ class ServiceError(Exception):
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status = status
-        self.headers = headers or {}
+        self.headers = headers
 
 
-class Cancelled(Exception):
+class ActorError(ServiceError):
+    """What failed in an actor: its answer begins with the actor's address.
+
+    A ValueError is a 400, a RuntimeError a 503, all else a 500 (docs/facts/xinference.md §2).
+    """
+
+
+class Cancelled(ServiceError):
     """The launch was cancelled by another call."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "Launch cancelled")
+
+
+@dataclass
+class Card:
+    """One GPU; `taken` is MiB by replica, 0 for one that has only been placed."""
+
+    index: int
+    name: str
+    total_mib: int
+    taken: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def free_mib(self) -> int:
+        """What nobody took."""
+        return self.total_mib - sum(self.taken.values())
 
 
 @dataclass
 class Replica:
-    """One copy of a model, and how its process is.
+    """One copy of a model, how its process is, and what the book of instances says of it.
 
     `process`: "starting"; "up"; "dead", which nobody has noticed yet; "gone", which was noticed;
     "idle", started again in its place, which never answers (docs/facts/measured.md §2 finding 2).
@@ -43,25 +62,17 @@ class Replica:
 
     index: int
     uid: str
-    cards: list[gpus.Card] = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
     process: str = "starting"
+    status: str = "CREATING"
+    state: str = ""
+    error: str | None = None
+    created: int = field(default_factory=lambda: int(time.time()))
 
     @property
     def known(self) -> bool:
         """Whether its worker can describe it."""
         return self.process in ("up", "dead", "idle")
-
-
-@dataclass
-class Row:
-    """What the book of instances says of a replica."""
-
-    replica: Replica
-    address: str
-    status: str = "CREATING"
-    model_state: str = ""
-    error: str | None = None
-    created: int = field(default_factory=lambda: int(time.time()))
 
 
 @dataclass
@@ -72,47 +83,48 @@ class Instance:
     name: str
     replica: int
     status: str = "CREATING"
-    abilities: list[str] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    abilities: tuple[str, ...] = ()
+    rows: list[Replica] = field(default_factory=list)
     created: int = field(default_factory=lambda: int(time.time()))
 
 
-@dataclass
+@dataclass(eq=False)
 class Model:
-    """One entry of the routes: launching, or READY."""
+    """One entry of the routes: launching, or READY. What it is in the catalogue comes late."""
 
     uid: str
     payload: Payload
     instance: Instance
-    replicas: list[Replica] = field(default_factory=list)
-    entry: Entry | None = None
-    spec: Spec | None = None
-    quantization: str = "none"
-    engine: str = ""
+    entry: Entry = field(init=False)
+    spec: VendorSpec = field(init=False)
+    quantization: str = field(init=False)
+    engine: str = field(init=False)
+    task: asyncio.Task[None] = field(init=False)
     stage: str = "launching"
     ready: bool = False
     recovering: bool = False
     cancelled: bool = False
     asked: int = 0
-    download: hub.Download | None = None
-    task: asyncio.Task[None] | None = None
+    download: Download | None = None
     recovers: int | None = None
-    port: int = 0
 
     @property
-    def arguments(self) -> Payload:
-        """What went to the engine: every key that Xinference does not know."""
-        return {key: value for key, value in self.payload.items() if key not in _OWN_KEYS}
+    def replicas(self) -> list[Replica]:
+        """None until the launch has been scheduled."""
+        return self.instance.rows
 
     @property
     def context(self) -> int:
         """Tokens that the engine reads."""
-        if self.entry is None:
-            return 0
-        given = self.arguments.get("max_model_len") or self.arguments.get("n_ctx")
+        given = self.payload.get("max_model_len") or self.payload.get("n_ctx")
         # A transformers model grows its cache with the talk; four thousand tokens are usual.
         usual = self.entry.context if self.engine == "vllm" else min(self.entry.context, 4096)
         return int(given or usual)
+
+    @property
+    def weights(self) -> int:
+        """Bytes to download, which are also those in memory."""
+        return self.entry.weights(self.spec, self.quantization)
 
     def progress(self) -> float:
         """0 to 1; a download is the first four fifths."""

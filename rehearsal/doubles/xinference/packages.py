@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 from rehearsal import inside
 from rehearsal.doubles.xinference import hub
@@ -21,47 +20,42 @@ _PEFT = "0.17.1"
 
 def peft() -> tuple[int, ...]:
     """The version of peft in this container."""
-    version = (_installed("peft") or _PEFT).split(".")
-    return tuple(int(part) for part in version)
+    return tuple(int(part) for part in (_installed("peft") or _PEFT).split("."))
 
 
 def main(arguments: list[str]) -> int:
     """Install what is named; the exit code."""
     inside.enter()
-    if not arguments or arguments[0] != "install":
+    if arguments[:1] != ["install"]:
         print(f"ERROR: unknown command {' '.join(arguments[:1])!r}", file=sys.stderr)
         return 1
-    for wanted in (word for word in arguments[1:] if not word.startswith("-")):
-        exact = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9]+(?:\.[0-9]+)*)", wanted)
-        if exact is None:
-            print(f"ERROR: the rehearsed pip takes name==version, not {wanted}", file=sys.stderr)
-            return 1
-        if _installed(exact[1]) == exact[2]:
-            continue
-        if not hub.index_answers():
-            print(
-                f"ERROR: Could not find a version that satisfies the requirement {wanted} "
-                f"(from versions: none); {hub.package_index()} does not resolve",
-                file=sys.stderr,
-            )
-            return 1
-        _put(exact[1], exact[2])
-    return 0
+    problems = [_install(wanted) for wanted in arguments[1:] if not wanted.startswith("-")]
+    for problem in filter(None, problems):
+        print(f"ERROR: {problem}", file=sys.stderr)
+    return int(any(problems))
+
+
+def _install(wanted: str) -> str:
+    exact = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9]+(?:\.[0-9]+)*)", wanted)
+    if exact is None:
+        return f"the rehearsed pip takes name==version, not {wanted}"
+    name, version = exact.groups()
+    if _installed(name) == version:
+        return ""
+    if not hub.index_answers():
+        return (
+            f"Could not find a version that satisfies the requirement {wanted} (from versions: "
+            f"none); {hub.package_index()} does not resolve"
+        )
+    for old in inside.path(_SITE).glob(f"{name}-*.dist-info"):
+        old.rmdir()
+    (inside.path(_SITE) / f"{name}-{version}.dist-info").mkdir(parents=True)
+    return ""
 
 
 def _installed(name: str) -> str | None:
-    found = list(_site().glob(f"{name}-*.dist-info"))
+    found = list(inside.path(_SITE).glob(f"{name}-*.dist-info"))
     return found[0].name.removeprefix(f"{name}-").removesuffix(".dist-info") if found else None
-
-
-def _put(name: str, version: str) -> None:
-    for old in _site().glob(f"{name}-*.dist-info"):
-        old.rmdir()
-    (_site() / f"{name}-{version}.dist-info").mkdir(parents=True)
-
-
-def _site() -> Path:
-    return inside.path(_SITE)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ NEWEST = (4, 1, 0)
 class Release:
     """2.12 or its successor, 4.1; `cpu_only` for images tagged `-cpu`, which have no vLLM."""
 
-    number: tuple[int, int, int]
+    number: tuple[int, ...]
     cpu_only: bool = False
 
     @property
@@ -25,7 +25,7 @@ class Release:
     def successor(self) -> bool:
         """It wants a login, installs engines, tells stages and bytes, and ends what is cancelled.
 
-        Its list of models may be three seconds old, and a uid must not end in `-rep<n>`.
+        A uid must not end in `-rep<n>`.
         """
         return self.number >= (3, 0, 0)
 
@@ -41,5 +41,5 @@ class Release:
 def release_of(tag: str) -> Release:
     """The release in an image's tag: `v2.12.0`, `v2.12.0-cpu`; others count as the newest known."""
     match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", tag)
-    number = (int(match[1]), int(match[2]), int(match[3])) if match else NEWEST
+    number = tuple(map(int, match.groups())) if match else NEWEST
     return Release(number, cpu_only=tag.endswith("-cpu"))

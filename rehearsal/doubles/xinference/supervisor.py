@@ -18,14 +18,14 @@ import time
 from pathlib import Path
 
 from rehearsal import faults, inside
-from rehearsal.doubles.xinference import gpus, hub
+from rehearsal.doubles.xinference import gpus
 from rehearsal.doubles.xinference.books import (
+    ActorError,
     Cancelled,
     Instance,
     Model,
     Payload,
     Replica,
-    Row,
     ServiceError,
 )
 from rehearsal.doubles.xinference.release import Release
@@ -40,7 +40,6 @@ RECREATE_SECONDS = 0.4
 WATCH_SECONDS = 0.2
 
 _ACTIVE = ("CREATING", "UPDATING", "TERMINATING", "READY")
-_ABILITIES = {"embedding": ["embed"], "rerank": ["rerank"]}
 _STATUS = {"ready": "READY", "error": "ERROR", "stopping": "TERMINATING", "stopped": "TERMINATED"}
 
 
@@ -51,12 +50,11 @@ class Supervisor:
         self.release = release
         self.models: dict[str, Model] = {}
         self.instances: dict[str, Instance] = {}
-        self.orphans: dict[str, Model] = {}
         self.started = time.time()
         self.address = f"{inside.address()}:{30000 + os.getpid() % 20000}"
-        self.worker = Worker(release, home, self.address)
-        self.cards = self.worker.cards
-        self._ports = iter(range(34000, 60000))
+        self._orphans: dict[str, Model] = {}
+        self._worker = Worker(release, home, self.address)
+        self.cards = self._worker.cards
 
     # Launching
 
@@ -66,113 +64,92 @@ class Supervisor:
         Raises:
             ServiceError: with `wait_ready` everything; without, only what is known at once.
         """
-        uid = payload.get("model_uid") or self._new_uid(payload["model_name"])
+        name = payload["model_name"]
+        uid = payload.get("model_uid") or name
+        if uid in self.models and not payload.get("model_uid"):
+            uid = f"{name}-{''.join(random.sample(string.ascii_letters + string.digits, 8))}"
         self._check_uid(uid)
-        limit = payload.get("request_limits")
-        if limit is not None and limit < 0:
-            raise self.refused("The `request_limits` parameter must be greater or equal than 0.")
         if uid in self.models:
-            raise self.refused(f"Model is already in the model list, uid: {uid}")
-        instance = Instance(uid, payload["model_name"], int(payload.get("replica") or 1))
+            raise ActorError(400, f"Model is already in the model list, uid: {uid}")
+        instance = Instance(uid, name, int(payload.get("replica") or 1))
         model = Model(uid, payload, instance)
         self.models[uid], self.instances[uid] = model, instance
         model.task = asyncio.create_task(self._launch(model))
-        model.task.add_done_callback(_seen)
+        # Looked at, so that nobody complains that nobody did.
+        model.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         if wait_ready:
-            await self._wait(model)
-        return str(uid)
-
-    def _new_uid(self, name: str) -> str:
-        if name not in self.models:
-            return name
-        return f"{name}-{''.join(random.sample(string.ascii_letters + string.digits, 8))}"
-
-    async def _wait(self, model: Model) -> None:
-        assert model.task is not None
-        try:
             await asyncio.shield(model.task)
-        except gpus.EngineFailure as failure:
-            status = {"ValueError": 400, "RuntimeError": 503}.get(failure.kind, 500)
-            raise ServiceError(status, self._prefixed(str(failure))) from failure
-        except hub.DownloadFailed as failure:
-            raise ServiceError(503, self._prefixed(str(failure))) from failure
-        except Cancelled as cancelled:
-            raise ServiceError(499, "Launch cancelled") from cancelled
+        return str(uid)
 
     def _check_uid(self, uid: object) -> None:
         named = uid.strip() if isinstance(uid, str) else ""
         reserved = self.release.successor and re.search(r"-rep\d+$", named)
         if not named or len(named) > 100 or reserved:
             text = "The model UID is invalid. Please specify the model UID by 0 < length <= 100."
-            raise self.refused(text)
+            raise ActorError(400, text)
 
     async def _launch(self, model: Model) -> None:
         await asyncio.sleep(SCHEDULE_SECONDS)
         self._clear_orphan(model)
-        model.replicas = [
+        model.instance.rows = [
             Replica(index, self.release.replica_uid(model.uid, index))
             for index in range(model.instance.replica)
         ]
-        model.instance.rows = [Row(replica, self.address) for replica in model.replicas]
-        self.worker.running.append(model)
-        results = await asyncio.gather(
-            *(self._launch_replica(model, row) for row in model.instance.rows),
-            return_exceptions=True,
-        )
+        launches = [self._launch_replica(model, replica) for replica in model.replicas]
+        results = await asyncio.gather(*launches, return_exceptions=True)
         failure = next((each for each in results if isinstance(each, BaseException)), None)
         if failure is None:
             self._serve(model)
             return
-        self._forget(model, "stopped" if not isinstance(failure, Cancelled) else "")
-        if not isinstance(failure, Cancelled) or self.release.successor:
+        cancelled = isinstance(failure, Cancelled)
+        self._forget(model, "" if cancelled else "stopped")
+        if not cancelled or self.release.successor:
             model.instance.status = "ERROR"
         raise failure
 
     def _serve(self, model: Model) -> None:
-        assert model.entry is not None
+        limit = os.environ.get("XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT")
+        model.recovers = int(limit) if limit else None
         model.ready, model.stage = True, "loading"
-        model.recovers = _recover_limit()
-        model.port = next(self._ports)
-        model.instance.abilities = _ABILITIES.get(model.entry.type, list(model.entry.abilities))
+        model.instance.abilities = model.entry.told_abilities
         model.instance.status = "READY"
         if self.models.get(model.uid) is not model:
             # A cancel that no worker heard took the way to it away.
-            self.orphans[model.uid] = model
+            self._orphans[model.uid] = model
 
     def _clear_orphan(self, model: Model) -> None:
         """A launch that meets a copy without a way to it fails, and stops that copy."""
-        orphan = self.orphans.pop(model.uid, None)
+        orphan = self._orphans.pop(model.uid, None)
         if orphan is None:
             return
         self._forget(orphan)
-        model.instance.rows = [Row(orphan.replicas[0], self.address, status="TERMINATED")]
+        uid = orphan.replicas[0].uid
+        model.instance.rows = [Replica(0, uid, status="TERMINATED")]
         model.instance.status = "ERROR"
         del self.models[model.uid]
-        text = f"Model is already in the model list, uid: {orphan.replicas[0].uid}"
-        raise gpus.EngineFailure("ValueError", text)
+        raise ActorError(400, f"Model is already in the model list, uid: {uid}")
 
-    async def _launch_replica(self, model: Model, row: Row) -> None:
-        replica = row.replica
+    async def _launch_replica(self, model: Model, replica: Replica) -> None:
         try:
-            await self.worker.launch(model, replica)
+            await self._worker.launch(model, replica)
         except Cancelled as cancelled:
             if self.release.successor:
-                row.status, row.error = "ERROR", str(cancelled)
+                replica.status, replica.error = "ERROR", str(cancelled)
             raise
-        except (gpus.EngineFailure, hub.DownloadFailed) as failure:
+        except ActorError as failure:
             print(f"Failed to launch replica {replica.uid}: {failure}", file=sys.stderr)
             self._note(model, replica, "error")
             await asyncio.sleep(MESSAGE_SECONDS)
-            row.status, row.error = "ERROR", str(failure)
+            replica.status, replica.error = "ERROR", str(failure)
             raise
         replica.process = "up"
         self._note(model, replica, "ready")
-        row.status = "READY"
+        replica.status = "READY"
 
     def _note(self, model: Model, replica: Replica, state: str) -> None:
         """What the worker writes into the book, at the place where it believes the replica is."""
-        row = model.instance.rows[self.release.row(replica.index)]
-        row.status, row.model_state = _STATUS[state], state
+        row = model.replicas[self.release.row(replica.index)]
+        row.status, row.state = _STATUS[state], state
 
     # Stopping
 
@@ -180,13 +157,12 @@ class Supervisor:
         """`DELETE /v1/models/{uid}`. A launch is not stopped by it: it is refused and goes on."""
         model = self.models.get(uid)
         if model is None:
-            raise self.refused(f"Model not found in the model list, uid: {uid}")
+            raise absent(uid)
         first = self.release.replica_uid(uid, 0)
         if not model.ready:
-            raise self.refused(f"Model not found in the model list, uid: {first}")
+            raise absent(first)
         if model.recovering:
-            raise self.refused(f"{first} is launching")
-        model.instance.status = "TERMINATING"
+            raise ActorError(400, f"{first} is launching")
         self._forget(model, "stopped")
         model.instance.status = "TERMINATED"
 
@@ -198,12 +174,12 @@ class Supervisor:
         """
         model = self.models.get(uid)
         if model is None:
-            raise ServiceError(500, self._prefixed(f"Model {uid} has not been launched yet"))
+            raise ActorError(500, f"Model {uid} has not been launched yet")
         if model.ready:
             if not self.release.successor:
-                self.orphans[uid] = self.models.pop(uid)
+                self._orphans[uid] = self.models.pop(uid)
             return
-        if not model.instance.rows:
+        if not model.replicas:
             # No worker hears it: the launch goes on, and only the way to it is gone.
             del self.models[uid]
             return
@@ -211,7 +187,7 @@ class Supervisor:
         if model.download is not None:
             model.download.cancelled = True
         model.instance.status = "ERROR"
-        if self.release.successor and model.task is not None:
+        if self.release.successor:
             await asyncio.wait([model.task], timeout=60)
         if self.models.get(uid) is model:
             del self.models[uid]
@@ -219,11 +195,9 @@ class Supervisor:
     def _forget(self, model: Model, state: str = "") -> None:
         """Take a model off its cards and off the routes; what loaded is in `state` afterwards."""
         for replica in model.replicas:
-            gpus.release(replica.cards, replica.uid)
+            gpus.release(replica)
             if state and replica.process != "starting":
                 self._note(model, replica, state)
-        if model in self.worker.running:
-            self.worker.running.remove(model)
         if self.models.get(model.uid) is model:
             del self.models[model.uid]
 
@@ -239,9 +213,8 @@ class Supervisor:
 
     async def _crash(self, model: Model, replica: Replica) -> None:
         replica.process = "dead"
-        gpus.release(replica.cards, replica.uid)
+        gpus.release(replica)
         await asyncio.sleep(NOTICE_SECONDS)
-        print(f"Process of {replica.uid} is down.", file=sys.stderr)
         replica.process = "gone"
         self._note(model, replica, "stopping")
         model.instance.status = "ERROR"
@@ -254,8 +227,8 @@ class Supervisor:
         await asyncio.sleep(RECREATE_SECONDS)
         model.recovering = False
         try:
-            self.worker.take_memory(model, replica)
-        except gpus.EngineFailure:
+            gpus.take(model, replica)
+        except ActorError:
             self._note(model, replica, "error")
             return
         # Nobody waits for what was started in its place to load, so it never counts as ready.
@@ -263,10 +236,8 @@ class Supervisor:
         model.instance.status = "READY"
 
     def _evict(self, model: Model, replica: Replica) -> None:
-        print("Stop recreating model actor.", file=sys.stderr)
         model.replicas.remove(replica)
-        model.instance.rows = [row for row in model.instance.rows if row.replica is not replica]
-        model.instance.replica = len(model.instance.rows)
+        model.instance.replica = len(model.replicas)
         model.instance.status = "READY" if model.replicas else "TERMINATED"
         if not model.replicas:
             self._forget(model)
@@ -281,11 +252,11 @@ class Supervisor:
         """
         model = self.models.get(uid)
         if model is None:
-            raise self.refused(f"Model not found in the model list, uid: {uid}")
+            raise absent(uid)
         self._check_launched(model)
         first = model.replicas[0]
         if not first.known:
-            raise self.refused(f"Model not found in the model list, uid: {first.uid}")
+            raise absent(first.uid)
         return model
 
     def ready_model(self, uid: str) -> Model | None:
@@ -301,9 +272,9 @@ class Supervisor:
         replica = model.replicas[model.asked % len(model.replicas)]
         model.asked += 1
         if replica.process == "dead":
-            raise self.failed("[Errno 111] Connection refused")
+            raise ActorError(500, "[Errno 111] Connection refused")
         if replica.process == "gone":
-            raise self.failed(f"Model {replica.uid} is in stopping state")
+            raise ActorError(500, f"Model {replica.uid} is in stopping state")
         if replica.process == "idle":
             raise self._loading(f"Model {uid} is loading, please retry later")
         return model
@@ -313,32 +284,19 @@ class Supervisor:
         instance = self.instances.get(uid)
         return uid in self.models or (instance is not None and instance.status in _ACTIVE)
 
+    def prefixed(self, text: str) -> str:
+        """An actor's error as it is answered."""
+        return f"[address={self.address}, pid={os.getpid()}] {text}"
+
     def _check_launched(self, model: Model) -> None:
         if not model.ready:
             raise self._loading(f"Model {model.uid} is launching, not yet ready for inference")
 
     def _loading(self, text: str) -> ServiceError:
-        detail = f"Model is loading, please retry later: {self._prefixed(text)}"
+        detail = f"Model is loading, please retry later: {self.prefixed(text)}"
         return ServiceError(503, detail, {"Retry-After": "30"})
 
-    def refused(self, text: str) -> ServiceError:
-        """A ValueError of an actor."""
-        return ServiceError(400, self._prefixed(text))
 
-    def failed(self, text: str) -> ServiceError:
-        """An unexpected failure of an actor."""
-        return ServiceError(500, self._prefixed(text))
-
-    def _prefixed(self, text: str) -> str:
-        return f"[address={self.address}, pid={os.getpid()}] {text}"
-
-
-def _seen(task: asyncio.Task[None]) -> None:
-    """Look at a background failure, so that nobody complains that nobody did."""
-    if not task.cancelled():
-        task.exception()
-
-
-def _recover_limit() -> int | None:
-    limit = os.environ.get("XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT")
-    return int(limit) if limit else None
+def absent(uid: str) -> ActorError:
+    """A uid that nobody knows, as those see it who look at it or stop it."""
+    return ActorError(400, f"Model not found in the model list, uid: {uid}")
