@@ -207,7 +207,7 @@ def test_oneapi_url_wins_and_nothing_is_added_to_it() -> None:
 
 
 def test_no_secret_in_the_environments_repr() -> None:
-    names = ("CHAT_API_KEY", "TOKEN_KEY", "FILE_TOKEN_KEY", "ROOT_KEY", "DEFAULT_ROOT_PSW")
+    names = ("CHAT_API_KEY", "TOKEN_KEY", "DEFAULT_ROOT_PSW")
     env = dict.fromkeys((*names, "MONGODB_URI", "PG_URL"), "hidden")
     assert "hidden" not in repr(Environment.read({**env, "REHEARSAL_MEMORY": "memory.db"}))
 

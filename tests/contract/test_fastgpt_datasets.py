@@ -18,7 +18,7 @@ import pytest
 
 from rehearsal.doubles.fastgpt.chunks import SHEET_SIGN, length, split
 from rehearsal.doubles.fastgpt.documents import html_text
-from rehearsal.doubles.fastgpt.memory import Memory
+from rehearsal.doubles.fastgpt.store import Store
 from tests.contract.fastgpt_subject import (
     CHAT_KEY,
     EMBEDDING,
@@ -524,8 +524,7 @@ def test_a_failing_reranker_is_swallowed(fastgpt: FastGpt, lab: Lab) -> None:
 def test_vectors_are_kept_with_1536_numbers(fastgpt: FastGpt, model: str) -> None:
     dataset = library(fastgpt, vectorModel=model)
     assert fastgpt.search(dataset, "lost card")["list"]
-    kept = Memory(fastgpt.tree / "memory.db")
-    rows = [row for row in kept.list("modeldata").values() if row["dataset_id"] == dataset]
+    rows = Store(fastgpt.tree / "memory.db").find("modeldata", dataset_id=dataset)
     assert {len(row["vector"]) for row in rows} == {1536}
     beyond_the_models_own = any(number for row in rows for number in row["vector"][768:])
     assert beyond_the_models_own == (model == WIDE)

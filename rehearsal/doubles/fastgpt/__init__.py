@@ -17,5 +17,4 @@
     chat.py        the conversation with an app
     upstream.py    OneAPI and the reranker, over HTTP
     store.py       what is kept, as documents
-    memory.py      where, if not in MongoDB and PostgreSQL
 """

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rehearsal.doubles.fastgpt.chunks import length
-from rehearsal.doubles.fastgpt.store import Document, insert
+from rehearsal.doubles.fastgpt.store import Document
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
@@ -45,7 +45,7 @@ def queue(
             continue
         seen.add(item["q"] + item["a"])
         results["insertLen"] += 1
-        insert(service.mongo, "trainings", _task(dataset, collection, item))
+        service.mongo.put("trainings", _task(dataset, collection, item))
     service.queue.wake()
     return results
 

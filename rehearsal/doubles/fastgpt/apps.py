@@ -12,14 +12,7 @@ from rehearsal.doubles.fastgpt.auth import now, session
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.config import Config
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem, known
-from rehearsal.doubles.fastgpt.store import (
-    Document,
-    delete_where,
-    existing,
-    find,
-    insert,
-    object_id,
-)
+from rehearsal.doubles.fastgpt.store import Document, object_id
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
@@ -42,8 +35,7 @@ def create_app(service: Service, call: Call) -> str:
     body = call.body
     if not body.get("name") or not body.get("type") or not isinstance(body.get("modules"), list):
         raise known("inheritPermissionError")
-    app = insert(
-        service.mongo,
+    app = service.mongo.put(
         "apps",
         {
             "teamId": identity.team_id,
@@ -75,7 +67,7 @@ def list_apps(service: Service, call: Call) -> list[Document]:
     """POST /api/core/app/list {parentId, type?, searchKey?}."""
     identity = session(service, call)
     body = call.body
-    rows = find(service.mongo, "apps", teamId=identity.team_id)
+    rows = service.mongo.find("apps", teamId=identity.team_id)
     if body.get("searchKey"):
         wanted = str(body["searchKey"]).lower()
         rows = [app for app in rows if wanted in app["name"].lower()]
@@ -104,7 +96,7 @@ def update_app(service: Service, call: Call) -> Document:
         changed["modules"] = lowered_limits(service.config, body["nodes"])
     if isinstance(changed.get("chatConfig"), dict):
         changed["chatConfig"] = {**changed["chatConfig"], "_id": object_id()}
-    service.mongo.put("apps", app["_id"], {**app, **changed, "updateTime": now()})
+    service.mongo.put("apps", {**app, **changed, "updateTime": now()})
     return app
 
 
@@ -124,7 +116,7 @@ def publish(service: Service, call: Call) -> Document:
     }
     published = {**app, **changed}
     _insert_version(service, published)
-    service.mongo.put("apps", app["_id"], published)
+    service.mongo.put("apps", published)
     return {}
 
 
@@ -132,13 +124,13 @@ def delete_app(service: Service, call: Call) -> None:
     """DELETE /api/core/app/del?appId=: with chats, share links and versions, but not its keys."""
     app = _app(service, call, call.query.get("appId"))
     for table in ("chats", "chatitems", "outlinks", "app_versions"):
-        delete_where(service.mongo, table, appId=app["_id"])
-    service.mongo.delete("apps", app["_id"])
+        service.mongo.delete(table, appId=app["_id"])
+    service.mongo.delete("apps", _id=app["_id"])
 
 
 def newest_version(service: Service, app: Document) -> Document:
     """What a chat runs: the newest version, whatever was done to the app since."""
-    versions = find(service.mongo, "app_versions", appId=app["_id"])
+    versions = service.mongo.find("app_versions", appId=app["_id"])
     if not versions:
         return _version(app)
     return max(versions, key=lambda version: int(version["time"]))
@@ -168,7 +160,7 @@ def lowered_limits(config: Config, nodes: list[Document]) -> list[Document]:
 
 def _insert_version(service: Service, app: Document) -> None:
     kept = {"appId": app["_id"], **_version(app), "time": time.time_ns()}
-    insert(service.mongo, "app_versions", kept)
+    service.mongo.put("app_versions", kept)
 
 
 def _version(app: Document) -> Document:
@@ -186,7 +178,7 @@ def _input(node: Document, key: str) -> Document | None:
 
 def _app(service: Service, call: Call, id_: Json) -> Document:
     session(service, call)
-    return existing(service.mongo, "apps", id_, "appUnExist")
+    return service.mongo.existing("apps", id_, "appUnExist")
 
 
 # Share links
@@ -201,8 +193,7 @@ def create_link(service: Service, call: Call) -> str:
         if not body.get(name):
             raise Problem(f"outlinks validation failed: {name}: Path `{name}` is required.")
     share_id = "".join(secrets.choice(SHARE_ALPHABET) for _ in range(SHARE_ID_LENGTH))
-    insert(
-        service.mongo,
+    service.mongo.put(
         "outlinks",
         {
             "shareId": share_id,
@@ -224,7 +215,7 @@ def list_links(service: Service, call: Call) -> list[Document]:
     """GET /api/support/outLink/list?appId=&type=: without `type` nothing matches."""
     app = _app(service, call, call.query.get("appId"))
     kind = call.query.get("type")
-    return list(reversed(find(service.mongo, "outlinks", appId=app["_id"], type=kind)))
+    return list(reversed(service.mongo.find("outlinks", appId=app["_id"], type=kind)))
 
 
 def update_link(service: Service, call: Call) -> Document:
@@ -233,16 +224,16 @@ def update_link(service: Service, call: Call) -> Document:
     changed = {name: call.body[name] for name in ("name", "responseDetail") if name in call.body}
     if "limit" in call.body:
         changed["limit"] = {"maxUsagePoints": -1, **call.body["limit"]}
-    service.mongo.put("outlinks", link["_id"], {**link, **changed})
+    service.mongo.put("outlinks", {**link, **changed})
     return {}
 
 
 def delete_link(service: Service, call: Call) -> None:
     """DELETE /api/support/outLink/delete?id=<_id>."""
     link = _link(service, call, call.query.get("id"))
-    service.mongo.delete("outlinks", link["_id"])
+    service.mongo.delete("outlinks", _id=link["_id"])
 
 
 def _link(service: Service, call: Call, id_: Json) -> Document:
     session(service, call)
-    return existing(service.mongo, "outlinks", id_, "outlinkUnExist")
+    return service.mongo.existing("outlinks", id_, "outlinkUnExist")

@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING
 
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
-from rehearsal.doubles.fastgpt.memory import Memory
-from rehearsal.doubles.fastgpt.store import (
-    Document,
-    existing,
-    find,
-    insert,
-    object_id,
-    put_all,
-)
+from rehearsal.doubles.fastgpt.store import Document, Store
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
@@ -41,7 +33,6 @@ class Identity:
     team_id: str
     tmb_id: str
     app_id: str | None = None
-    by_key: bool = False
 
 
 def hash_str(text: str) -> str:
@@ -49,25 +40,23 @@ def hash_str(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def init_root_user(mongo: Memory, password: str) -> None:
+def init_root_user(mongo: Store, password: str) -> None:
     """Create `root` or overwrite its password; on every start."""
-    _write_root(mongo, password)
+    found = mongo.find("users", username="root")
+    root = mongo.put(
+        "users",
+        {
+            "username": "root",
+            **(found[0] if found else {}),
+            "password": hash_str(hash_str(password)),
+        },
+    )
+    if not mongo.find("team_members", userId=root["_id"]):
+        team = mongo.put("teams", {"name": "My Team", "ownerId": root["_id"]})
+        member = {"teamId": team["_id"], "userId": root["_id"], "name": "Owner", "role": "owner"}
+        mongo.put("team_members", member)
     # The real one prints it too: docs/facts/fastgpt.md §1.
     print("root user init:", {"username": "root", "password": password}, flush=True)
-
-
-def _write_root(mongo: Memory, password: str) -> None:
-    stored = hash_str(hash_str(password))
-    root = next(iter(find(mongo, "users", username="root")), None)
-    if root is None:
-        root = {"_id": object_id(), "username": "root", "status": "active"}
-    writes = put_all("users", [{**root, "password": stored}])
-    if not find(mongo, "team_members", userId=root["_id"]):
-        team = {"_id": object_id(), "name": "My Team", "ownerId": root["_id"]}
-        member = {"_id": object_id(), "teamId": team["_id"], "userId": root["_id"]}
-        writes += put_all("teams", [team])
-        writes += put_all("team_members", [{**member, "name": "Owner", "role": "owner"}])
-    mongo.transaction(writes)
 
 
 # Sessions
@@ -78,11 +67,9 @@ def login(service: Service, call: Call) -> tuple[Document, str]:
     username, password = call.body.get("username"), call.body.get("password")
     if not username or not password:
         raise Problem("缺少参数")
-    user = next(iter(find(service.mongo, "users", username=username)), None)
+    user = next(iter(service.mongo.find("users", username=username)), None)
     if user is None:
         raise Problem("用户未注册")
-    if user.get("status") == "forbidden":
-        raise Problem("账号已停用，无法登录")
     if user["password"] != hash_str(str(password)):
         raise Problem("密码错误")
     shown = _user(service, user)
@@ -112,13 +99,13 @@ def plan_status(service: Service, call: Call) -> Document:
     What has no limit is Infinity, which JSON writes as null.
     """
     identity = session(service, call)
-    stored = find(service.vectors, "modeldata", team_id=identity.team_id)
+    stored = service.vectors.find("modeldata", team_id=identity.team_id)
     unlimited = dict.fromkeys(("totalPoints", "usedPoints", "datasetMaxSize"))
     return {**unlimited, "usedDatasetSize": len(stored)}
 
 
 def _user(service: Service, user: Document) -> Document:
-    member = find(service.mongo, "team_members", userId=user["_id"])[0]
+    member = service.mongo.find("team_members", userId=user["_id"])[0]
     team = service.mongo.get("teams", member["teamId"])
     return {
         "_id": user["_id"],
@@ -208,12 +195,12 @@ def api_key(service: Service, call: Call) -> Identity:
     parts = bearer.split("-")
     if len(parts) not in (2, 3):
         raise known("unAuthorization")
-    found = next(iter(find(service.mongo, "openapis", apiKey="-".join(parts[:2]))), None)
+    found = next(iter(service.mongo.find("openapis", apiKey="-".join(parts[:2]))), None)
     if found is None:
         raise known("unAuthApiKey")
     app_id = found.get("appId") or (parts[2] if len(parts) == 3 else None)
     user_id = service.mongo.get("team_members", found["tmbId"])["userId"]
-    return Identity(user_id, found["teamId"], found["tmbId"], app_id, by_key=True)
+    return Identity(user_id, found["teamId"], found["tmbId"], app_id)
 
 
 def create_key(service: Service, call: Call) -> str:
@@ -221,8 +208,8 @@ def create_key(service: Service, call: Call) -> str:
     identity = session(service, call)
     app_id = call.body.get("appId")
     if app_id:
-        existing(service.mongo, "apps", app_id, "appUnExist")
-    keys = find(service.mongo, "openapis", tmbId=identity.tmb_id, appId=app_id)
+        service.mongo.existing("apps", app_id, "appUnExist")
+    keys = service.mongo.find("openapis", tmbId=identity.tmb_id, appId=app_id)
     if len(keys) >= KEYS_PER_APP:
         raise known("openapiExceedLimit")
     prefix = service.config.system_env.get("openapiPrefix") or "fastgpt"
@@ -240,7 +227,7 @@ def create_key(service: Service, call: Call) -> str:
         "createTime": now(),
         "__v": 0,
     }
-    insert(service.mongo, "openapis", kept)
+    service.mongo.put("openapis", kept)
     return key
 
 
@@ -249,8 +236,8 @@ def list_keys(service: Service, call: Call) -> list[Document]:
     identity = session(service, call)
     app_id = call.query.get("appId") or None
     if app_id:
-        existing(service.mongo, "apps", app_id, "appUnExist")
-    keys = find(service.mongo, "openapis", tmbId=identity.tmb_id, appId=app_id)
+        service.mongo.existing("apps", app_id, "appUnExist")
+    keys = service.mongo.find("openapis", tmbId=identity.tmb_id, appId=app_id)
     return [
         {**key, "apiKey": "******" + key["apiKey"][-4:], "id": key["_id"]} for key in reversed(keys)
     ]
@@ -259,16 +246,16 @@ def list_keys(service: Service, call: Call) -> list[Document]:
 def update_key(service: Service, call: Call) -> None:
     """PUT /api/support/openapi/update {_id, name, limit}."""
     session(service, call)
-    key = existing(service.mongo, "openapis", call.body.get("_id"), "openapiUnExist")
+    key = service.mongo.existing("openapis", call.body.get("_id"), "openapiUnExist")
     changed = {name: call.body[name] for name in ("name", "limit") if name in call.body}
-    service.mongo.put("openapis", key["_id"], {**key, **changed})
+    service.mongo.put("openapis", {**key, **changed})
 
 
 def delete_key(service: Service, call: Call) -> None:
     """DELETE /api/support/openapi/delete?id=."""
     session(service, call)
-    key = existing(service.mongo, "openapis", call.query.get("id"), "openapiUnExist")
-    service.mongo.delete("openapis", key["_id"])
+    key = service.mongo.existing("openapis", call.query.get("id"), "openapiUnExist")
+    service.mongo.delete("openapis", _id=key["_id"])
 
 
 def now() -> str:

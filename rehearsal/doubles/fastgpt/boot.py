@@ -18,7 +18,7 @@ from rehearsal.doubles.fastgpt.call import NotConnected
 from rehearsal.doubles.fastgpt.config import INSIDE, Config, read_config
 from rehearsal.doubles.fastgpt.envelope import Problem, log, undefined
 from rehearsal.doubles.fastgpt.environment import Environment
-from rehearsal.doubles.fastgpt.memory import Memory
+from rehearsal.doubles.fastgpt.store import Store
 from rehearsal.doubles.fastgpt.training import TrainingQueue
 from rehearsal.doubles.fastgpt.upstream import Upstream
 
@@ -33,7 +33,7 @@ class Service:
         self.upstream = Upstream(environment.base_url, environment.chat_api_key)
         self.queue = TrainingQueue(self)
         self._asked = threading.Lock()
-        self._mongo: Memory | None = None
+        self._mongo: Store | None = None
         self._config: Config | None = None
         self._connected = threading.Event()
         self.ready = threading.Event()
@@ -51,13 +51,13 @@ class Service:
         return self.ready
 
     @property
-    def mongo(self) -> Memory:
+    def mongo(self) -> Store:
         """MongoDB, connected."""
         assert self._mongo is not None, "requests wait for it"
         return self._mongo
 
     @property
-    def vectors(self) -> Memory:
+    def vectors(self) -> Store:
         """PostgreSQL.
 
         Raises:
@@ -80,7 +80,7 @@ class Service:
 
     def _initialise(self) -> None:
         _wait_for("mongo", self.environment.mongodb_uri)
-        self._mongo = Memory(self.environment.memory)
+        self._mongo = Store(self.environment.memory)
         self._connected.set()
         print("mongo connected", flush=True)
         self._config = read_config(inside.path(INSIDE), inside.path("/app/package.json"))

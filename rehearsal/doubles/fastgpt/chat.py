@@ -11,7 +11,7 @@ from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
 from rehearsal.doubles.fastgpt.auth import api_key, now, session
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, known
-from rehearsal.doubles.fastgpt.store import Document, existing, find, insert, object_id
+from rehearsal.doubles.fastgpt.store import Document, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 from rehearsal.doubles.fastgpt.workflow import Run, execute, graph
 
@@ -53,7 +53,7 @@ def init(service: Service, call: Call) -> Document:
     chatter = _visitor(service, share_id, uid)
     chat_id = call.query.get("chatId") or None
     chat = _chat_of(service, chatter, chat_id)
-    items = find(service.mongo, "chatitems", appId=chatter.app["_id"], chatId=chat_id)
+    items = service.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id)
     version = newest_version(service, chatter.app)
     chat_config = version["chatConfig"].items()
     return {
@@ -191,28 +191,28 @@ def _chatter(service: Service, call: Call) -> Chatter:
         identity = api_key(service, call)
         if identity.app_id is None:
             raise Problem(NO_APP_KEY)
-        app = existing(service.mongo, "apps", identity.app_id, "app is empty")
+        app = service.mongo.existing("apps", identity.app_id, "app is empty")
     else:
         identity = session(service, call)
         if not body.get("appId"):
             raise Problem("appId is empty")
-        app = existing(service.mongo, "apps", body["appId"], "appUnExist")
+        app = service.mongo.existing("apps", body["appId"], "appUnExist")
     return Chatter(app, identity.tmb_id, visitor=False, response_detail=True)
 
 
 def _visitor(service: Service, share_id: str | None, uid: str | None) -> Chatter:
-    links = find(service.mongo, "outlinks", shareId=share_id) if share_id and uid else []
+    links = service.mongo.find("outlinks", shareId=share_id) if share_id and uid else []
     if not links:
         raise known("linkUnInvalid")
     # The limits of the link (expiry, QPM, points, hook) bind only with the commercial back end.
     link = links[0]
-    app = existing(service.mongo, "apps", link["appId"], "app is empty")
+    app = service.mongo.existing("apps", link["appId"], "app is empty")
     return Chatter(app, link["tmbId"], True, link["responseDetail"], share_id, uid)
 
 
 def _chat_of(service: Service, chatter: Chatter, chat_id: str | None) -> Document | None:
     """The conversation `chat_id`; a visitor may only go on with an own one."""
-    chats = find(service.mongo, "chats", appId=chatter.app["_id"], chatId=chat_id)
+    chats = service.mongo.find("chats", appId=chatter.app["_id"], chatId=chat_id)
     if not chat_id or not chats:
         return None
     theirs = (chats[0]["shareId"], chats[0]["outLinkUid"])
@@ -222,7 +222,7 @@ def _chat_of(service: Service, chatter: Chatter, chat_id: str | None) -> Documen
 
 
 def _remembered(service: Service, chatter: Chatter, chat_id: str) -> list[Document]:
-    items = find(service.mongo, "chatitems", appId=chatter.app["_id"], chatId=chat_id)
+    items = service.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id)
     roles = {"Human": "user", "AI": "assistant"}
     said = [{"role": roles[item["obj"]], "content": item["content"]} for item in items]
     return said[-2 * HISTORY_ROUNDS :]
@@ -240,11 +240,11 @@ def _save(service: Service, call: Call, chatter: Chatter, run: Run) -> None:
             "outLinkUid": chatter.out_link_uid,
             "source": "share" if chatter.visitor else "api",
         }
-        insert(service.mongo, "chats", {**common, **chat})
+        service.mongo.put("chats", {**common, **chat})
     for obj, content in (("Human", run.question), ("AI", run.answer)):
         item = {**common, "obj": obj, "content": content, "dataId": object_id()}
         responses = run.responses if obj == "AI" else []
-        insert(service.mongo, "chatitems", {**item, "responseData": responses})
+        service.mongo.put("chatitems", {**item, "responseData": responses})
 
 
 def _shown(chatter: Chatter, responses: list[Document]) -> list[Document]:

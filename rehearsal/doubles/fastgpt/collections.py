@@ -23,14 +23,7 @@ from rehearsal.doubles.fastgpt.chunks import OVERLAP, length, split
 from rehearsal.doubles.fastgpt.datasets import dataset_of
 from rehearsal.doubles.fastgpt.documents import file_text, html_text
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem
-from rehearsal.doubles.fastgpt.store import (
-    Document,
-    delete_where,
-    existing,
-    find,
-    insert,
-    object_id,
-)
+from rehearsal.doubles.fastgpt.store import Document, object_id
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
@@ -76,7 +69,7 @@ def create_from_file(service: Service, call: Call) -> Document:
             "encoding": "utf-8",
         },
     }
-    insert(service.mongo, "dataset_files", file)
+    service.mongo.put("dataset_files", file)
     source = {
         "type": "file",
         "name": name,
@@ -206,7 +199,7 @@ def _insert(
         "updateTime": now(),
         "__v": 0,
     }
-    return insert(service.mongo, "dataset_collections", kept)
+    return service.mongo.put("dataset_collections", kept)
 
 
 def list_collections(service: Service, call: Call) -> Document:
@@ -219,7 +212,7 @@ def list_collections(service: Service, call: Call) -> Document:
     wanted = str(body.get("searchText") or "").lower()
     rows = [
         row
-        for row in find(service.mongo, "dataset_collections", datasetId=dataset["_id"])
+        for row in service.mongo.find("dataset_collections", datasetId=dataset["_id"])
         if (wanted in row["name"].lower() if wanted else row["parentId"] == body.get("parentId"))
     ]
     rows.reverse()
@@ -233,8 +226,8 @@ def _listed(service: Service, row: Document) -> Document:
     return {
         **{name: row[name] for name in _SHOWN},
         **{name: row[name] for name in _SHOWN_IF_ANY if name in row},
-        "dataAmount": len(find(mongo, "dataset_datas", collectionId=id_)),
-        "trainingAmount": len(find(mongo, "trainings", collectionId=id_)),
+        "dataAmount": len(mongo.find("dataset_datas", collectionId=id_)),
+        "trainingAmount": len(mongo.find("trainings", collectionId=id_)),
         "permission": PERMISSION,
     }
 
@@ -261,17 +254,17 @@ def update_collection(service: Service, call: Call) -> None:
     row = _collection(service, call.body.get("id"))
     changed = {name: call.body[name] for name in ("name", "parentId") if name in call.body}
     kept = {**row, **changed, "updateTime": now()}
-    service.mongo.put("dataset_collections", row["_id"], kept)
+    service.mongo.put("dataset_collections", kept)
 
 
 def delete_collection(service: Service, call: Call) -> None:
     """DELETE .../collection/delete?id=: with its data, its vectors and what is still queued."""
     session_or_key(service, call)
     row = _collection(service, call.query.get("id"))
-    delete_where(service.vectors, "modeldata", collection_id=row["_id"])
-    service.mongo.delete("dataset_collections", row["_id"])
+    service.vectors.delete("modeldata", collection_id=row["_id"])
+    service.mongo.delete("dataset_collections", _id=row["_id"])
     for table in ("trainings", "dataset_datas"):
-        delete_where(service.mongo, table, collectionId=row["_id"])
+        service.mongo.delete(table, collectionId=row["_id"])
 
 
 def list_data(service: Service, call: Call) -> Document:
@@ -284,7 +277,7 @@ def list_data(service: Service, call: Call) -> Document:
     wanted = str(body.get("searchText") or "").lower()
     rows = [
         row
-        for row in find(service.mongo, "dataset_datas", collectionId=collection["_id"])
+        for row in service.mongo.find("dataset_datas", collectionId=collection["_id"])
         if wanted in row["q"].lower() or wanted in row["a"].lower()
     ]
     rows.sort(key=lambda row: row["chunkIndex"])
@@ -296,4 +289,4 @@ def list_data(service: Service, call: Call) -> Document:
 
 def _collection(service: Service, id_: Json) -> Document:
     # One that is gone is an HTTP 500, unlike a dataset (docs/facts/measured.md §1).
-    return existing(service.mongo, "dataset_collections", id_, "Collection is not exist")
+    return service.mongo.existing("dataset_collections", id_, "Collection is not exist")

@@ -8,7 +8,7 @@ from rehearsal.doubles.fastgpt.apps import NEW
 from rehearsal.doubles.fastgpt.auth import now, session, session_or_key
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem
-from rehearsal.doubles.fastgpt.store import Document, delete_where, existing, find, insert
+from rehearsal.doubles.fastgpt.store import Document
 
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
@@ -42,7 +42,7 @@ def create_dataset(service: Service, call: Call) -> str:
         "updateTime": now(),
         **NEW,
     }
-    return str(insert(service.mongo, "datasets", kept)["_id"])
+    return str(service.mongo.put("datasets", kept)["_id"])
 
 
 def dataset_detail(service: Service, call: Call) -> Document:
@@ -55,7 +55,7 @@ def list_datasets(service: Service, call: Call) -> list[Document]:
     """POST /api/core/dataset/list {parentId}."""
     identity = session_or_key(service, call)
     parent = call.body.get("parentId")
-    rows = find(service.mongo, "datasets", teamId=identity.team_id, parentId=parent)
+    rows = service.mongo.find("datasets", teamId=identity.team_id, parentId=parent)
     names = ["_id", "avatar", "name", "intro", "type", "permission", "vectorModel"]
     names += ["defaultPermission", "inheritPermission"]
     return [
@@ -74,7 +74,7 @@ def update_dataset(service: Service, call: Call) -> None:
     agent_model = body.get("agentModel")
     if isinstance(agent_model, dict) and agent_model.get("model"):
         changed["agentModel"] = agent_model["model"]
-    service.mongo.put("datasets", dataset["_id"], {**dataset, **changed})
+    service.mongo.put("datasets", {**dataset, **changed})
 
 
 def delete_dataset(service: Service, call: Call) -> None:
@@ -84,12 +84,12 @@ def delete_dataset(service: Service, call: Call) -> None:
 
 
 def _drop(service: Service, dataset_id: str) -> None:
-    delete_where(service.vectors, "modeldata", dataset_id=dataset_id)
-    for child in find(service.mongo, "datasets", parentId=dataset_id):
+    service.vectors.delete("modeldata", dataset_id=dataset_id)
+    for child in service.mongo.find("datasets", parentId=dataset_id):
         _drop(service, child["_id"])
     for table in ("trainings", "dataset_datas", "dataset_collections"):
-        delete_where(service.mongo, table, datasetId=dataset_id)
-    service.mongo.delete("datasets", dataset_id)
+        service.mongo.delete(table, datasetId=dataset_id)
+    service.mongo.delete("datasets", _id=dataset_id)
 
 
 def training_queue(service: Service, call: Call) -> Document:
@@ -98,7 +98,7 @@ def training_queue(service: Service, call: Call) -> Document:
     mongo, id_ = service.mongo, dataset_of(service, call.query.get("datasetId"))["_id"]
     return {
         "rebuildingCount": 0,
-        "trainingCount": len(find(mongo, "trainings", datasetId=id_)),
+        "trainingCount": len(mongo.find("trainings", datasetId=id_)),
     }
 
 
@@ -108,7 +108,7 @@ def dataset_of(service: Service, id_: Json) -> Document:
     Raises:
         Problem: `unExistDataset`.
     """
-    return existing(service.mongo, "datasets", id_, "unExistDataset")
+    return service.mongo.existing("datasets", id_, "unExistDataset")
 
 
 def _shown(service: Service, dataset: Document) -> Document:

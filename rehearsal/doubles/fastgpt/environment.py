@@ -15,8 +15,6 @@ class Environment:
     base_url: str
     chat_api_key: str = field(repr=False)
     token_key: str = field(repr=False)
-    file_token_key: str = field(repr=False)
-    root_key: str = field(repr=False)
     root_password: str = field(repr=False)
     mongodb_uri: str = field(repr=False)
     pg_url: str = field(repr=False)
@@ -39,8 +37,6 @@ class Environment:
             or "https://api.openai.com/v1",
             chat_api_key=env.get("CHAT_API_KEY", ""),
             token_key=env.get("TOKEN_KEY") or "any",
-            file_token_key=env.get("FILE_TOKEN_KEY") or "filetoken",
-            root_key=env.get("ROOT_KEY", ""),
             root_password=env.get("DEFAULT_ROOT_PSW") or "123456",
             mongodb_uri=env.get("MONGODB_URI", ""),
             pg_url=env.get("PG_URL", ""),

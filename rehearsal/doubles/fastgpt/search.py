@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rehearsal.doubles.fastgpt.auth import session_or_key
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import Json, Problem, log
-from rehearsal.doubles.fastgpt.store import Document, existing, find
+from rehearsal.doubles.fastgpt.store import Document
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 from rehearsal.doubles.language import count_tokens
 
@@ -58,7 +58,7 @@ def search_test(service: Service, call: Call) -> Document:
     text, dataset_id = body.get("text"), body.get("datasetId")
     if not text or not dataset_id:
         raise Problem("缺少参数")
-    dataset = existing(service.mongo, "datasets", dataset_id, "unExistDataset")
+    dataset = service.mongo.existing("datasets", dataset_id, "unExistDataset")
     began = time.monotonic()
     query = Query(
         text=text,
@@ -91,7 +91,7 @@ def search(service: Service, query: Query) -> Found:
     data = [
         item
         for dataset_id in query.dataset_ids
-        for item in find(service.mongo, "dataset_datas", datasetId=dataset_id)
+        for item in service.mongo.find("dataset_datas", datasetId=dataset_id)
     ]
     dataset = service.mongo.get("datasets", query.dataset_ids[0]) or {}
     model = service.config.vector(dataset.get("vectorModel"))
@@ -119,7 +119,7 @@ def _by_vector(
     service: Service, model: Document, text: str, data: list[Document]
 ) -> list[Document]:
     asked = service.upstream.embedding(model, text, storing=False)
-    stored = {row["_id"]: row["vector"] for row in service.vectors.list("modeldata").values()}
+    stored = {row["_id"]: row["vector"] for row in service.vectors.find("modeldata")}
     scored = []
     for item in data:
         vectors = [

@@ -1,14 +1,26 @@
-"""What FastGPT keeps: documents (MongoDB's, in a lab) and vectors (PostgreSQL's)."""
+"""What FastGPT keeps in MongoDB and PostgreSQL: documents, here in one SQLite file."""
 
 from __future__ import annotations
 
+import json
 import secrets
+import sqlite3
+import threading
+from pathlib import Path
 from typing import Any
 
 from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
-from rehearsal.doubles.fastgpt.memory import Memory
 
 Document = dict[str, Any]
+_TABLE = """
+CREATE TABLE IF NOT EXISTS kept (
+    number INTEGER PRIMARY KEY, collection TEXT, key TEXT, value TEXT, UNIQUE (collection, key)
+)
+"""
+_PUT = """
+INSERT INTO kept (collection, key, value) VALUES (?, ?, ?)
+ON CONFLICT (collection, key) DO UPDATE SET value = excluded.value
+"""
 
 
 def object_id() -> str:
@@ -16,59 +28,69 @@ def object_id() -> str:
     return secrets.token_hex(12)
 
 
-def checked_id(value: Json, model: str) -> str:
-    """`value`, if it can be a MongoDB id.
+class Store:
+    """Documents by collection and `_id`, safe to share between threads and against a kill.
 
-    Raises:
-        Problem: Mongoose's cast error.
+    A second process that opens the same file, as a replaced container does, finds everything.
     """
-    text = str(value or "")
-    if len(text) != 24 or any(digit not in "0123456789abcdef" for digit in text):
-        kind = "undefined" if value is None else type(value).__name__.replace("str", "string")
-        raise Problem(
-            f'Cast to ObjectId failed for value "{text}" (type {kind}) at path "_id" '
-            f'for model "{model}"'
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._file = sqlite3.connect(file, check_same_thread=False)
+        self._file.execute("PRAGMA journal_mode = WAL")
+        self._file.execute(_TABLE)
+
+    def get(self, collection: str, id_: str) -> Any:  # noqa: ANN401 - whatever was put
+        """The document with that id, or None."""
+        found = self._rows(
+            "SELECT value FROM kept WHERE collection = ? AND key = ?", collection, id_
         )
-    return text
+        return json.loads(found[0][0]) if found else None
 
+    def existing(self, collection: str, id_: Json, missing: str) -> Document:
+        """The document with that id; there is only one team, and all belongs to it.
 
-def existing(database: Memory, table: str, id_: Json, missing: str) -> Document:
-    """The document with that id; there is only one team, and all belongs to it.
+        Raises:
+            Problem: `missing`, or Mongoose's cast error for what can be no id.
+        """
+        if not id_:
+            raise known(missing)
+        text = str(id_)
+        if len(text) != 24 or any(digit not in "0123456789abcdef" for digit in text):
+            kind = type(id_).__name__.replace("str", "string")
+            raise Problem(
+                f'Cast to ObjectId failed for value "{text}" (type {kind}) at path "_id" '
+                f'for model "{collection}"'
+            )
+        found = self.get(collection, text)
+        if found is None:
+            raise known(missing)
+        return dict(found)
 
-    Raises:
-        Problem: `missing`, or no id at all.
-    """
-    found = database.get(table, checked_id(id_, table)) if id_ else None
-    if found is None:
-        raise known(missing)
-    return dict(found)
+    def find(self, collection: str, **equal: Json) -> list[Document]:
+        """The documents whose fields equal those given, oldest first."""
+        query = "SELECT value FROM kept WHERE collection = ? ORDER BY number"
+        documents = [json.loads(value) for (value,) in self._rows(query, collection)]
+        return [
+            document
+            for document in documents
+            if all(document.get(name) == value for name, value in equal.items())
+        ]
 
+    def put(self, collection: str, document: Document) -> Document:
+        """Keep `document`, under a new `_id` if it has none."""
+        kept = {"_id": document.get("_id") or object_id(), **document}
+        with self._lock, self._file:
+            self._file.execute(_PUT, (collection, kept["_id"], json.dumps(kept)))
+        return kept
 
-def find(database: Memory, table: str, **equal: Json) -> list[Document]:
-    """The documents whose fields equal those given, oldest first."""
-    return [
-        document
-        for document in database.list(table).values()
-        if all(document.get(name) == value for name, value in equal.items())
-    ]
+    def delete(self, collection: str, **equal: Json) -> None:
+        """Delete the documents whose fields equal those given."""
+        gone = [(collection, document["_id"]) for document in self.find(collection, **equal)]
+        with self._lock, self._file:
+            self._file.executemany("DELETE FROM kept WHERE collection = ? AND key = ?", gone)
 
-
-def insert(database: Memory, table: str, document: Document) -> Document:
-    """Keep `document`, under a new `_id` if it has none."""
-    kept = {"_id": document.get("_id") or object_id(), **document}
-    database.put(table, kept["_id"], kept)
-    return kept
-
-
-def put_all(table: str, documents: list[Document]) -> list[Document]:
-    """The writes that `Memory.transaction` takes to keep `documents`."""
-    return [
-        {"op": "put", "collection": table, "key": document["_id"], "value": document}
-        for document in documents
-    ]
-
-
-def delete_where(database: Memory, table: str, **equal: Json) -> None:
-    """Delete the documents whose fields equal those given."""
-    for document in find(database, table, **equal):
-        database.delete(table, str(document["_id"]))
+    def _rows(self, query: str, *values: str) -> list[tuple[str, ...]]:
+        with self._lock:
+            return self._file.execute(query, values).fetchall()

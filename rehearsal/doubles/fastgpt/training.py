@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from rehearsal.doubles.fastgpt.admission import queue
 from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Problem, crash, log
-from rehearsal.doubles.fastgpt.memory import Memory
-from rehearsal.doubles.fastgpt.store import Document, find, insert
+from rehearsal.doubles.fastgpt.store import Document, Store
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class TrainingQueue:
                 self._do(task)
 
     def _wait(self, mode: str, seen: int) -> None:
-        locked = find(self._service.mongo, "trainings", mode=mode)
+        locked = self._service.mongo.find("trainings", mode=mode)
         due = [task["lockTime"] for task in locked if task["lockTime"] != FOR_GOOD]
         soonest = min(due, default=time.time() + CRON_SECONDS)
         retry = self._service.environment.retry_seconds
@@ -85,13 +84,13 @@ class TrainingQueue:
         mongo = self._service.mongo
         free_before = time.time() - self._service.environment.retry_seconds
         with self._claiming:
-            for task in find(mongo, "trainings", mode=mode):
+            for task in mongo.find("trainings", mode=mode):
                 if task["_id"] in self._held or task["lockTime"] == FOR_GOOD:
                     continue
                 if task["lockTime"] <= free_before:
                     self._held.add(task["_id"])
                     claimed = {**task, "lockTime": time.time()}
-                    mongo.put("trainings", task["_id"], claimed)
+                    mongo.put("trainings", claimed)
                     return claimed
         return None
 
@@ -119,7 +118,7 @@ class TrainingQueue:
         with self._claiming:
             if mongo.get("trainings", task["_id"]) is not None:
                 lock = FOR_GOOD if for_good else time.time()
-                mongo.put("trainings", task["_id"], {**task, "lockTime": lock})
+                mongo.put("trainings", {**task, "lockTime": lock})
 
     def _make_vectors(self, task: Document) -> None:
         service = self._service
@@ -129,7 +128,7 @@ class TrainingQueue:
         if not self._still_wanted(task):
             return
         _write(service.mongo, service.vectors, task, text, vector)
-        service.mongo.delete("trainings", task["_id"])
+        service.mongo.delete("trainings", _id=task["_id"])
 
     def _make_questions(self, task: Document) -> None:
         service = self._service
@@ -154,7 +153,7 @@ class TrainingQueue:
         collection = service.mongo.get("dataset_collections", task["collectionId"])
         data = [{"q": q, "a": a, "chunkIndex": task["chunkIndex"]} for q, a in pairs]
         queue(service, dataset, {**collection, "trainingType": "chunk"}, data)
-        service.mongo.delete("trainings", task["_id"])
+        service.mongo.delete("trainings", _id=task["_id"])
 
     def _still_wanted(self, task: Document) -> bool:
         """Whether the collection was not deleted meanwhile."""
@@ -162,14 +161,14 @@ class TrainingQueue:
         return mongo.get("dataset_collections", task["collectionId"]) is not None
 
 
-def _write(mongo: Memory, pg: Memory, task: Document, text: str, vector: list[float]) -> None:
+def _write(mongo: Store, pg: Store, task: Document, text: str, vector: list[float]) -> None:
     """Keep what was made of a task: a piece of data and its vector."""
     names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "a", "chunkIndex")
     data = {name: task[name] for name in names}
     row = {"vector": vector, "team_id": data["teamId"], "dataset_id": data["datasetId"]}
-    kept = insert(pg, "modeldata", {**row, "collection_id": data["collectionId"]})
+    kept = pg.put("modeldata", {**row, "collection_id": data["collectionId"]})
     index = {"defaultIndex": True, "text": text, "dataId": kept["_id"]}
-    insert(mongo, "dataset_datas", {**data, "indexes": [index]})
+    mongo.put("dataset_datas", {**data, "indexes": [index]})
 
 
 def _is_invalid(error: UpstreamError) -> bool:
