@@ -30,7 +30,7 @@ _DEFAULT_ENGINE = "sentence_transformers"
 _SPELLING = {"vllm": "vLLM", "sglang": "SGLang", "transformers": "Transformers"}  # of LLMs' engines
 
 
-class Entry(VendorModel):
+class Entry(VendorModel, frozen=True):
     """A model of the catalogue."""
 
     @property
