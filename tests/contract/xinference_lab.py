@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsIndex
 
 import httpx
 import pytest
@@ -41,8 +41,8 @@ class FastClock(Clock):
         return time.monotonic() * TIMES_FASTER
 
     @staticmethod
-    def sleep(seconds: float, /) -> None:
-        time.sleep(seconds / TIMES_FASTER)
+    def sleep(seconds: float | SupportsIndex, /) -> None:
+        time.sleep(float(seconds) / TIMES_FASTER)
 
 
 class Recording(httpx.HTTPTransport):

@@ -68,7 +68,11 @@ class Supervisor:
         uid = payload.get("model_uid") or name
         if uid in self.models and not payload.get("model_uid"):
             uid = f"{name}-{''.join(random.sample(string.ascii_letters + string.digits, 8))}"
-        self._check_uid(uid)
+        named = uid.strip() if isinstance(uid, str) else ""
+        reserved = self.release.successor and re.search(r"-rep\d+$", named)
+        if not 0 < len(named) <= 100 or reserved:
+            text = "The model UID is invalid. Please specify the model UID by 0 < length <= 100."
+            raise ActorError(400, text)
         if uid in self.models:
             raise ActorError(400, f"Model is already in the model list, uid: {uid}")
         instance = Instance(uid, name, int(payload.get("replica") or 1))
@@ -80,13 +84,6 @@ class Supervisor:
         if wait_ready:
             await asyncio.shield(model.task)
         return str(uid)
-
-    def _check_uid(self, uid: object) -> None:
-        named = uid.strip() if isinstance(uid, str) else ""
-        reserved = self.release.successor and re.search(r"-rep\d+$", named)
-        if not named or len(named) > 100 or reserved:
-            text = "The model UID is invalid. Please specify the model UID by 0 < length <= 100."
-            raise ActorError(400, text)
 
     async def _launch(self, model: Model) -> None:
         await asyncio.sleep(SCHEDULE_SECONDS)
@@ -219,7 +216,11 @@ class Supervisor:
         self._note(model, replica, "stopping")
         model.instance.status = "ERROR"
         if model.recovers == 0:
-            self._evict(model, replica)
+            model.replicas.remove(replica)
+            model.instance.replica = len(model.replicas)
+            model.instance.status = "READY" if model.replicas else "TERMINATED"
+            if not model.replicas:
+                self._forget(model)
             return
         if model.recovers is not None:
             model.recovers -= 1
@@ -234,13 +235,6 @@ class Supervisor:
         # Nobody waits for what was started in its place to load, so it never counts as ready.
         replica.process = "idle"
         model.instance.status = "READY"
-
-    def _evict(self, model: Model, replica: Replica) -> None:
-        model.replicas.remove(replica)
-        model.instance.replica = len(model.replicas)
-        model.instance.status = "READY" if model.replicas else "TERMINATED"
-        if not model.replicas:
-            self._forget(model)
 
     # Looking
 
