@@ -62,8 +62,8 @@ def export_outputs(
         **{f"apiKey-{name}": key for name, key in knowledge.api_keys.items()},
         "shareLinks": knowledge.share_links,
         "hourlyPrice": asdict(plan.price),
-        "leaseStarted": server.lease_started,
-        "leaseEnds": server.lease_ends.apply(lambda end: end or "never: ends with destroy only"),
+        "leaseStarted": server.lease.started_at,
+        "leaseEnds": server.lease.ends.apply(lambda end: end or "never: ends with destroy only"),
         "stopPaying": "pulumi destroy",
     }
     if answered := knowledge.answer:
