@@ -1,7 +1,5 @@
 """What `pulumi up` tells in the end, and what it does not where the engine ends it."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict
 from types import TracebackType

@@ -1,7 +1,5 @@
 """The rented server: network, ports, key, instance, lease, and the first contact."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import Any
