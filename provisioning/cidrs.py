@@ -1,7 +1,5 @@
 """The networks that may come in: what no visitor's address can be, and what lets in too many."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, collapse_addresses, ip_network
 from pathlib import Path

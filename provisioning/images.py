@@ -6,8 +6,6 @@ FastGPT's compose file and of its mirror in Hangzhou (`docs/facts/fastgpt.md §9
 notes for 4.8: the compose file says only `latest`, and v4.8.3 is broken (labring/FastGPT#1659).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

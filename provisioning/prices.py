@@ -6,8 +6,6 @@ pay-as-you-go, undated, about 2024). Disks, by category and performance level: t
 memory and not checked.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is wrong with a plan, found before anything is paid."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

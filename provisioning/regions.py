@@ -5,8 +5,6 @@ elsewhere; Hong Kong has the open network. The VPC's own hosts come first: fast,
 costs. The registry's exists per region, and these images lie in Hangzhou's only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal

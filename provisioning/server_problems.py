@@ -3,8 +3,6 @@
 Tags: Alibaba Cloud's manual of TagResources.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

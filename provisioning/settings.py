@@ -1,7 +1,5 @@
 """The settings: their shape. Nested shapes stand beside what they are of."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Any

@@ -3,8 +3,6 @@
 What would be right is read from the JSON schema: `title` and `examples`, or type and limits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The settings validated as a whole: all that can be known to be wrong, before anything is made."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ and §1`). 2.12 is the last with vLLM in its image and without a forced login. 4
 launch, counts replicas right and tells a download's bytes; the 3.x lack that.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

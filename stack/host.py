@@ -1,7 +1,5 @@
 """The server prepared: Docker ready, GPU seen, images pulled. Only commands over SSH."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Asked in previews too, within a time limit: without a network this would hang fo
 (`docs/facts/engine.md`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from typing import TypeVar

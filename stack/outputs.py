@@ -1,7 +1,5 @@
 """What `pulumi up` tells in the end, and what it does not where the engine ends it."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict
 from types import TracebackType
@@ -62,8 +60,8 @@ def export_outputs(
         **{f"apiKey-{name}": key for name, key in knowledge.api_keys.items()},
         "shareLinks": knowledge.share_links,
         "hourlyPrice": asdict(plan.price),
-        "leaseStarted": server.lease_started,
-        "leaseEnds": server.lease_ends.apply(lambda end: end or "never: ends with destroy only"),
+        "leaseStarted": server.lease.started_at,
+        "leaseEnds": server.lease.ends.apply(lambda end: end or "never: ends with destroy only"),
         "stopPaying": "pulumi destroy",
     }
     if answered := knowledge.answer:

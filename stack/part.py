@@ -1,7 +1,5 @@
 """The parts of a lab: components that hold what is built together, or dies together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pulumi

@@ -1,7 +1,5 @@
 """The rented server: network, ports, key, instance, lease, and the first contact."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +37,6 @@ class Server:
             part of it: it belongs to the operator, not to the state.
         address: public IPv4 address.
         host_key: its SSH host key, `ssh-ed25519 AAAA...`, known from the first contact on.
-        lease_started, lease_ends: `2026-11-23T08:37:00Z`; the end is empty if there is none.
     """
 
     instance: ecs.Instance
@@ -48,8 +45,7 @@ class Server:
     login: Login
     address: pulumi.Output[str]
     host_key: pulumi.Output[str]
-    lease_started: pulumi.Output[str]
-    lease_ends: pulumi.Output[str]
+    lease: Lease
 
     def endpoint(self, port: int) -> Endpoint:
         """The `endpoint` input of what reaches a service on `port`, through one SSH tunnel."""
@@ -62,14 +58,8 @@ class _Order:
 
     settings: Settings
     place: pulumi.ComponentResource
-
-    @property
-    def name(self) -> str:
-        return f"ai-lab-{pulumi.get_stack()}"
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return {OWN_TAG: pulumi.get_stack(), **self.settings.tags}
+    name: str
+    tags: dict[str, str]
 
     def opts(self, **more: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - as ResourceOptions
         return pulumi.ResourceOptions(parent=self.place, **more)
@@ -77,7 +67,9 @@ class _Order:
 
 def rent_server(settings: Settings, plan: Plan) -> Server:
     """Everything that is rented, and the server's host key once it answers."""
-    order = _Order(settings, part("Server"))
+    stack = pulumi.get_stack()
+    tags = {OWN_TAG: stack, **settings.tags}
+    order = _Order(settings, part("Server"), f"ai-lab-{stack}", tags)
     choice = _choice(order, plan)
     lease = Lease("lease", hours=settings.lease_hours, opts=order.opts())
     switch, group = _network(order, choice)
@@ -108,8 +100,7 @@ def rent_server(settings: Settings, plan: Plan) -> Server:
         login=login,
         address=address,
         host_key=host_key.host_key,
-        lease_started=lease.started_at,
-        lease_ends=lease.ends,
+        lease=lease,
     )
 
 

@@ -1,7 +1,5 @@
 """The settings of the current stack, as Pulumi has them."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

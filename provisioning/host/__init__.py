@@ -21,9 +21,6 @@ from provisioning.versions import NVIDIA_DRIVER_PACKAGE, XinferenceRelease
 REMOTE_FOLDER = "ai-lab"
 """Everything of ours on the server, relative to the login's home."""
 
-MONGO_KEYFILE = f"{REMOTE_FOLDER}/mongo/keyfile"
-"""MongoDB's key, 0400 and owned by 999, relative to the login's home."""
-
 VOCABULARY_FOLDER = f"{REMOTE_FOLDER}/oneapi"
 """Folder of the token vocabulary, for TIKTOKEN_CACHE_DIR, relative to the login's home."""
 

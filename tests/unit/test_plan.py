@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provisioning.containers import CONTAINERS, SEEDED
-from provisioning.host import MONGO_KEYFILE, VOCABULARY_FOLDER
+from provisioning.host import VOCABULARY_FOLDER, script
 from provisioning.launch import XINFERENCE_HOME
 from provisioning.plan import Plan, plan
 from provisioning.ports import PUBLISHED
@@ -74,7 +74,8 @@ def test_the_containers_find_what_the_host_s_steps_left() -> None:
     """The table writes down again what other tables say."""
     found = planned().containers
     folders = {name: set(container.mounts) for name, container in found.items()}
-    assert folders["mongo"] == {f"/root/{Path(MONGO_KEYFILE).parent}"}
+    (folder,) = folders["mongo"]
+    assert f"\nfolder={folder.removeprefix('/root/')}\n" in script("mongo-keyfile")
     assert folders["oneapi"] == {f"/root/{VOCABULARY_FOLDER}"}
     assert found["xinference"].data == XINFERENCE_HOME
     assert {port for container in found.values() for port in container.published} == set(PUBLISHED)
