@@ -6,12 +6,11 @@ import copy
 import secrets
 import string
 import time
-from typing import Any
 
 from rehearsal.doubles.fastgpt.auth import now
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.config import Config
-from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem, known
+from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
 from rehearsal.doubles.fastgpt.store import Document, object_id
 
 SHARE_ID_LENGTH = 24
@@ -48,14 +47,13 @@ def create_app(call: Call) -> str:
             **NEW,
         },
     )
-    if body["type"] not in ("folder", "httpPlugin"):
-        _insert_version(call, app)
+    _insert_version(call, app)
     return str(app["_id"])
 
 
 def app_detail(call: Call) -> Document:
     """GET /api/core/app/detail?appId=: the graph is `modules` here."""
-    return {**_app(call, call.query.get("appId")), "permission": PERMISSION}
+    return {**_app(call), "permission": PERMISSION}
 
 
 def list_apps(call: Call) -> list[Document]:
@@ -82,7 +80,7 @@ def update_app(call: Call) -> Document:
 
     The answer is the app as it was before.
     """
-    app = _app(call, call.query.get("appId"))
+    app = _app(call)
     body = call.body
     names = ("name", "avatar", "intro", "type", "edges", "chatConfig", "parentId", "teamTags")
     changed = {name: body[name] for name in names if name in body}
@@ -96,7 +94,7 @@ def update_app(call: Call) -> Document:
 
 def publish(call: Call) -> Document:
     """POST /api/core/app/version/publish?appId= {nodes, edges, chatConfig, type}."""
-    app = _app(call, call.query.get("appId"))
+    app = _app(call)
     body = call.body
     chat_config = body.get("chatConfig") or {}
     changed = {
@@ -109,14 +107,13 @@ def publish(call: Call) -> Document:
         "updateTime": now(),
     }
     published = {**app, **changed}
-    _insert_version(call, published)
-    call.mongo.put("apps", published)
+    _insert_version(call, call.mongo.put("apps", published))
     return {}
 
 
 def delete_app(call: Call) -> None:
     """DELETE /api/core/app/del?appId=: with chats, share links and versions, but not its keys."""
-    app = _app(call, call.query.get("appId"))
+    app = _app(call)
     for table in ("chats", "chatitems", "outlinks", "app_versions"):
         call.mongo.delete(table, appId=app["_id"])
     call.mongo.delete("apps", _id=app["_id"])
@@ -124,10 +121,7 @@ def delete_app(call: Call) -> None:
 
 def newest_version(call: Call, app: Document) -> Document:
     """What a chat runs: the newest version, whatever was done to the app since."""
-    versions = call.mongo.find("app_versions", appId=app["_id"])
-    if not versions:
-        return _version(app)
-    return max(versions, key=lambda version: int(version["time"]))
+    return call.mongo.find("app_versions", appId=app["_id"])[-1]
 
 
 def chat_models(config: Config, version: Document) -> list[str]:
@@ -140,29 +134,22 @@ def lowered_limits(config: Config, nodes: list[Document]) -> list[Document]:
     """The graph as it is saved: no dataset search may quote more than the chat models can take."""
     nodes = copy.deepcopy(nodes)
     models = [_input(node, "model") for node in nodes if node.get("flowNodeType") == "chatNode"]
-    quotes: list[Any] = [
-        config.llm(model.get("value")).get("quoteMaxToken") for model in models if model
-    ]
-    # Math.max(3000, undefined) is NaN, and nothing is greater than NaN.
-    most = None if None in quotes else max([LEAST_LIMIT, *quotes])
+    chosen = [config.llm(model.get("value")) for model in models if model]
+    if any("quoteMaxToken" not in model for model in chosen):
+        # Math.max(3000, undefined) is NaN, and nothing is greater than NaN.
+        return nodes
+    most = max([LEAST_LIMIT, *(model["quoteMaxToken"] for model in chosen)])
     for node in nodes:
         limit = _input(node, "limit") if node.get("flowNodeType") == "datasetSearchNode" else None
-        if limit and most is not None and isinstance(limit.get("value"), int | float):
+        if limit and isinstance(limit.get("value"), int | float):
             limit["value"] = min(limit["value"], most)
     return nodes
 
 
 def _insert_version(call: Call, app: Document) -> None:
-    kept = {"appId": app["_id"], **_version(app), "time": time.time_ns()}
-    call.mongo.put("app_versions", kept)
-
-
-def _version(app: Document) -> Document:
-    return {
-        "nodes": app["modules"],
-        "edges": app["edges"],
-        "chatConfig": app.get("chatConfig") or {},
-    }
+    version = {"appId": app["_id"], "nodes": app["modules"], "edges": app["edges"]}
+    version["chatConfig"] = app.get("chatConfig") or {}
+    call.mongo.put("app_versions", {**version, "time": time.time_ns()})
 
 
 def _input(node: Document, key: str) -> Document | None:
@@ -170,8 +157,8 @@ def _input(node: Document, key: str) -> Document | None:
     return found[0] if found else None
 
 
-def _app(call: Call, id_: Json) -> Document:
-    return call.mongo.existing("apps", id_, "appUnExist")
+def _app(call: Call) -> Document:
+    return call.mongo.existing("apps", call.query.get("appId"), "appUnExist")
 
 
 # Share links
@@ -180,7 +167,7 @@ def _app(call: Call, id_: Json) -> Document:
 def create_link(call: Call) -> str:
     """POST /api/support/outLink/create: the shareId, which is not the `_id`."""
     body = call.body
-    app = _app(call, body.get("appId"))
+    app = call.mongo.existing("apps", body.get("appId"), "appUnExist")
     for name in ("type", "name"):
         if not body.get(name):
             raise Problem(f"outlinks validation failed: {name}: Path `{name}` is required.")
@@ -204,14 +191,14 @@ def create_link(call: Call) -> str:
 
 def list_links(call: Call) -> list[Document]:
     """GET /api/support/outLink/list?appId=&type=: without `type` nothing matches."""
-    app = _app(call, call.query.get("appId"))
+    app = _app(call)
     kind = call.query.get("type")
     return list(reversed(call.mongo.find("outlinks", appId=app["_id"], type=kind)))
 
 
 def update_link(call: Call) -> Document:
     """POST /api/support/outLink/update {_id, name, responseDetail, limit}: `limit` as a whole."""
-    link = _link(call, call.body.get("_id"))
+    link = call.mongo.existing("outlinks", call.body.get("_id"), "outlinkUnExist")
     changed = {name: call.body[name] for name in ("name", "responseDetail") if name in call.body}
     if "limit" in call.body:
         changed["limit"] = {"maxUsagePoints": -1, **call.body["limit"]}
@@ -221,9 +208,5 @@ def update_link(call: Call) -> Document:
 
 def delete_link(call: Call) -> None:
     """DELETE /api/support/outLink/delete?id=<_id>."""
-    link = _link(call, call.query.get("id"))
+    link = call.mongo.existing("outlinks", call.query.get("id"), "outlinkUnExist")
     call.mongo.delete("outlinks", _id=link["_id"])
-
-
-def _link(call: Call, id_: Json) -> Document:
-    return call.mongo.existing("outlinks", id_, "outlinkUnExist")
