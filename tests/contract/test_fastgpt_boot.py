@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rehearsal.doubles.fastgpt.config import parse_json5
-from rehearsal.doubles.fastgpt.environment import Environment
+from rehearsal.doubles.fastgpt.config import Environment
 from tests.contract.fastgpt_subject import (
     RERANK_KEY,
     ROOT_PASSWORD,
@@ -112,14 +111,6 @@ def test_a_config_that_only_its_owner_may_read_ends_it(lab: Lab) -> None:
     fastgpt = lab.fastgpt("config-private")
     fastgpt.path("/app/data/config.json").chmod(0o600)
     assert "EACCES" in ends_at_first_request(fastgpt)
-
-
-def test_config_is_json5() -> None:
-    text = """{ // a comment
-      /* and another, with "quotes" */ systemEnv: {'a': 'it\\'s', "url": "http://x//y",},
-      "list": [1, 2,], }"""
-    expected = {"systemEnv": {"a": "it's", "url": "http://x//y"}, "list": [1, 2]}
-    assert parse_json5(text) == expected
 
 
 def test_each_start_sets_roots_password_anew_and_prints_the_secrets(lab: Lab) -> None:

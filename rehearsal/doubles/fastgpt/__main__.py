@@ -9,30 +9,25 @@ import uvicorn
 from rehearsal import inside
 from rehearsal.doubles.fastgpt.app import build_app
 from rehearsal.doubles.fastgpt.boot import Service
-from rehearsal.doubles.fastgpt.environment import Environment
+from rehearsal.doubles.fastgpt.config import Environment
 
 
 def main() -> None:
     """Listen until told to stop."""
     inside.enter()
     environment = Environment.read()
+    # A Next standalone server listens on HOSTNAME only, when there is one.
+    try:
+        host = inside.resolve(environment.hostname)
+    except OSError:
+        sys.exit(f"Error: getaddrinfo ENOTFOUND {environment.hostname}")
     uvicorn.run(
         build_app(Service(environment)),
-        host=_host(environment.hostname),
+        host=host,
         port=environment.port,
         log_level="warning",
         timeout_graceful_shutdown=1,
     )
-
-
-def _host(hostname: str) -> str:
-    """A Next standalone server listens on HOSTNAME only, when there is one."""
-    if hostname in ("", "0.0.0.0"):
-        return inside.address()
-    try:
-        return inside.resolve(hostname)
-    except OSError:
-        sys.exit(f"Error: getaddrinfo ENOTFOUND {hostname}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,24 @@ def queue(
         data: `q`, `chunkIndex`, and at will `a`.
         filtered: whether passages are tidied, measured and compared at all.
     """
-    most = _most_characters(service, dataset, collection["trainingType"])
+    mode = collection["trainingType"]
+    model = dataset["agentModel" if mode == "qa" else "vectorModel"]
+    if mode == "qa":
+        tokens, each = service.config.llm(model).get("maxContext"), OVER_MAX_CONTEXT
+    else:
+        tokens, each = service.config.vector(model).get("maxToken"), OVER_MAX_TOKEN
+    # No limit where config.json gives none: nothing is more than NaN.
+    most = tokens * each if isinstance(tokens, int | float) else math.inf
+    task = {
+        "teamId": collection["teamId"],
+        "tmbId": collection["tmbId"],
+        "datasetId": dataset["_id"],
+        "collectionId": collection["_id"],
+        "mode": mode,
+        "model": model,
+        "prompt": collection.get("qaPrompt"),
+        "lockTime": 0,
+    }
     results: Document = {"insertLen": 0, "overToken": [], "repeat": [], "error": []}
     seen: set[str] = set()
     for given in data:
@@ -45,24 +63,15 @@ def queue(
             continue
         seen.add(item["q"] + item["a"])
         results["insertLen"] += 1
-        service.mongo.put("trainings", _task(dataset, collection, item))
+        service.mongo.put("trainings", {**task, **item})
     service.queue.wake()
     return results
 
 
-def _most_characters(service: Service, dataset: Document, mode: str) -> float | None:
-    """No limit where config.json gives none: nothing is more than NaN."""
-    if mode == "qa":
-        most, each = service.config.llm(dataset["agentModel"]).get("maxContext"), OVER_MAX_CONTEXT
-    else:
-        most, each = service.config.vector(dataset["vectorModel"]).get("maxToken"), OVER_MAX_TOKEN
-    return most * each if isinstance(most, int | float) else None
-
-
-def _refused(item: Document, most: float | None, seen: set[str]) -> str | None:
+def _refused(item: Document, most: float, seen: set[str]) -> str | None:
     if not item["q"]:
         return "error"
-    if most is not None and length(item["q"]) > most:
+    if length(item["q"]) > most:
         return "overToken"
     return "repeat" if item["q"] + item["a"] in seen else None
 
@@ -77,20 +86,3 @@ def _tidied(text: str) -> str:
     text = re.sub(r"\r\n?", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text)
     return re.sub(r"[\x00-\x08]", " ", re.sub(r"[\s&\[^]\]{2,}", " ", text))
-
-
-def _task(dataset: Document, collection: Document, item: Document) -> Document:
-    mode = collection["trainingType"]
-    return {
-        "teamId": collection["teamId"],
-        "tmbId": collection["tmbId"],
-        "datasetId": dataset["_id"],
-        "collectionId": collection["_id"],
-        "mode": mode,
-        "model": dataset["agentModel"] if mode == "qa" else dataset["vectorModel"],
-        "prompt": collection.get("qaPrompt"),
-        "q": item["q"],
-        "a": item["a"],
-        "chunkIndex": item["chunkIndex"],
-        "lockTime": 0,
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,95 +13,27 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.responses import StreamingResponse as Stream
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from rehearsal.doubles.fastgpt import (
-    apps,
-    auth,
-    chat,
-    collections,
-    datasets,
-    search,
-)
+from rehearsal.doubles.fastgpt import apps, auth, chat, collections, datasets, search
+from rehearsal.doubles.fastgpt.auth import anybody, session, session_or_key
 from rehearsal.doubles.fastgpt.boot import Service
-from rehearsal.doubles.fastgpt.call import Call, NotConnected, Unanswered, Upload
-from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, done
+from rehearsal.doubles.fastgpt.call import Call, Identity, NotConnected, Unanswered, Upload
+from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Answer, Problem, crash, done
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
 PAGES = Path(__file__).parent
-Handler = Callable[[Service, Call], Any]
+Handler = Callable[[Call], Any]
+Who = Callable[[Call], Identity]
 
 DATASET = "/api/core/dataset"
 COLLECTION = DATASET + "/collection"
-ROUTES: list[tuple[str, str, Handler]] = [
-    ("GET", "/api/support/user/account/tokenLogin", auth.token_login),
-    ("GET", "/api/support/user/team/plan/getTeamPlanStatus", auth.plan_status),
-    ("POST", "/api/support/openapi/create", auth.create_key),
-    ("GET", "/api/support/openapi/list", auth.list_keys),
-    ("PUT", "/api/support/openapi/update", auth.update_key),
-    ("DELETE", "/api/support/openapi/delete", auth.delete_key),
-    ("POST", DATASET + "/create", datasets.create_dataset),
-    ("GET", DATASET + "/detail", datasets.dataset_detail),
-    ("POST", DATASET + "/list", datasets.list_datasets),
-    ("PUT", DATASET + "/update", datasets.update_dataset),
-    ("DELETE", DATASET + "/delete", datasets.delete_dataset),
-    ("GET", DATASET + "/training/getDatasetTrainingQueue", datasets.training_queue),
-    ("POST", DATASET + "/searchTest", search.search_test),
-    ("POST", COLLECTION + "/create", collections.create_empty),
-    ("POST", COLLECTION + "/create/localFile", collections.create_from_file),
-    ("POST", COLLECTION + "/create/text", collections.create_from_text),
-    ("POST", COLLECTION + "/create/link", collections.create_from_link),
-    ("POST", COLLECTION + "/list", collections.list_collections),
-    ("GET", COLLECTION + "/detail", collections.collection_detail),
-    ("PUT", COLLECTION + "/update", collections.update_collection),
-    ("DELETE", COLLECTION + "/delete", collections.delete_collection),
-    ("POST", DATASET + "/data/list", collections.list_data),
-    ("POST", "/api/core/app/create", apps.create_app),
-    ("GET", "/api/core/app/detail", apps.app_detail),
-    ("POST", "/api/core/app/list", apps.list_apps),
-    ("PUT", "/api/core/app/update", apps.update_app),
-    ("DELETE", "/api/core/app/del", apps.delete_app),
-    ("POST", "/api/core/app/version/publish", apps.publish),
-    ("POST", "/api/support/outLink/create", apps.create_link),
-    ("GET", "/api/support/outLink/list", apps.list_links),
-    ("POST", "/api/support/outLink/update", apps.update_link),
-    ("DELETE", "/api/support/outLink/delete", apps.delete_link),
-    ("GET", "/api/core/chat/outLink/init", chat.init),
-]
 
 
-def build_app(service: Service) -> Starlette:
-    """FastGPT as an ASGI application; nothing starts up before its first API request."""
-    table = [
-        *ROUTES,
-        ("GET", "/api/common/system/getInitData", _init_data),
-    ]
-    routes = [
-        Route(path, _endpoint(service, handler, _enveloped), methods=[method])
-        for method, path, handler in table
-    ]
-    routes += [
-        Route(
-            "/api/support/user/account/loginByPassword",
-            _endpoint(service, auth.login, _logged_in),
-            methods=["POST"],
-        ),
-        Route(
-            "/api/v1/chat/completions",
-            _endpoint(service, chat.completions, _completed),
-            methods=["POST"],
-        ),
-        Route("/chat/share", _page("share.html")),
-        Route("/", _page("index.html")),
-    ]
-    return Starlette(routes=routes, exception_handlers={404: _not_found})
-
-
-def _init_data(service: Service, call: Call) -> dict[str, Any]:
+def _init_data(call: Call) -> dict[str, Any]:
     """GET /api/common/system/getInitData: no login; the reranker's address and key are blanked."""
-    config = service.config
+    config = call.service.config
     rerankers = config.rerank_models
     if not isinstance(rerankers, list):
         raise Problem("global.reRankModels.map is not a function")
@@ -115,51 +48,75 @@ def _init_data(service: Service, call: Call) -> dict[str, Any]:
     }
 
 
-class _Json(JSONResponse):
-    media_type = "application/json; charset=utf-8"
+ROUTES: list[tuple[str, str, Who, Handler]] = [
+    ("GET", "/api/common/system/getInitData", anybody, _init_data),
+    ("POST", "/api/support/user/account/loginByPassword", anybody, auth.login),
+    ("GET", "/api/support/user/account/tokenLogin", session, auth.token_login),
+    ("GET", "/api/support/user/team/plan/getTeamPlanStatus", session, auth.plan_status),
+    ("POST", "/api/support/openapi/create", session, auth.create_key),
+    ("GET", "/api/support/openapi/list", session, auth.list_keys),
+    ("PUT", "/api/support/openapi/update", session, auth.update_key),
+    ("DELETE", "/api/support/openapi/delete", session, auth.delete_key),
+    ("POST", DATASET + "/create", session_or_key, datasets.create_dataset),
+    ("GET", DATASET + "/detail", session_or_key, datasets.dataset_detail),
+    ("POST", DATASET + "/list", session_or_key, datasets.list_datasets),
+    ("PUT", DATASET + "/update", session, datasets.update_dataset),
+    ("DELETE", DATASET + "/delete", session_or_key, datasets.delete_dataset),
+    ("GET", DATASET + "/training/getDatasetTrainingQueue", session_or_key, datasets.training_queue),
+    ("POST", DATASET + "/searchTest", session_or_key, search.search_test),
+    ("POST", COLLECTION + "/create", session_or_key, collections.create_empty),
+    ("POST", COLLECTION + "/create/localFile", session_or_key, collections.create_from_file),
+    ("POST", COLLECTION + "/create/text", session_or_key, collections.create_from_text),
+    ("POST", COLLECTION + "/create/link", session_or_key, collections.create_from_link),
+    ("POST", COLLECTION + "/list", session_or_key, collections.list_collections),
+    ("GET", COLLECTION + "/detail", session_or_key, collections.collection_detail),
+    ("PUT", COLLECTION + "/update", session_or_key, collections.update_collection),
+    ("DELETE", COLLECTION + "/delete", session_or_key, collections.delete_collection),
+    ("POST", DATASET + "/data/list", session_or_key, collections.list_data),
+    ("POST", "/api/core/app/create", session, apps.create_app),
+    ("GET", "/api/core/app/detail", session, apps.app_detail),
+    ("POST", "/api/core/app/list", session, apps.list_apps),
+    ("PUT", "/api/core/app/update", session, apps.update_app),
+    ("DELETE", "/api/core/app/del", session, apps.delete_app),
+    ("POST", "/api/core/app/version/publish", session, apps.publish),
+    ("POST", "/api/support/outLink/create", session, apps.create_link),
+    ("GET", "/api/support/outLink/list", session, apps.list_links),
+    ("POST", "/api/support/outLink/update", session, apps.update_link),
+    ("DELETE", "/api/support/outLink/delete", session, apps.delete_link),
+    ("GET", "/api/core/chat/outLink/init", anybody, chat.init),
+    ("POST", "/api/v1/chat/completions", anybody, chat.completions),
+]
 
 
-def _enveloped(result: Json) -> Response:
-    return _Json(done(result))
-
-
-def _logged_in(result: tuple[dict[str, Any], str]) -> Response:
-    data, token = result
-    answer = _Json(done(data))
-    answer.headers["Set-Cookie"] = (
-        f"{auth.COOKIE}={token}; Path=/; HttpOnly; Max-Age={auth.SESSION_SECONDS}; Samesite=Strict;"
-    )
-    return answer
-
-
-def _completed(result: dict[str, Any] | chat.Streamed) -> Response:
-    if isinstance(result, dict):
-        return _Json(result)
-    answer = Stream(result.lines)
-    if result.begun:
-        answer.headers["content-type"] = "text/event-stream;charset=utf-8"
-    return answer
+def build_app(service: Service) -> Starlette:
+    """FastGPT as an ASGI application; nothing starts up before its first API request."""
+    routes = [
+        Route(path, _endpoint(service, who, handler), methods=[method])
+        for method, path, who, handler in ROUTES
+    ]
+    pages = [Route("/chat/share", _page("share.html")), Route("/", _page("index.html"))]
+    return Starlette(routes=[*routes, *pages], exception_handlers={404: _not_found})
 
 
 def _refused(problem: Problem) -> Response:
-    answer = _Json(problem.body(), problem.http)
+    answer = Answer(problem.body(), problem.http)
     if problem.status_text == "unAuthorization":
         answer.headers["Set-Cookie"] = f"{auth.COOKIE}=; Path=/; Max-Age=0"
     return answer
 
 
 def _endpoint(
-    service: Service, handler: Handler, answer: Callable[[Any], Response]
+    service: Service, who: Who, handler: Handler
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            call = await _read(request)
+            call = await _read(service, request)
         except ValueError:
             return PlainTextResponse("Invalid JSON", 400)
         await _set(service.waits_for())
         while True:
             try:
-                return await run_in_threadpool(_handled, service, handler, answer, call)
+                return await run_in_threadpool(_handled, who, handler, call)
             except NotConnected:
                 await _set(service.ready)
             except Unanswered:
@@ -174,11 +131,10 @@ async def _set(event: threading.Event) -> None:
         await asyncio.sleep(0.02)
 
 
-def _handled(
-    service: Service, handler: Handler, answer: Callable[[Any], Response], call: Call
-) -> Response:
+def _handled(who: Who, handler: Handler, call: Call) -> Response:
     try:
-        return answer(handler(service, call))
+        result = handler(replace(call, caller=who(call)))
+        return result if isinstance(result, Response) else Answer(done(result))
     except Problem as problem:
         return _refused(problem)
     except UpstreamError as error:
@@ -187,7 +143,7 @@ def _handled(
         return _refused(crash(error))
 
 
-async def _read(request: Request) -> Call:
+async def _read(service: Service, request: Request) -> Call:
     body: Any = {}
     upload = None
     kind = request.headers.get("content-type", "")
@@ -197,6 +153,7 @@ async def _read(request: Request) -> Call:
         raw = await request.body()
         body = await request.json() if raw else {}
     return Call(
+        service=service,
         query=dict(request.query_params),
         body=body if isinstance(body, dict) else {},
         headers=dict(request.headers),

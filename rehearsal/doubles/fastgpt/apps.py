@@ -6,16 +6,12 @@ import copy
 import secrets
 import string
 import time
-from typing import TYPE_CHECKING, Any
 
-from rehearsal.doubles.fastgpt.auth import now, session
+from rehearsal.doubles.fastgpt.auth import now
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.config import Config
-from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem, known
+from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
 from rehearsal.doubles.fastgpt.store import Document, object_id
-
-if TYPE_CHECKING:
-    from rehearsal.doubles.fastgpt.boot import Service
 
 SHARE_ID_LENGTH = 24
 NEW = {"defaultPermission": 0, "inheritPermission": True, "__v": 0}
@@ -26,20 +22,18 @@ SHARE_ALPHABET = string.ascii_lowercase + string.digits
 # Apps
 
 
-def create_app(service: Service, call: Call) -> str:
+def create_app(call: Call) -> str:
     """POST /api/core/app/create {name, type, modules, edges, ...}: the id.
 
     `chatConfig` and `intro` are ignored, and what is missing is called a permission error.
     """
-    identity = session(service, call)
     body = call.body
     if not body.get("name") or not body.get("type") or not isinstance(body.get("modules"), list):
         raise known("inheritPermissionError")
-    app = service.mongo.put(
+    app = call.mongo.put(
         "apps",
         {
-            "teamId": identity.team_id,
-            "tmbId": identity.tmb_id,
+            **call.caller.owner,
             "parentId": body.get("parentId"),
             "name": body["name"],
             "type": body["type"],
@@ -53,21 +47,19 @@ def create_app(service: Service, call: Call) -> str:
             **NEW,
         },
     )
-    if body["type"] not in ("folder", "httpPlugin"):
-        _insert_version(service, app)
+    _insert_version(call, app)
     return str(app["_id"])
 
 
-def app_detail(service: Service, call: Call) -> Document:
+def app_detail(call: Call) -> Document:
     """GET /api/core/app/detail?appId=: the graph is `modules` here."""
-    return {**_app(service, call, call.query.get("appId")), "permission": PERMISSION}
+    return {**_app(call), "permission": PERMISSION}
 
 
-def list_apps(service: Service, call: Call) -> list[Document]:
+def list_apps(call: Call) -> list[Document]:
     """POST /api/core/app/list {parentId, type?, searchKey?}."""
-    identity = session(service, call)
     body = call.body
-    rows = service.mongo.find("apps", teamId=identity.team_id)
+    rows = call.mongo.find("apps", teamId=call.caller.team_id)
     if body.get("searchKey"):
         wanted = str(body["searchKey"]).lower()
         rows = [app for app in rows if wanted in app["name"].lower()]
@@ -83,30 +75,30 @@ def list_apps(service: Service, call: Call) -> list[Document]:
     ]
 
 
-def update_app(service: Service, call: Call) -> Document:
+def update_app(call: Call) -> Document:
     """PUT /api/core/app/update?appId=: the graph is `nodes` here, and is not published.
 
     The answer is the app as it was before.
     """
-    app = _app(service, call, call.query.get("appId"))
+    app = _app(call)
     body = call.body
     names = ("name", "avatar", "intro", "type", "edges", "chatConfig", "parentId", "teamTags")
     changed = {name: body[name] for name in names if name in body}
     if isinstance(body.get("nodes"), list):
-        changed["modules"] = lowered_limits(service.config, body["nodes"])
+        changed["modules"] = lowered_limits(call.service.config, body["nodes"])
     if isinstance(changed.get("chatConfig"), dict):
         changed["chatConfig"] = {**changed["chatConfig"], "_id": object_id()}
-    service.mongo.put("apps", {**app, **changed, "updateTime": now()})
+    call.mongo.put("apps", {**app, **changed, "updateTime": now()})
     return app
 
 
-def publish(service: Service, call: Call) -> Document:
+def publish(call: Call) -> Document:
     """POST /api/core/app/version/publish?appId= {nodes, edges, chatConfig, type}."""
-    app = _app(service, call, call.query.get("appId"))
+    app = _app(call)
     body = call.body
     chat_config = body.get("chatConfig") or {}
     changed = {
-        "modules": lowered_limits(service.config, body.get("nodes") or []),
+        "modules": lowered_limits(call.service.config, body.get("nodes") or []),
         "edges": body.get("edges") or [],
         "chatConfig": {**chat_config, "_id": object_id()},
         "scheduledTriggerConfig": chat_config.get("scheduledTriggerConfig"),
@@ -115,25 +107,21 @@ def publish(service: Service, call: Call) -> Document:
         "updateTime": now(),
     }
     published = {**app, **changed}
-    _insert_version(service, published)
-    service.mongo.put("apps", published)
+    _insert_version(call, call.mongo.put("apps", published))
     return {}
 
 
-def delete_app(service: Service, call: Call) -> None:
+def delete_app(call: Call) -> None:
     """DELETE /api/core/app/del?appId=: with chats, share links and versions, but not its keys."""
-    app = _app(service, call, call.query.get("appId"))
+    app = _app(call)
     for table in ("chats", "chatitems", "outlinks", "app_versions"):
-        service.mongo.delete(table, appId=app["_id"])
-    service.mongo.delete("apps", _id=app["_id"])
+        call.mongo.delete(table, appId=app["_id"])
+    call.mongo.delete("apps", _id=app["_id"])
 
 
-def newest_version(service: Service, app: Document) -> Document:
+def newest_version(call: Call, app: Document) -> Document:
     """What a chat runs: the newest version, whatever was done to the app since."""
-    versions = service.mongo.find("app_versions", appId=app["_id"])
-    if not versions:
-        return _version(app)
-    return max(versions, key=lambda version: int(version["time"]))
+    return call.mongo.find("app_versions", appId=app["_id"])[-1]
 
 
 def chat_models(config: Config, version: Document) -> list[str]:
@@ -146,29 +134,22 @@ def lowered_limits(config: Config, nodes: list[Document]) -> list[Document]:
     """The graph as it is saved: no dataset search may quote more than the chat models can take."""
     nodes = copy.deepcopy(nodes)
     models = [_input(node, "model") for node in nodes if node.get("flowNodeType") == "chatNode"]
-    quotes: list[Any] = [
-        config.llm(model.get("value")).get("quoteMaxToken") for model in models if model
-    ]
-    # Math.max(3000, undefined) is NaN, and nothing is greater than NaN.
-    most = None if None in quotes else max([LEAST_LIMIT, *quotes])
+    chosen = [config.llm(model.get("value")) for model in models if model]
+    if any("quoteMaxToken" not in model for model in chosen):
+        # Math.max(3000, undefined) is NaN, and nothing is greater than NaN.
+        return nodes
+    most = max([LEAST_LIMIT, *(model["quoteMaxToken"] for model in chosen)])
     for node in nodes:
         limit = _input(node, "limit") if node.get("flowNodeType") == "datasetSearchNode" else None
-        if limit and most is not None and isinstance(limit.get("value"), int | float):
+        if limit and isinstance(limit.get("value"), int | float):
             limit["value"] = min(limit["value"], most)
     return nodes
 
 
-def _insert_version(service: Service, app: Document) -> None:
-    kept = {"appId": app["_id"], **_version(app), "time": time.time_ns()}
-    service.mongo.put("app_versions", kept)
-
-
-def _version(app: Document) -> Document:
-    return {
-        "nodes": app["modules"],
-        "edges": app["edges"],
-        "chatConfig": app.get("chatConfig") or {},
-    }
+def _insert_version(call: Call, app: Document) -> None:
+    version = {"appId": app["_id"], "nodes": app["modules"], "edges": app["edges"]}
+    version["chatConfig"] = app.get("chatConfig") or {}
+    call.mongo.put("app_versions", {**version, "time": time.time_ns()})
 
 
 def _input(node: Document, key: str) -> Document | None:
@@ -176,29 +157,26 @@ def _input(node: Document, key: str) -> Document | None:
     return found[0] if found else None
 
 
-def _app(service: Service, call: Call, id_: Json) -> Document:
-    session(service, call)
-    return service.mongo.existing("apps", id_, "appUnExist")
+def _app(call: Call) -> Document:
+    return call.mongo.existing("apps", call.query.get("appId"), "appUnExist")
 
 
 # Share links
 
 
-def create_link(service: Service, call: Call) -> str:
+def create_link(call: Call) -> str:
     """POST /api/support/outLink/create: the shareId, which is not the `_id`."""
-    identity = session(service, call)
     body = call.body
-    app = _app(service, call, body.get("appId"))
+    app = call.mongo.existing("apps", body.get("appId"), "appUnExist")
     for name in ("type", "name"):
         if not body.get(name):
             raise Problem(f"outlinks validation failed: {name}: Path `{name}` is required.")
     share_id = "".join(secrets.choice(SHARE_ALPHABET) for _ in range(SHARE_ID_LENGTH))
-    service.mongo.put(
+    call.mongo.put(
         "outlinks",
         {
             "shareId": share_id,
-            "teamId": identity.team_id,
-            "tmbId": identity.tmb_id,
+            **call.caller.owner,
             "appId": app["_id"],
             "type": body["type"],
             "name": body["name"],
@@ -211,29 +189,24 @@ def create_link(service: Service, call: Call) -> str:
     return share_id
 
 
-def list_links(service: Service, call: Call) -> list[Document]:
+def list_links(call: Call) -> list[Document]:
     """GET /api/support/outLink/list?appId=&type=: without `type` nothing matches."""
-    app = _app(service, call, call.query.get("appId"))
+    app = _app(call)
     kind = call.query.get("type")
-    return list(reversed(service.mongo.find("outlinks", appId=app["_id"], type=kind)))
+    return list(reversed(call.mongo.find("outlinks", appId=app["_id"], type=kind)))
 
 
-def update_link(service: Service, call: Call) -> Document:
+def update_link(call: Call) -> Document:
     """POST /api/support/outLink/update {_id, name, responseDetail, limit}: `limit` as a whole."""
-    link = _link(service, call, call.body.get("_id"))
+    link = call.mongo.existing("outlinks", call.body.get("_id"), "outlinkUnExist")
     changed = {name: call.body[name] for name in ("name", "responseDetail") if name in call.body}
     if "limit" in call.body:
         changed["limit"] = {"maxUsagePoints": -1, **call.body["limit"]}
-    service.mongo.put("outlinks", {**link, **changed})
+    call.mongo.put("outlinks", {**link, **changed})
     return {}
 
 
-def delete_link(service: Service, call: Call) -> None:
+def delete_link(call: Call) -> None:
     """DELETE /api/support/outLink/delete?id=<_id>."""
-    link = _link(service, call, call.query.get("id"))
-    service.mongo.delete("outlinks", _id=link["_id"])
-
-
-def _link(service: Service, call: Call, id_: Json) -> Document:
-    session(service, call)
-    return service.mongo.existing("outlinks", id_, "outlinkUnExist")
+    link = call.mongo.existing("outlinks", call.query.get("id"), "outlinkUnExist")
+    call.mongo.delete("outlinks", _id=link["_id"])

@@ -9,30 +9,15 @@ import json
 import secrets
 import string
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
+from rehearsal.doubles.fastgpt.call import Call, Identity
+from rehearsal.doubles.fastgpt.envelope import PERMISSION, Answer, Problem, done, known
 from rehearsal.doubles.fastgpt.store import Document, Store
-
-if TYPE_CHECKING:
-    from rehearsal.doubles.fastgpt.boot import Service
 
 SESSION_SECONDS = 7 * 24 * 3600
 COOKIE = "fastgpt_token"
 KEYS_PER_APP = 10
 ALPHABET = string.ascii_letters + string.digits
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A caller: whose data it may touch, and for an app key which app it may chat with."""
-
-    user_id: str
-    team_id: str
-    tmb_id: str
-    app_id: str | None = None
 
 
 def hash_str(text: str) -> str:
@@ -62,17 +47,17 @@ def init_root_user(mongo: Store, password: str) -> None:
 # Sessions
 
 
-def login(service: Service, call: Call) -> tuple[Document, str]:
-    """POST /api/support/user/account/loginByPassword: the answer's data and the session token."""
+def login(call: Call) -> Answer:
+    """POST /api/support/user/account/loginByPassword: opens a session; the cookie holds it too."""
     username, password = call.body.get("username"), call.body.get("password")
     if not username or not password:
         raise Problem("缺少参数")
-    user = next(iter(service.mongo.find("users", username=username)), None)
+    user = next(iter(call.mongo.find("users", username=username)), None)
     if user is None:
         raise Problem("用户未注册")
     if user["password"] != hash_str(str(password)):
         raise Problem("密码错误")
-    shown = _user(service, user)
+    shown = _user(call, user)
     claims = {
         "userId": user["_id"],
         "teamId": shown["team"]["teamId"],
@@ -80,33 +65,35 @@ def login(service: Service, call: Call) -> tuple[Document, str]:
         "iat": int(time.time()),
         "exp": int(time.time()) + SESSION_SECONDS,
     }
-    token = sign(claims, service.environment.token_key)
-    return {"user": shown, "token": token}, token
+    token = sign(claims, call.service.environment.token_key)
+    answer = Answer(done({"user": shown, "token": token}))
+    answer.headers["Set-Cookie"] = (
+        f"{COOKIE}={token}; Path=/; HttpOnly; Max-Age={SESSION_SECONDS}; Samesite=Strict;"
+    )
+    return answer
 
 
-def token_login(service: Service, call: Call) -> Document:
+def token_login(call: Call) -> Document:
     """GET /api/support/user/account/tokenLogin: the user of this session."""
-    identity = session(service, call)
-    user = service.mongo.get("users", identity.user_id)
+    user = call.mongo.get("users", call.caller.user_id)
     if user is None:
         raise known("unAuthorization")
-    return _user(service, user)
+    return _user(call, user)
 
 
-def plan_status(service: Service, call: Call) -> Document:
+def plan_status(call: Call) -> Document:
     """GET /api/support/user/team/plan/getTeamPlanStatus: counts the team's vectors in PostgreSQL.
 
     What has no limit is Infinity, which JSON writes as null.
     """
-    identity = session(service, call)
-    stored = service.vectors.find("modeldata", team_id=identity.team_id)
+    stored = call.service.vectors.find("modeldata", team_id=call.caller.team_id)
     unlimited = dict.fromkeys(("totalPoints", "usedPoints", "datasetMaxSize"))
     return {**unlimited, "usedDatasetSize": len(stored)}
 
 
-def _user(service: Service, user: Document) -> Document:
-    member = service.mongo.find("team_members", userId=user["_id"])[0]
-    team = service.mongo.get("teams", member["teamId"])
+def _user(call: Call, user: Document) -> Document:
+    member = call.mongo.find("team_members", userId=user["_id"])[0]
+    team = call.mongo.get("teams", member["teamId"])
     return {
         "_id": user["_id"],
         "username": user["username"],
@@ -164,29 +151,32 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def session(service: Service, call: Call) -> Identity:
+def session(call: Call) -> Identity:
     """The caller of an endpoint that takes a session only; the header wins over the cookie."""
     token = call.headers.get("token") or call.cookies.get(COOKIE)
     if not token:
         raise known("unAuthorization")
-    claims = verify(token, service.environment.token_key)
+    claims = verify(token, call.service.environment.token_key)
     try:
         return Identity(claims["userId"], claims["teamId"], claims["tmbId"])
     except KeyError as error:
         raise known("unAuthorization") from error
 
 
-def session_or_key(service: Service, call: Call) -> Identity:
+def session_or_key(call: Call) -> Identity:
     """The caller of an endpoint that takes both; an Authorization header is tried first."""
-    if call.headers.get("authorization"):
-        return api_key(service, call)
-    return session(service, call)
+    return api_key(call) if call.headers.get("authorization") else session(call)
+
+
+def anybody(call: Call) -> Identity:
+    """The caller of an endpoint that asks nobody, or looks itself."""
+    return Identity()
 
 
 # API keys
 
 
-def api_key(service: Service, call: Call) -> Identity:
+def api_key(call: Call) -> Identity:
     """The owner of the bearer key.
 
     The bearer is split on `-`: two parts are a key, three a key and an app id, others are none.
@@ -195,30 +185,28 @@ def api_key(service: Service, call: Call) -> Identity:
     parts = bearer.split("-")
     if len(parts) not in (2, 3):
         raise known("unAuthorization")
-    found = next(iter(service.mongo.find("openapis", apiKey="-".join(parts[:2]))), None)
+    found = next(iter(call.mongo.find("openapis", apiKey="-".join(parts[:2]))), None)
     if found is None:
         raise known("unAuthApiKey")
     app_id = found.get("appId") or (parts[2] if len(parts) == 3 else None)
-    user_id = service.mongo.get("team_members", found["tmbId"])["userId"]
+    user_id = call.mongo.get("team_members", found["tmbId"])["userId"]
     return Identity(user_id, found["teamId"], found["tmbId"], app_id)
 
 
-def create_key(service: Service, call: Call) -> str:
+def create_key(call: Call) -> str:
     """POST /api/support/openapi/create: the whole key, for the only time."""
-    identity = session(service, call)
     app_id = call.body.get("appId")
     if app_id:
-        service.mongo.existing("apps", app_id, "appUnExist")
-    keys = service.mongo.find("openapis", tmbId=identity.tmb_id, appId=app_id)
+        call.mongo.existing("apps", app_id, "appUnExist")
+    keys = call.mongo.find("openapis", tmbId=call.caller.tmb_id, appId=app_id)
     if len(keys) >= KEYS_PER_APP:
         raise known("openapiExceedLimit")
-    prefix = service.config.system_env.get("openapiPrefix") or "fastgpt"
+    prefix = call.service.config.system_env.get("openapiPrefix") or "fastgpt"
     length = 52 + secrets.randbelow(14)
     key = f"{prefix}-{''.join(secrets.choice(ALPHABET) for _ in range(length))}"
     limit = call.body.get("limit") or {}
     kept = {
-        "teamId": identity.team_id,
-        "tmbId": identity.tmb_id,
+        **call.caller.owner,
         **({"appId": app_id} if app_id else {}),
         "name": call.body.get("name") or "Api Key",
         "apiKey": key,
@@ -227,35 +215,32 @@ def create_key(service: Service, call: Call) -> str:
         "createTime": now(),
         "__v": 0,
     }
-    service.mongo.put("openapis", kept)
+    call.mongo.put("openapis", kept)
     return key
 
 
-def list_keys(service: Service, call: Call) -> list[Document]:
+def list_keys(call: Call) -> list[Document]:
     """GET /api/support/openapi/list[?appId=]: masked keys."""
-    identity = session(service, call)
     app_id = call.query.get("appId") or None
     if app_id:
-        service.mongo.existing("apps", app_id, "appUnExist")
-    keys = service.mongo.find("openapis", tmbId=identity.tmb_id, appId=app_id)
+        call.mongo.existing("apps", app_id, "appUnExist")
+    keys = call.mongo.find("openapis", tmbId=call.caller.tmb_id, appId=app_id)
     return [
         {**key, "apiKey": "******" + key["apiKey"][-4:], "id": key["_id"]} for key in reversed(keys)
     ]
 
 
-def update_key(service: Service, call: Call) -> None:
+def update_key(call: Call) -> None:
     """PUT /api/support/openapi/update {_id, name, limit}."""
-    session(service, call)
-    key = service.mongo.existing("openapis", call.body.get("_id"), "openapiUnExist")
+    key = call.mongo.existing("openapis", call.body.get("_id"), "openapiUnExist")
     changed = {name: call.body[name] for name in ("name", "limit") if name in call.body}
-    service.mongo.put("openapis", {**key, **changed})
+    call.mongo.put("openapis", {**key, **changed})
 
 
-def delete_key(service: Service, call: Call) -> None:
+def delete_key(call: Call) -> None:
     """DELETE /api/support/openapi/delete?id=."""
-    session(service, call)
-    key = service.mongo.existing("openapis", call.query.get("id"), "openapiUnExist")
-    service.mongo.delete("openapis", _id=key["_id"])
+    key = call.mongo.existing("openapis", call.query.get("id"), "openapiUnExist")
+    call.mongo.delete("openapis", _id=key["_id"])
 
 
 def now() -> str:

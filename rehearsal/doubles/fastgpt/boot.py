@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 from rehearsal import inside
 from rehearsal.doubles.fastgpt.auth import init_root_user
 from rehearsal.doubles.fastgpt.call import NotConnected
-from rehearsal.doubles.fastgpt.config import INSIDE, Config, read_config
+from rehearsal.doubles.fastgpt.config import INSIDE, Config, Environment, read_config
 from rehearsal.doubles.fastgpt.envelope import Problem, log, undefined
-from rehearsal.doubles.fastgpt.environment import Environment
 from rehearsal.doubles.fastgpt.store import Store
 from rehearsal.doubles.fastgpt.training import TrainingQueue
 from rehearsal.doubles.fastgpt.upstream import Upstream

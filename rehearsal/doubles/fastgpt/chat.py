@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from starlette.responses import Response, StreamingResponse
 
 from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
 from rehearsal.doubles.fastgpt.auth import api_key, now, session
 from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Json, Problem, crash, known
+from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Answer, Json, Problem, crash, known
 from rehearsal.doubles.fastgpt.store import Document, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 from rehearsal.doubles.fastgpt.workflow import Run, execute, graph
-
-if TYPE_CHECKING:
-    from rehearsal.doubles.fastgpt.boot import Service
 
 NO_APP_KEY = "Key is error. You need to use the app key rather than the account key."
 DUMMY_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 1}
@@ -39,22 +37,14 @@ class Chatter:
     out_link_uid: str | None = None
 
 
-@dataclass(frozen=True)
-class Streamed:
-    """An event stream: its lines, and whether the run had begun, which names the content's type."""
-
-    lines: Iterable[str]
-    begun: bool
-
-
-def init(service: Service, call: Call) -> Document:
+def init(call: Call) -> Document:
     """GET /api/core/chat/outLink/init?chatId=&shareId=&outLinkUid=."""
     share_id, uid = call.query.get("shareId"), call.query.get("outLinkUid")
-    chatter = _visitor(service, share_id, uid)
+    chatter = _visitor(call, share_id, uid)
     chat_id = call.query.get("chatId") or None
-    chat = _chat_of(service, chatter, chat_id)
-    items = service.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id)
-    version = newest_version(service, chatter.app)
+    chat = _chat_of(call, chatter, chat_id)
+    items = call.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id)
+    version = newest_version(call, chatter.app)
     chat_config = version["chatConfig"].items()
     return {
         "chatId": chat_id,
@@ -65,7 +55,7 @@ def init(service: Service, call: Call) -> Document:
         "history": [_history_item(chatter, item) for item in items] if chat_id else [],
         "app": {
             "chatConfig": {key: value for key, value in chat_config if key != NOT_FOR_VISITORS},
-            "chatModels": chat_models(service.config, version),
+            "chatModels": chat_models(call.service.config, version),
             "name": chatter.app["name"],
             "avatar": chatter.app["avatar"],
             "intro": chatter.app["intro"],
@@ -83,35 +73,37 @@ def _history_item(chatter: Chatter, item: Document) -> Document:
     return shown
 
 
-def completions(service: Service, call: Call) -> Document | Streamed:
+def completions(call: Call) -> Response:
     """POST /api/v1/chat/completions: an OpenAI-like answer, or an event stream.
 
     Raises:
         Problem, UpstreamError: only without `stream`; a stream tells it as an `error` event.
     """
     if call.body.get("stream"):
-        return _streamed(service, call)
-    chatter, run = _prepare(service, call)
+        return _streamed(call)
+    chatter, run = _prepare(call)
     for _ in execute(run):
         pass
-    _save(service, call, chatter, run)
+    _save(call, chatter, run)
     answer: Document = {"id": call.body.get("chatId") or "", "model": "", "usage": DUMMY_USAGE}
     message = {"role": "assistant", "content": run.answer}
     answer["choices"] = [{"message": message, "finish_reason": "stop", "index": 0}]
     if call.body.get("detail"):
         answer |= {"responseData": _shown(chatter, run.responses), "newVariables": run.variables}
-    return answer
+    return Answer(answer)
 
 
-def _streamed(service: Service, call: Call) -> Streamed:
+def _streamed(call: Call) -> Response:
     try:
-        chatter, run = _prepare(service, call)
+        chatter, run = _prepare(call)
     except UNCHECKED_TOO as error:
-        return Streamed([_failed(error)], begun=False)
-    return Streamed(_told(service, call, chatter, run), begun=True)
+        # The run has not begun, so nothing has named the content's type.
+        return StreamingResponse([_failed(error)])
+    kind = {"content-type": "text/event-stream;charset=utf-8"}
+    return StreamingResponse(_told(call, chatter, run), headers=kind)
 
 
-def _told(service: Service, call: Call, chatter: Chatter, run: Run) -> Iterator[str]:
+def _told(call: Call, chatter: Chatter, run: Run) -> Iterator[str]:
     detail = bool(call.body.get("detail"))
     try:
         for event in execute(run):
@@ -119,7 +111,7 @@ def _told(service: Service, call: Call, chatter: Chatter, run: Run) -> Iterator[
                 yield _line(detail, "answer", _chunk(event.data, None))
             elif detail:
                 yield _line(detail, event.name, event.data)
-        _save(service, call, chatter, run)
+        _save(call, chatter, run)
         yield _line(detail, "answer", _chunk(None, "stop"))
         yield _line(detail, "answer", "[DONE]")
         if detail and chatter.response_detail:
@@ -152,22 +144,22 @@ def _chunk(content: str | None, finish: str | None) -> Document:
     return {"id": "", "object": "", "created": 0, "model": "", "choices": [choice]}
 
 
-def _prepare(service: Service, call: Call) -> tuple[Chatter, Run]:
+def _prepare(call: Call) -> tuple[Chatter, Run]:
     messages = call.body.get("messages")
     if not isinstance(messages, list):
         raise Problem("messages is not array")
     if not messages:
         raise Problem("messages is empty")
-    chatter = _chatter(service, call)
+    chatter = _chatter(call)
     chat_id = call.body.get("chatId")
-    _chat_of(service, chatter, chat_id)
+    _chat_of(call, chatter, chat_id)
     *earlier, last = messages
     question = _text(last.get("content"))
-    nodes, edges = graph(newest_version(service, chatter.app))
-    remembered = _remembered(service, chatter, chat_id) if chat_id else []
+    nodes, edges = graph(newest_version(call, chatter.app))
+    remembered = _remembered(call, chatter, chat_id) if chat_id else []
     said = [{"role": item.get("role"), "content": _text(item.get("content"))} for item in earlier]
     return chatter, Run(
-        service=service,
+        service=call.service,
         nodes=nodes,
         edges=edges,
         question=question,
@@ -183,36 +175,36 @@ def _text(content: Json) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _chatter(service: Service, call: Call) -> Chatter:
+def _chatter(call: Call) -> Chatter:
     body = call.body
     if body.get("shareId") and body.get("outLinkUid"):
-        return _visitor(service, body["shareId"], body["outLinkUid"])
+        return _visitor(call, body["shareId"], body["outLinkUid"])
     if call.headers.get("authorization"):
-        identity = api_key(service, call)
+        identity = api_key(call)
         if identity.app_id is None:
             raise Problem(NO_APP_KEY)
-        app = service.mongo.existing("apps", identity.app_id, "app is empty")
+        app = call.mongo.existing("apps", identity.app_id, "app is empty")
     else:
-        identity = session(service, call)
+        identity = session(call)
         if not body.get("appId"):
             raise Problem("appId is empty")
-        app = service.mongo.existing("apps", body["appId"], "appUnExist")
+        app = call.mongo.existing("apps", body["appId"], "appUnExist")
     return Chatter(app, identity.tmb_id, visitor=False, response_detail=True)
 
 
-def _visitor(service: Service, share_id: str | None, uid: str | None) -> Chatter:
-    links = service.mongo.find("outlinks", shareId=share_id) if share_id and uid else []
+def _visitor(call: Call, share_id: str | None, uid: str | None) -> Chatter:
+    links = call.mongo.find("outlinks", shareId=share_id) if share_id and uid else []
     if not links:
         raise known("linkUnInvalid")
     # The limits of the link (expiry, QPM, points, hook) bind only with the commercial back end.
     link = links[0]
-    app = service.mongo.existing("apps", link["appId"], "app is empty")
+    app = call.mongo.existing("apps", link["appId"], "app is empty")
     return Chatter(app, link["tmbId"], True, link["responseDetail"], share_id, uid)
 
 
-def _chat_of(service: Service, chatter: Chatter, chat_id: str | None) -> Document | None:
+def _chat_of(call: Call, chatter: Chatter, chat_id: str | None) -> Document | None:
     """The conversation `chat_id`; a visitor may only go on with an own one."""
-    chats = service.mongo.find("chats", appId=chatter.app["_id"], chatId=chat_id)
+    chats = call.mongo.find("chats", appId=chatter.app["_id"], chatId=chat_id)
     if not chat_id or not chats:
         return None
     theirs = (chats[0]["shareId"], chats[0]["outLinkUid"])
@@ -221,30 +213,30 @@ def _chat_of(service: Service, chatter: Chatter, chat_id: str | None) -> Documen
     return chats[0]
 
 
-def _remembered(service: Service, chatter: Chatter, chat_id: str) -> list[Document]:
-    items = service.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id)
+def _remembered(call: Call, chatter: Chatter, chat_id: str) -> list[Document]:
+    items = call.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id)
     roles = {"Human": "user", "AI": "assistant"}
     said = [{"role": roles[item["obj"]], "content": item["content"]} for item in items]
     return said[-2 * HISTORY_ROUNDS :]
 
 
-def _save(service: Service, call: Call, chatter: Chatter, run: Run) -> None:
+def _save(call: Call, chatter: Chatter, run: Run) -> None:
     """Keep the round; without a chatId nothing is kept."""
     chat_id = call.body.get("chatId")
     if not chat_id:
         return
     common = {"appId": chatter.app["_id"], "chatId": chat_id, "time": now()}
-    if _chat_of(service, chatter, chat_id) is None:
+    if _chat_of(call, chatter, chat_id) is None:
         chat = {"title": run.question[:20], "shareId": chatter.share_id, "tmbId": chatter.tmb_id}
         chat |= {
             "outLinkUid": chatter.out_link_uid,
             "source": "share" if chatter.visitor else "api",
         }
-        service.mongo.put("chats", {**common, **chat})
+        call.mongo.put("chats", {**common, **chat})
     for obj, content in (("Human", run.question), ("AI", run.answer)):
         item = {**common, "obj": obj, "content": content, "dataId": object_id()}
         responses = run.responses if obj == "AI" else []
-        service.mongo.put("chatitems", {**item, "responseData": responses})
+        call.mongo.put("chatitems", {**item, "responseData": responses})
 
 
 def _shown(chatter: Chatter, responses: list[Document]) -> list[Document]:

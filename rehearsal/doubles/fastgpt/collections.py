@@ -11,22 +11,20 @@ import os
 import re
 import secrets
 import string
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import unquote
 
 import httpx
 
 from rehearsal.doubles.fastgpt.admission import queue
-from rehearsal.doubles.fastgpt.auth import Identity, now, session_or_key
+from rehearsal.doubles.fastgpt.auth import now
 from rehearsal.doubles.fastgpt.call import Call, Unanswered
 from rehearsal.doubles.fastgpt.chunks import OVERLAP, length, split
 from rehearsal.doubles.fastgpt.datasets import dataset_of
 from rehearsal.doubles.fastgpt.documents import file_text, html_text
-from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem
-from rehearsal.doubles.fastgpt.store import Document, object_id
-
-if TYPE_CHECKING:
-    from rehearsal.doubles.fastgpt.boot import Service
+from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem, undefined
+from rehearsal.doubles.fastgpt.store import Document
 
 MOST_PER_PAGE = 30
 LINK_SECONDS = 20.0
@@ -38,7 +36,7 @@ _SHOWN = ("_id", "parentId", "tmbId", "name", "type", "forbid", "createTime", "u
 _SHOWN_IF_ANY = ("trainingType", "fileId", "rawLink")
 
 
-def create_from_file(service: Service, call: Call) -> Document:
+def create_from_file(call: Call) -> Document:
     """POST .../collection/create/localFile: a form with `file` and `data`, a JSON string.
 
     `metadata` in it is dropped; the collection keeps `collectionMetadata`, the file `fileMetadata`
@@ -51,12 +49,8 @@ def create_from_file(service: Service, call: Call) -> Document:
         body = json.loads(str(call.body.get("data")))
     except ValueError as error:
         raise Problem("Unexpected token in JSON at position 0") from error
-    identity = session_or_key(service, call)
-    dataset = dataset_of(service, body.get("datasetId"))
     text = file_text(name, call.upload.content)
-    image_id = "".join(secrets.choice(_IMAGE_ID) for _ in range(12))
     file = {
-        "_id": object_id(),
         "length": len(call.upload.content),
         "chunkSize": GRIDFS_CHUNK,
         "uploadDate": now(),
@@ -64,63 +58,55 @@ def create_from_file(service: Service, call: Call) -> Document:
         "contentType": call.upload.kind,
         "metadata": {
             **(body.get("fileMetadata") or {}),
-            "teamId": identity.team_id,
-            "tmbId": identity.tmb_id,
+            **call.caller.owner,
             "encoding": "utf-8",
         },
     }
-    service.mongo.put("dataset_files", file)
+    image_id = "".join(secrets.choice(_IMAGE_ID) for _ in range(12))
     source = {
         "type": "file",
         "name": name,
-        "fileId": file["_id"],
+        "fileId": call.mongo.put("dataset_files", file)["_id"],
         "metadata": {**(body.get("collectionMetadata") or {}), "relatedImgId": image_id},
     }
-    return _cut_and_queued(service, identity, dataset, body, source, text)
+    return _cut_and_queued(call, body, source, text)
 
 
-def create_from_text(service: Service, call: Call) -> Document:
+def create_from_text(call: Call) -> Document:
     """POST .../collection/create/text {text, name}."""
-    identity = session_or_key(service, call)
-    dataset = dataset_of(service, call.body.get("datasetId"))
     text, name = call.body.get("text"), call.body.get("name")
     if not isinstance(text, str):
-        raise Problem("Cannot read properties of undefined (reading 'split')")
+        raise undefined("split")
     if not name:
         raise Problem("dataset_collections validation failed: name: Path `name` is required.")
     source = {"type": "virtual", "name": name, "metadata": call.body.get("metadata") or {}}
-    return _cut_and_queued(service, identity, dataset, call.body, source, text)
+    return _cut_and_queued(call, call.body, source, text)
 
 
-def create_from_link(service: Service, call: Call) -> Document:
+def create_from_link(call: Call) -> Document:
     """POST .../collection/create/link {link, metadata:{webPageSelector}}.
 
     Its chunks pass no filter: none is too long, and none is left out because it is there already.
     """
-    identity = session_or_key(service, call)
-    dataset = dataset_of(service, call.body.get("datasetId"))
     link = call.body.get("link")
     if not link:
         raise Problem("缺少参数")
     metadata = call.body.get("metadata") or {}
     title, text = _page(str(link), metadata.get("webPageSelector") or "")
     source = {"type": "link", "name": title or link, "rawLink": link, "metadata": metadata}
-    collection = _insert(service, identity, dataset, call.body, source, text)
-    pieces = split(text, collection["chunkSize"])
-    queue(service, dataset, collection, _chunks(pieces), filtered=False)
-    return {"collectionId": collection["_id"], "results": {"insertLen": len(pieces)}}
+    made = _cut_and_queued(call, call.body, source, text, filtered=False)
+    return {**made, "results": {"insertLen": made["results"]["insertLen"]}}
 
 
-def create_empty(service: Service, call: Call) -> str:
+def create_empty(call: Call) -> str:
     """POST .../collection/create {datasetId, name, type: virtual|folder}: what people tidy with."""
-    identity = session_or_key(service, call)
-    dataset = dataset_of(service, call.body.get("datasetId"))
     source = {
         "type": call.body.get("type") or "virtual",
         "name": call.body.get("name") or "",
         "metadata": call.body.get("metadata") or {},
     }
-    return str(_insert(service, identity, dataset, call.body, source, "")["_id"])
+    dataset = dataset_of(call, call.body.get("datasetId"))
+    return str(_insert(call, dataset, call.body, source, "")["_id"])
 
 
 def decode_uri_component(text: str) -> str:
@@ -160,32 +146,25 @@ def _outside(link: str) -> str:
 
 
 def _cut_and_queued(
-    service: Service,
-    identity: Identity,
-    dataset: Document,
-    body: Json,
-    source: Document,
-    text: str,
+    call: Call, body: Json, source: Document, text: str, *, filtered: bool = True
 ) -> Document:
-    collection = _insert(service, identity, dataset, body, source, text)
-    overlap = OVERLAP if collection["trainingType"] == "chunk" else 0
-    pieces = split(text, collection["chunkSize"], body.get("chunkSplitter") or "", overlap)
-    results = queue(service, dataset, collection, _chunks(pieces))
+    dataset = dataset_of(call, body.get("datasetId"))
+    collection = _insert(call, dataset, body, source, text)
+    separator, overlap = "", OVERLAP
+    if filtered:
+        separator = body.get("chunkSplitter") or ""
+        overlap = OVERLAP if collection["trainingType"] == "chunk" else 0
+    pieces = split(text, collection["chunkSize"], separator, overlap)
+    chunks = [{"q": piece, "chunkIndex": place} for place, piece in enumerate(pieces)]
+    results = queue(call.service, dataset, collection, chunks, filtered=filtered)
     return {"collectionId": collection["_id"], "results": results}
 
 
-def _chunks(pieces: list[str]) -> list[Document]:
-    return [{"q": piece, "chunkIndex": place} for place, piece in enumerate(pieces)]
-
-
-def _insert(
-    service: Service, identity: Identity, dataset: Document, body: Json, source: Document, text: str
-) -> Document:
+def _insert(call: Call, dataset: Document, body: Json, source: Document, text: str) -> Document:
     given = {name: body[name] for name in ("chunkSplitter", "qaPrompt") if body.get(name)}
     kept = {
         "parentId": body.get("parentId") or None,
-        "teamId": identity.team_id,
-        "tmbId": identity.tmb_id,
+        **call.caller.owner,
         "datasetId": dataset["_id"],
         **source,
         "forbid": False,
@@ -199,30 +178,34 @@ def _insert(
         "updateTime": now(),
         "__v": 0,
     }
-    return service.mongo.put("dataset_collections", kept)
+    return call.mongo.put("dataset_collections", kept)
 
 
-def list_collections(service: Service, call: Call) -> Document:
-    """POST .../collection/list, also a GET of that name wakes the queue."""
-    session_or_key(service, call)
-    body = call.body
-    dataset = dataset_of(service, body.get("datasetId"))
-    page = int(body.get("pageNum") or 1)
-    size = min(int(body.get("pageSize") or 10), MOST_PER_PAGE)
-    wanted = str(body.get("searchText") or "").lower()
-    rows = [
-        row
-        for row in service.mongo.find("dataset_collections", datasetId=dataset["_id"])
-        if (wanted in row["name"].lower() if wanted else row["parentId"] == body.get("parentId"))
-    ]
-    rows.reverse()
-    service.queue.wake()
-    data = [_listed(service, row) for row in rows[(page - 1) * size : page * size]]
+def _paged(call: Call, rows: list[Document], shown: Callable[[Document], Document]) -> Document:
+    page = int(call.body.get("pageNum") or 1)
+    size = min(int(call.body.get("pageSize") or 10), MOST_PER_PAGE)
+    data = [shown(row) for row in rows[(page - 1) * size : page * size]]
     return {"pageNum": page, "pageSize": size, "total": len(rows), "data": data}
 
 
-def _listed(service: Service, row: Document) -> Document:
-    mongo, id_ = service.mongo, row["_id"]
+def list_collections(call: Call) -> Document:
+    """POST .../collection/list {datasetId, pageNum, pageSize, parentId, searchText}.
+
+    It wakes the queue.
+    """
+    dataset = dataset_of(call, call.body.get("datasetId"))
+    rows = call.mongo.find("dataset_collections", datasetId=dataset["_id"])
+    wanted = str(call.body.get("searchText") or "").lower()
+    if wanted:
+        rows = [row for row in rows if wanted in row["name"].lower()]
+    else:
+        rows = [row for row in rows if row["parentId"] == call.body.get("parentId")]
+    call.service.queue.wake()
+    return _paged(call, rows[::-1], partial(_listed, call))
+
+
+def _listed(call: Call, row: Document) -> Document:
+    mongo, id_ = call.mongo, row["_id"]
     return {
         **{name: row[name] for name in _SHOWN},
         **{name: row[name] for name in _SHOWN_IF_ANY if name in row},
@@ -232,15 +215,14 @@ def _listed(service: Service, row: Document) -> Document:
     }
 
 
-def collection_detail(service: Service, call: Call) -> Document:
+def collection_detail(call: Call) -> Document:
     """GET .../collection/detail?id=: `datasetId` is the whole dataset, as it is stored."""
-    session_or_key(service, call)
-    row = _collection(service, call.query.get("id"))
+    row = _collection(call, call.query.get("id"))
     source = row.get("fileId") or row.get("rawLink")
-    file = service.mongo.get("dataset_files", row["fileId"]) if "fileId" in row else None
+    file = call.mongo.get("dataset_files", row["fileId"]) if "fileId" in row else None
     return {
         **row,
-        "datasetId": service.mongo.get("datasets", row["datasetId"]),
+        "datasetId": call.mongo.get("datasets", row["datasetId"]),
         "sourceName": row["name"],
         "permission": PERMISSION,
         **({"sourceId": source} if source else {}),
@@ -248,45 +230,32 @@ def collection_detail(service: Service, call: Call) -> Document:
     }
 
 
-def update_collection(service: Service, call: Call) -> None:
+def update_collection(call: Call) -> None:
     """PUT .../collection/update {id, name, parentId}."""
-    session_or_key(service, call)
-    row = _collection(service, call.body.get("id"))
+    row = _collection(call, call.body.get("id"))
     changed = {name: call.body[name] for name in ("name", "parentId") if name in call.body}
     kept = {**row, **changed, "updateTime": now()}
-    service.mongo.put("dataset_collections", kept)
+    call.mongo.put("dataset_collections", kept)
 
 
-def delete_collection(service: Service, call: Call) -> None:
+def delete_collection(call: Call) -> None:
     """DELETE .../collection/delete?id=: with its data, its vectors and what is still queued."""
-    session_or_key(service, call)
-    row = _collection(service, call.query.get("id"))
-    service.vectors.delete("modeldata", collection_id=row["_id"])
-    service.mongo.delete("dataset_collections", _id=row["_id"])
+    row = _collection(call, call.query.get("id"))
+    call.service.vectors.delete("modeldata", collection_id=row["_id"])
+    call.mongo.delete("dataset_collections", _id=row["_id"])
     for table in ("trainings", "dataset_datas"):
-        service.mongo.delete(table, collectionId=row["_id"])
+        call.mongo.delete(table, collectionId=row["_id"])
 
 
-def list_data(service: Service, call: Call) -> Document:
-    """POST /api/core/dataset/data/list {collectionId, pageNum, pageSize, searchText}."""
-    session_or_key(service, call)
-    body = call.body
-    collection = _collection(service, body.get("collectionId"))
-    page = int(body.get("pageNum") or 1)
-    size = min(int(body.get("pageSize") or 10), MOST_PER_PAGE)
-    wanted = str(body.get("searchText") or "").lower()
-    rows = [
-        row
-        for row in service.mongo.find("dataset_datas", collectionId=collection["_id"])
-        if wanted in row["q"].lower() or wanted in row["a"].lower()
-    ]
-    rows.sort(key=lambda row: row["chunkIndex"])
+def list_data(call: Call) -> Document:
+    """POST /api/core/dataset/data/list {collectionId, pageNum, pageSize}."""
+    collection = _collection(call, call.body.get("collectionId"))
+    rows = call.mongo.find("dataset_datas", collectionId=collection["_id"])
+    rows.sort(key=lambda row: int(row["chunkIndex"]))
     names = ("_id", "datasetId", "collectionId", "q", "a", "chunkIndex")
-    shown = rows[(page - 1) * size : page * size]
-    data = [{name: row[name] for name in names} for row in shown]
-    return {"pageNum": page, "pageSize": size, "total": len(rows), "data": data}
+    return _paged(call, rows, lambda row: {name: row[name] for name in names})
 
 
-def _collection(service: Service, id_: Json) -> Document:
+def _collection(call: Call, id_: Json) -> Document:
     # One that is gone is an HTTP 500, unlike a dataset (docs/facts/measured.md §1).
-    return service.mongo.existing("dataset_collections", id_, "Collection is not exist")
+    return call.mongo.existing("dataset_collections", id_, "Collection is not exist")

@@ -1,11 +1,12 @@
-"""config.json: read once, tolerant in syntax, unchecked in shape (docs/facts/fastgpt.md §2)."""
+"""config.json, unchecked in shape, and the environment (docs/facts/fastgpt.md §1, §2)."""
 
 from __future__ import annotations
 
 import json
-import re
+import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,6 @@ BUILT_IN_FE_CONFIGS: dict[str, Any] = {
 VERSION = "4.8.8"
 INSIDE = "/app/data/config.json"
 Model = dict[str, Any]
-
-_TOKEN = re.compile(
-    r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|//[^\n]*|/\*.*?\*/|[A-Za-z_$][\w$]*(?=\s*:)', re.S
-)
-_TRAILING = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 
 
 @dataclass
@@ -75,12 +71,12 @@ def read_config(path: Path, package: Path) -> Config:
     """Read config.json and the version of `package`.json.
 
     Raises:
-        OSError, ValueError: no such file, or no JSON5; FastGPT exits on either.
+        OSError, ValueError: no such file, or no JSON; FastGPT exits on either.
     """
     if not path.stat().st_mode & stat.S_IROTH:
         # The image runs as uid 1001, which owns nothing that is mounted into it.
         raise PermissionError(f"EACCES: permission denied, open '{INSIDE}'")
-    parsed = parse_json5(path.read_text(encoding="utf-8"))
+    parsed = json.loads(path.read_text(encoding="utf-8"))
     # A list has none of the keys, which is no error.
     raw = parsed if isinstance(parsed, dict) else {}
     version = json.loads(package.read_text())["version"] if package.exists() else VERSION
@@ -101,28 +97,6 @@ def _or_none(models: Json) -> Json:
     return models or [] if models != {} else models
 
 
-def parse_json5(text: str) -> Json:
-    """JSON with comments, trailing commas, single quotes and bare keys.
-
-    Raises:
-        ValueError: not even that.
-    """
-    plain = _TRAILING.sub(lambda found: found.group(1) or "", _TOKEN.sub(_plain_token, text))
-    try:
-        return json.loads(plain)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"JSON5: invalid character at {error.lineno}:{error.colno}") from error
-
-
-def _plain_token(found: re.Match[str]) -> str:
-    token = found.group(0)
-    if token.startswith(("//", "/*")):
-        return " "
-    if token.startswith("'"):
-        return json.dumps(token[1:-1].replace("\\'", "'"), ensure_ascii=False)
-    return token if token.startswith('"') else json.dumps(token)
-
-
 def _entries(models: Json, looked_up_by: str) -> list[Model]:
     if not isinstance(models, list):
         raise Problem(f"{looked_up_by} is not a function")
@@ -136,3 +110,42 @@ def _model(entries: list[Model], name: Json) -> Model:
     if not entries:
         raise undefined("model")
     return entries[0]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What FastGPT reads from its environment, with the real defaults."""
+
+    base_url: str
+    chat_api_key: str = field(repr=False)
+    token_key: str = field(repr=False)
+    root_password: str = field(repr=False)
+    mongodb_uri: str = field(repr=False)
+    pg_url: str = field(repr=False)
+    port: int
+    hostname: str
+    retry_seconds: float
+    memory: Path
+    """The file of this machine that holds what the real one has in both databases."""
+
+    @classmethod
+    def read(cls, env: Mapping[str, str] = os.environ) -> Environment:
+        """Take what is set.
+
+        `ONEAPI_URL` wins over `OPENAI_BASE_URL`. `REHEARSAL_RETRY_SECONDS` stands for the minute
+        that a failed chunk waits before the queue takes it again.
+        """
+        return cls(
+            base_url=env.get("ONEAPI_URL")
+            or env.get("OPENAI_BASE_URL")
+            or "https://api.openai.com/v1",
+            chat_api_key=env.get("CHAT_API_KEY", ""),
+            token_key=env.get("TOKEN_KEY") or "any",
+            root_password=env.get("DEFAULT_ROOT_PSW") or "123456",
+            mongodb_uri=env.get("MONGODB_URI", ""),
+            pg_url=env.get("PG_URL", ""),
+            port=int(env.get("PORT") or 3000),
+            hostname=env.get("HOSTNAME", ""),
+            retry_seconds=float(env.get("REHEARSAL_RETRY_SECONDS") or 2),
+            memory=Path(env["REHEARSAL_MEMORY"]),
+        )

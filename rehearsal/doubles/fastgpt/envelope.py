@@ -10,6 +10,8 @@ import time
 import traceback
 from typing import Any, TypeAlias
 
+from starlette.responses import JSONResponse
+
 Json: TypeAlias = Any
 """Whatever a client sent or a file held."""
 
@@ -98,3 +100,9 @@ def log(level: str, text: str) -> None:
 def done(data: Json = None) -> dict[str, Any]:
     """The envelope of a success."""
     return {"code": 200, "statusText": "", "message": "", "data": data}
+
+
+class Answer(JSONResponse):
+    """An answer as Next.js sends it."""
+
+    media_type = "application/json; charset=utf-8"

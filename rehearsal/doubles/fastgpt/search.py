@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.fastgpt.auth import session_or_key
 from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import Json, Problem, log
 from rehearsal.doubles.fastgpt.store import Document
@@ -51,14 +50,13 @@ class Found:
     model: Document
 
 
-def search_test(service: Service, call: Call) -> Document:
+def search_test(call: Call) -> Document:
     """POST /api/core/dataset/searchTest: `{list, duration, usingReRank, ...}`, not a bare list."""
-    session_or_key(service, call)
     body = call.body
     text, dataset_id = body.get("text"), body.get("datasetId")
     if not text or not dataset_id:
         raise Problem("缺少参数")
-    dataset = service.mongo.existing("datasets", dataset_id, "unExistDataset")
+    dataset = call.mongo.existing("datasets", dataset_id, "unExistDataset")
     began = time.monotonic()
     query = Query(
         text=text,
@@ -68,7 +66,7 @@ def search_test(service: Service, call: Call) -> Document:
         mode=body.get("searchMode") or EMBEDDING,
         rerank=bool(body.get("usingReRank")),
     )
-    result = search(service, query)
+    result = search(call.service, query)
     return {
         "list": result.items,
         "duration": f"{time.monotonic() - began:.3f}s",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rehearsal.doubles.fastgpt.admission import queue
 from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Problem, crash, log
-from rehearsal.doubles.fastgpt.store import Document, Store
+from rehearsal.doubles.fastgpt.store import Document
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class TrainingQueue:
     def start(self) -> None:
         """Begin to work: `vectorMaxProcess` chunks at a time, `qaMaxProcess` questions."""
         for mode, setting in (("chunk", "vectorMaxProcess"), ("qa", "qaMaxProcess")):
-            for _ in range(min(self._processes(setting), MOST_THREADS)):
+            asked = int(self._service.config.system_env.get(setting) or DEFAULT_PROCESSES)
+            for _ in range(min(asked, MOST_THREADS)):
                 threading.Thread(target=self._work, args=(mode,), daemon=True).start()
 
     def wake(self) -> None:
@@ -54,9 +55,6 @@ class TrainingQueue:
         with self._woken:
             self._wakes += 1
             self._woken.notify_all()
-
-    def _processes(self, setting: str) -> int:
-        return int(self._service.config.system_env.get(setting) or DEFAULT_PROCESSES)
 
     def _work(self, mode: str) -> None:
         while True:
@@ -68,16 +66,13 @@ class TrainingQueue:
                 self._do(task)
 
     def _wait(self, mode: str, seen: int) -> None:
+        """Until a lock ends, or somebody has woken the queue since the look at it with `seen`."""
         locked = self._service.mongo.find("trainings", mode=mode)
         due = [task["lockTime"] for task in locked if task["lockTime"] != FOR_GOOD]
         soonest = min(due, default=time.time() + CRON_SECONDS)
-        retry = self._service.environment.retry_seconds
-        self._pause(max(0.05, soonest + retry - time.time()), seen)
-
-    def _pause(self, seconds: float, seen: int) -> None:
-        """Sleep, unless somebody has woken the queue since the look at it that `seen` counts."""
+        left = max(0.05, soonest + self._service.environment.retry_seconds - time.time())
         with self._woken:
-            self._woken.wait_for(lambda: self._wakes != seen, min(seconds, CRON_SECONDS))
+            self._woken.wait_for(lambda: self._wakes != seen, min(left, CRON_SECONDS))
 
     def _claim(self, mode: str) -> Document | None:
         """A task that nobody holds; it is locked from now on."""
@@ -89,9 +84,7 @@ class TrainingQueue:
                     continue
                 if task["lockTime"] <= free_before:
                     self._held.add(task["_id"])
-                    claimed = {**task, "lockTime": time.time()}
-                    mongo.put("trainings", claimed)
-                    return claimed
+                    return mongo.put("trainings", {**task, "lockTime": time.time()})
         return None
 
     def _do(self, task: Document) -> None:
@@ -103,11 +96,9 @@ class TrainingQueue:
         except UpstreamError as error:
             log("Error", error.message)
             self._keep(task, for_good=_is_invalid(error))
-        except Problem as error:
-            log("Error", error.message)
-            self._keep(task, for_good=False)
-        except UNCHECKED as error:
-            log("Error", crash(error).message)
+        except (Problem, *UNCHECKED) as error:
+            problem = error if isinstance(error, Problem) else crash(error)
+            log("Error", problem.message)
             self._keep(task, for_good=False)
         finally:
             with self._claiming:
@@ -127,7 +118,13 @@ class TrainingQueue:
         vector = service.upstream.embedding(model, text, storing=True)
         if not self._still_wanted(task):
             return
-        _write(service.mongo, service.vectors, task, text, vector)
+        names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "a", "chunkIndex")
+        data = {name: task[name] for name in names}
+        row = {"vector": vector, "team_id": data["teamId"], "dataset_id": data["datasetId"]}
+        row["collection_id"] = data["collectionId"]
+        data_id = service.vectors.put("modeldata", row)["_id"]
+        index = {"defaultIndex": True, "text": text, "dataId": data_id}
+        service.mongo.put("dataset_datas", {**data, "indexes": [index]})
         service.mongo.delete("trainings", _id=task["_id"])
 
     def _make_questions(self, task: Document) -> None:
@@ -159,16 +156,6 @@ class TrainingQueue:
         """Whether the collection was not deleted meanwhile."""
         mongo = self._service.mongo
         return mongo.get("dataset_collections", task["collectionId"]) is not None
-
-
-def _write(mongo: Store, pg: Store, task: Document, text: str, vector: list[float]) -> None:
-    """Keep what was made of a task: a piece of data and its vector."""
-    names = ("teamId", "tmbId", "datasetId", "collectionId", "q", "a", "chunkIndex")
-    data = {name: task[name] for name in names}
-    row = {"vector": vector, "team_id": data["teamId"], "dataset_id": data["datasetId"]}
-    kept = pg.put("modeldata", {**row, "collection_id": data["collectionId"]})
-    index = {"defaultIndex": True, "text": text, "dataId": kept["_id"]}
-    mongo.put("dataset_datas", {**data, "indexes": [index]})
 
 
 def _is_invalid(error: UpstreamError) -> bool:

@@ -58,9 +58,6 @@ class Run:
     answer: str = ""
 
 
-Steps = Generator[Event, None, Document | None]
-
-
 def execute(run: Run) -> Generator[Event, None, None]:
     """Run the graph; `run.responses` and `run.answer` hold what came of it.
 
@@ -75,74 +72,55 @@ def execute(run: Run) -> Generator[Event, None, None]:
         finished.add(node["nodeId"])
         waiting += [
             target
-            for target in _targets(run, node)
-            if target["nodeId"] not in finished and target not in waiting
-            if _sources(run, target) <= finished
+            for id_, target in run.nodes.items()
+            if id_ not in finished and target not in waiting and _is_due(run, id_, finished)
         ]
 
 
-def _targets(run: Run, node: Document) -> list[Document]:
-    ids = [edge.get("target") for edge in run.edges if edge.get("source") == node["nodeId"]]
-    return [run.nodes[id_] for id_ in dict.fromkeys(ids) if id_ in run.nodes]
-
-
-def _sources(run: Run, node: Document) -> set[str]:
-    sources = {edge["source"] for edge in run.edges if edge.get("target") == node["nodeId"]}
-    return sources & set(run.nodes)
+def _is_due(run: Run, id_: str, finished: set[str]) -> bool:
+    sources = {edge["source"] for edge in run.edges if edge.get("target") == id_} & set(run.nodes)
+    return bool(sources) and sources <= finished
 
 
 def _node(run: Run, node: Document) -> Generator[Event, None, None]:
+    kind = node.get("flowNodeType")
     if node.get("showStatus"):
         yield Event("flowNodeStatus", {"status": "running", "name": node.get("name") or ""})
-    work = {"workflowStart": _start, "datasetSearchNode": _dataset_search, "chatNode": _chat}.get(
-        str(node.get("flowNodeType"))
-    )
-    if work is None:
-        return
     began = time.monotonic()
-    response = yield from work(run, node, _inputs(run, node))
-    if response is not None:
-        run.responses.append(
-            {
-                "nodeId": node["nodeId"],
-                "moduleName": node.get("name") or "",
-                "moduleType": node["flowNodeType"],
-                "runningTime": round(time.monotonic() - began, 2),
-                **response,
-            }
-        )
+    if kind == "datasetSearchNode":
+        response = _dataset_search(run, node, _inputs(run, node))
+    elif kind == "chatNode":
+        response = yield from _chat(run, node, _inputs(run, node))
+    else:
+        if kind == "workflowStart":
+            run.outputs[node["nodeId"], "userChatInput"] = run.question
+        return
+    run.responses.append(
+        {
+            "nodeId": node["nodeId"],
+            "moduleName": node.get("name") or "",
+            "moduleType": kind,
+            "runningTime": round(time.monotonic() - began, 2),
+            **response,
+        }
+    )
 
 
 def _inputs(run: Run, node: Document) -> Document:
-    return {
-        item["key"]: _filled(run, _value(run, item.get("value")))
-        for item in node.get("inputs") or []
-    }
+    """References are followed; texts name the chat's variables as `{{name}}`."""
+    inputs = {}
+    for item in node.get("inputs") or []:
+        value = item.get("value")
+        if isinstance(value, list) and [type(part) for part in value] == [str, str]:
+            value = run.outputs.get((value[0], value[1]))
+        if isinstance(value, str):
+            for name, filling in run.variables.items():
+                value = value.replace("{{" + name + "}}", str(filling))
+        inputs[item["key"]] = value
+    return inputs
 
 
-def _value(run: Run, value: Json) -> Json:
-    if not (
-        isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
-    ):
-        return value
-    return run.outputs.get((value[0], value[1]))
-
-
-def _filled(run: Run, value: Json) -> Json:
-    """Texts name the chat's variables as `{{name}}`."""
-    if isinstance(value, str):
-        for name, filling in run.variables.items():
-            value = value.replace("{{" + name + "}}", str(filling))
-    return value
-
-
-def _start(run: Run, node: Document, inputs: Document) -> Steps:
-    run.outputs[node["nodeId"], "userChatInput"] = run.question
-    return None
-    yield  # a generator, as its like
-
-
-def _dataset_search(run: Run, node: Document, inputs: Document) -> Steps:
+def _dataset_search(run: Run, node: Document, inputs: Document) -> Document:
     datasets, asked = inputs.get("datasets"), inputs.get("userChatInput")
     if not isinstance(datasets, list):
         raise Problem("Quote type error")
@@ -150,8 +128,6 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Steps:
         raise Problem("core.chat.error.Select dataset empty")
     if not asked:
         raise Problem("core.chat.error.User input empty")
-    if inputs.get("datasetSearchUsingExtensionQuery"):
-        raise Problem("the rehearsed FastGPT does not extend queries: no app of the lab does")
     query = Query(
         text=str(asked),
         dataset_ids=tuple(str(item.get("datasetId")) for item in datasets),
@@ -174,10 +150,9 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Steps:
         "searchUsingReRank": result.reranked,
         **({"quoteList": result.items} if result.items else {}),
     }
-    yield  # a generator, as its like
 
 
-def _chat(run: Run, node: Document, inputs: Document) -> Steps:
+def _chat(run: Run, node: Document, inputs: Document) -> Generator[Event, None, Document]:
     asked = inputs.get("userChatInput")
     if not asked:
         raise Problem("Question is empty")
@@ -188,8 +163,7 @@ def _chat(run: Run, node: Document, inputs: Document) -> Steps:
     body = {
         **(model.get("defaultConfig") or {}),
         "model": model.get("model"),
-        "temperature": _temperature(model, inputs.get("temperature")),
-        "max_tokens": _most_tokens(model, inputs.get("maxToken"), tokens),
+        **_sampling(model, inputs, tokens),
         "messages": messages,
     }
     shown = inputs.get("isResponseAnswerText", True) is not False
@@ -206,38 +180,33 @@ def _chat(run: Run, node: Document, inputs: Document) -> Steps:
     run.outputs[node["nodeId"], "answerText"] = answer
     if shown:
         run.answer += answer
-    preview = [*messages[:-1], {"role": "user", "content": str(asked)}, _said(answer)]
-    run.outputs[node["nodeId"], "history"] = preview
+    said = {"role": "assistant", "content": answer}
+    asked_only = {"role": "user", "content": str(asked)}
+    run.outputs[node["nodeId"], "history"] = [*messages[:-1], asked_only, said]
     return {
         "totalPoints": 0,
         "model": model.get("name"),
         "tokens": tokens + count_tokens(answer),
         "query": str(asked),
         "maxToken": body["max_tokens"],
-        "historyPreview": _previewed([*messages, _said(answer)]),
+        "historyPreview": _previewed([*messages, said]),
         "contextTotalLen": len(messages) + 1,
     }
 
 
 def _previewed(messages: list[Document]) -> list[Document]:
     """The conversation as it is shown: what came before the last round is cut short."""
-    earlier = messages[:-2]
-    return [
-        {
-            "obj": _OBJ[item["role"]],
-            "value": item["content"]
-            if item["role"] == "system" or item not in earlier or len(item["content"]) <= PREVIEWED
-            else item["content"][:PREVIEWED] + "...",
-        }
-        for item in messages
-    ]
+    shown = []
+    for place, item in enumerate(messages):
+        text = item["content"]
+        is_earlier = place < len(messages) - 2 and item["role"] != "system"
+        if is_earlier and len(text) > PREVIEWED:
+            text = text[:PREVIEWED] + "..."
+        shown.append({"obj": _OBJ[item["role"]], "value": text})
+    return shown
 
 
 _OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
-
-
-def _said(answer: str) -> Document:
-    return {"role": "assistant", "content": answer}
 
 
 def _quotes_within(quotes: Json, model: Model) -> list[Document]:
@@ -291,19 +260,20 @@ def _quote_text(template: str, quote: Document, place: int) -> str:
     return template.strip()
 
 
-def _temperature(model: Model, value: Json) -> float | None:
-    """The node's 0..10 on the model's scale; NaN, which JSON writes as null, for undefined."""
-    highest = model.get("maxTemperature")
-    if not isinstance(highest, int | float) or not isinstance(value, int | float):
-        return None
-    return round(max(0.01, highest * value / 10), 2)
+def _sampling(model: Model, inputs: Document, used: int) -> Document:
+    """Without a number there is NaN, which JSON writes as null."""
 
+    def numbers(*values: Json) -> bool:
+        return all(isinstance(value, int | float) for value in values)
 
-def _most_tokens(model: Model, value: Json, used: int) -> float | None:
-    context = model.get("maxContext")
-    if not isinstance(context, int | float) or not isinstance(value, int | float):
-        return None
-    return max(1, min(value, context - used))
+    # The node's 0 to 10 on the model's scale.
+    highest: Json = model.get("maxTemperature")
+    asked: Json = inputs.get("temperature")
+    context: Json = model.get("maxContext")
+    most: Json = inputs.get("maxToken")
+    warm = round(max(0.01, highest * asked / 10), 2) if numbers(highest, asked) else None
+    tokens = max(1, min(most, context - used)) if numbers(most, context) else None
+    return {"temperature": warm, "max_tokens": tokens}
 
 
 def graph(version: Document) -> tuple[dict[str, Document], list[Document]]:
