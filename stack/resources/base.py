@@ -10,6 +10,7 @@ calls nothing. Unreachable never means gone: only the service's own "not found" 
 
 from __future__ import annotations
 
+import pickle
 import sys
 import threading
 import traceback
@@ -134,7 +135,12 @@ class LabResource(dynamic.Resource):
         secrets = sorted(self.thing.marked(SECRET))
         hidden = pulumi.ResourceOptions(additional_secret_outputs=secrets)
         merged = pulumi.ResourceOptions.merge(opts, hidden)
+        # The SDK wraps pickle's own method anew for each resource, and after some 970 of them the
+        # call through all the wraps is too deep for Python.
+        pickler: Any = pickle._Pickler
+        unwrapped = pickler._batch_setitems
         super().__init__(LabProvider(self.thing), resource_name, self.thing.inputs(inputs), merged)
+        pickler._batch_setitems = unwrapped
         for name in self.thing.marked(SECRET) & self.thing.marked(OUTPUT):
             # The engine marks it as well; a test with mocks would see it in plain.
             setattr(self, name, pulumi.Output.secret(getattr(self, name)))

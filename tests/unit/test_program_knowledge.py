@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,14 @@ def run(key: Path) -> Run:
 def knowledge(key: Path) -> Knowledge:
     found: Knowledge = copy.deepcopy(configured("dev", key)["ai-lab:knowledge"])
     return found
+
+
+def test_any_number_of_resources_leaves_the_pickler_alone(run: Run, knowledge: Knowledge) -> None:
+    """Each resource would wrap it once more, and the thousandth end in a RecursionError."""
+    pickler: Any = pickle._Pickler
+    before = pickler._batch_setitems
+    run(knowledge)
+    assert pickler._batch_setitems is before
 
 
 def test_without_a_question_nothing_is_asked(run: Run, knowledge: Knowledge) -> None:
