@@ -21,7 +21,6 @@ from rehearsal.doubles.fastgpt.auth import anybody, session, session_or_key
 from rehearsal.doubles.fastgpt.boot import Service
 from rehearsal.doubles.fastgpt.call import Call, Identity, NotConnected, Unanswered, Upload
 from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Answer, Problem, crash, done
-from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
 PAGES = Path(__file__).parent
 Handler = Callable[[Call], Any]
@@ -137,8 +136,6 @@ def _handled(who: Who, handler: Handler, call: Call) -> Response:
         return result if isinstance(result, Response) else Answer(done(result))
     except Problem as problem:
         return _refused(problem)
-    except UpstreamError as error:
-        return _refused(Problem(error.told))
     except UNCHECKED as error:
         return _refused(crash(error))
 

@@ -94,7 +94,7 @@ class TrainingQueue:
             else:
                 self._make_vectors(task)
         except UpstreamError as error:
-            log("Error", error.message)
+            log("Error", error.logged)
             self._keep(task, for_good=_is_invalid(error))
         except (Problem, *UNCHECKED) as error:
             problem = error if isinstance(error, Problem) else crash(error)
@@ -162,6 +162,6 @@ def _is_invalid(error: UpstreamError) -> bool:
     """What the real queue never tries again (`checkInvalidChunkAndLock`)."""
     return (
         error.type == "invalid_request_error"
-        or error.code == 500
-        or error.message == "invalid message format"
+        or error.upstream_code == 500
+        or error.logged == "invalid message format"
     )

@@ -9,34 +9,34 @@ from typing import Any
 
 import httpx
 
-from rehearsal.doubles.fastgpt.envelope import Json
+from rehearsal.doubles.fastgpt.envelope import Json, Problem
 
 DIMENSIONS = 1536
 TIMEOUT = httpx.Timeout(480.0, connect=10.0)
 RERANK_SECONDS = 30.0
 
 
-class UpstreamError(Exception):
-    """An answer that is an error.
+class UpstreamError(Problem):
+    """An answer that is an error; callers are told the upstream's own words, if there were any.
 
     Attributes:
-        message: what the OpenAI client makes of it; the log has it.
-        told: the upstream's own words, if there were any; callers get them.
-        type, code: those of the upstream's error.
+        logged: what the OpenAI client makes of it.
+        type, upstream_code: those of the upstream's error.
     """
 
     def __init__(
-        self, message: str, *, told: str | None = None, type_: str = "", code: Json = None
+        self, logged: str, *, told: str | None = None, type_: str = "", code: Json = None
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.told = message if told is None else told
+        super().__init__(logged if told is None else told)
+        self.logged = logged
         self.type = type_
-        self.code = code
+        self.upstream_code = code
 
     def streamed(self) -> str:
         """What a stream tells of it: JavaScript writes a missing code out."""
-        return self.told if self.told == self.message else f"{self.code or 'undefined'} {self.told}"
+        if self.message == self.logged:
+            return self.message
+        return f"{self.upstream_code or 'undefined'} {self.message}"
 
 
 class Upstream:
@@ -53,19 +53,15 @@ class Upstream:
         Raises:
             UpstreamError: refused, unreachable, or no embedding in the answer; the log tells it.
         """
-        try:
-            return self._embedding(model, text, storing)
-        except UpstreamError as error:
-            print("Embedding Error", error.message, flush=True)
-            raise
-
-    def _embedding(self, model: dict[str, Any], text: str, storing: bool) -> list[float]:
         extra = model.get("dbConfig" if storing else "queryConfig") or {}
         body = {**(model.get("defaultConfig") or {}), **extra}
         body |= {"model": model.get("model"), "input": [text]}
-        answer = self._post("/embeddings", body)
         try:
+            answer = self._post("/embeddings", body)
             vector = [float(value) for value in answer["data"][0]["embedding"]]
+        except UpstreamError as error:
+            print("Embedding Error", error.logged, flush=True)
+            raise
         except (KeyError, IndexError, TypeError) as error:
             raise UpstreamError("Embedding API Error") from error
         if len(vector) > DIMENSIONS:
