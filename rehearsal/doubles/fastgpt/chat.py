@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
 from rehearsal.doubles.fastgpt.auth import api_key, session
 from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Answer, Json, Problem, crash, known
+from rehearsal.doubles.fastgpt.envelope import FAILURES, Answer, Json, Problem, crash, known
 from rehearsal.doubles.fastgpt.store import Document, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 from rehearsal.doubles.fastgpt.workflow import Run, execute, graph
@@ -21,8 +21,6 @@ DUMMY_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 1}
 HISTORY_ROUNDS = 30
 NEW_CHAT = "新对话"
 NOT_FOR_VISITORS = "scheduledTriggerConfig"
-UNCHECKED_TOO = (Problem, *UNCHECKED)
-"""All that a run can end in."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def completions(call: Call) -> Response:
 def _streamed(call: Call) -> Response:
     try:
         chatter, run = _prepare(call)
-    except UNCHECKED_TOO as error:
+    except FAILURES as error:
         # The run has not begun, so nothing has named the content's type.
         return StreamingResponse([_failed(error)])
     kind = {"content-type": "text/event-stream;charset=utf-8"}
@@ -104,23 +102,23 @@ def _streamed(call: Call) -> Response:
 def _told(call: Call, chatter: Chatter, run: Run) -> Iterator[str]:
     detail = bool(call.body.get("detail"))
     try:
-        for event in execute(run):
-            if event.name == "answer":
-                yield _line(detail, "answer", _chunk(event.data, None))
+        for name, data in execute(run):
+            if name == "answer":
+                yield _line(detail, name, _chunk(data, None))
             elif detail:
-                yield _line(detail, event.name, event.data)
+                yield _line(detail, name, data)
         _save(call, chatter, run)
         yield _line(detail, "answer", _chunk(None, "stop"))
         yield _line(detail, "answer", "[DONE]")
         if detail and chatter.response_detail:
             yield _line(detail, "flowResponses", _shown(chatter, run.responses))
-    except UNCHECKED_TOO as error:
+    except FAILURES as error:
         yield _failed(error)
 
 
 def _failed(error: Exception) -> str:
     """The event that tells an error: a known one whole, of any other the message."""
-    problem = error if isinstance(error, Problem) else crash(error)
+    problem = crash(error)
     if problem.status_text:
         return _line(True, "error", problem.body())
     streamed = problem.streamed() if isinstance(problem, UpstreamError) else problem.message

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,8 @@ BETWEEN_SYSTEM_PROMPTS = "\n\n===---===---===\n\n"
 ENTRIES = ("workflowStart", "userGuide")
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something to tell a streaming caller: `flowNodeStatus` or `answer`."""
-
-    name: str
-    data: Any
+Events = Iterator[tuple[str, Any]]
+"""What a streaming caller is told: `flowNodeStatus` or `answer`, and its data."""
 
 
 @dataclass
@@ -58,7 +54,7 @@ class Run:
     answer: str = ""
 
 
-def execute(run: Run) -> Generator[Event, None, None]:
+def execute(run: Run) -> Events:
     """Run the graph; `run.responses` and `run.answer` hold what came of it.
 
     Raises:
@@ -82,10 +78,10 @@ def _is_due(run: Run, id_: str, finished: set[str]) -> bool:
     return bool(sources) and sources <= finished
 
 
-def _node(run: Run, node: Document) -> Generator[Event, None, None]:
+def _node(run: Run, node: Document) -> Events:
     kind = node.get("flowNodeType")
     if node.get("showStatus"):
-        yield Event("flowNodeStatus", {"status": "running", "name": node.get("name") or ""})
+        yield "flowNodeStatus", {"status": "running", "name": node.get("name") or ""}
     began = time.monotonic()
     if kind == "datasetSearchNode":
         response = _dataset_search(run, node, _inputs(run, node))
@@ -152,7 +148,7 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Document:
     }
 
 
-def _chat(run: Run, node: Document, inputs: Document) -> Generator[Event, None, Document]:
+def _chat(run: Run, node: Document, inputs: Document) -> Generator[tuple[str, Any], None, Document]:
     asked = inputs.get("userChatInput")
     if not asked:
         raise Problem("Question is empty")
@@ -172,7 +168,7 @@ def _chat(run: Run, node: Document, inputs: Document) -> Generator[Event, None, 
         for piece in run.service.upstream.chat_stream(body):
             answer += piece
             if shown:
-                yield Event("answer", piece)
+                yield "answer", piece
     else:
         answer = run.service.upstream.chat(body)
     if not answer:
