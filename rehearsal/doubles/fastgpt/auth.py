@@ -154,21 +154,17 @@ def api_key(call: Call) -> Identity:
 def create_key(call: Call) -> str:
     """POST /api/support/openapi/create: the whole key, for the only time."""
     app_id = call.body.get("appId")
-    if app_id:
-        call.mongo.existing("apps", app_id, "appUnExist")
-    keys = call.mongo.find("openapis", tmbId=call.caller.tmb_id, appId=app_id)
-    if len(keys) >= KEYS_PER_APP:
+    if len(_keys(call, app_id)) >= KEYS_PER_APP:
         raise known("openapiExceedLimit")
     prefix = call.service.config.system_env.get("openapiPrefix") or "fastgpt"
     length = 52 + secrets.randbelow(14)
     key = f"{prefix}-{''.join(secrets.choice(ALPHABET) for _ in range(length))}"
-    limit = call.body.get("limit") or {}
     kept = {
         **call.caller.owner,
         **({"appId": app_id} if app_id else {}),
         "name": call.body.get("name") or "Api Key",
         "apiKey": key,
-        "limit": {"maxUsagePoints": -1, **limit},
+        "limit": {"maxUsagePoints": -1, **(call.body.get("limit") or {})},
         "usagePoints": 0,
         "createTime": now(),
         "__v": 0,
@@ -179,13 +175,14 @@ def create_key(call: Call) -> str:
 
 def list_keys(call: Call) -> list[Document]:
     """GET /api/support/openapi/list[?appId=]: masked keys."""
-    app_id = call.query.get("appId") or None
+    keys = reversed(_keys(call, call.query.get("appId")))
+    return [{**key, "apiKey": "******" + key["apiKey"][-4:], "id": key["_id"]} for key in keys]
+
+
+def _keys(call: Call, app_id: str | None) -> list[Document]:
     if app_id:
         call.mongo.existing("apps", app_id, "appUnExist")
-    keys = call.mongo.find("openapis", tmbId=call.caller.tmb_id, appId=app_id)
-    return [
-        {**key, "apiKey": "******" + key["apiKey"][-4:], "id": key["_id"]} for key in reversed(keys)
-    ]
+    return call.mongo.find("openapis", appId=app_id or None)
 
 
 def update_key(call: Call) -> None:

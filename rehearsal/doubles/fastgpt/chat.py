@@ -14,7 +14,7 @@ from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.envelope import FAILURES, Answer, Json, Problem, crash, known
 from rehearsal.doubles.fastgpt.store import Document, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
-from rehearsal.doubles.fastgpt.workflow import Run, execute, graph
+from rehearsal.doubles.fastgpt.workflow import Run, execute
 
 NO_APP_KEY = "Key is error. You need to use the app key rather than the account key."
 DUMMY_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 1}
@@ -147,15 +147,15 @@ def _prepare(call: Call) -> tuple[Chatter, Run]:
     _chat_of(call, chatter, chat_id)
     *earlier, last = messages
     question = _text(last.get("content"))
-    nodes, edges = graph(newest_version(call, chatter.app))
+    version = newest_version(call, chatter.app)
     kept = call.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id) if chat_id else []
     roles = {"Human": "user", "AI": "assistant"}
     remembered = [{"role": roles[item["obj"]], "content": item["content"]} for item in kept]
     said = [{"role": item.get("role"), "content": _text(item.get("content"))} for item in earlier]
     return chatter, Run(
         service=call.service,
-        nodes=nodes,
-        edges=edges,
+        nodes={node["nodeId"]: node for node in version["nodes"]},
+        edges=version["edges"],
         question=question,
         histories=[*remembered[-2 * HISTORY_ROUNDS :], *said],
         variables=dict(call.body.get("variables") or {}),

@@ -40,7 +40,7 @@ class Config:
     fe_configs: dict[str, Any]
     system_env: dict[str, Any]
     models: dict[str, Any]
-    """The lists `llmModels` and so on as the file has them, whatever that is; `whisperModel`."""
+    """The lists `llmModels` and so on as the file has them, whatever that is."""
 
     def llm(self, name: Json) -> Model:
         """The chat model of that name; silently the first one if there is none such.
@@ -79,8 +79,6 @@ def read_config(path: Path) -> Config:
     raw = parsed if isinstance(parsed, dict) else {}
     # JavaScript finds no models where there is nothing; an empty object is something.
     models = {key: raw[key] if raw.get(key) or raw.get(key) == {} else [] for key in LISTS}
-    if raw.get("whisperModel"):
-        models["whisperModel"] = raw["whisperModel"]
     return Config(
         version=VERSION,
         fe_configs={**(raw.get("feConfigs") or {}), **BUILT_IN_FE_CONFIGS, "isPlus": False},

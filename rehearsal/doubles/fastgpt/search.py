@@ -113,7 +113,7 @@ def search(service: Service, query: Query) -> Found:
         )
     ]
     return Found(
-        items=[_item(service, item) for item in _within(similar, query.limit)],
+        items=[_item(service, item) for item in within(similar, query.limit, TOKENS_OVER)],
         mode=query.mode,
         reranked=bool(reranked),
         filtered=counted is not None,
@@ -206,28 +206,28 @@ def _fused(lists: list[tuple[int, list[Document]]]) -> list[Document]:
     return ordered
 
 
-def _within(items: list[Document], limit: float) -> list[Document]:
-    """As many as `limit` tokens hold, and the one that goes a little beyond; one in any case."""
-    counted = [{**item, "tokens": count_tokens(item["q"] + item["a"])} for item in items]
+def within(items: list[Document], limit: float, over: float = 0) -> list[Document]:
+    """As many as `limit` tokens hold, and one that goes up to `over` beyond; one in any case."""
     kept: list[Document] = []
     total = 0
-    for item in counted:
-        total += item["tokens"]
-        if total > limit + TOKENS_OVER:
+    for item in items:
+        total += count_tokens(item["q"] + item["a"])
+        if kept and total > limit + over:
             break
         kept.append(item)
-        if total > limit:
+        if over and total > limit:
             break
-    return kept or counted[:1]
+    return kept
 
 
 def _item(service: Service, item: Document) -> Document:
     source = service.mongo.get("dataset_collections", item["collectionId"]) or {}
     source_id = source.get("fileId") or source.get("rawLink")
-    names = ("q", "a", "chunkIndex", "datasetId", "collectionId", "score", "tokens")
+    names = ("q", "a", "chunkIndex", "datasetId", "collectionId", "score")
     return {
         "id": item["_id"],
         **{name: item[name] for name in names},
+        "tokens": count_tokens(item["q"] + item["a"]),
         "sourceName": source.get("name", ""),
         **({"sourceId": source_id} if source_id else {}),
     }

@@ -14,6 +14,8 @@ from rehearsal.doubles.fastgpt.envelope import Json, Problem
 DIMENSIONS = 1536
 TIMEOUT = httpx.Timeout(480.0, connect=10.0)
 RERANK_SECONDS = 30.0
+_NO_EMBEDDING = "Embedding API Error"
+_NO_ANSWER = "core.chat.Chat API is error or undefined"
 
 
 class UpstreamError(Problem):
@@ -59,11 +61,10 @@ class Upstream:
         try:
             answer = self._post("/embeddings", body)
             vector = [float(value) for value in answer["data"][0]["embedding"]]
-        except UpstreamError as error:
-            print("Embedding Error", error.logged, flush=True)
-            raise
-        except (KeyError, IndexError, TypeError) as error:
-            raise UpstreamError("Embedding API Error") from error
+        except (UpstreamError, KeyError, IndexError, TypeError) as error:
+            said = error if isinstance(error, UpstreamError) else UpstreamError(_NO_EMBEDDING)
+            print("Embedding Error", said.logged, flush=True)
+            raise said from error
         if len(vector) > DIMENSIONS:
             print(f"The current vector dimension is {len(vector)}; cut to {DIMENSIONS}", flush=True)
         return (vector + [0.0] * DIMENSIONS)[:DIMENSIONS]
@@ -78,7 +79,7 @@ class Upstream:
         try:
             return answer["choices"][0]["message"].get("content") or ""
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise UpstreamError("core.chat.Chat API is error or undefined") from error
+            raise UpstreamError(_NO_ANSWER) from error
 
     def chat_stream(self, body: dict[str, Any]) -> Iterator[str]:
         """The answer piece by piece; raises as `chat` does."""
@@ -90,7 +91,10 @@ class Upstream:
                 if answer.is_error:
                     answer.read()
                     raise _refused(answer)
-                yield from _deltas(answer.iter_lines())
+                for line in answer.iter_lines():
+                    if line.startswith("data:") and line[5:].strip() != "[DONE]":
+                        choices = json.loads(line[5:]).get("choices") or [{}]
+                        yield (choices[0].get("delta") or {}).get("content") or ""
         except httpx.HTTPError as error:
             raise UpstreamError("Connection error.") from error
 
@@ -124,16 +128,6 @@ class Upstream:
             return answer.json()
         except ValueError:
             return answer.text
-
-
-def _deltas(lines: Iterator[str]) -> Iterator[str]:
-    for line in lines:
-        if not line.startswith("data:") or line[5:].strip() == "[DONE]":
-            continue
-        choices = json.loads(line[5:]).get("choices") or []
-        content = (choices[0].get("delta") or {}).get("content") if choices else None
-        if content:
-            yield content
 
 
 def _refused(answer: httpx.Response) -> UpstreamError:
