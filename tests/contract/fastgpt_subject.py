@@ -279,8 +279,6 @@ class FastGpt(Process):
             "OPENAI_BASE_URL": "http://oneapi:3000/v1",
             "CHAT_API_KEY": CHAT_KEY,
             "TOKEN_KEY": "token-key-1",
-            "FILE_TOKEN_KEY": "file-key-1",
-            "ROOT_KEY": "root-key-1",
             "MONGODB_URI": "mongodb://fastgpt:pw-1@mongo:27017/fastgpt?authSource=admin",
             "PG_URL": "postgresql://fastgpt:pw-1@pg:5432/postgres",
             "REHEARSAL_MEMORY": str(tree / "memory.db"),

@@ -11,7 +11,6 @@ import pytest
 
 from rehearsal.doubles.fastgpt.auth import sign
 from tests.contract.fastgpt_subject import (
-    ROOT_PASSWORD,
     FastGpt,
     Lab,
     config,
@@ -23,7 +22,6 @@ from tests.contract.fastgpt_subject import (
 )
 
 __all__ = ["fastgpt", "lab", "running"]
-LOGIN = "/api/support/user/account/loginByPassword"
 SESSION = "/api/support/user/account/tokenLogin"
 UNAUTHORIZED = (200, 403, "凭证错误")
 BAD_KEY = (200, 514, "Api Key 不合法")
@@ -31,11 +29,6 @@ BAD_KEY = (200, 514, "Api Key 不合法")
 
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
-
-
-def test_a_password_in_clear_is_a_wrong_one(fastgpt: FastGpt) -> None:
-    body = {"username": "root", "password": ROOT_PASSWORD}
-    assert error(fastgpt.http.post(LOGIN, json=body)) == (500, 500, "密码错误")
 
 
 def test_a_cookie_is_a_session(fastgpt: FastGpt) -> None:

@@ -207,12 +207,6 @@ def test_a_link_that_leads_nowhere_is_an_empty_document(client: FastGptClient, b
     assert client.collection(made.collection_id, dataset_id=base).text_length == 0
 
 
-def test_a_scan_has_no_chunks(client: FastGptClient, base: str) -> None:
-    from tests.contract.test_fastgpt_datasets import pdf
-
-    assert client.upload_file(base, "scan.pdf", pdf(), FIELDS).inserted == 0
-
-
 def test_what_is_too_long_for_the_model_is_counted(lab: Lab) -> None:
     models = config(llmModels=[llm(LLM)], vectorModels=[vector(EMBEDDING, maxToken=20)])
     narrow = lab.fastgpt("narrow", models).up().ready()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import itertools
 import json
@@ -54,8 +53,9 @@ def test_a_dataset_keeps_the_name_it_was_given_and_shows_the_model_it_gets(
     typo = fastgpt.dataset(vectorModel="m3e-bass", agentModel="no-such")
     shown = fastgpt.get("/api/core/dataset/detail", id=typo)
     assert (shown["vectorModel"]["model"], shown["agentModel"]["model"]) == (EMBEDDING, LLM)
-    right = fastgpt.get("/api/core/dataset/detail", id=fastgpt.dataset(vectorModel=WIDE))
-    assert right["vectorModel"]["model"] == WIDE
+    made = fastgpt.dataset(vectorModel=WIDE, agentModel=SECOND_LLM)
+    right = fastgpt.get("/api/core/dataset/detail", id=made)
+    assert (right["vectorModel"]["model"], right["agentModel"]["model"]) == (WIDE, SECOND_LLM)
 
 
 def test_a_typo_in_the_embedding_model_calls_another_one(fastgpt: FastGpt, lab: Lab) -> None:
@@ -63,12 +63,6 @@ def test_a_typo_in_the_embedding_model_calls_another_one(fastgpt: FastGpt, lab: 
     fastgpt.text(dataset, LIBRARY)
     fastgpt.indexed(dataset)
     assert {body["model"] for body in lab.upstream.bodies("/v1/embeddings")} == {EMBEDDING}
-
-
-def test_any_chat_model_may_process_files(fastgpt: FastGpt) -> None:
-    dataset = fastgpt.dataset(agentModel=SECOND_LLM)
-    shown = fastgpt.get("/api/core/dataset/detail", id=dataset)
-    assert shown["agentModel"]["model"] == SECOND_LLM
 
 
 def test_update_takes_no_embedding_model(fastgpt: FastGpt) -> None:
@@ -249,15 +243,6 @@ def test_nothing_is_recognised_as_there_already(fastgpt: FastGpt) -> None:
     assert len(fastgpt.collections(dataset)) == 2
 
 
-def test_detail_tells_the_hash_of_the_text(fastgpt: FastGpt) -> None:
-    dataset = fastgpt.dataset()
-    text = fastgpt.text(dataset, LIBRARY, chunkSize=300)["collectionId"]
-    shown = fastgpt.get("/api/core/dataset/collection/detail", id=text)
-    assert shown["hashRawText"] == hashlib.sha256(LIBRARY.encode()).hexdigest()
-    assert shown["rawTextLength"] == len(LIBRARY)
-    assert (shown["trainingType"], shown["chunkSize"]) == ("chunk", 300)
-
-
 def test_a_collection_is_renamed_and_a_list_is_paged(fastgpt: FastGpt) -> None:
     dataset = fastgpt.dataset()
     ids = [fastgpt.text(dataset, "x", f"{i}.txt")["collectionId"] for i in range(3)]
@@ -291,16 +276,6 @@ def test_a_link_is_fetched(fastgpt: FastGpt, lab: Lab) -> None:
     assert (row["name"], row["rawLink"]) == ("Opening hours", "http://oneapi:3000/page")
     (body,) = lab.upstream.bodies("/v1/embeddings")
     assert body["input"] == ["## Hours\n\nOpen from nine."]
-
-
-def test_a_dead_link_makes_an_empty_collection(fastgpt: FastGpt) -> None:
-    dataset = fastgpt.dataset()
-    made = fastgpt.post(
-        "/api/core/dataset/collection/create/link", datasetId=dataset, link="http://nowhere/x"
-    )
-    assert made["results"] == {"insertLen": 0}
-    (row,) = fastgpt.collections(dataset)
-    assert (row["dataAmount"], row["trainingAmount"]) == (0, 0)
 
 
 @pytest.mark.parametrize("selector", ["main", ".body", "#here"])

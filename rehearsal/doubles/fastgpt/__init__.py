@@ -9,8 +9,7 @@
     collections.py what their texts were taken from, and the pieces of those texts
     documents.py   the text of an uploaded file or a web page
     chunks.py      how that text is cut
-    admission.py   which pieces the queue takes
-    training.py    the queue that turns pieces into vectors
+    training.py    the queue that turns pieces into vectors, and which it takes
     search.py      recall, rerank, filter
     apps.py        apps, versions, share links
     workflow.py    runs a published graph

@@ -20,8 +20,7 @@ from rehearsal.doubles.fastgpt import apps, auth, chat, collections, datasets, s
 from rehearsal.doubles.fastgpt.auth import anybody, session, session_or_key
 from rehearsal.doubles.fastgpt.boot import Service
 from rehearsal.doubles.fastgpt.call import Call, Identity, NotConnected, Unanswered, Upload
-from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Answer, Problem, crash, done
-from rehearsal.doubles.fastgpt.upstream import UpstreamError
+from rehearsal.doubles.fastgpt.envelope import FAILURES, Answer, Problem, crash, done
 
 PAGES = Path(__file__).parent
 Handler = Callable[[Call], Any]
@@ -34,18 +33,12 @@ COLLECTION = DATASET + "/collection"
 def _init_data(call: Call) -> dict[str, Any]:
     """GET /api/common/system/getInitData: no login; the reranker's address and key are blanked."""
     config = call.service.config
-    rerankers = config.rerank_models
+    rerankers = config.models["reRankModels"]
     if not isinstance(rerankers, list):
         raise Problem("global.reRankModels.map is not a function")
-    return {
-        "feConfigs": config.fe_configs,
-        "llmModels": config.llm_models,
-        "vectorModels": config.vector_models,
-        "reRankModels": [{**model, "requestUrl": "", "requestAuth": ""} for model in rerankers],
-        "audioSpeechModels": config.speech_models,
-        "systemVersion": config.version,
-        **({"whisperModel": config.whisper_model} if config.whisper_model else {}),
-    }
+    blanked = [{**model, "requestUrl": "", "requestAuth": ""} for model in rerankers]
+    told = {"feConfigs": config.fe_configs, "systemVersion": config.version}
+    return {**told, **config.models, "reRankModels": blanked}
 
 
 ROUTES: list[tuple[str, str, Who, Handler]] = [
@@ -98,13 +91,6 @@ def build_app(service: Service) -> Starlette:
     return Starlette(routes=[*routes, *pages], exception_handlers={404: _not_found})
 
 
-def _refused(problem: Problem) -> Response:
-    answer = Answer(problem.body(), problem.http)
-    if problem.status_text == "unAuthorization":
-        answer.headers["Set-Cookie"] = f"{auth.COOKIE}=; Path=/; Max-Age=0"
-    return answer
-
-
 def _endpoint(
     service: Service, who: Who, handler: Handler
 ) -> Callable[[Request], Awaitable[Response]]:
@@ -135,12 +121,12 @@ def _handled(who: Who, handler: Handler, call: Call) -> Response:
     try:
         result = handler(replace(call, caller=who(call)))
         return result if isinstance(result, Response) else Answer(done(result))
-    except Problem as problem:
-        return _refused(problem)
-    except UpstreamError as error:
-        return _refused(Problem(error.told))
-    except UNCHECKED as error:
-        return _refused(crash(error))
+    except FAILURES as error:
+        problem = crash(error)
+        answer = Answer(problem.body(), problem.http)
+        if problem.status_text == "unAuthorization":
+            answer.headers["Set-Cookie"] = f"{auth.COOKIE}=; Path=/; Max-Age=0"
+        return answer
 
 
 async def _read(service: Service, request: Request) -> Call:
@@ -150,8 +136,7 @@ async def _read(service: Service, request: Request) -> Call:
     if kind.startswith("multipart/form-data"):
         body, upload = await _form(request)
     elif kind.startswith("application/json"):
-        raw = await request.body()
-        body = await request.json() if raw else {}
+        body = await request.json() if await request.body() else {}
     return Call(
         service=service,
         query=dict(request.query_params),

@@ -57,22 +57,11 @@ def app_detail(call: Call) -> Document:
 
 
 def list_apps(call: Call) -> list[Document]:
-    """POST /api/core/app/list {parentId, type?, searchKey?}."""
-    body = call.body
-    rows = call.mongo.find("apps", teamId=call.caller.team_id)
-    if body.get("searchKey"):
-        wanted = str(body["searchKey"]).lower()
-        rows = [app for app in rows if wanted in app["name"].lower()]
-    else:
-        rows = [app for app in rows if app["parentId"] == body.get("parentId")]
-    if body.get("type"):
-        wanted_types = body["type"] if isinstance(body["type"], list) else [body["type"]]
-        rows = [app for app in rows if app["type"] in wanted_types]
+    """POST /api/core/app/list {parentId}."""
+    rows = call.mongo.find("apps", parentId=call.body.get("parentId"))
     names = ["_id", "tmbId", "avatar", "type", "name", "intro", "updateTime"]
     names += ["defaultPermission", "inheritPermission"]
-    return [
-        {**{name: app[name] for name in names}, "permission": PERMISSION} for app in reversed(rows)
-    ]
+    return [{**{name: app[name] for name in names}, "permission": PERMISSION} for app in rows[::-1]]
 
 
 def update_app(call: Call) -> Document:

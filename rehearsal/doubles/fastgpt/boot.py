@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from rehearsal import inside
@@ -32,7 +31,7 @@ class Service:
         self.upstream = Upstream(environment.base_url, environment.chat_api_key)
         self.queue = TrainingQueue(self)
         self._asked = threading.Lock()
-        self._mongo: Store | None = None
+        self.mongo: Store
         self._config: Config | None = None
         self._connected = threading.Event()
         self.ready = threading.Event()
@@ -46,14 +45,8 @@ class Service:
         """
         if not self._asked.acquire(blocking=False):
             return self._connected
-        threading.Thread(target=_or_exit, args=(self._initialise,), daemon=True).start()
+        threading.Thread(target=self._start_up, daemon=True).start()
         return self.ready
-
-    @property
-    def mongo(self) -> Store:
-        """MongoDB, connected."""
-        assert self._mongo is not None, "requests wait for it"
-        return self._mongo
 
     @property
     def vectors(self) -> Store:
@@ -77,14 +70,25 @@ class Service:
             raise undefined("find")
         return self._config
 
+    def _start_up(self) -> None:
+        """Whatever goes wrong with it ends the process."""
+        try:
+            self._initialise()
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
     def _initialise(self) -> None:
         _wait_for("mongo", self.environment.mongodb_uri)
-        self._mongo = Store(self.environment.memory)
+        self.mongo = Store(self.environment.memory)
         self._connected.set()
         print("mongo connected", flush=True)
-        self._config = read_config(inside.path(INSIDE), inside.path("/app/package.json"))
-        _dump(self._config)
-        init_root_user(self._mongo, self.environment.root_password)
+        self._config = read_config(inside.path(INSIDE))
+        # The real one prints all of it, the reranker's key included (docs/facts/fastgpt.md §1).
+        shown = {"systemEnv": self._config.system_env, **self._config.models}
+        print("config:", json.dumps(shown, ensure_ascii=False, indent=2), flush=True)
+        init_root_user(self.mongo, self.environment.root_password)
         _wait_for("pg", self.environment.pg_url)
         print("init pg successful", flush=True)
         self.queue.start()
@@ -106,28 +110,3 @@ def _wait_for(name: str, uri: str) -> None:
         log("Error", f"{name} connect error")
         print(missing, file=sys.stderr, flush=True)
         time.sleep(RETRY_SECONDS)
-
-
-def _dump(config: Config) -> None:
-    """The real one prints all of it, the reranker's key included (docs/facts/fastgpt.md §1)."""
-    shown = {
-        "systemEnv": config.system_env,
-        "llmModels": config.llm_models,
-        "vectorModels": config.vector_models,
-        "reRankModels": config.rerank_models,
-        "audioSpeechModels": config.speech_models,
-        "whisperModel": config.whisper_model,
-    }
-    print("config:", json.dumps(shown, ensure_ascii=False, indent=2), flush=True)
-
-
-def _or_exit(initialise: Callable[[], None]) -> None:
-    try:
-        initialise()
-    except (OSError, ValueError, KeyError) as error:
-        print("Init error", type(error).__name__, error, file=sys.stderr, flush=True)
-        os._exit(1)
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)

@@ -33,7 +33,6 @@ class Upload:
 class Identity:
     """A caller: whose data it may touch, and for an app key which app it may chat with."""
 
-    user_id: str = ""
     team_id: str = ""
     tmb_id: str = ""
     app_id: str | None = None

@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from starlette.responses import Response, StreamingResponse
 
 from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
-from rehearsal.doubles.fastgpt.auth import api_key, now, session
+from rehearsal.doubles.fastgpt.auth import api_key, session
 from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Answer, Json, Problem, crash, known
+from rehearsal.doubles.fastgpt.envelope import FAILURES, Answer, Json, Problem, crash, known
 from rehearsal.doubles.fastgpt.store import Document, object_id
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
-from rehearsal.doubles.fastgpt.workflow import Run, execute, graph
+from rehearsal.doubles.fastgpt.workflow import Run, execute
 
 NO_APP_KEY = "Key is error. You need to use the app key rather than the account key."
 DUMMY_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 1}
 HISTORY_ROUNDS = 30
 NEW_CHAT = "新对话"
 NOT_FOR_VISITORS = "scheduledTriggerConfig"
-UNCHECKED_TOO = (Problem, UpstreamError, *UNCHECKED)
-"""All that a run can end in."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,6 @@ class Chatter:
     """Who chats with which app, and how much of the run they may see."""
 
     app: Document
-    tmb_id: str
-    visitor: bool
     response_detail: bool
     share_id: str | None = None
     out_link_uid: str | None = None
@@ -96,7 +92,7 @@ def completions(call: Call) -> Response:
 def _streamed(call: Call) -> Response:
     try:
         chatter, run = _prepare(call)
-    except UNCHECKED_TOO as error:
+    except FAILURES as error:
         # The run has not begun, so nothing has named the content's type.
         return StreamingResponse([_failed(error)])
     kind = {"content-type": "text/event-stream;charset=utf-8"}
@@ -106,31 +102,27 @@ def _streamed(call: Call) -> Response:
 def _told(call: Call, chatter: Chatter, run: Run) -> Iterator[str]:
     detail = bool(call.body.get("detail"))
     try:
-        for event in execute(run):
-            if event.name == "answer":
-                yield _line(detail, "answer", _chunk(event.data, None))
+        for name, data in execute(run):
+            if name == "answer":
+                yield _line(detail, name, _chunk(data, None))
             elif detail:
-                yield _line(detail, event.name, event.data)
+                yield _line(detail, name, data)
         _save(call, chatter, run)
         yield _line(detail, "answer", _chunk(None, "stop"))
         yield _line(detail, "answer", "[DONE]")
         if detail and chatter.response_detail:
             yield _line(detail, "flowResponses", _shown(chatter, run.responses))
-    except UNCHECKED_TOO as error:
+    except FAILURES as error:
         yield _failed(error)
 
 
 def _failed(error: Exception) -> str:
     """The event that tells an error: a known one whole, of any other the message."""
-    if isinstance(error, Problem) and error.status_text:
-        return _line(True, "error", error.body())
-    if isinstance(error, UpstreamError):
-        message = error.streamed()
-    elif isinstance(error, Problem):
-        message = error.message
-    else:
-        message = crash(error).message
-    return _line(True, "error", {"message": message})
+    problem = crash(error)
+    if problem.status_text:
+        return _line(True, "error", problem.body())
+    streamed = problem.streamed() if isinstance(problem, UpstreamError) else problem.message
+    return _line(True, "error", {"message": streamed})
 
 
 def _line(detail: bool, event: str, data: Json) -> str:
@@ -155,15 +147,17 @@ def _prepare(call: Call) -> tuple[Chatter, Run]:
     _chat_of(call, chatter, chat_id)
     *earlier, last = messages
     question = _text(last.get("content"))
-    nodes, edges = graph(newest_version(call, chatter.app))
-    remembered = _remembered(call, chatter, chat_id) if chat_id else []
+    version = newest_version(call, chatter.app)
+    kept = call.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id) if chat_id else []
+    roles = {"Human": "user", "AI": "assistant"}
+    remembered = [{"role": roles[item["obj"]], "content": item["content"]} for item in kept]
     said = [{"role": item.get("role"), "content": _text(item.get("content"))} for item in earlier]
     return chatter, Run(
         service=call.service,
-        nodes=nodes,
-        edges=edges,
+        nodes={node["nodeId"]: node for node in version["nodes"]},
+        edges=version["edges"],
         question=question,
-        histories=[*remembered, *said],
+        histories=[*remembered[-2 * HISTORY_ROUNDS :], *said],
         variables=dict(call.body.get("variables") or {}),
         stream=bool(call.body.get("stream")),
     )
@@ -180,16 +174,16 @@ def _chatter(call: Call) -> Chatter:
     if body.get("shareId") and body.get("outLinkUid"):
         return _visitor(call, body["shareId"], body["outLinkUid"])
     if call.headers.get("authorization"):
-        identity = api_key(call)
-        if identity.app_id is None:
+        app_id = api_key(call).app_id
+        if app_id is None:
             raise Problem(NO_APP_KEY)
-        app = call.mongo.existing("apps", identity.app_id, "app is empty")
+        app = call.mongo.existing("apps", app_id, "app is empty")
     else:
-        identity = session(call)
+        session(call)
         if not body.get("appId"):
             raise Problem("appId is empty")
         app = call.mongo.existing("apps", body["appId"], "appUnExist")
-    return Chatter(app, identity.tmb_id, visitor=False, response_detail=True)
+    return Chatter(app, response_detail=True)
 
 
 def _visitor(call: Call, share_id: str | None, uid: str | None) -> Chatter:
@@ -199,7 +193,7 @@ def _visitor(call: Call, share_id: str | None, uid: str | None) -> Chatter:
     # The limits of the link (expiry, QPM, points, hook) bind only with the commercial back end.
     link = links[0]
     app = call.mongo.existing("apps", link["appId"], "app is empty")
-    return Chatter(app, link["tmbId"], True, link["responseDetail"], share_id, uid)
+    return Chatter(app, link["responseDetail"], share_id, uid)
 
 
 def _chat_of(call: Call, chatter: Chatter, chat_id: str | None) -> Document | None:
@@ -208,16 +202,9 @@ def _chat_of(call: Call, chatter: Chatter, chat_id: str | None) -> Document | No
     if not chat_id or not chats:
         return None
     theirs = (chats[0]["shareId"], chats[0]["outLinkUid"])
-    if chatter.visitor and theirs != (chatter.share_id, chatter.out_link_uid):
+    if chatter.share_id and theirs != (chatter.share_id, chatter.out_link_uid):
         raise known("unAuthChat")
     return chats[0]
-
-
-def _remembered(call: Call, chatter: Chatter, chat_id: str) -> list[Document]:
-    items = call.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id)
-    roles = {"Human": "user", "AI": "assistant"}
-    said = [{"role": roles[item["obj"]], "content": item["content"]} for item in items]
-    return said[-2 * HISTORY_ROUNDS :]
 
 
 def _save(call: Call, chatter: Chatter, run: Run) -> None:
@@ -225,22 +212,20 @@ def _save(call: Call, chatter: Chatter, run: Run) -> None:
     chat_id = call.body.get("chatId")
     if not chat_id:
         return
-    common = {"appId": chatter.app["_id"], "chatId": chat_id, "time": now()}
+    common = {"appId": chatter.app["_id"], "chatId": chat_id}
     if _chat_of(call, chatter, chat_id) is None:
-        chat = {"title": run.question[:20], "shareId": chatter.share_id, "tmbId": chatter.tmb_id}
-        chat |= {
-            "outLinkUid": chatter.out_link_uid,
-            "source": "share" if chatter.visitor else "api",
-        }
-        call.mongo.put("chats", {**common, **chat})
-    for obj, content in (("Human", run.question), ("AI", run.answer)):
+        whose = {"shareId": chatter.share_id, "outLinkUid": chatter.out_link_uid}
+        call.mongo.put("chats", {**common, **whose, "title": run.question[:20]})
+    for obj, content, responses in (
+        ("Human", run.question, []),
+        ("AI", run.answer, run.responses),
+    ):
         item = {**common, "obj": obj, "content": content, "dataId": object_id()}
-        responses = run.responses if obj == "AI" else []
         call.mongo.put("chatitems", {**item, "responseData": responses})
 
 
 def _shown(chatter: Chatter, responses: list[Document]) -> list[Document]:
-    return _for_visitors(responses) if chatter.visitor else responses
+    return _for_visitors(responses) if chatter.share_id else responses
 
 
 def _for_visitors(responses: list[Document]) -> list[Document]:

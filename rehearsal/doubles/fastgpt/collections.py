@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 import httpx
 
-from rehearsal.doubles.fastgpt.admission import queue
 from rehearsal.doubles.fastgpt.auth import now
 from rehearsal.doubles.fastgpt.call import Call, Unanswered
 from rehearsal.doubles.fastgpt.chunks import OVERLAP, length, split
@@ -25,6 +24,7 @@ from rehearsal.doubles.fastgpt.datasets import dataset_of
 from rehearsal.doubles.fastgpt.documents import file_text, html_text
 from rehearsal.doubles.fastgpt.envelope import PERMISSION, Json, Problem, undefined
 from rehearsal.doubles.fastgpt.store import Document
+from rehearsal.doubles.fastgpt.training import queue
 
 MOST_PER_PAGE = 30
 LINK_SECONDS = 20.0
@@ -32,8 +32,6 @@ OUTSIDE_PORT = "8080"
 GRIDFS_CHUNK = 261120
 DEFAULT_CHUNK = 512
 _IMAGE_ID = string.ascii_letters + string.digits
-_SHOWN = ("_id", "parentId", "tmbId", "name", "type", "forbid", "createTime", "updateTime")
-_SHOWN_IF_ANY = ("trainingType", "fileId", "rawLink")
 
 
 def create_from_file(call: Call) -> Document:
@@ -44,7 +42,7 @@ def create_from_file(call: Call) -> Document:
     """
     if call.upload is None:
         raise Problem("file is required")
-    name = decode_uri_component(call.upload.name)
+    name = _decoded(call.upload.name)
     try:
         body = json.loads(str(call.body.get("data")))
     except ValueError as error:
@@ -109,17 +107,17 @@ def create_empty(call: Call) -> str:
     return str(_insert(call, dataset, call.body, source, "")["_id"])
 
 
-def decode_uri_component(text: str) -> str:
+def _decoded(name: str) -> str:
     """A percent-encoded file name.
 
     Raises:
         Unanswered: a malformed one; the real one throws where nobody answers any more
             (docs/facts/measured.md §1 F7).
     """
-    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+    if re.search(r"%(?![0-9A-Fa-f]{2})", name):
         raise Unanswered
     try:
-        return unquote(text, errors="strict")
+        return unquote(name, errors="strict")
     except UnicodeDecodeError as error:
         raise Unanswered from error
 
@@ -127,22 +125,17 @@ def decode_uri_component(text: str) -> str:
 def _page(link: str, selector: str) -> tuple[str, str]:
     """Title and text of a page; a page that cannot be had is an empty one, as in the real one."""
     try:
-        url = _outside(link)
+        url = httpx.URL(link)
+        if os.environ.get("REHEARSAL_HOSTS") and url.port is None:
+            # In a rehearsed container the web's ports are the outside world's one, without TLS.
+            port = int(os.environ.get("REHEARSAL_OUTSIDE_PORT") or OUTSIDE_PORT)
+            url = url.copy_with(scheme="http", port=port)
         answer = httpx.get(url, timeout=LINK_SECONDS, follow_redirects=True, trust_env=False)
         answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         print("fetch link error", error, flush=True)
         return "", ""
     return html_text(answer.text, selector)
-
-
-def _outside(link: str) -> str:
-    """In a rehearsed container the web's own ports are the outside world's one, without TLS."""
-    url = httpx.URL(link)
-    if not os.environ.get("REHEARSAL_HOSTS") or url.port is not None:
-        return link
-    port = int(os.environ.get("REHEARSAL_OUTSIDE_PORT") or OUTSIDE_PORT)
-    return str(url.copy_with(scheme="http", port=port))
 
 
 def _cut_and_queued(
@@ -205,12 +198,12 @@ def list_collections(call: Call) -> Document:
 
 
 def _listed(call: Call, row: Document) -> Document:
-    mongo, id_ = call.mongo, row["_id"]
+    names = "_id parentId tmbId name type forbid createTime updateTime trainingType fileId rawLink"
+    of_it = {"collectionId": row["_id"]}
     return {
-        **{name: row[name] for name in _SHOWN},
-        **{name: row[name] for name in _SHOWN_IF_ANY if name in row},
-        "dataAmount": len(mongo.find("dataset_datas", collectionId=id_)),
-        "trainingAmount": len(mongo.find("trainings", collectionId=id_)),
+        **{name: row[name] for name in names.split() if name in row},
+        "dataAmount": len(call.mongo.find("dataset_datas", **of_it)),
+        "trainingAmount": len(call.mongo.find("trainings", **of_it)),
         "permission": PERMISSION,
     }
 

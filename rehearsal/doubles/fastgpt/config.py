@@ -26,6 +26,7 @@ BUILT_IN_FE_CONFIGS: dict[str, Any] = {
     "favicon": "/favicon.ico",
     "uploadFileMaxSize": 500,
 }
+LISTS = ("llmModels", "vectorModels", "reRankModels", "audioSpeechModels")
 VERSION = "4.8.8"
 INSIDE = "/app/data/config.json"
 Model = dict[str, Any]
@@ -33,16 +34,13 @@ Model = dict[str, Any]
 
 @dataclass
 class Config:
-    """What start-up made of config.json. The lists are what the file said, whatever that was."""
+    """What start-up made of config.json."""
 
     version: str
     fe_configs: dict[str, Any]
     system_env: dict[str, Any]
-    llm_models: Any
-    vector_models: Any
-    rerank_models: Any
-    speech_models: Any
-    whisper_model: Any
+    models: dict[str, Any]
+    """The lists `llmModels` and so on as the file has them, whatever that is."""
 
     def llm(self, name: Json) -> Model:
         """The chat model of that name; silently the first one if there is none such.
@@ -50,25 +48,25 @@ class Config:
         Raises:
             Problem: the list is empty or no list.
         """
-        return _model(_entries(self.llm_models, "global.llmModels.find"), name)
+        return _model(_entries(self.models["llmModels"], "global.llmModels.find"), name)
 
     def vector(self, name: Json) -> Model:
         """The embedding model of that name; silently the first one if there is none such."""
-        return _model(_entries(self.vector_models, "global.vectorModels.find"), name)
+        return _model(_entries(self.models["vectorModels"], "global.vectorModels.find"), name)
 
     def dataset_llm(self) -> Model:
         """The file-processing model of a dataset that names none."""
-        models = _entries(self.llm_models, "global.llmModels?.filter")
+        models = _entries(self.models["llmModels"], "global.llmModels?.filter")
         return _model([model for model in models if model.get("datasetProcess")] or models, None)
 
     def reranker(self) -> Model | None:
         """The only reranker that is ever used: index 0."""
-        entries = _entries(self.rerank_models, "global.reRankModels.find")
+        entries = _entries(self.models["reRankModels"], "global.reRankModels.find")
         return entries[0] if entries else None
 
 
-def read_config(path: Path, package: Path) -> Config:
-    """Read config.json and the version of `package`.json.
+def read_config(path: Path) -> Config:
+    """What start-up makes of config.json.
 
     Raises:
         OSError, ValueError: no such file, or no JSON; FastGPT exits on either.
@@ -79,22 +77,14 @@ def read_config(path: Path, package: Path) -> Config:
     parsed = json.loads(path.read_text(encoding="utf-8"))
     # A list has none of the keys, which is no error.
     raw = parsed if isinstance(parsed, dict) else {}
-    version = json.loads(package.read_text())["version"] if package.exists() else VERSION
+    # JavaScript finds no models where there is nothing; an empty object is something.
+    models = {key: raw[key] if raw.get(key) or raw.get(key) == {} else [] for key in LISTS}
     return Config(
-        version=version,
+        version=VERSION,
         fe_configs={**(raw.get("feConfigs") or {}), **BUILT_IN_FE_CONFIGS, "isPlus": False},
         system_env=raw.get("systemEnv") or {},
-        llm_models=_or_none(raw.get("llmModels")),
-        vector_models=_or_none(raw.get("vectorModels")),
-        rerank_models=_or_none(raw.get("reRankModels")),
-        speech_models=_or_none(raw.get("audioSpeechModels")),
-        whisper_model=raw.get("whisperModel"),
+        models=models,
     )
-
-
-def _or_none(models: Json) -> Json:
-    """`models`, or no models where JavaScript finds nothing; an empty object is something."""
-    return models or [] if models != {} else models
 
 
 def _entries(models: Json, looked_up_by: str) -> list[Model]:

@@ -83,11 +83,9 @@ def _drop(call: Call, dataset_id: str) -> None:
 
 def training_queue(call: Call) -> Document:
     """GET /api/core/dataset/training/getDatasetTrainingQueue?datasetId=."""
-    mongo, id_ = call.mongo, dataset_of(call, call.query.get("datasetId"))["_id"]
-    return {
-        "rebuildingCount": 0,
-        "trainingCount": len(mongo.find("trainings", datasetId=id_)),
-    }
+    dataset = dataset_of(call, call.query.get("datasetId"))
+    waiting = call.mongo.find("trainings", datasetId=dataset["_id"])
+    return {"rebuildingCount": 0, "trainingCount": len(waiting)}
 
 
 def dataset_of(call: Call, id_: Json) -> Document:

@@ -15,16 +15,11 @@ from starlette.responses import JSONResponse
 Json: TypeAlias = Any
 """Whatever a client sent or a file held."""
 
-UNCHECKED = (KeyError, TypeError, AttributeError, ValueError, IndexError)
-"""What Python raises where JavaScript would meet `undefined`."""
-
 KNOWN: dict[str, tuple[int, str]] = {
     "unAuthorization": (403, "凭证错误"),
     "unAuthApiKey": (514, "Api Key 不合法"),
     "unExistDataset": (501000, "core.dataset.error.unExistDataset"),
-    "unAuthDataset": (501001, "core.dataset.error.unAuthDataset"),
     "appUnExist": (502000, "应用不存在"),
-    "unAuthApp": (502001, "无权操作该应用"),
     "unAuthChat": (504000, "没有权限操作此对话记录"),
     "linkUnInvalid": (501, "分享链接无效"),
     "outlinkUnExist": (505000, "分享链接不存在"),
@@ -49,14 +44,12 @@ _ADDRESS = re.compile(r"(?<=://)\S+")
 class Problem(Exception):
     """An error as FastGPT sends it: `code` in the body, `http` on the status line."""
 
-    def __init__(
-        self, message: str, code: int = 500, status_text: str = "", http: int = 500
-    ) -> None:
+    def __init__(self, message: str, code: int = 500, status_text: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.status_text = status_text
-        self.http = http
+        self.http = 200 if status_text else 500
 
     def body(self) -> dict[str, Any]:
         """The envelope."""
@@ -73,7 +66,7 @@ def known(name: str) -> Problem:
     if name not in KNOWN:
         return Problem(name)
     code, message = KNOWN[name]
-    return Problem(message, code, name, http=200)
+    return Problem(message, code, name)
 
 
 def undefined(field: str) -> Problem:
@@ -81,11 +74,17 @@ def undefined(field: str) -> Problem:
     return Problem(f"Cannot read properties of undefined (reading '{field}')")
 
 
+FAILURES = (Problem, KeyError, TypeError, AttributeError, ValueError, IndexError)
+"""What a handler ends in: a problem, or what Python raises where JavaScript meets `undefined`."""
+
+
 def crash(error: Exception) -> Problem:
-    """What a shape that nobody checked ends in: JavaScript's TypeError, told to the caller.
+    """What a caller is told: of a shape that nobody checked JavaScript's TypeError.
 
     The double's own traceback goes to the log, where a mistake of the double would show.
     """
+    if isinstance(error, Problem):
+        return error
     traceback.print_exception(error)
     if isinstance(error, KeyError):
         return undefined(str(error.args[0]))

@@ -99,13 +99,21 @@ def search(service: Service, query: Query) -> Found:
         _by_text(query.text, data)[:by_text] if by_text else [],
     ]
     asked = f"{query.history}\nHuman: {query.text}\n" if query.history else query.text
-    reranked = _rerank(service, asked, _joined(ranked)) if query.rerank else []
+    reranked = _rerank(service, asked, _distinct(ranked[0] + ranked[1])) if query.rerank else []
     items = _fused([(RRF, ranked[0]), (RRF, ranked[1]), (RERANKED_RRF, reranked)])
     counted = "reRank" if reranked else "embedding" if query.mode == EMBEDDING else None
-    shown = _within(_similar(query, _distinct(items), counted), query.limit)
-    sources = _sources(service, shown)
+    # One without a score of the kind that counts passes.
+    similar = [
+        item
+        for item in _distinct(items)
+        if all(
+            score["value"] >= query.similarity
+            for score in item["score"]
+            if score["type"] == counted
+        )
+    ]
     return Found(
-        items=[_item(item, sources) for item in shown],
+        items=[_item(service, item) for item in within(similar, query.limit, TOKENS_OVER)],
         mode=query.mode,
         reranked=bool(reranked),
         filtered=counted is not None,
@@ -120,18 +128,12 @@ def _by_vector(
     stored = {row["_id"]: row["vector"] for row in service.vectors.find("modeldata")}
     scored = []
     for item in data:
-        vectors = [
-            stored[index["dataId"]] for index in item["indexes"] if index["dataId"] in stored
-        ]
-        if vectors:
-            score = max(_product(asked, other) for other in vectors)
+        (index,) = item["indexes"]
+        if index["dataId"] in stored:
+            # The inner product, as the index has it; above 1 for a model that does not normalise.
+            score = sum(map(operator.mul, asked, stored[index["dataId"]]), 0.0)
             scored.append((score, item))
     return _scored("embedding", scored)
-
-
-def _product(one: list[float], other: list[float]) -> float:
-    """The inner product, as the index has it; above 1 for a model that does not normalise."""
-    return sum(map(operator.mul, one, other), 0.0)
 
 
 def _by_text(text: str, data: list[Document]) -> list[Document]:
@@ -177,11 +179,6 @@ def _rerank(service: Service, query: str, items: list[Document]) -> list[Documen
         return []
 
 
-def _joined(lists: list[list[Document]]) -> list[Document]:
-    """One after the other, each passage once: what the reranker is asked about."""
-    return _distinct([item for ranked in lists for item in ranked])
-
-
 def _distinct(items: list[Document]) -> list[Document]:
     """Passages that say the same but for spaces and punctuation are one."""
     said: dict[str, Document] = {}
@@ -209,53 +206,30 @@ def _fused(lists: list[tuple[int, list[Document]]]) -> list[Document]:
     return ordered
 
 
-def _similar(query: Query, items: list[Document], counted: str | None) -> list[Document]:
-    """Those whose score of the kind that counts is high enough; one without it passes."""
-    return [
-        item
-        for item in items
-        if all(
-            score["value"] >= query.similarity
-            for score in item["score"]
-            if score["type"] == counted
-        )
-    ]
-
-
-def _within(items: list[Document], limit: float) -> list[Document]:
-    """As many as `limit` tokens hold, and the one that goes a little beyond; one in any case."""
-    counted = [{**item, "tokens": count_tokens(item["q"] + item["a"])} for item in items]
+def within(items: list[Document], limit: float, over: float = 0) -> list[Document]:
+    """As many as `limit` tokens hold, and one that goes up to `over` beyond; one in any case."""
     kept: list[Document] = []
     total = 0
-    for item in counted:
-        total += item["tokens"]
-        if total > limit + TOKENS_OVER:
+    for item in items:
+        total += count_tokens(item["q"] + item["a"])
+        if kept and total > limit + over:
             break
         kept.append(item)
-        if total > limit:
+        if over and total > limit:
             break
-    return kept or counted[:1]
+    return kept
 
 
-def _sources(service: Service, items: list[Document]) -> dict[str, Document]:
-    ids = {item["collectionId"] for item in items}
-    return {id_: service.mongo.get("dataset_collections", id_) or {} for id_ in ids}
-
-
-def _item(item: Document, sources: dict[str, Document]) -> Document:
-    source = sources[item["collectionId"]]
+def _item(service: Service, item: Document) -> Document:
+    source = service.mongo.get("dataset_collections", item["collectionId"]) or {}
     source_id = source.get("fileId") or source.get("rawLink")
+    names = ("q", "a", "chunkIndex", "datasetId", "collectionId", "score")
     return {
         "id": item["_id"],
-        "q": item["q"],
-        "a": item["a"],
-        "chunkIndex": item["chunkIndex"],
-        "datasetId": item["datasetId"],
-        "collectionId": item["collectionId"],
+        **{name: item[name] for name in names},
+        "tokens": count_tokens(item["q"] + item["a"]),
         "sourceName": source.get("name", ""),
         **({"sourceId": source_id} if source_id else {}),
-        "score": item["score"],
-        "tokens": item["tokens"],
     }
 
 

@@ -1,19 +1,15 @@
-"""The queue that turns chunks into vectors (docs/facts/fastgpt.md §4, "Is indexing finished?").
-
-It has no error state: a chunk that failed stays, locked for a minute, or for good when the upstream
-called it invalid. `REHEARSAL_RETRY_SECONDS` stands for that minute.
-"""
+"""The queue that turns chunks into vectors, and which it takes (docs/facts/fastgpt.md §4)."""
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from rehearsal.doubles.fastgpt.admission import queue
-from rehearsal.doubles.fastgpt.chunks import split
-from rehearsal.doubles.fastgpt.envelope import UNCHECKED, Problem, crash, log
+from rehearsal.doubles.fastgpt.chunks import length, split
+from rehearsal.doubles.fastgpt.envelope import FAILURES, crash, log
 from rehearsal.doubles.fastgpt.store import Document
 from rehearsal.doubles.fastgpt.upstream import UpstreamError
 
@@ -31,10 +27,18 @@ QA_PROMPT = (
     "- 返回多个问题和答案，格式为：\nQ1: 问题。\nA1: 答案。\nQ2:\nA2:"
 )
 _QA = re.compile(r"Q\d+[:：](.*?)A\d+[:：](.*?)(?=\s*Q\d+[:：]|\Z)", re.S)
+OVER_MAX_TOKEN = 1.3
+"""Characters of a passage for each token that config.json allows the embedding model (F1)."""
+OVER_MAX_CONTEXT = 0.8
+"""Characters of a passage for each token of the chat model's context, where it asks about it."""
 
 
 class TrainingQueue:
-    """Worker threads over the `trainings` collection, one kind per mode."""
+    """Worker threads over the `trainings` collection, one kind per mode.
+
+    It has no error state: a chunk that failed stays, locked for a minute, for which
+    `REHEARSAL_RETRY_SECONDS` stands, or for good when the upstream called it invalid.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -93,13 +97,11 @@ class TrainingQueue:
                 self._make_questions(task)
             else:
                 self._make_vectors(task)
-        except UpstreamError as error:
-            log("Error", error.message)
-            self._keep(task, for_good=_is_invalid(error))
-        except (Problem, *UNCHECKED) as error:
-            problem = error if isinstance(error, Problem) else crash(error)
-            log("Error", problem.message)
-            self._keep(task, for_good=False)
+        except FAILURES as error:
+            problem = crash(error)
+            upstream = problem if isinstance(problem, UpstreamError) else None
+            log("Error", upstream.logged if upstream else problem.message)
+            self._keep(task, for_good=upstream is not None and _is_invalid(upstream))
         finally:
             with self._claiming:
                 self._held.discard(task["_id"])
@@ -162,6 +164,76 @@ def _is_invalid(error: UpstreamError) -> bool:
     """What the real queue never tries again (`checkInvalidChunkAndLock`)."""
     return (
         error.type == "invalid_request_error"
-        or error.code == 500
-        or error.message == "invalid message format"
+        or error.upstream_code == 500
+        or error.logged == "invalid message format"
     )
+
+
+def queue(
+    service: Service,
+    dataset: Document,
+    collection: Document,
+    data: list[Document],
+    *,
+    filtered: bool = True,
+) -> Document:
+    """Put into the training queue what can be; what cannot is told by kind of reason.
+
+    Args:
+        collection: the stored one; its `trainingType` and `qaPrompt` say what is done.
+        data: `q`, `chunkIndex`, and at will `a`.
+        filtered: whether passages are tidied, measured and compared at all.
+    """
+    mode = collection["trainingType"]
+    model = dataset["agentModel" if mode == "qa" else "vectorModel"]
+    if mode == "qa":
+        tokens, each = service.config.llm(model).get("maxContext"), OVER_MAX_CONTEXT
+    else:
+        tokens, each = service.config.vector(model).get("maxToken"), OVER_MAX_TOKEN
+    # No limit where config.json gives none: nothing is more than NaN.
+    most = tokens * each if isinstance(tokens, int | float) else math.inf
+    task = {
+        "teamId": collection["teamId"],
+        "tmbId": collection["tmbId"],
+        "datasetId": dataset["_id"],
+        "collectionId": collection["_id"],
+        "mode": mode,
+        "model": model,
+        "prompt": collection.get("qaPrompt"),
+        "lockTime": 0,
+    }
+    results: Document = {"insertLen": 0, "overToken": [], "repeat": [], "error": []}
+    seen: set[str] = set()
+    for given in data:
+        item = {"a": "", **given}
+        if filtered:
+            item |= {"q": _tidied(item["q"]), "a": _tidied(item["a"])}
+        refused = _refused(item, most, seen) if filtered else None
+        if refused:
+            results[refused].append(item)
+            continue
+        seen.add(item["q"] + item["a"])
+        results["insertLen"] += 1
+        service.mongo.put("trainings", {**task, **item})
+    service.queue.wake()
+    return results
+
+
+def _refused(item: Document, most: float, seen: set[str]) -> str | None:
+    if not item["q"]:
+        return "error"
+    if length(item["q"]) > most:
+        return "overToken"
+    return "repeat" if item["q"] + item["a"] in seen else None
+
+
+def _tidied(text: str) -> str:
+    """A passage as it is kept.
+
+    The real one means to join Chinese characters and to shrink spaces, but its classes of
+    characters end at the first bracket: what they find is brackets that close.
+    """
+    text = re.sub(r"([\u4e00-\u9fa5])[\s&\[^]\]+([\u4e00-\u9fa5])", r"\1\2", text.strip())
+    text = re.sub(r"\r\n?", "\n", text)
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    return re.sub(r"[\x00-\x08]", " ", re.sub(r"[\s&\[^]\]{2,}", " ", text))

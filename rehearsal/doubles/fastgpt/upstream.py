@@ -9,34 +9,36 @@ from typing import Any
 
 import httpx
 
-from rehearsal.doubles.fastgpt.envelope import Json
+from rehearsal.doubles.fastgpt.envelope import Json, Problem
 
 DIMENSIONS = 1536
 TIMEOUT = httpx.Timeout(480.0, connect=10.0)
 RERANK_SECONDS = 30.0
+_NO_EMBEDDING = "Embedding API Error"
+_NO_ANSWER = "core.chat.Chat API is error or undefined"
 
 
-class UpstreamError(Exception):
-    """An answer that is an error.
+class UpstreamError(Problem):
+    """An answer that is an error; callers are told the upstream's own words, if there were any.
 
     Attributes:
-        message: what the OpenAI client makes of it; the log has it.
-        told: the upstream's own words, if there were any; callers get them.
-        type, code: those of the upstream's error.
+        logged: what the OpenAI client makes of it.
+        type, upstream_code: those of the upstream's error.
     """
 
     def __init__(
-        self, message: str, *, told: str | None = None, type_: str = "", code: Json = None
+        self, logged: str, *, told: str | None = None, type_: str = "", code: Json = None
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.told = message if told is None else told
+        super().__init__(logged if told is None else told)
+        self.logged = logged
         self.type = type_
-        self.code = code
+        self.upstream_code = code
 
     def streamed(self) -> str:
         """What a stream tells of it: JavaScript writes a missing code out."""
-        return self.told if self.told == self.message else f"{self.code or 'undefined'} {self.told}"
+        if self.message == self.logged:
+            return self.message
+        return f"{self.upstream_code or 'undefined'} {self.message}"
 
 
 class Upstream:
@@ -53,21 +55,16 @@ class Upstream:
         Raises:
             UpstreamError: refused, unreachable, or no embedding in the answer; the log tells it.
         """
-        try:
-            return self._embedding(model, text, storing)
-        except UpstreamError as error:
-            print("Embedding Error", error.message, flush=True)
-            raise
-
-    def _embedding(self, model: dict[str, Any], text: str, storing: bool) -> list[float]:
         extra = model.get("dbConfig" if storing else "queryConfig") or {}
         body = {**(model.get("defaultConfig") or {}), **extra}
         body |= {"model": model.get("model"), "input": [text]}
-        answer = self._post("/embeddings", body)
         try:
+            answer = self._post("/embeddings", body)
             vector = [float(value) for value in answer["data"][0]["embedding"]]
-        except (KeyError, IndexError, TypeError) as error:
-            raise UpstreamError("Embedding API Error") from error
+        except (UpstreamError, KeyError, IndexError, TypeError) as error:
+            said = error if isinstance(error, UpstreamError) else UpstreamError(_NO_EMBEDDING)
+            print("Embedding Error", said.logged, flush=True)
+            raise said from error
         if len(vector) > DIMENSIONS:
             print(f"The current vector dimension is {len(vector)}; cut to {DIMENSIONS}", flush=True)
         return (vector + [0.0] * DIMENSIONS)[:DIMENSIONS]
@@ -82,7 +79,7 @@ class Upstream:
         try:
             return answer["choices"][0]["message"].get("content") or ""
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise UpstreamError("core.chat.Chat API is error or undefined") from error
+            raise UpstreamError(_NO_ANSWER) from error
 
     def chat_stream(self, body: dict[str, Any]) -> Iterator[str]:
         """The answer piece by piece; raises as `chat` does."""
@@ -94,7 +91,10 @@ class Upstream:
                 if answer.is_error:
                     answer.read()
                     raise _refused(answer)
-                yield from _deltas(answer.iter_lines())
+                for line in answer.iter_lines():
+                    if line.startswith("data:") and line[5:].strip() != "[DONE]":
+                        choices = json.loads(line[5:]).get("choices") or [{}]
+                        yield (choices[0].get("delta") or {}).get("content") or ""
         except httpx.HTTPError as error:
             raise UpstreamError("Connection error.") from error
 
@@ -128,16 +128,6 @@ class Upstream:
             return answer.json()
         except ValueError:
             return answer.text
-
-
-def _deltas(lines: Iterator[str]) -> Iterator[str]:
-    for line in lines:
-        if not line.startswith("data:") or line[5:].strip() == "[DONE]":
-            continue
-        choices = json.loads(line[5:]).get("choices") or []
-        content = (choices[0].get("delta") or {}).get("content") if choices else None
-        if content:
-            yield content
 
 
 def _refused(answer: httpx.Response) -> UpstreamError:

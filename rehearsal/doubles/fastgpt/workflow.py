@@ -6,15 +6,15 @@ reference; one that points nowhere is `undefined` (here None), and no error by i
 
 from __future__ import annotations
 
-import json
+import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rehearsal.doubles.fastgpt.config import Model
 from rehearsal.doubles.fastgpt.envelope import Json, Problem
-from rehearsal.doubles.fastgpt.search import EMBEDDING, Query, as_number, search
+from rehearsal.doubles.fastgpt.search import EMBEDDING, Query, as_number, search, within
 from rehearsal.doubles.fastgpt.store import Document
 from rehearsal.doubles.language import count_tokens
 
@@ -34,12 +34,8 @@ BETWEEN_SYSTEM_PROMPTS = "\n\n===---===---===\n\n"
 ENTRIES = ("workflowStart", "userGuide")
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something to tell a streaming caller: `flowNodeStatus` or `answer`."""
-
-    name: str
-    data: Any
+Events = Iterator[tuple[str, Any]]
+"""What a streaming caller is told: `flowNodeStatus` or `answer`, and its data."""
 
 
 @dataclass
@@ -58,7 +54,7 @@ class Run:
     answer: str = ""
 
 
-def execute(run: Run) -> Generator[Event, None, None]:
+def execute(run: Run) -> Events:
     """Run the graph; `run.responses` and `run.answer` hold what came of it.
 
     Raises:
@@ -82,10 +78,10 @@ def _is_due(run: Run, id_: str, finished: set[str]) -> bool:
     return bool(sources) and sources <= finished
 
 
-def _node(run: Run, node: Document) -> Generator[Event, None, None]:
+def _node(run: Run, node: Document) -> Events:
     kind = node.get("flowNodeType")
     if node.get("showStatus"):
-        yield Event("flowNodeStatus", {"status": "running", "name": node.get("name") or ""})
+        yield "flowNodeStatus", {"status": "running", "name": node.get("name") or ""}
     began = time.monotonic()
     if kind == "datasetSearchNode":
         response = _dataset_search(run, node, _inputs(run, node))
@@ -122,8 +118,6 @@ def _inputs(run: Run, node: Document) -> Document:
 
 def _dataset_search(run: Run, node: Document, inputs: Document) -> Document:
     datasets, asked = inputs.get("datasets"), inputs.get("userChatInput")
-    if not isinstance(datasets, list):
-        raise Problem("Quote type error")
     if not datasets:
         raise Problem("core.chat.error.Select dataset empty")
     if not asked:
@@ -152,12 +146,13 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Document:
     }
 
 
-def _chat(run: Run, node: Document, inputs: Document) -> Generator[Event, None, Document]:
+def _chat(run: Run, node: Document, inputs: Document) -> Generator[tuple[str, Any], None, Document]:
     asked = inputs.get("userChatInput")
     if not asked:
         raise Problem("Question is empty")
     model = run.service.config.llm(inputs.get("model"))
-    quotes = _quotes_within(inputs.get("quoteQA"), model)
+    # Undefined compares as no limit.
+    quotes = within(inputs.get("quoteQA") or [], model.get("quoteMaxToken", math.inf))
     messages = _messages(run, inputs, model, str(asked), quotes)
     tokens = sum(count_tokens(str(message["content"])) for message in messages)
     body = {
@@ -166,23 +161,18 @@ def _chat(run: Run, node: Document, inputs: Document) -> Generator[Event, None, 
         **_sampling(model, inputs, tokens),
         "messages": messages,
     }
-    shown = inputs.get("isResponseAnswerText", True) is not False
     answer = ""
     if run.stream:
-        for piece in run.service.upstream.chat_stream(body):
+        for piece in filter(None, run.service.upstream.chat_stream(body)):
             answer += piece
-            if shown:
-                yield Event("answer", piece)
+            yield "answer", piece
     else:
         answer = run.service.upstream.chat(body)
     if not answer:
         raise Problem("core.chat.Chat API is error or undefined")
     run.outputs[node["nodeId"], "answerText"] = answer
-    if shown:
-        run.answer += answer
+    run.answer += answer
     said = {"role": "assistant", "content": answer}
-    asked_only = {"role": "user", "content": str(asked)}
-    run.outputs[node["nodeId"], "history"] = [*messages[:-1], asked_only, said]
     return {
         "totalPoints": 0,
         "model": model.get("name"),
@@ -209,19 +199,6 @@ def _previewed(messages: list[Document]) -> list[Document]:
 _OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
 
 
-def _quotes_within(quotes: Json, model: Model) -> list[Document]:
-    """As many quotes as the model's `quoteMaxToken` holds; undefined compares as no limit."""
-    kept: list[Document] = []
-    most = model.get("quoteMaxToken")
-    total = 0
-    for quote in quotes if isinstance(quotes, list) else []:
-        total += count_tokens(quote["q"] + quote["a"])
-        if kept and isinstance(most, int | float) and total > most:
-            break
-        kept.append(quote)
-    return kept
-
-
 def _messages(
     run: Run, inputs: Document, model: Model, asked: str, quotes: list[Document]
 ) -> list[Document]:
@@ -230,16 +207,9 @@ def _messages(
     messages: list[Document] = []
     if prompts:
         messages.append({"role": "system", "content": BETWEEN_SYSTEM_PROMPTS.join(prompts)})
-    messages += _history(inputs.get("history"), run.histories)
+    rounds = int(inputs.get("history") or 0)
+    messages += run.histories[-2 * rounds :] if rounds else []
     return [*messages, {"role": "user", "content": _quoted(inputs, asked, quotes)}]
-
-
-def _history(value: Json, histories: list[Document]) -> list[Document]:
-    """A number means that many rounds of the conversation; a list is the conversation itself."""
-    if isinstance(value, list):
-        return value
-    rounds = int(value) if isinstance(value, int | float) else 0
-    return histories[-2 * rounds :] if rounds else []
 
 
 def _quoted(inputs: Document, asked: str, quotes: list[Document]) -> str:
@@ -274,15 +244,3 @@ def _sampling(model: Model, inputs: Document, used: int) -> Document:
     warm = round(max(0.01, highest * asked / 10), 2) if numbers(highest, asked) else None
     tokens = max(1, min(most, context - used)) if numbers(most, context) else None
     return {"temperature": warm, "max_tokens": tokens}
-
-
-def graph(version: Document) -> tuple[dict[str, Document], list[Document]]:
-    """The nodes of a version by id, and its edges.
-
-    Raises:
-        Problem: the nodes are not what a graph is made of.
-    """
-    nodes = version.get("nodes")
-    if not isinstance(nodes, list) or any("nodeId" not in node for node in nodes):
-        raise Problem(f"nodes.map is not a function: {json.dumps(nodes)[:80]}")
-    return {node["nodeId"]: node for node in nodes}, version.get("edges") or []
