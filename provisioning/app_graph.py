@@ -4,8 +4,6 @@
 are constant, so that the same settings give the same graph and a diff means a change.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Sequence

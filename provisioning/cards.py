@@ -3,8 +3,6 @@
 gn7i: `docs/facts/alicloud.md §2.1`; the other types and cards are from memory, so estimates.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import re

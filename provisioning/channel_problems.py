@@ -1,7 +1,5 @@
 """What OneAPI or FastGPT would get wrong of the catalogue, with what would be right."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence

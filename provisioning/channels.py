@@ -3,8 +3,6 @@
 One per source and kind: embeddings route while the chat model still downloads.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

@@ -6,8 +6,6 @@ asked for: prose came out at up to three times that, code blocks and rows of tab
 (`docs/facts/measured.md §1 F1`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from provisioning.catalogue import Model, input_tokens

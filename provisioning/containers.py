@@ -3,8 +3,6 @@
 No secret is in them: where one belongs stands its name as `{mysql}`, and the stack fills it in.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Documents on the operator's machine: which there are, and what is wrong with them."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 import unicodedata

@@ -5,8 +5,6 @@ field is written out, the intended default comes first, and nothing is listed th
 route.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ holds the model's weights and its context, and what is left holds the others
 (`docs/facts/xinference.md §4`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The setting `knowledge` against the catalogue, and against the files that it names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 

@@ -4,8 +4,6 @@ Payloads: `docs/facts/xinference.md §2 and §4`. A key that Xinference does not
 argument of the engine, so only what the engine understands is sent.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable
 from typing import Any

@@ -4,8 +4,6 @@ The truth is the vendor's list (`vendor.py`). It is the pinned release's: where 
 chosen, what the list does not have is a warning, for that one may have it.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

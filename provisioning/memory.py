@@ -5,8 +5,6 @@ shapes are their published ones; `docs/facts/xinference.md §4` measured some, a
 else is an estimate, errs on the large side, and says so; a model's `memoryGiB` overrules it.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ It joins lines without a space, ends one after a sentence only, and leaves out w
 outer twentieth of a page's height, above and below.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """The plan of a lab: all that the tables say of its settings, asked once; `make plan` prints it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 A reader gives the texts of a file, or raises `Wrong` where there is none to give.
 """
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator

@@ -4,8 +4,6 @@ Remote commands of the engine only run when something changed, and the Docker pr
 a refresh (`docs/facts/measured.md §3`).
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The operator's SSH key files, looked at before anything is rented."""
 
-from __future__ import annotations
-
 import shlex
 import stat
 from collections.abc import Iterator

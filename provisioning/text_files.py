@@ -5,8 +5,6 @@ there for GBK. UTF-8 with a mark in front is the one form that it never mistakes
 (`docs/facts/fastgpt.md §4`).
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 import unicodedata

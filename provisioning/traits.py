@@ -1,7 +1,5 @@
 """What Xinference's engines, and the providers that OneAPI relays to, are like: as data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal, TypeVar
 

@@ -4,8 +4,6 @@ A local port stands for a port of the server for the life of the process; a conn
 is made again. What goes this way may fail with ServerUnreachable, HostKeyChanged or KeyRefused.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools

@@ -3,8 +3,6 @@
 `vendor.json` is made from the released wheels by `make catalogue`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache

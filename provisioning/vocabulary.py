@@ -4,8 +4,6 @@ OneAPI would download it from a host that many servers cannot reach. It ships in
 `llama-index-core` under the name that OneAPI looks for (`docs/facts/engine.md`), so pip gets it.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """How every container of the lab is made: pinned image, health check, one network, log rotation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

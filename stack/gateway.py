@@ -1,7 +1,5 @@
 """OneAPI seeded: root's password, one channel per source and kind, tokens."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pulumi

@@ -1,7 +1,5 @@
 """FastGPT seeded: bases, documents, apps, share links, and the question that proves them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The models that the lab's own Xinference serves: started one by one, awaited by group."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

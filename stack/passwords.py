@@ -1,7 +1,5 @@
 """Every password of the lab."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from string import Formatter
 

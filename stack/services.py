@@ -1,7 +1,5 @@
 """The lab's services: its containers, and when those that are seeded can be."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 That something is gone is only ever concluded from NotFound; Unreachable never means gone.
 """
 
-from __future__ import annotations
-
 ANSWER_LENGTH = 600
 
 

@@ -1,7 +1,5 @@
 """One way of waiting and of trying again: with a deadline, and with time that tests can replace."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable

@@ -8,8 +8,6 @@ provider with its attributes, so one keeps only its thing, and what `configure` 
 calls nothing. Unreachable never means gone: only the service's own "not found" does.
 """
 
-from __future__ import annotations
-
 import pickle
 import sys
 import threading

@@ -4,8 +4,6 @@ From the types, defaults and marks of its fields follow the resource's construct
 what replaces it, and the typed object that `create`, `read`, `update` and `delete` work on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum

@@ -1,7 +1,5 @@
 """Things that have a unique name in their service: found by it, adopted, and kept the only one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace

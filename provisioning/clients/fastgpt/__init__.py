@@ -1,7 +1,5 @@
 """Client of FastGPT v4.8.8: root's session, and the visitor's side of a share link."""
 
-from __future__ import annotations
-
 from provisioning.clients.fastgpt.apps import Apps
 from provisioning.clients.fastgpt.datasets import Datasets
 

@@ -3,8 +3,6 @@
 `docs/facts/fastgpt.md §5 to §8`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from provisioning.clients.errors import NotFound, Refused, Unexpected

@@ -1,7 +1,5 @@
 """FastGPT's knowledge bases and their documents (`docs/facts/fastgpt.md §3, §4`)."""
 
-from __future__ import annotations
-
 import json
 import mimetypes
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What FastGPT shows of its things (`docs/facts/fastgpt.md §3 to §8`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated

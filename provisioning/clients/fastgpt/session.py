@@ -5,8 +5,6 @@ HTTP status does not, and a missing object is not a 404 (`docs/facts/fastgpt.md 
 something is gone is therefore concluded from FastGPT's own lists.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress

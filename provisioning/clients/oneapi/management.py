@@ -4,8 +4,6 @@ It answers HTTP 200 with `{"success", "message", "data"}` even when it refuses, 
 counts (`docs/facts/oneapi.md §3`).
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import httpx

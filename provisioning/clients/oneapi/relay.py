@@ -1,7 +1,5 @@
 """OneAPI's relay, `/v1`: it answers like OpenAI (`docs/facts/oneapi.md §7`)."""
 
-from __future__ import annotations
-
 import io
 import wave
 from collections.abc import Mapping

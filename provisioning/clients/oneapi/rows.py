@@ -1,7 +1,5 @@
 """What OneAPI lists: channels and tokens, as wanted and as found (`docs/facts/oneapi.md §4`)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from typing import Annotated, TypeVar

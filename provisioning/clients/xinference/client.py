@@ -1,7 +1,5 @@
 """Xinference's REST interface (`docs/facts/measured.md §2`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 

@@ -3,8 +3,6 @@
 An absent model is a 400; texts often begin with `[address=..., pid=...]`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

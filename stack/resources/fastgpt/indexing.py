@@ -1,7 +1,5 @@
 """Following FastGPT's indexing, which has no error state, and why it stands still."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field

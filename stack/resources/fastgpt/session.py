@@ -1,7 +1,5 @@
 """What the things of FastGPT share: root's session, and one way to wait."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import threading

@@ -1,7 +1,5 @@
 """What OneAPI's channels and tokens share: the way to its management interface."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, TypeVar

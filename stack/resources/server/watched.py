@@ -4,8 +4,6 @@ The engine's own providers look in a refresh only (`docs/facts/measured.md §3`)
 they are compared, in previews too, where they can only say what they see.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """How a model is started and stopped, whatever stands under its uid already."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass

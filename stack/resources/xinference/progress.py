@@ -1,7 +1,5 @@
 """One launch followed until its model serves, started again where a hub failed."""
 
-from __future__ import annotations
-
 from provisioning.clients.errors import Refused
 from provisioning.clients.xinference import ModelState, Progress, XinferenceClient, failures
 from provisioning.clients.xinference.rows import DOWNLOADED
