@@ -51,11 +51,7 @@ class Plan:
 
 
 def plan(settings: Settings) -> Plan:
-    """The plan of these settings; also of some that were refused, to show what they ask for.
-
-    Raises:
-        PlanError: no such region, release or image, as `read_settings` says too.
-    """
+    """The plan of these settings, even of refused ones; a PlanError as `read_settings` says it."""
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
     chosen = images(place, settings.images, release, bool(settings.gpus))

@@ -101,11 +101,7 @@ INTERNATIONAL_REGIONS = frozenset(_SIDES["abroad"].regions)
 
 
 def region(region_id: str, overrides: Mapping[str, Any]) -> Region:
-    """The cells of a region, with the settings' `mirrors` (in camelCase) laid over them.
-
-    Raises:
-        PlanError: unknown region or cell, or a value that no address can have.
-    """
+    """The cells of a region, `mirrors` laid over them; a PlanError where there is none such."""
     cells = _cells(region_id, overrides)
     if problem := next(mirror_problems(region_id, overrides), None):
         raise PlanError(problem.path, problem.wrong, problem.right)
@@ -114,11 +110,7 @@ def region(region_id: str, overrides: Mapping[str, Any]) -> Region:
 
 
 def mirror_problems(region_id: str, overrides: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with the setting `mirrors`, cell by cell.
-
-    Raises:
-        PlanError: unknown region.
-    """
+    """What is wrong with the setting `mirrors`, cell by cell; a PlanError for another region."""
     try:
         Cells.model_validate(_cells(region_id, overrides))
     except ValidationError as error:

@@ -30,10 +30,8 @@ _SWITCH = "\x1b$"
 def as_sent(name: str, content: bytes) -> bytes:
     """What is uploaded for a file: a text in UTF-8 with a mark in front, others as they are.
 
-    Headings get the empty line that FastGPT wants behind them.
-
-    Raises:
-        UnicodeError: a text's encoding cannot be told for certain.
+    Headings get the empty line that FastGPT wants behind them. A UnicodeError where the encoding
+    cannot be told for certain.
     """
     if not name.lower().endswith(KINDS):
         return content

@@ -47,11 +47,7 @@ _USE = f"use {DEFAULT_XINFERENCE} (the default) or {SUCCESSOR_XINFERENCE}"
 
 
 def xinference_release(version: str) -> XinferenceRelease:
-    """What is known of a version; a patch release is taken for its line.
-
-    Raises:
-        PlanError: not a version, a dangerous one, or of a line that nobody held.
-    """
+    """What is known of a version's line; a PlanError for a dangerous one and for other lines."""
     match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", version.strip())
     if match is None:
         raise PlanError("xinferenceVersion", f"{version!r} is no released version", _USE)

@@ -17,8 +17,7 @@ _ALL_SAID = 32
 def load_settings(project: Path) -> Settings:
     """The settings of the current stack; documents' paths are relative to `project`.
 
-    Raises:
-        SystemExit: they cannot be used; everything that is wrong was said to the operator.
+    Ends the program where they cannot be used, once everything that is wrong was said.
     """
     given, secrets = _configured()
     settings, problems = read_settings(given, secrets, project)

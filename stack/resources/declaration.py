@@ -165,11 +165,7 @@ class Thing:
 
     @classmethod
     def inputs(cls, given: Mapping[str, Any]) -> Props:
-        """The properties to register for what the program gave: defaults in, secrets wrapped.
-
-        Raises:
-            TypeError: an input is missing or unknown.
-        """
+        """What to register of what the program gave; a TypeError if one is missing or unknown."""
         props = {**cls(**given).props(), **dict.fromkeys(cls.marked(OUTPUT))}
         secrets = (name for name in cls.marked(SECRET) if props[name] is not None)
         return {**props, **{name: pulumi.Output.secret(props[name]) for name in secrets}}

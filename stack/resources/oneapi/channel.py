@@ -109,11 +109,7 @@ class Channel(Managed[Row]):
         )
 
     def _await(self, lab: Lab, what: str, advice: str, channel_id: int | None = None) -> None:
-        """Send the probe, through one channel or any, until it is answered.
-
-        Raises:
-            UpstreamFailed: the one channel's, with a status that is final.
-        """
+        """Send the probe, through one channel or any, until it is answered or finally refused."""
 
         def look() -> bool | Waiting:
             try:

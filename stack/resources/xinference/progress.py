@@ -37,11 +37,7 @@ class Launch(Slot):
         self._told = ("", float("-inf"))
 
     def look(self) -> str:
-        """What is still waited for; "" once it serves.
-
-        Raises:
-            Refused: it failed for good.
-        """
+        """What is still waited for; "" once it serves. Refused when it failed for good."""
         if self._done:
             return ""
         state = self.state()
