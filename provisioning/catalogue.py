@@ -3,8 +3,6 @@
 The shapes here are the items of the setting `models`. YAML writes camelCase, Python snake_case.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -154,7 +152,7 @@ class Model(Shape):
         return data
 
     @model_validator(mode="after")
-    def _one_source(self) -> Model:
+    def _one_source(self) -> "Model":
         if (self.xinference is None) == (self.remote is None):
             wrong = f"{self.name} has no source" if self.remote is None else "it has two sources"
             raise Wrong(wrong, "give it exactly one of `xinference:` and `remote:`")

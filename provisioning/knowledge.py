@@ -3,8 +3,6 @@
 Documents' paths are relative to the project (the folder of Pulumi.yaml).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -58,7 +56,7 @@ class Document(Shape):
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> Document:
+    def _one_source(self) -> "Document":
         given = [k for k in ("file", "folder", "text", "link") if getattr(self, k) is not None]
         if len(given) != 1:
             wrong = f"it has {' and '.join(given)}" if given else "nothing says what it is"

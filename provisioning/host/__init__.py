@@ -4,8 +4,6 @@ Scripts are idempotent and know no region: what differs comes as arguments, secr
 `docs/facts/alicloud.md §3 and §4`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shlex
@@ -45,7 +43,7 @@ class Step:
     command: str
     files: Mapping[str, str]
     time_limit_seconds: int
-    after: Step | None = None
+    after: "Step | None" = None
     stdin: str | None = None
 
     @property
@@ -55,7 +53,7 @@ class Step:
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     @property
-    def way(self) -> list[Step]:
+    def way(self) -> list["Step"]:
         """All that comes before, in order, and the step itself."""
         return [*(self.after.way if self.after else []), self]
 

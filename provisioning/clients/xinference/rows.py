@@ -3,8 +3,6 @@
 `docs/facts/xinference.md §2`, `docs/facts/measured.md §2`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias
@@ -45,7 +43,7 @@ class Instance(Row):
     status: str = ""
     replicas: tuple[Replica, ...] = Field(default=(), alias="replica_statuses")
 
-    def state(self, way: Way, found: Mapping[str, Json], copies: int) -> ModelState:
+    def state(self, way: Way, found: Mapping[str, Json], copies: int) -> "ModelState":
         """How a model stands, of which no single call tells; with fewer than `copies` it is down.
 
         Its description says whether there is a way to it, the book what became of its launch.

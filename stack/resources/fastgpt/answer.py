@@ -1,7 +1,5 @@
 """A real answer through the share link: the health of the whole lab."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +34,7 @@ class Answer(Thing):
     answer: Annotated[str, OUTPUT] = ""
     citations: Annotated[Sequence[Mapping[str, str]], OUTPUT] = ()
 
-    def create(self, lab: Lab) -> Answer:
+    def create(self, lab: Lab) -> "Answer":
         """Ask until the answer is right."""
         with session(lab, self.endpoint, "") as client:
             for _ in range(MOST_ANSWERS):

@@ -1,7 +1,5 @@
 """An API key of an app. FastGPT shows it once, so a leftover is replaced, never adopted."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,7 +19,7 @@ class ApiKey(Door[Row]):
 
     key: Annotated[str, OUTPUT, SECRET] = ""
 
-    def create(self, lab: Lab) -> ApiKey:
+    def create(self, lab: Lab) -> "ApiKey":
         """Make it, once what bears its name is gone."""
         self.delete(lab)
         return super().create(lab)
@@ -42,7 +40,7 @@ class ApiKey(Door[Row]):
         """Close the door."""
         client.delete_api_key(other.id, app_id=self.app_id)
 
-    def seen(self, found: Row) -> ApiKey:
+    def seen(self, found: Row) -> "ApiKey":
         """The key itself is never seen again."""
         return super().seen(found.model_copy(update={"key": found.key or self.key}))
 

@@ -1,7 +1,5 @@
 """An app, published each time its graph changes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +44,7 @@ class App(Kept[Row]):
         """Give a namesake another name."""
         client.update_app(other.id, name=self.other_name(client))
 
-    def seen(self, found: Row) -> App:
+    def seen(self, found: Row) -> "App":
         """What FastGPT itself adds, drops and orders anew is no drift."""
         shown = {key: as_wanted(getattr(self, key), getattr(found, key)) for key in GRAPH}
         return super().seen(found.model_copy(update=shown))

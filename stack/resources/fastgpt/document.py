@@ -1,7 +1,5 @@
 """A document in a dataset: known by what it says, uploaded as a collection."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -38,12 +36,12 @@ class Document(Managed):
     link: Annotated[str | None, IGNORED] = None
     collection_id: Annotated[str, OUTPUT, ID] = ""
 
-    def create(self, lab: Lab) -> Document:
+    def create(self, lab: Lab) -> "Document":
         """Adopt what an interrupted run left, or upload it; indexing is started, not awaited."""
         with self.client(lab) as client:
             return replace(self, collection_id=self._adopt(client) or self._upload(client))
 
-    def read(self, lab: Lab) -> Document | None:
+    def read(self, lab: Lab) -> "Document | None":
         """How it was cut; a link's name is its page's title, which is not ours."""
         with self.client(lab) as client:
             try:

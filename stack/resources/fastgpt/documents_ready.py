@@ -1,7 +1,5 @@
 """The documents of a base, indexed and found, each once."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +25,7 @@ class DocumentsReady(Managed):
     chunks: Annotated[Mapping[str, int] | None, OUTPUT] = None
     namesakes: Annotated[int, OUTPUT, STEADY] = 0
 
-    def create(self, lab: Lab) -> DocumentsReady:
+    def create(self, lab: Lab) -> "DocumentsReady":
         """Wait for them."""
         with self.client(lab) as client:
             self._tidy(client)
@@ -36,7 +34,7 @@ class DocumentsReady(Managed):
             indexing.search()
         return replace(self, chunks=chunks, namesakes=0)
 
-    def read(self, lab: Lab) -> DocumentsReady:
+    def read(self, lab: Lab) -> "DocumentsReady":
         """Those that are indexed now."""
         with self.client(lab) as client:
             found = rows_of(client, self.dataset_id)
@@ -44,7 +42,7 @@ class DocumentsReady(Managed):
         chunks = {name: row.chunks for name, row in rows.items() if row.indexed}
         return replace(self, chunks=chunks, namesakes=len(self._namesakes(found)))
 
-    def drift(self, lab: Lab, wanted: DocumentsReady) -> frozenset[str]:
+    def drift(self, lab: Lab, wanted: "DocumentsReady") -> frozenset[str]:
         """Also documents that are no longer indexed."""
         missing = wanted.documents.keys() - (self.chunks or {}).keys()
         return super().drift(lab, wanted) | ({"chunks"} if missing else set())

@@ -1,7 +1,5 @@
 """Whether FastGPT is up, with the catalogue's models and the database of its vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -40,7 +38,7 @@ class Ready(Managed):
     generation: str | None = None
     version: Annotated[str, OUTPUT] = ""
 
-    def create(self, lab: Lab) -> Ready:
+    def create(self, lab: Lab) -> "Ready":
         """Wait for it."""
         with self.client(lab) as client:
             found = wait(
@@ -62,7 +60,7 @@ class Ready(Managed):
             )
         return replace(self, version=found.version)
 
-    def read(self, lab: Lab) -> Ready:
+    def read(self, lab: Lab) -> "Ready":
         """With the models that it has; without its vectors, no model for them is there."""
         with self.client(lab) as client:
             found = wait(

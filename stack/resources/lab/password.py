@@ -1,7 +1,5 @@
 """A password, drawn once; only the state knows it."""
 
-from __future__ import annotations
-
 import secrets
 import string
 from dataclasses import dataclass, replace
@@ -28,7 +26,7 @@ class Password(Thing):
     rotation: Annotated[int | None, IDENTITY] = None
     result: Annotated[str, OUTPUT, SECRET] = ""
 
-    def create(self, lab: Lab) -> Password:  # noqa: ARG002
+    def create(self, lab: Lab) -> "Password":  # noqa: ARG002
         """Draw it."""
         return replace(self, result="".join(secrets.choice(_ALPHABET) for _ in range(self.length)))
 

@@ -1,7 +1,5 @@
 """A channel: a source of models of one kind, proven by a request that goes through it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -47,13 +45,13 @@ class Channel(Managed[Row]):
     probe: str = ""
     relay_key: Annotated[str, REACH, SECRET] = ""
 
-    def create(self, lab: Lab) -> Channel:
+    def create(self, lab: Lab) -> "Channel":
         """Adopt or make it, and prove it."""
         made = super().create(lab)
         made._prove(lab)
         return made
 
-    def update(self, lab: Lab, old: Channel, changed: frozenset[str]) -> Channel:
+    def update(self, lab: Lab, old: "Channel", changed: frozenset[str]) -> "Channel":
         """Set it right and prove it; another proof alone touches no channel."""
         made = self if changed <= {"kind", "probe"} else super().update(lab, old, changed)
         made._prove(lab)

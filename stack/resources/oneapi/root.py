@@ -1,7 +1,5 @@
 """OneAPI's user `root`: the first contact, and the access token for everything else."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -29,7 +27,7 @@ class Root(Thing):
     password: Annotated[str, SECRET]
     access_token: Annotated[str, OUTPUT, SECRET] = ""
 
-    def create(self, lab: Lab) -> Root:
+    def create(self, lab: Lab) -> "Root":
         """Log in; with a fresh OneAPI's password first set to ours."""
         with self._client(lab, "") as client:
             try:
@@ -39,7 +37,7 @@ class Root(Thing):
                 token = self._first_login(client, refused)
         return replace(self, access_token=token)
 
-    def read(self, lab: Lab) -> Root | None:
+    def read(self, lab: Lab) -> "Root | None":
         """Whether token and password are still the right ones. A login, once per refresh."""
         with self._client(lab, self.access_token) as client:
             try:
@@ -51,11 +49,11 @@ class Root(Thing):
             right = client.opens_with(ROOT, self.password)
         return self if right else replace(self, password="")
 
-    def drift(self, lab: Lab, wanted: Root) -> frozenset[str]:  # noqa: ARG002
+    def drift(self, lab: Lab, wanted: "Root") -> frozenset[str]:  # noqa: ARG002
         """A token that nobody accepts any more."""
         return frozenset() if self.access_token else frozenset({"access_token"})
 
-    def update(self, lab: Lab, old: Root, changed: frozenset[str]) -> Root:
+    def update(self, lab: Lab, old: "Root", changed: frozenset[str]) -> "Root":
         """Set another password by the token; without one, make contact again."""
         if "access_token" in changed:
             return self.create(lab)

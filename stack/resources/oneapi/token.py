@@ -1,7 +1,5 @@
 """A relay token, i.e. an API key for the lab's users."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -43,7 +41,7 @@ class Token(Managed[Row]):
     def put_aside(self, client: OneApiClient, other: Row) -> None:
         client.delete_token(other.id)
 
-    def seen(self, found: Row) -> Token:
+    def seen(self, found: Row) -> "Token":
         return replace(super().seen(found), key=f"sk-{found.key}")
 
     def wanted(self, object_id: int = 0) -> Row:

@@ -1,7 +1,5 @@
 """Where the server stands and from which image, chosen once from what is on offer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -40,7 +38,7 @@ class Choice(Thing):
     zone: Annotated[str, OUTPUT] = ""
     image: Annotated[str, OUTPUT] = ""
 
-    def create(self, lab: Lab) -> Choice:  # noqa: ARG002
+    def create(self, lab: Lab) -> "Choice":  # noqa: ARG002
         """Take the first of what is on offer."""
         return replace(self, zone=self.zones[0], image=self.images[0])
 

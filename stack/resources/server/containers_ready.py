@@ -1,12 +1,11 @@
 """Whether the containers on the server are healthy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import pulumi
+from typing_extensions import Self
 
 from provisioning import remote
 from provisioning.clients.waiting import Waiting, wait_until
@@ -31,7 +30,7 @@ class ContainersReady(Watched):
     wait_seconds: int
     generation: Annotated[int, OUTPUT] = 1
 
-    def create(self, lab: Lab) -> ContainersReady:
+    def create(self, lab: Lab) -> "ContainersReady":
         """Wait until all are healthy; what was stopped is started, once."""
         started: set[str] = set()
 
@@ -55,7 +54,7 @@ class ContainersReady(Watched):
         )
         return replace(self, generation=1)
 
-    def update(self, lab: Lab, old: ContainersReady, changed: frozenset[str]) -> ContainersReady:  # noqa: ARG002
+    def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:  # noqa: ARG002
         """Wait once more, and tell who seeds them that they may have started anew."""
         return replace(self.create(lab), generation=old.generation + 1)
 

@@ -1,7 +1,5 @@
 """A file on the server."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +25,7 @@ class File(Watched):
     source: Annotated[str, IGNORED]
     sha256: str
 
-    def create(self, lab: Lab) -> File:
+    def create(self, lab: Lab) -> "File":
         """Write it, and read back what came."""
         server = lab.server(self.endpoint)
         remote.put_file(server, self.path, Path(self.source).read_bytes())
@@ -37,7 +35,7 @@ class File(Watched):
             raise Unexpected("SSH", f"write {self.path} on {server.place}", said)
         return self
 
-    def read(self, lab: Lab) -> File | None:
+    def read(self, lab: Lab) -> "File | None":
         """The hash of what lies there."""
         try:
             found = remote.file_sha256(lab.server(self.endpoint), self.path)

@@ -1,7 +1,5 @@
 """The server's SSH host key, read at the first contact and held to from then on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -26,7 +24,7 @@ class HostKey(Thing):
     instance_id: Annotated[str | None, IDENTITY] = None
     host_key: Annotated[str, OUTPUT] = ""
 
-    def create(self, lab: Lab) -> HostKey:
+    def create(self, lab: Lab) -> "HostKey":
         """Wait for the SSH server, ten minutes at the most, and take its key down."""
         told = say(f"ssh {self.host}")
         key = scan_host_key(self.host, self.port, CONTACT_SECONDS, clock=lab.clock, progress=told)

@@ -1,7 +1,5 @@
 """When the cloud releases the server by itself."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Annotated
@@ -29,12 +27,12 @@ class Term(Thing):
     started_at: Annotated[str, OUTPUT] = ""
     ends: Annotated[str, OUTPUT] = ""
 
-    def create(self, lab: Lab) -> Term:
+    def create(self, lab: Lab) -> "Term":
         """Start the lease now."""
         now = lab.clock.now()
         return replace(self, started_at=now.strftime(_TIME), ends=lease_end(now, self.hours))
 
-    def update(self, lab: Lab, old: Term, changed: frozenset[str]) -> Term:
+    def update(self, lab: Lab, old: "Term", changed: frozenset[str]) -> "Term":
         """Other hours count from the original start; a lease that ends too soon starts anew."""
         if "hours" in changed and old.started_at:
             ends = lease_end(read_time(old.started_at), self.hours)
@@ -43,7 +41,7 @@ class Term(Thing):
                 return again
         return self.create(lab)
 
-    def drift(self, lab: Lab, wanted: Term) -> frozenset[str]:  # noqa: ARG002
+    def drift(self, lab: Lab, wanted: "Term") -> frozenset[str]:  # noqa: ARG002
         """Time itself: whether the lease has ended, or is about to."""
         over = self.ends and read_time(self.ends) - lab.clock.now() < RENEW_BELOW
         return frozenset({"ends"} if over else ())

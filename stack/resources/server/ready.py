@@ -1,7 +1,5 @@
 """Whether the server answers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +17,7 @@ ANSWER_SECONDS = 60.0
 class Ready(Watched):
     """The server answers. All that is on it comes after this, so that one error says everything."""
 
-    def create(self, lab: Lab) -> Ready:
+    def create(self, lab: Lab) -> "Ready":
         """Wait until it does, one minute at the most."""
         server = lab.server(self.endpoint)
         wait_until(

@@ -4,8 +4,6 @@ The engine deletes what the program no longer names at the very end, when a card
 had no memory for the new one. So a resource that comes before the group's models keeps its books.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -31,11 +29,11 @@ class Eviction(Managed):
     evicted: Annotated[Mapping[str, Payload] | None, OUTPUT] = None
     generation: Annotated[int, OUTPUT] = 0
 
-    def create(self, lab: Lab) -> Eviction:  # noqa: ARG002
+    def create(self, lab: Lab) -> "Eviction":  # noqa: ARG002
         """Nothing has left a group that is new."""
         return replace(self, evicted={}, generation=0)
 
-    def update(self, lab: Lab, old: Eviction, changed: frozenset[str]) -> Eviction:  # noqa: ARG002
+    def update(self, lab: Lab, old: "Eviction", changed: frozenset[str]) -> "Eviction":  # noqa: ARG002
         """Stop what left the group; start again what came back to it."""
         leaving = {uid: p for uid, p in old.payloads.items() if self.payloads.get(uid) != p}
         away = {**(old.evicted or {}), **leaving}

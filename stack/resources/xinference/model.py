@@ -1,7 +1,5 @@
 """One model, started and not awaited."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -24,14 +22,14 @@ class Model(Managed):
     uid: Annotated[str, OUTPUT, ID] = ""
     autostart: Annotated[bool, OUTPUT, STEADY] = True
 
-    def create(self, lab: Lab) -> Model:
+    def create(self, lab: Lab) -> "Model":
         """Start or adopt it, and have it started again after a restart."""
         with self.client(lab) as client:
             slot = Slot(client, self.payload)
             slot.start()
         return replace(self, uid=slot.uid, autostart=True)
 
-    def read(self, lab: Lab) -> Model | None:
+    def read(self, lab: Lab) -> "Model | None":
         """With what its payload shows of the model that runs."""
         with self.client(lab) as client:
             entries = client.autostart()
@@ -43,7 +41,7 @@ class Model(Managed):
         coming = state.standing == "absent" and entries.get(self.uid)
         return seen if coming or state.standing == "launching" else None
 
-    def update(self, lab: Lab, old: Model, changed: frozenset[str]) -> Model:  # noqa: ARG002
+    def update(self, lab: Lab, old: "Model", changed: frozenset[str]) -> "Model":  # noqa: ARG002
         """Have it started again after a restart."""
         with self.client(lab) as client:
             client.put_autostart(self.payload)

@@ -1,7 +1,5 @@
 """A group of models that all serve."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -29,7 +27,7 @@ class ModelsReady(Managed):
     generation: str | None = None
     ready: Annotated[Sequence[str], OUTPUT] = ()
 
-    def create(self, lab: Lab) -> ModelsReady:
+    def create(self, lab: Lab) -> "ModelsReady":
         """Follow every launch until all serve."""
         uids = sorted(self.payloads)
         with self.client(lab) as client:
@@ -51,14 +49,14 @@ class ModelsReady(Managed):
             )
         return replace(self, ready=uids)
 
-    def read(self, lab: Lab) -> ModelsReady:
+    def read(self, lab: Lab) -> "ModelsReady":
         """With those that serve now."""
         with self.client(lab) as client:
             slots = [Slot(client, payload) for _, payload in sorted(self.payloads.items())]
             ready = [slot.uid for slot in slots if slot.is_as_told(slot.state())]
         return replace(self, ready=ready)
 
-    def drift(self, lab: Lab, wanted: ModelsReady) -> frozenset[str]:  # noqa: ARG002
+    def drift(self, lab: Lab, wanted: "ModelsReady") -> frozenset[str]:  # noqa: ARG002
         """Some do not serve."""
         return frozenset({"ready"}) if set(wanted.payloads) - set(self.ready) else frozenset()
 
