@@ -1,7 +1,5 @@
 """What of FastGPT's answers can be alike in two runs, and what is masked (by rule, not by case)."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Login, sessions and API keys (docs/facts/fastgpt.md §1, §3, §4, §10.1, §10.3, §10.6)."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

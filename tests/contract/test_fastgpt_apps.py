@@ -1,7 +1,5 @@
 """Apps, share links, chats (docs/facts/fastgpt.md §5, §6, §7, §10.5 to §10.8, §10.10)."""
 
-from __future__ import annotations
-
 import copy
 import json
 from typing import Any

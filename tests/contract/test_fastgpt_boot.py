@@ -1,8 +1,6 @@
 """FastGPT's start-up: lazy, racy, unforgiving (docs/facts/fastgpt.md §1, §2, §10.1, §10.2,
 §10.4)."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import threading

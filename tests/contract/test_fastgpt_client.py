@@ -1,7 +1,5 @@
 """Our client against FastGPT: what it takes the contract for is what the contract says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

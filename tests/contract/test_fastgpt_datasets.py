@@ -1,7 +1,5 @@
 """Datasets, documents, indexing, search (docs/facts/fastgpt.md §2, §4, §8, §10.5, §10.9)."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import itertools

@@ -1,7 +1,5 @@
 """The page of a share link, in a headless browser where one is installed."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

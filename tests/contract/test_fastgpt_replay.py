@@ -4,8 +4,6 @@ Each file of the recording is a case. The double is recorded as a real service w
 behind `make record`, and the two recordings have to be equal file by file.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

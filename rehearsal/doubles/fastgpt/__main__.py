@@ -1,7 +1,5 @@
 """`python -m rehearsal.doubles.fastgpt`: FastGPT in a rehearsed container."""
 
-from __future__ import annotations
-
 import sys
 
 import uvicorn

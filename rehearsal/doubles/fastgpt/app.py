@@ -1,7 +1,5 @@
 """The routes of FastGPT, and how a request becomes a call and an answer."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """Apps, their versions and their share links (docs/facts/fastgpt.md §5, §6)."""
 
-from __future__ import annotations
-
 import copy
 import secrets
 import string

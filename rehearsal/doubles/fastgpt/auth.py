@@ -1,7 +1,5 @@
 """Who calls: login, sessions, API keys (docs/facts/fastgpt.md §1, §3, §4)."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

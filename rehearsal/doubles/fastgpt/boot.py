@@ -1,7 +1,5 @@
 """The lazy, racy start-up of FastGPT (docs/facts/fastgpt.md §1)."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

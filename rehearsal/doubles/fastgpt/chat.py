@@ -1,7 +1,5 @@
 """The conversation with an app: by key, by session, or as the visitor of a share link (§6, §7)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

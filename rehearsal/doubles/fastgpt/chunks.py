@@ -5,8 +5,6 @@ grow, so chunks come out at up to four times the size; a heading is repeated bef
 under it, and comes on top. Lengths are UTF-16 units, as JavaScript counts them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 docs/facts/fastgpt.md §4, docs/facts/measured.md §1.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

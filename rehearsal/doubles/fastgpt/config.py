@@ -66,7 +66,7 @@ class Config:
 
 
 def read_config(path: Path) -> Config:
-    """What start-up makes of config.json.
+    """What start-up makes of config.json: the real one takes JSON5, of which the lab writes JSON.
 
     Raises:
         OSError, ValueError: no such file, or no JSON; FastGPT exits on either.

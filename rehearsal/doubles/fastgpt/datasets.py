@@ -1,7 +1,5 @@
 """Datasets, their queue, and embedding anew (docs/facts/fastgpt.md §4, §8)."""
 
-from __future__ import annotations
-
 from rehearsal.doubles.fastgpt.apps import NEW
 from rehearsal.doubles.fastgpt.auth import now
 from rehearsal.doubles.fastgpt.call import Call

@@ -5,8 +5,6 @@ As FastGPT does: text by the encoding that its first 200 bytes look like; PDFs w
 mammoth and web pages by turndown to Markdown; tables to Markdown tables.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

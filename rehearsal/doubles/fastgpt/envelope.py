@@ -3,8 +3,6 @@
 A known business error is an HTTP 200 with its code in the body. Any other error is an HTTP 500.
 """
 
-from __future__ import annotations
-
 import re
 import time
 import traceback

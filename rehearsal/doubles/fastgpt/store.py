@@ -1,7 +1,5 @@
 """What FastGPT keeps in MongoDB and PostgreSQL: documents, here in one SQLite file."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import sqlite3

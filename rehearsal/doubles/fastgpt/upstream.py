@@ -1,8 +1,6 @@
 """OneAPI and the reranker, over HTTP, with the container's own key (docs/facts/fastgpt.md §1,
 §2)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any
