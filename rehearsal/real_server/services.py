@@ -24,11 +24,9 @@ _DOUBLE = (
     "rehearsal/__init__.py",
     "rehearsal/faults.py",
     "rehearsal/inside.py",
-    "rehearsal/doubles/__init__.py",
-    "rehearsal/doubles/language.py",
+    "rehearsal/doubles/*.py",
     "rehearsal/doubles/xinference/*.py",
 )
-"""What Xinference's double is made of."""
 
 
 def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
@@ -38,7 +36,11 @@ def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
         NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built.
     """
     arguments = {"CL100K": CL100K, "O200K": O200K}
-    parts = {
-        str(path.relative_to(PROJECT)): path for form in _DOUBLE for path in PROJECT.glob(form)
-    }
-    return made(client, _CONTEXT, _MADE, arguments, say, {"one-api": build.binary(say), **parts})
+    files = {"one-api": build.binary(say), **double_files()}
+    return made(client, _CONTEXT, _MADE, arguments, say, files)
+
+
+def double_files() -> dict[str, Path]:
+    """What Xinference's double is made of: the path in its image to the file."""
+    found = (path for form in _DOUBLE for path in PROJECT.glob(form))
+    return {str(path.relative_to(PROJECT)): path for path in found}

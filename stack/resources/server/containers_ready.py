@@ -30,7 +30,7 @@ class ContainersReady(Watched):
     wait_seconds: int
     generation: Annotated[int, OUTPUT] = 1
 
-    def create(self, lab: Lab) -> "ContainersReady":
+    def create(self, lab: Lab) -> Self:
         """Wait until all are healthy; what was stopped is started, once."""
         started: set[str] = set()
 

@@ -1,0 +1,25 @@
+"""What of a real server can be told without one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from rehearsal.real_server.services import double_files
+
+
+def test_the_image_of_xinferences_double_has_all_that_it_imports(tmp_path: Path) -> None:
+    for name, path in double_files().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / name)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import rehearsal.doubles.xinference.app"
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
