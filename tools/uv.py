@@ -172,29 +172,9 @@ def sync(uv: Uv, venv: Path, *, dev: bool, say: Say) -> None:
         SetupError: the folder cannot be written, or the installation failed.
     """
     mark = venv / _UNFINISHED
-    fresh = mark.exists() or not _runs(venv)
-    if fresh and (venv.is_symlink() or (venv.exists() and not venv.is_dir())):
-        raise SetupError(f"{venv} is not a folder of its own: move it away and run again.")
-    try:
-        if fresh and venv.exists():
-            shutil.rmtree(venv)
-        venv.mkdir(exist_ok=True)
-        if not fresh:
-            mark.touch()
-    except OSError as error:
-        raise SetupError(
-            f"the virtual environment cannot be written: {error}\n"
-            f"Work in a copy of the project that you may write: git clone {ROOT} ai-lab"
-        ) from error
-    if fresh:
-        say(f"Making the virtual environment {venv} (Python {sys.version.split()[0]})")
-        uv.run(
-            *("venv", "--quiet", "--no-python-downloads"),
-            *("--python", sys.executable, venv),
-            what="the virtual environment",
-            say=say,
-        )
-        mark.touch()
+    if mark.exists() or not _runs(venv):
+        _make(uv, venv, say)
+    _touch(mark)
     lock = DEV_LOCK if dev else RUNTIME_LOCK
     # The lock is whole: resolving it again would ask the index for what the cache holds.
     how = ("sync",) if dev else ("install", "--no-deps", "-r")
@@ -212,6 +192,37 @@ def sync(uv: Uv, venv: Path, *, dev: bool, say: Say) -> None:
     mark.unlink()
     if installed := re.search(r"Installed \d+ packages?", said):
         say(f"{installed[0]} of {lock.name}")
+
+
+def _make(uv: Uv, venv: Path, say: Say) -> None:
+    if venv.is_symlink() or (venv.exists() and not venv.is_dir()):
+        raise SetupError(f"{venv} is not a folder of its own: move it away and run again.")
+    try:
+        if venv.exists():
+            shutil.rmtree(venv)
+        venv.mkdir()
+    except OSError as error:
+        raise _unwritable(error) from error
+    say(f"Making the virtual environment {venv} (Python {sys.version.split()[0]})")
+    uv.run(
+        *("venv", "--quiet", "--no-python-downloads", "--python", sys.executable, venv),
+        what="the virtual environment",
+        say=say,
+    )
+
+
+def _touch(mark: Path) -> None:
+    try:
+        mark.touch()
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def _unwritable(error: OSError) -> SetupError:
+    return SetupError(
+        f"the virtual environment cannot be written: {error}\n"
+        f"Work in a copy of the project that you may write: git clone {ROOT} ai-lab"
+    )
 
 
 def _runs(venv: Path) -> bool:
