@@ -178,6 +178,9 @@ async def _dial_once(
         client_factory=lambda: _Pinned(pinned),
         # Empty, so that the client is asked about every key.
         known_hosts=b"",
+        # As the plugin asks (1.2.1, provider/pkg/provider/remote/connection.go): for the kind of
+        # key that is pinned, though the server may have others.
+        server_host_key_algs=f"^{pinned.get_algorithm()}" if pinned else (),
         agent_path=None,
         config=None,
         preferred_auth="publickey",
