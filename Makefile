@@ -9,7 +9,7 @@ LOCK = $(COMPILE) pyproject.toml
 LOCK_GROUP = $(COMPILE) --group pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime rehearse rehearse-stop bench test test-all test-server docker \
+.PHONY: help setup setup-runtime rehearse rehearse-server rehearse-stop bench test test-all test-server docker \
 	test-python contract record lint up \
 	preview destroy pulumi status ask models plan catalogue lock clean
 
@@ -19,6 +19,7 @@ help:
 	@echo '                       STACK=name  one of your own stacks, secrets replaced'
 	@echo '                       KEEP=1      leave it standing and print the addresses'
 	@echo '                       PLUGIN=real with the installed alicloud plugin, not ours'
+	@echo '  make rehearse-server the same on a real server, a container: apt, systemd, Docker judge'
 	@echo '  make rehearse-stop   end a rehearsal that was left standing'
 	@echo '  make bench           what an up that changes nothing costs, beside an empty program'
 	@echo '  make models          which chat models fit the GPU beside the others, and how'
@@ -57,6 +58,9 @@ setup-runtime:
 # STACK and KEEP reach the rehearsal as environment variables, as make hands them on.
 rehearse: setup
 	@$(PY) -m rehearsal
+
+rehearse-server: setup
+	@$(PY) -m rehearsal server
 
 rehearse-stop: setup
 	@$(PY) -m rehearsal stop

@@ -1,6 +1,7 @@
 """`make rehearse`: the whole program on the real engine, without a cloud.
 
 python -m rehearsal          STACK=dev KEEP=1 in the environment
+python -m rehearsal server   the same on a real server: a container of this machine's Docker
 python -m rehearsal stop     end what a KEEP=1 left standing
 """
 
@@ -39,7 +40,7 @@ def main() -> int:
         ended = labs.stop_all(BASE)
         console.print(f"Ended {ended} rehearsal{'s' if ended != 1 else ''}.")
         return 0
-    if sys.argv[1:]:
+    if sys.argv[1:] not in ([], ["server"]):
         console.print(__doc__)
         return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -50,7 +51,7 @@ def main() -> int:
     try:
         console.print(f"Rehearsing [bold]{escape(stack)}[/bold]: no cloud, no cost.")
         progress = Progress(console)
-        lab = labs.prepare(BASE, stack, progress.line)
+        lab = labs.prepare(BASE, stack, progress.line, real_server=sys.argv[1:] == ["server"])
     except KeyboardInterrupt:
         _end_children()
         return 130

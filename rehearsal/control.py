@@ -24,7 +24,7 @@ from typing import Any
 from rehearsal.children import PROJECT, is_alive
 
 WORLD_FILE = "world.json"
-_START_SECONDS = 30.0
+START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _CALL_SECONDS = 60.0
 
@@ -128,8 +128,12 @@ class StartedWorld:
             self.process.wait()
 
 
-def start_world(folder: Path, options: Sequence[str] = ()) -> StartedWorld:
+def start_world(
+    folder: Path, options: Sequence[str] = (), seconds: float = START_SECONDS
+) -> StartedWorld:
     """Start a world in `folder` (made if missing) with these options of `rehearsal.world`.
+
+    It has so many `seconds` to be ready.
 
     Raises:
         WorldError: it did not come up; its own words are in the text.
@@ -146,20 +150,20 @@ def start_world(folder: Path, options: Sequence[str] = ()) -> StartedWorld:
             # The terminal's Ctrl-C is for the one who started us; he ends the world in order.
             start_new_session=True,
         )
-    _wait_for_first_line(process, log)
+    _wait_for_first_line(process, log, seconds)
     world = read_world(folder)
     if world is None:
         raise WorldError(f"the world ended at once: {_last_words(log)}")
     return StartedWorld(world, process)
 
 
-def _wait_for_first_line(process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_first_line(process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
     if not ready:
         process.kill()
         process.wait()
-        raise WorldError(f"the world was not ready after {_START_SECONDS:.0f} s; see {log}")
+        raise WorldError(f"the world was not ready after {seconds:.0f} s; see {log}")
     if not process.stdout.readline():
         process.wait()
         raise WorldError(f"the world did not start: {_last_words(log)}")

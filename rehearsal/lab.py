@@ -14,15 +14,19 @@ from typing import Any
 
 import asyncssh
 
+from provisioning.plan import plan
+from provisioning.validation import read_settings
 from rehearsal import real_plugin, stack_file
 from rehearsal.addresses import SSH_PORT
 from rehearsal.children import PROJECT
-from rehearsal.control import StartedWorld, World, read_world, start_world
+from rehearsal.control import START_SECONDS, StartedWorld, World, read_world, start_world
 from rehearsal.engine import Engine
 from rehearsal.real_oneapi import build
+from tools.stack_file import read_stack
 
 CURRENT = "current.json"
 _KEPT_RUNS = 3
+_REAL_SERVER_SECONDS = 1800.0
 
 
 class CannotRehearse(Exception):
@@ -57,6 +61,7 @@ def prepare(
     on_line: Callable[[str], None] = lambda line: None,
     changes: dict[str, Any] | None = None,
     world_options: Sequence[str] = (),
+    real_server: bool = False,
 ) -> Lab:
     """A world, and a stack of this project in it, ready for the first `up`.
 
@@ -66,6 +71,7 @@ def prepare(
         base: folder of all rehearsals (`.rehearsal`).
         stack: whose `Pulumi.<stack>.yaml` is rehearsed; it is read, never written.
         changes: settings (`ai-lab:leaseHours`) to use instead of the file's.
+        real_server: on a real server, whose images are made now where they are not yet: minutes.
 
     Raises:
         CannotRehearse: the folder cannot be written, or the stack file not be read.
@@ -81,7 +87,10 @@ def prepare(
         raise CannotRehearse(str(error)) from error
     pages = [f"--page={host}" for host in stack_file.linked_hosts(rewritten.config)]
     options = ["--operator", rewritten.operator, *pages, *world_options]
-    started = start_world(folder / "world", options)
+    if real_server:
+        options += _images_of(stack)
+    patience = _REAL_SERVER_SECONDS if real_server else START_SECONDS
+    started = start_world(folder / "world", options, patience)
     try:
         engine = Engine(folder / "engine", PROJECT, stack, started.world.debug_providers, on_line)
         if real_plugin.wanted():
@@ -95,6 +104,16 @@ def prepare(
         started.stop()
         raise
     return Lab(folder, stack, started, engine, rewritten.config)
+
+
+def _images_of(stack: str) -> list[str]:
+    """Told to the world: what this stack pulls, for its mirror to have."""
+    file = read_stack(PROJECT, stack)
+    settings, _ = read_settings(file.settings, file.secrets, PROJECT)
+    if settings is None:
+        raise CannotRehearse(f"Pulumi.{stack}.yaml cannot be used: see `make plan STACK={stack}`")
+    wanted = plan(settings).containers.items()
+    return [f"--real-server={name}={container.image}" for name, container in wanted]
 
 
 def keep(base: Path, lab: Lab) -> None:

@@ -17,11 +17,11 @@ import signal
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rehearsal import faults
 from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
@@ -37,6 +37,10 @@ from rehearsal.providers.alicloud import AlicloudPackage
 from rehearsal.providers.base import Package
 from rehearsal.providers.serving import Call, Served, serve
 
+if TYPE_CHECKING:
+    from rehearsal.providers.docker import Connect
+    from rehearsal.real_server.site import Site
+
 FAULTS_FILE = "faults.json"
 CALLS_FILE = "calls.jsonl"
 _END_SECONDS = 8.0
@@ -51,10 +55,13 @@ class World:
         operator: str,
         empty_servers: bool = False,
         pages: Sequence[str] = (),
+        real: Mapping[str, str] | None = None,
     ) -> None:
-        """With `empty_servers` the servers are rented and billed, but nothing runs on them.
-
-        `pages` are hosts that have web pages.
+        """
+        Args:
+            empty_servers: the servers are rented and billed, but nothing runs on them.
+            pages: hosts that have web pages.
+            real: service to its image, where the servers are real ones (`rehearsal.real_server`).
         """
         self.folder = folder
         self.block: Block = claim_block()
@@ -64,10 +71,11 @@ class World:
         self.outside = (
             None if empty_servers else OutsideWorld(self.block.outside, folder, self.faults, pages)
         )
+        self.site = _site(real) if real else None
         self.servers = Servers(
             folder / "servers",
             self.block,
-            _factory(empty_servers),
+            self.site.machine if self.site else _factory(empty_servers),
             operator,
             SSH_PORT,
             self.outside.hosts if self.outside else lambda region: {},
@@ -81,7 +89,7 @@ class World:
         self._calls_lock = threading.Lock()
         self.providers: dict[str, Served] = {
             package.name: serve(package, self._note)
-            for package in _packages(self.region, empty_servers)
+            for package in _packages(self.region, empty_servers, real=bool(real))
         }
         if self.outside:
             self.outside.wait()
@@ -93,6 +101,8 @@ class World:
         for provider in self.providers.values():
             provider.stop()
         self.servers.close()
+        if self.site:
+            self.site.close()
         if self.outside:
             self.outside.close()
         self.block.release()
@@ -228,7 +238,11 @@ def main() -> int:
     try:
         arguments.dir.mkdir(parents=True, exist_ok=True)
         world = World(
-            arguments.dir.resolve(), arguments.operator, arguments.empty_servers, arguments.page
+            arguments.dir.resolve(),
+            arguments.operator,
+            arguments.empty_servers,
+            arguments.page,
+            dict(each.split("=", 1) for each in arguments.real_server),
         )
     except (NoAddresses, OSError) as problem:
         print(problem, file=sys.stderr)
@@ -254,18 +268,40 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--page", action="append", default=[], help="a host outside that has web pages; repeatable"
     )
+    parser.add_argument(
+        "--real-server",
+        action="append",
+        default=[],
+        help="SERVICE=IMAGE that the lab pulls; servers are real ones then; repeatable",
+    )
     return parser.parse_args()
 
 
-def _packages(region: Endpoint, empty_servers: bool) -> list[Package]:
+def _packages(region: Endpoint, empty_servers: bool, real: bool) -> list[Package]:
     packages: list[Package] = [AlicloudPackage(region.address, ACCESS_KEY)]
     if not empty_servers:
-        from rehearsal.docker.over_ssh import stage_engine
         from rehearsal.providers.command import CommandPackage
         from rehearsal.providers.docker import DockerPackage
 
-        packages += [DockerPackage(stage_engine), CommandPackage()]
+        packages += [DockerPackage(_engine(real)), CommandPackage()]
     return packages
+
+
+def _engine(real: bool) -> Connect:
+    if real:
+        from rehearsal.real_server.over_ssh import OverSsh
+
+        return OverSsh
+    from rehearsal.docker.over_ssh import stage_engine
+
+    return stage_engine
+
+
+def _site(references: Mapping[str, str]) -> Site:
+    # Its packages are the tests' own, and no stage needs them.
+    from rehearsal.real_server.site import Site
+
+    return Site(references, lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def _factory(empty_servers: bool) -> MachineFactory:

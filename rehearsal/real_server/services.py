@@ -1,11 +1,13 @@
 """The lab's images, made where the real ones cannot be pulled, under the names that a lab pulls.
 
 PostgreSQL with pgvector and MariaDB are Debian's, OneAPI is the real one on that MariaDB. Sandbox
-and MongoDB are stand-ins in Node, which is real, as in the images. Xinference is our double.
+and MongoDB are stand-ins in Node, which is real, as in the images. Xinference and FastGPT are our
+doubles; FastGPT's keeps in a file what the real one has in its databases.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import docker
@@ -17,16 +19,20 @@ from rehearsal.real_server.images import made
 from tools.process import Say
 
 _CONTEXT = Path(__file__).with_name("services")
-_MADE = ("pg", "mysql", "oneapi", "sandbox", "mongo", "xinference")
-_DOUBLE = (
+_MADE = ("pg", "mysql", "oneapi", "sandbox", "mongo", "xinference", "fastgpt")
+_DOUBLES = (
     "provisioning/__init__.py",
+    "provisioning/pdf_text.py",
     "provisioning/vendor.*",
     "rehearsal/__init__.py",
     "rehearsal/faults.py",
     "rehearsal/inside.py",
     "rehearsal/doubles/*.py",
+    "rehearsal/doubles/fastgpt/*.py",
     "rehearsal/doubles/xinference/*.py",
 )
+# Of pure Python, and in no package of Debian's.
+_LIBRARIES = ("cobble", "mammoth", "markdownify")
 
 
 def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
@@ -36,11 +42,20 @@ def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
         NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built.
     """
     arguments = {"CL100K": CL100K, "O200K": O200K}
-    files = {"one-api": build.binary(say), **double_files()}
+    files = {"one-api": build.binary(say), **double_files(), **_library_files()}
     return made(client, _CONTEXT, _MADE, arguments, say, files)
 
 
 def double_files() -> dict[str, Path]:
-    """What Xinference's double is made of: the path in its image to the file."""
-    found = (path for form in _DOUBLE for path in PROJECT.glob(form))
+    """What the doubles are made of: the path in their images to the file."""
+    found = (path for form in _DOUBLES for path in PROJECT.glob(form))
     return {str(path.relative_to(PROJECT)): path for path in found}
+
+
+def _library_files() -> dict[str, Path]:
+    folders = (Path(str(find_spec(name).origin)).parent for name in _LIBRARIES)  # type: ignore[union-attr]
+    return {
+        f"python/{path.relative_to(folder.parent)}": path
+        for folder in folders
+        for path in folder.rglob("*.py")
+    }

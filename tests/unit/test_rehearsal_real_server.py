@@ -7,14 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from rehearsal.real_server.services import double_files
 
 
-def test_the_image_of_xinferences_double_has_all_that_it_imports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("double", ["fastgpt", "xinference"])
+def test_the_image_of_a_double_has_all_that_it_imports(double: str, tmp_path: Path) -> None:
     for name, path in double_files().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / name)
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import rehearsal.doubles.xinference.app"
+    program = f"rehearsal.doubles.{double}.app"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import " + program
     ran = subprocess.run(
         [sys.executable, "-I", "-c", code, str(tmp_path)],
         cwd=tmp_path,

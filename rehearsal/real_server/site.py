@@ -1,0 +1,49 @@
+"""A data centre of real servers: `rehearsal.world` rents its servers here with `--real-server`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rehearsal.addresses import PUBLISHED_PORTS
+from rehearsal.real_server.engine import local_engine
+from rehearsal.real_server.images import ready
+from rehearsal.real_server.server import Grounds, RealServer
+from rehearsal.real_server.services import service_images
+from rehearsal.server.description import Description
+from tools.process import Say
+
+
+class Site:
+    """Network, mirror and servers. What is pulled there is in the mirror from the start."""
+
+    def __init__(self, references: Mapping[str, str], say: Say) -> None:
+        """Made and open, in minutes where the images are not there yet.
+
+        Args:
+            references: service to the image that the lab pulls for it.
+
+        Raises:
+            NoEngine, SetupError: see `images.ready`.
+        """
+        engine = local_engine()
+        self._grounds = Grounds(engine, ready(engine, say))
+        try:
+            self._grounds.open()
+            made = service_images(engine, say)
+            for service, reference in references.items():
+                say(f"Publishing {reference}")
+                self._grounds.publish(made[service], reference)
+        except BaseException:
+            self._grounds.close()
+            raise
+
+    def machine(self, told: Description, _admits: Callable[[int, str], bool]) -> RealServer:
+        """A server as `rehearsal.data_centre` orders it. No firewall stands in front of it."""
+        ports = {22: told.ssh_port, **{port: port for port in PUBLISHED_PORTS}}
+        published = {inside: (told.address, outside) for inside, outside in ports.items()}
+        return RealServer(self._grounds, Path(told.root).name, told.authorized_key, published)
+
+    def close(self) -> None:
+        """End everything."""
+        self._grounds.close()
