@@ -16,17 +16,16 @@ from stack.settings import load_settings
 
 end_quietly()
 project = Path(__file__).parent
-settings = load_settings(project)
-planned = plan(settings)
+planned = plan(load_settings(project))
 
-passwords = make_passwords(settings.password_rotation)
-server = rent_server(settings, planned)
+passwords = make_passwords(planned.settings.password_rotation)
+server = rent_server(planned)
 lab = OnServer("lab", server.life, server.ready)
 
-host = prepare_host(settings, planned, server, passwords, lab)
+host = prepare_host(planned, server, passwords, lab)
 services = run_services(planned, server, host, passwords, lab)
-models = start_models(settings, planned, server, services, lab)
+models = start_models(planned, server, services, lab)
 gateway = seed_gateway(planned, server, services, models, lab)
-knowledge = seed_knowledge(settings, server, services, models, gateway, lab, project)
+knowledge = seed_knowledge(planned, server, services, models, gateway, lab, project)
 
 export_outputs(planned, server, services, gateway, knowledge)

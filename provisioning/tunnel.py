@@ -29,6 +29,7 @@ COME_BACK_SECONDS = 600.0
 COME_BACK_PAUSE = 1.0
 
 _ANY_FAILURE = (OSError, asyncssh.Error, asyncio.TimeoutError)
+_AGAIN = "run `pulumi up` again; if that does not help, see how busy the server is (`make status`)"
 
 
 class ServerUnreachable(Unreachable):
@@ -174,7 +175,7 @@ class _Link:
         try:
             ran = await asyncio.wait_for(connection.run(command, encoding=None, **text), seconds)
         except _ANY_FAILURE as error:
-            said = f"{_reason(error)} (limit {seconds:.0f} s)"
+            said = f"{_reason(error)} (limit {seconds:.0f} s); {_AGAIN}"
             raise ServerUnreachable("SSH", call, said) from None
         if ran.exit_status != 0:
             said = (_text(ran.stderr) or _text(ran.stdout)).strip()
@@ -197,7 +198,8 @@ class _Link:
                 await self._forward(connection, remote_port)
         except _ANY_FAILURE as error:
             connection.close()
-            raise ServerUnreachable("SSH", f"reach {self._server.place}", _reason(error)) from None
+            said = f"{_reason(error)}; {_AGAIN}"
+            raise ServerUnreachable("SSH", f"reach {self._server.place}", said) from None
         self._connection = connection
         self._watch = asyncio.create_task(self._come_back(connection))
         return connection

@@ -63,7 +63,7 @@ class World:
         return ",".join(f"{name}:{port}" for name, port in sorted(self.providers.items()))
 
     def call(self, command: str, **arguments: Any) -> Any:  # noqa: ANN401
-        """Carry out a command of `rehearsal.world.Commands`.
+        """Carry out a command of `rehearsal.commands.Commands`.
 
         Raises:
             WorldError: the world is gone, or refused.

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from tools.stack_file import read_stack
 
 CURRENT = "current.json"
 _KEPT_RUNS = 3
-_REAL_SERVER_SECONDS = 1800.0
+_REAL_SERVER_SECONDS = 300.0
 
 
 class CannotRehearse(Exception):
@@ -88,7 +89,7 @@ def prepare(
     pages = [f"--page={host}" for host in stack_file.linked_hosts(rewritten.config)]
     options = ["--operator", rewritten.operator, *pages, *world_options]
     if real_server:
-        options += _images_of(stack)
+        options += _real_server(stack)
     patience = _REAL_SERVER_SECONDS if real_server else START_SECONDS
     started = start_world(folder / "world", options, patience)
     try:
@@ -106,12 +107,25 @@ def prepare(
     return Lab(folder, stack, started, engine, rewritten.config)
 
 
-def _images_of(stack: str) -> list[str]:
-    """Told to the world: what this stack pulls, for its mirror to have."""
+def _real_server(stack: str) -> list[str]:
+    """Told to the world: what this stack pulls, for its mirror to have. Makes the images before.
+
+    Raises:
+        CannotRehearse: no Docker engine, or settings that cannot be used.
+        SetupError: an image cannot be made.
+    """
+    # Its packages are the tests' own, and no stage needs them.
+    from rehearsal.real_server.engine import NoEngine
+    from rehearsal.real_server.site import make_images
+
     file = read_stack(PROJECT, stack)
     settings, _ = read_settings(file.settings, file.secrets, PROJECT)
     if settings is None:
         raise CannotRehearse(f"Pulumi.{stack}.yaml cannot be used: see `make plan STACK={stack}`")
+    try:
+        make_images(lambda line: print(line, file=sys.stderr, flush=True))
+    except NoEngine as error:
+        raise CannotRehearse(str(error)) from error
     wanted = plan(settings).containers.items()
     return [f"--real-server={name}={container.image}" for name, container in wanted]
 

@@ -37,13 +37,11 @@ class Host:
     db_password: Mapping[str, command.remote.Command]
 
 
-def prepare_host(
-    settings: Settings, plan: Plan, server: Server, passwords: Passwords, lab: pulumi.Resource
-) -> Host:
+def prepare_host(plan: Plan, server: Server, passwords: Passwords, lab: pulumi.Resource) -> Host:
     """Run the steps of `provisioning/host`; each runs again when its content changes."""
     parent = part("Host", lab)
     steps = plan.steps
-    connection = _connection(settings, server)
+    connection = _connection(plan.settings, server)
     done: dict[Step, command.remote.Command] = {}
     for step in steps:
         booted = [done[steps.booted]] if done else []

@@ -12,6 +12,7 @@ from provisioning.catalogue import Model, of_kind
 from provisioning.chunks import chunk_size
 from provisioning.documents import Source, sources
 from provisioning.knowledge import App, Base, Question, meant
+from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.settings import Settings
 from provisioning.traits import Kind
@@ -41,7 +42,7 @@ class KnowledgeOutputs:
 
 
 def seed_knowledge(
-    settings: Settings,
+    plan: Plan,
     server: Server,
     services: Services,
     models: Models,
@@ -50,7 +51,7 @@ def seed_knowledge(
     project: Path,
 ) -> KnowledgeOutputs:
     """Make the bases, documents, apps and links of the settings, and ask the question."""
-    parent = part("Knowledge", lab)
+    settings, parent = plan.settings, part("Knowledge", lab)
     fastgpt, password = services.healthy["fastgpt"], services.passwords.fastgpt_root
     session = {"endpoint": server.endpoint(FASTGPT_PORT), "password": password}
     kinds: dict[str, Kind] = {"llm": "chat", "vector": "embedding", "rerank": "rerank"}

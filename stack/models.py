@@ -8,7 +8,6 @@ import pulumi
 
 from provisioning.plan import Plan
 from provisioning.ports import XINFERENCE_PORT
-from provisioning.settings import Settings
 from stack.part import part
 from stack.resources.declaration import Endpoint
 from stack.resources.server.containers_ready import ServerContainersReady
@@ -33,9 +32,7 @@ class Models:
         return [waits] if waits else []
 
 
-def start_models(
-    settings: Settings, plan: Plan, server: Server, services: Services, lab: pulumi.Resource
-) -> Models:
+def start_models(plan: Plan, server: Server, services: Services, lab: pulumi.Resource) -> Models:
     """Start every model in Xinference, small ones first, and wait for each group.
 
     vLLM claims its share of the card when it loads and fails if less is left, so the chat models
@@ -45,13 +42,12 @@ def start_models(
     parent, ready = part("Models", lab), {}
     if xinference := services.healthy.get("xinference"):
         there = server.endpoint(XINFERENCE_PORT)
-        ready = _start(settings, plan, there, xinference, parent)
+        ready = _start(plan, there, xinference, parent)
     parent.register_outputs({})
     return Models(ready)
 
 
 def _start(
-    settings: Settings,
     plan: Plan,
     there: Endpoint,
     container: ServerContainersReady,
@@ -85,7 +81,7 @@ def _start(
             endpoint=there,
             payloads=launches,
             generation=pulumi.Output.all(*seen).apply(lambda parts: "/".join(map(str, parts))),
-            deadline_minutes=settings.model_deadline_minutes,
+            deadline_minutes=plan.settings.model_deadline_minutes,
             opts=after(*started),
         )
     return ready

@@ -65,9 +65,9 @@ class _Order:
         return pulumi.ResourceOptions(parent=self.place, **more)
 
 
-def rent_server(settings: Settings, plan: Plan) -> Server:
+def rent_server(plan: Plan) -> Server:
     """Everything that is rented, and the server's host key once it answers."""
-    stack = pulumi.get_stack()
+    settings, stack = plan.settings, pulumi.get_stack()
     tags = {OWN_TAG: stack, **settings.tags}
     order = _Order(settings, part("Server"), f"ai-lab-{stack}", tags)
     choice = _choice(order, plan)

@@ -56,7 +56,7 @@ class DeadlineExceeded(ServiceError):
         self.last_seen = shorten(last_seen)
         self.advice = advice
         said = f"waited in vain for {waited_for}; last seen: {self.last_seen}"
-        super().__init__(service, said, advice or "no advice")
+        super().__init__(service, said, advice)
 
 
 def shorten(text: str) -> str:

@@ -57,7 +57,7 @@ def wait_until(
     *,
     service: str,
     deadline: float,
-    advice: str = "",
+    advice: str,
     every: float = 2.0,
     clock: Clock = SYSTEM_CLOCK,
     progress: Callable[[str], None] = lambda _: None,
@@ -67,6 +67,7 @@ def wait_until(
 
     Args:
         deadline: seconds from now, and then DeadlineExceeded with all that is known.
+        advice: what the operator can do when it does not happen.
         every: seconds between two looks, at the most.
         progress: told each state once, when it changes.
         tolerate: errors that count as "not yet".

@@ -14,11 +14,22 @@ from rehearsal.server.description import Description
 from tools.process import Say
 
 
+def make_images(say: Say) -> None:
+    """All that a site is made of, in minutes where it is not there yet.
+
+    Raises:
+        NoEngine, SetupError: see `images.ready`.
+    """
+    engine = local_engine()
+    ready(engine, say)
+    service_images(engine, say)
+
+
 class Site:
     """Network, mirror and servers. What is pulled there is in the mirror from the start."""
 
     def __init__(self, references: Mapping[str, str], say: Say) -> None:
-        """Made and open, in minutes where the images are not there yet.
+        """Made and open; `make_images` has seen to its images.
 
         Args:
             references: service to the image that the lab pulls for it.

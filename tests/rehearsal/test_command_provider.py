@@ -12,6 +12,7 @@ import pytest
 from rehearsal.addresses import claim_block
 from rehearsal.providers.base import ProviderError
 from rehearsal.providers.command import CommandPackage
+from rehearsal.providers.remote import LOOP
 from rehearsal.providers.values import ASSET_SIGNATURE, SIGNATURE, Properties
 from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, until
 
@@ -179,3 +180,44 @@ def test_the_private_key_is_in_no_error(server: Login) -> None:
 def test_wrong_inputs_are_refused_at_preview(inputs: Properties, name: str) -> None:
     _, failures = COMMAND.check({}, inputs)
     assert name in [found for found, _ in failures]
+
+
+def test_of_a_servers_keys_the_pinned_kind_is_asked_for(server: Login) -> None:
+    """The stage's sshd has one kind of key; Ubuntu's has three, and the plugin names the pinned."""
+    kinds = ("ssh-rsa", "ecdsa-sha2-nistp256", "ssh-ed25519")
+    keys = [asyncssh.generate_private_key(kind) for kind in kinds]
+    for key in keys:
+        pinned = key.export_public_key().decode()
+        assert _dial(keys, connection(server, hostKey=pinned)) == ""
+    stranger = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    assert "host key mismatch" in _dial(keys, connection(server, hostKey=stranger))
+
+
+def _dial(keys: list[asyncssh.SSHKey], given: Properties) -> str:
+    """What a command says of its connection to a server with these host keys; "" if it gets in."""
+
+    async def serve() -> asyncssh.SSHAcceptor:
+        return await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=keys,
+            authorized_client_keys=None,
+            process_factory=lambda process: process.exit(0),
+            server_factory=_AnybodyMayEnter,
+        )
+
+    listener = LOOP.wait(serve())
+    try:
+        place = {"host": "127.0.0.1", "port": listener.get_port()}
+        inputs = {"connection": {**given, **place}, "create": "true"}
+        COMMAND.create(COMMAND.check({}, inputs)[0], 0)
+    except ProviderError as error:
+        return str(error)
+    finally:
+        listener.close()
+    return ""
+
+
+class _AnybodyMayEnter(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:
+        return False

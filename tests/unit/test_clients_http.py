@@ -21,7 +21,13 @@ def test_waiting_ends_with_what_look_found() -> None:
     told: list[str] = []
 
     found = wait_until(
-        "it", lambda: next(seen), service="S", deadline=60, clock=FakeClock(), progress=told.append
+        "it",
+        lambda: next(seen),
+        service="S",
+        deadline=60,
+        advice="-",
+        clock=FakeClock(),
+        progress=told.append,
     )
 
     assert found == "there"
@@ -57,7 +63,7 @@ def test_unreachable_counts_as_not_yet_and_other_errors_end_the_waiting(
         raise error("S", "GET /", "connection refused")
 
     with pytest.raises(seen, match="connection refused"):
-        wait_until("it", look, service="S", deadline=5, clock=clock)
+        wait_until("it", look, service="S", deadline=5, advice="-", clock=clock)
     assert clock.passed == passed
 
 

@@ -8,19 +8,19 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pulumi
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning import remote
 from provisioning.clients.errors import DeadlineExceeded, Unexpected
 from provisioning.tunnel import CommandFailed, ServerUnreachable, SshServer
-from stack.resources import base
 from stack.resources.declaration import Props
 from stack.resources.server.containers_ready import ContainersReady
 from stack.resources.server.file import File
 from stack.resources.server.ready import Ready
 from tests.unit.subject import Subject
+
+pytestmark = pytest.mark.usefixtures("warnings")
 
 HERE = {"host": "198.18.0.1", "ssh_port": 22, "user": "root", "host_key": "ssh-ed25519 AAAA"}
 UP = "running Up 3 minutes (healthy)"
@@ -85,14 +85,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(remote, "run", made.run)
     made.shows(pg=UP, fastgpt=UP, other=STOPPED)
     return made
-
-
-@pytest.fixture(autouse=True)
-def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    told: list[str] = []
-    monkeypatch.setattr(base, "_told", set())
-    monkeypatch.setattr(pulumi.log, "warn", told.append)
-    return told
 
 
 INPUTS: Props = {

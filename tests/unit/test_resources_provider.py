@@ -22,9 +22,11 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.errors import NotFound, Unauthorized, Unreachable
 from provisioning.tunnel import ServerUnreachable
-from stack.resources import base, declaration
+from stack.resources import declaration
 from stack.resources.base import LabProvider, Props
 from stack.resources.declaration import ID, IDENTITY, IGNORED, OUTPUT, REACH, STEADY
+
+pytestmark = pytest.mark.usefixtures("warnings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +82,6 @@ class Noting(LabProvider):
 @pytest.fixture
 def provider() -> Noting:
     return Noting()
-
-
-@pytest.fixture(autouse=True)
-def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a run of its own tells the operator: the engine starts a process for each run."""
-    told: list[str] = []
-    monkeypatch.setattr(base, "_told", set())
-    monkeypatch.setattr(pulumi.log, "warn", told.append)
-    return told
 
 
 NEW: Props = {"endpoint": {"host": "1"}, "token": "a", "kind": "x", "size": 1.0, "path": "p"}

@@ -243,6 +243,7 @@ def test_a_connection_that_cannot_forward_is_closed(
             lambda: sshd.closed(1) or closed,
             service="SSH",
             deadline=30,
+            advice="-",
         )
         with pytest.raises(ServerUnreachable, match="reach root@"):
             run(server, "true")

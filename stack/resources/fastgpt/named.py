@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -45,7 +44,7 @@ class Named(Managed, NamedThing[FastGptClient, Found]):
     def update(self, lab: Lab, old: Self, changed: frozenset[str]) -> Self:
         """Refused where ours is gone: another would have another id."""
         with self.client(lab) as client:
-            if self.find(client) is None:
+            if self._known(client) is None:
                 said = "it is gone; `pulumi up --refresh` makes it again"
                 raise NotFound(SERVICE, f"update {self.name}", said)
         return super().update(lab, old, changed)
@@ -59,10 +58,8 @@ class Kept(Named[Found]):
         """The one that the state knows, in whatever folder; NotFound where it is gone."""
         raise NotImplementedError
 
-    def find(self, client: FastGptClient) -> Found | None:
-        with contextlib.suppress(NotFound):
-            return self.detail(client) if self.object_id else None
-        return None
+    def find(self, client: FastGptClient) -> Found:
+        return self.detail(client)
 
     def refuse_several(self, client: FastGptClient) -> None:
         """Adopt only what can be told from its namesakes."""
