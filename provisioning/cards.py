@@ -4,13 +4,12 @@ gn7i: `docs/facts/alicloud.md §2.1`; the other types and cards are from memory,
 """
 
 import difflib
-import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from provisioning.problems import Problem
+from provisioning.tables import table
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Gpus:
     usable_mib: int
 
 
-_TABLES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("cards.json").read_bytes())
+_TABLES = table("cards.json", dict[str, dict[str, Any]])
 # Card to memory and usable memory; type to card and count, smallest first; family to card: CUDA 13
 # begins with Turing (compute capability 7.5), and the releases that are run are built on it.
 _CARDS, _TYPES, _TOO_OLD = _TABLES["cards"], _TABLES["types"], _TABLES["too_old"]

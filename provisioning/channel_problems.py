@@ -10,7 +10,8 @@ from pydantic import AnyHttpUrl
 from provisioning.catalogue import Model, RemoteSource, each_model
 from provisioning.channels import TRANSCRIPTION_ROUTE, channel_name
 from provisioning.problems import Problem
-from provisioning.traits import Kind, table
+from provisioning.tables import table
+from provisioning.traits import Kind
 from provisioning.vendor import vendor_models
 
 WIDEST_EMBEDDING = 1536

@@ -2,17 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, collapse_addresses, ip_network
-from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from provisioning.problems import Problem, repeated
+from provisioning.tables import table
 
 _YOUR_OWN = "write the address that `curl -4 https://ifconfig.me` shows, followed by /32"
 # Python's `is_private` counts the networks of benchmarks and manuals too.
-_NOBODYS = TypeAdapter(dict[IPv4Network, str]).validate_json(
-    Path(__file__).with_name("nobodys_networks.json").read_bytes()
-)
+_NOBODYS = table("nobodys_networks.json", dict[IPv4Network, str])
 # The largest blocks that were ever given to one organisation; and what is larger than the address
 # pools of most providers, so that whole countries come in by mistake.
 _WIDEST, _WIDE = 8, 16

@@ -7,22 +7,20 @@ route.
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from provisioning.catalogue import Model, of_kind
 from provisioning.channels import XINFERENCE_KEY, XINFERENCE_URL
 from provisioning.chunks import usual_chunk_size
 from provisioning.problems import Problem
+from provisioning.tables import table
 
 # Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker.
 _RERANK_URL = f"{XINFERENCE_URL}/v1/rerank"
 # What no setting of ours changes; null is filled in. The prefix of FastGPT's own keys must hold no
 # dash, because its parser splits keys at dashes. Icons are those that come with it, by the start of
 # a model's name.
-_FIXED: dict[str, dict[str, Any]] = json.loads(
-    Path(__file__).with_name("fastgpt_config.json").read_text(encoding="utf-8")
-)
+_FIXED = table("fastgpt_config.json", dict[str, dict[str, Any]])
 # `maxToken`. FastGPT throws away every chunk of more *characters* than 1.3 times this, after it has
 # itself made chunks of several times the size it was asked for (`docs/facts/measured.md §1 F1`). So
 # it is no place to say what a model reads, which `provisioning.chunks` looks after: nothing may be

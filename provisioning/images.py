@@ -9,20 +9,16 @@ notes for 4.8: the compose file says only `latest`, and v4.8.3 is broken (labrin
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from provisioning.problems import PlanError, Problem, nearest
 from provisioning.regions import Region
+from provisioning.tables import table
 from provisioning.versions import XinferenceRelease
 
 REFERENCE_FORMS = "repository:tag, :tag or @sha256:..., or repository:tag@sha256:..."
 """How a setting names an image; what it leaves out is the built-in image's."""
 
-_TABLE = TypeAdapter(dict[str, dict[str, str]]).validate_json(
-    Path(__file__).with_name("images.json").read_bytes()
-)
+_TABLE = table("images.json", dict[str, dict[str, str]])
 _REFERENCE = re.compile(
     r"""
     (?P<repository>(?:[a-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)?

@@ -15,7 +15,8 @@ from provisioning.catalogue import MODEL_TYPES, Model, each_model
 from provisioning.launch import PINNED, SIDE_ENGINE, download_hub
 from provisioning.problems import Problem
 from provisioning.regions import Region
-from provisioning.traits import ENGINES, Kind, table
+from provisioning.tables import table
+from provisioning.traits import ENGINES, Kind
 from provisioning.vendor import VendorModel, billions_of, engine_arguments, release, vendor_models
 from provisioning.versions import XinferenceRelease
 

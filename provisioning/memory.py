@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from provisioning.catalogue import Model
-from provisioning.traits import table
+from provisioning.tables import table
 from provisioning.vendor import billions_of
 
 # Beside weights and cache of what does not chat. Estimates.
@@ -68,8 +68,8 @@ def need(model: Model) -> Need:
         return Need(0, 0, math.ceil(source.memory_gib * 1024), "memoryGiB")
     if model.kind in ("speech", "transcription"):
         return Need(0, 0, _AUDIO_MIB, "estimate by kind")
-    table, bits = _GGUF_BYTES if source.format == "ggufv2" else _BYTES, _bits(model)
-    bytes_each = table[min(table, key=lambda known: abs(known - bits))]
+    sizes, bits = _GGUF_BYTES if source.format == "ggufv2" else _BYTES, _bits(model)
+    bytes_each = sizes[min(sizes, key=lambda known: abs(known - bits))]
     weights = math.ceil(_billions(model) * 1e9 * bytes_each / 2**20)
     if model.kind != "chat":
         return Need(weights, 0, _SIDE_OVERHEAD_MIB, f"estimate: weights {weights}")

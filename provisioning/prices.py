@@ -7,12 +7,12 @@ memory and not checked.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import BaseModel
 
 from provisioning.regions import MAINLAND_REGIONS
 from provisioning.settings import Settings
+from provisioning.tables import table
 
 
 class Disk(BaseModel):
@@ -27,7 +27,7 @@ class _Market(BaseModel):
     disks: dict[str, dict[str, Disk]]
 
 
-_MARKET = _Market.model_validate_json(Path(__file__).with_name("market.json").read_bytes())
+_MARKET = table("market.json", _Market)
 
 DISKS = _MARKET.disks
 """Category to performance level, empty where it has none, to the disk."""

@@ -6,14 +6,14 @@ costs. The registry's exists per region, and these images lie in Hangzhou's only
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from provisioning.catalogue import Shape
 from provisioning.problems import PlanError, Problem, Wrong, nearest
 from provisioning.shape_problems import shape_problems
+from provisioning.tables import table
 
 # Cells reach shells and configuration files on the server, so nothing that means something there
 # is part of an address.
@@ -92,9 +92,7 @@ class _Side(BaseModel):
     cells: dict[str, str]
 
 
-_SIDES = TypeAdapter(dict[str, _Side]).validate_json(
-    Path(__file__).with_name("regions.json").read_bytes()
-)
+_SIDES = table("regions.json", dict[str, _Side])
 
 MAINLAND_REGIONS = frozenset(_SIDES["mainland"].regions)
 INTERNATIONAL_REGIONS = frozenset(_SIDES["abroad"].regions)

@@ -1,19 +1,13 @@
 """What Xinference's engines, and the providers that OneAPI relays to, are like: as data."""
 
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
-_T = TypeVar("_T")
+from provisioning.tables import table
 
 Kind = Literal["chat", "embedding", "rerank", "speech", "transcription"]
 """What a model of the lab is for."""
-
-
-def table(name: str, shape: type[_T]) -> _T:
-    """The JSON file of this name in this folder, held to its shape."""
-    return TypeAdapter(shape).validate_json(Path(__file__).with_name(name).read_bytes())
 
 
 class EngineTraits(BaseModel, frozen=True, extra="forbid"):
