@@ -224,9 +224,16 @@ def test_removed_by_hand(server: Login) -> None:
     assert not container.refresh()
 
 
-def test_stopped_by_hand_is_started_in_place_and_not_waited_for(server: Login) -> None:
-    container = Resource(provider(server), CONTAINER, **settings())
+def test_stopped_by_hand_is_started_in_place_and_not_waited_for(
+    server: Login, tmp_path: Path
+) -> None:
+    gate = tmp_path / "may-listen"
+    gate.touch()
+    listens = f"while [ ! -e {gate} ]; do sleep 0.05; done; {LISTENS}"
+    inputs = settings(command=["bash", "-c", listens])
+    container = Resource(provider(server), CONTAINER, **inputs)
     server.out("docker stop web")
+    gate.unlink()
     assert not container.diff().changes
     assert container.refresh()
     assert (container.diff().updates, container.diff().replaces) == (["mustRun"], [])
