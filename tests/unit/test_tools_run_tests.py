@@ -111,23 +111,25 @@ def ci(
     )
 
 
-@pytest.mark.parametrize("failing", ["", "test", "test-python", "rehearse", "test-server"])
+CI_TARGETS = ("test", "test-python", "rehearse", "test-server", "rehearse-server")
+
+
+@pytest.mark.parametrize("failing", ["", *CI_TARGETS])
 def test_ci_fails_when_any_part_fails_and_runs_them_all(tmp_path: Path, failing: str) -> None:
-    targets = ("test", "test-python", "rehearse", "test-server")
-    codes = {target: int(target == failing) for target in targets}
+    codes = {target: int(target == failing) for target in CI_TARGETS}
 
     answer = ci(tmp_path, codes, pythons=True)
 
     assert answer.returncode == int(failing != "")
-    assert answer.stdout.count(" passed") == 4 - int(failing != "")
+    assert answer.stdout.count(" passed") == len(CI_TARGETS) - int(failing != "")
     assert ("failed (code 1)" in answer.stdout) == (failing != "")
 
 
 def test_ci_says_so_where_there_is_no_docker(tmp_path: Path) -> None:
-    answer = ci(tmp_path, {"test-server": 1}, pythons=True, engine=False)
+    answer = ci(tmp_path, {"test-server": 1, "rehearse-server": 1}, pythons=True, engine=False)
 
     assert answer.returncode == 0
-    assert "not run: no Docker engine" in answer.stdout
+    assert answer.stdout.count("not run: no Docker engine") == 2
 
 
 def test_ci_says_so_where_there_is_no_second_python(tmp_path: Path) -> None:
