@@ -108,13 +108,14 @@ def _interrupt_the_up(lab: Lab, moment: str, number: signal.Signals) -> None:
         lab.engine.on_line = lambda line: None
     assert seen, f"the up never came to: {moment}"
     # A killed one leaves its lock behind.
-    subprocess.run(
+    done = subprocess.run(
         ["pulumi", "cancel", "--yes", "--stack", lab.engine.stack, "--non-interactive"],
         cwd=lab.engine.program,
         env=lab.engine.environment,
         capture_output=True,
-        check=number == signal.SIGKILL,
+        text=True,
     )
+    assert number != signal.SIGKILL or done.returncode == 0, done.stderr
 
 
 def _environments(lab: Lab) -> dict[str, dict[str, str]]:
