@@ -205,7 +205,8 @@ def _environment(folder: Path, providers: str) -> dict[str, str]:
     return {
         **pulumi_environment(base),
         "PULUMI_HOME": str(folder / "home"),
-        "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}",
+        # A killed engine leaves an empty sidecar of metadata, and its state cannot be read for that.
+        "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
         "PULUMI_DEBUG_PROVIDERS": providers,
         "PULUMI_SKIP_UPDATE_CHECK": "1",

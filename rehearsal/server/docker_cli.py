@@ -84,7 +84,7 @@ async def _ps(records: Records, words: _Words) -> str:
     if words.options.keys() & {"-q", "-aq", "-qa"}:
         form = "{{.ID}}"
     lines = []
-    for container in records.containers.values():
+    for container in list(records.containers.values()):
         if (every or container.running) and re.search(wanted, container.name):
             lines.append(_filled(form or "{{.ID}} {{.Names}} {{.Status}}", await _row(container)))
     return "".join(f"{line}\n" for line in lines)
