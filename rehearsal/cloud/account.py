@@ -173,7 +173,7 @@ class Cloud:
                 rule
                 for group in (instance.groups if instance else ())
                 for rule in self.groups[group].rules
-                if rule.direction == "ingress" and rule.covers(port, address)
+                if rule.covers(port, address)
             ]
         decisive = min(matching, key=lambda r: (r.priority, r.policy != "drop"), default=None)
         return decisive is not None and decisive.policy == "accept"

@@ -190,7 +190,7 @@ class EcsInstance(ApiKind):
                 ("AttachKeyPair", {"KeyPairName": name}) if name else ("DetachKeyPair", {})
             )
             self.call(action, InstanceIds=json.dumps([id]), **pair)
-        if changed & {"imageId", "instanceType", "keyName"}:
+        if changed & {"instanceType", "keyName"}:
             self._restart(id, changed, inputs)
 
     def target(self, id: str) -> dict[str, Any]:
@@ -199,8 +199,6 @@ class EcsInstance(ApiKind):
 
     def _restart(self, id: str, changed: set[str], inputs: Properties) -> None:
         self.call("StopInstance", InstanceId=id)
-        if "imageId" in changed:
-            self.call("ReplaceSystemDisk", InstanceId=id, ImageId=inputs["imageId"])
         if "instanceType" in changed:
             self.call("ModifyInstanceSpec", InstanceId=id, InstanceType=inputs["instanceType"])
         self.call("StartInstance", InstanceId=id)
