@@ -98,7 +98,6 @@ class Servers:
                 ssh_port=self._ssh_port,
                 authorized_key=authorized_key,
                 gpus=[asdict(gpu) for gpu in instance.type.gpus],
-                user_data=instance.user_data,
                 outside=self._outside(instance.region),
             )
             machine = self._factory(

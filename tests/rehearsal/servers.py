@@ -97,7 +97,7 @@ class ServerMaker:
     block: Block
     made: list[Login] = field(default_factory=list)
 
-    def __call__(self, up: bool = True, user_data: str = "") -> Login:
+    def __call__(self, up: bool = True) -> Login:
         """A new server, up unless told otherwise."""
         number = len(self.made)
         key = asyncssh.generate_private_key("ssh-ed25519")
@@ -111,7 +111,6 @@ class ServerMaker:
             ssh_port=SSH_PORT,
             authorized_key=key.export_public_key().decode(),
             gpus=[A10],
-            user_data=user_data,
         )
         machine = ServerProcess(description, lambda port, source: login.allowed(port, source))
         root = Path(description.root)
