@@ -16,30 +16,13 @@ from pathlib import Path
 from rehearsal import images
 from rehearsal.docker.engine import EngineError, Json
 from rehearsal.processes import Lifeline, end_session, spawn
+from rehearsal.server.description import Description
 
 _PROJECT = Path(__file__).resolve().parents[2]
+DATA = "var/lib/rehearsal"
+"""On a server: where services keep what a real one keeps in a database beside it."""
 _FOLDERS = ("bin", "dev/shm", "etc", "root", "tmp", "run", "var/lib", "var/log")
 _FIRST_BACKOFF, _LONGEST_BACKOFF, _LONG_ENOUGH = 0.1, 60.0, 10.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a container gets from its server.
-
-    Attributes:
-        folder: its own, on the server's disk.
-        data: where services keep what a real one keeps in a database beside it.
-        address: its own address.
-        outside: emulated outside hosts, name to address.
-        gpus: those of the server: `{"name", "memory_mib"}` each.
-    """
-
-    folder: Path
-    data: Path
-    address: str
-    outside: dict[str, str]
-    gpus: list[Json]
-    lifeline: Lifeline
 
 
 @dataclass
@@ -48,6 +31,8 @@ class Container:
 
     Attributes:
         config: the body it was created with.
+        folder: its own, on the server's disk.
+        address: its own, beside the server's.
         networks: name to the aliases it has there.
     """
 
@@ -56,7 +41,10 @@ class Container:
     config: Json
     image: images.Image
     reference: images.Reference
-    place: Place
+    server: Description
+    lifeline: Lifeline
+    folder: Path
+    address: str
     networks: dict[str, list[str]]
     status: str = "created"
     exit_code: int = 0
@@ -74,7 +62,7 @@ class Container:
     @property
     def root(self) -> Path:
         """Its file tree."""
-        return self.place.folder / "root"
+        return self.folder / "root"
 
     @property
     def comes_back(self) -> bool:
@@ -101,8 +89,8 @@ class Container:
 
     def write_hosts(self, names: dict[str, str]) -> None:
         """Let exactly `names` resolve inside, beside its own name and the outside world."""
-        known = {**self.place.outside, **names, self.id[:12]: self.place.address}
-        place = self.place.folder / "hosts.json"
+        known = {**self.server.outside, **names, self.id[:12]: self.address}
+        place = self.folder / "hosts.json"
         fresh = place.with_suffix(".new")
         fresh.write_text(json.dumps(known))
         fresh.replace(place)
@@ -110,17 +98,17 @@ class Container:
     def environment(self) -> dict[str, str]:
         """What Docker gives a process, and the rehearsal's own variables (docs/architecture.md)."""
         given = dict(entry.partition("=")[::2] for entry in self.config["Env"])
-        gpus = self.place.gpus if self.config["HostConfig"]["DeviceRequests"] else []
+        gpus = self.server.gpus if self.config["HostConfig"]["DeviceRequests"] else []
         own = {
             "PATH": os.pathsep.join([str(self.root / "bin"), "/usr/bin", "/bin"]),
             "PYTHONPATH": str(_PROJECT),
             "TMPDIR": str(self.root / "tmp"),
-            "REHEARSAL_ADDRESS": self.place.address,
+            "REHEARSAL_ADDRESS": self.address,
             "REHEARSAL_ROOT": str(self.root),
-            "REHEARSAL_MEMORY": str(self.place.data / f"{self.image.name}.db"),
-            "REHEARSAL_HOSTS": str(self.place.folder / "hosts.json"),
+            "REHEARSAL_MEMORY": str(Path(self.server.root, DATA, f"{self.image.name}.db")),
+            "REHEARSAL_HOSTS": str(self.folder / "hosts.json"),
             "REHEARSAL_GPUS": json.dumps(gpus),
-            "REHEARSAL_LIFELINE": str(self.place.lifeline.reader),
+            "REHEARSAL_LIFELINE": str(self.lifeline.reader),
             "REHEARSAL_IMAGE_TAG": self.reference.tag,
         }
         if "REHEARSAL_FAULTS" in os.environ:
@@ -143,10 +131,10 @@ class Container:
             name = program.rpartition("/")[2]
             if name not in self.image.programs and name not in ("sh", "bash"):
                 raise EngineError(f'exec: "{program}": executable file not found in $PATH', 400)
-            with (self.place.folder / "log").open("ab") as log:
+            with (self.folder / "log").open("ab") as log:
                 self._process = await spawn(
                     [name, *arguments],
-                    self.place.lifeline,
+                    self.lifeline,
                     env=self.environment(),
                     cwd=self.root / self.image.working_dir.strip("/"),
                     stdin=DEVNULL,
@@ -202,7 +190,7 @@ class Container:
         if not self.image.port:
             return True
         try:
-            _, writer = await asyncio.open_connection(self.place.address, self.image.port)
+            _, writer = await asyncio.open_connection(self.address, self.image.port)
         except OSError:
             return False
         writer.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rehearsal import images
-from rehearsal.docker.container import Container, Place
+from rehearsal.docker.container import DATA, Container
 from rehearsal.docker.engine import EngineError, Json
 from rehearsal.docker.ports import Admits, PublishedPorts
 from rehearsal.processes import Lifeline
@@ -46,17 +46,13 @@ class Records:
         image = images.find(reference)
         assert image is not None
         id = secrets.token_hex(32)
-        place = Place(
-            folder=self._root / "var/lib/docker/containers" / id,
-            data=self._root / "var/lib/rehearsal",
-            address=self._free_address(),
-            outside=self._server.outside,
-            gpus=self._server.gpus,
-            lifeline=self._lifeline,
+        folder = self._root / "var/lib/docker/containers" / id
+        server, lifeline, address = self._server, self._lifeline, self._free_address()
+        container = Container(
+            id, name, config, image, reference, server, lifeline, folder, address, {"bridge": []}
         )
-        container = Container(id, name, config, image, reference, place, {"bridge": []})
         container.lay_out({inside: self._source(source) for source, inside in _binds(config)})
-        place.data.mkdir(parents=True, exist_ok=True)
+        (self._root / DATA).mkdir(parents=True, exist_ok=True)
         self.containers[id] = container
         return id
 
@@ -81,7 +77,7 @@ class Records:
         found = self.find(container)
         if found.running:
             return
-        address, bound = found.place.address, found.config["HostConfig"]["PortBindings"]
+        address, bound = found.address, found.config["HostConfig"]["PortBindings"]
         self._tell_names()
         try:
             for inside, bindings in bound.items():
@@ -104,7 +100,7 @@ class Records:
         found = self.find(container)
         await self.stop_container(found.id, 0)
         del self.containers[found.id]
-        shutil.rmtree(found.place.folder, ignore_errors=True)
+        shutil.rmtree(found.folder, ignore_errors=True)
 
     async def update_container(self, container: str, config: Json) -> None:
         self.find(container).config["HostConfig"].update(config)
@@ -211,7 +207,7 @@ class Records:
         return self._root / "var/lib/docker/volumes" / name / "_data"
 
     def _free_address(self) -> str:
-        taken = {container.place.address for container in self.containers.values()}
+        taken = {container.address for container in self.containers.values()}
         hosts = ipaddress.IPv4Network(f"{self._server.address}/24", strict=False).hosts()
         free = (str(host) for host in hosts if host > ipaddress.IPv4Address(self._server.address))
         return next(address for address in free if address not in taken)
@@ -223,7 +219,7 @@ class Records:
             for other in (each for each in self.containers.values() if each.running):
                 for network in container.networks.keys() & other.networks.keys() - {"bridge"}:
                     names = (other.name, other.id[:12], *other.networks[network])
-                    known.update(dict.fromkeys(names, other.place.address))
+                    known.update(dict.fromkeys(names, other.address))
             container.write_hosts(known)
 
 

@@ -37,8 +37,7 @@ class SshDaemon:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._listener: asyncssh.SSHAcceptor | None = None
-        self.connections: set[asyncssh.SSHServerConnection] = set()
-        self.processes: set[Process] = set()
+        self._processes: set[Process] = set()
 
     async def open(self) -> None:
         """Listen."""
@@ -46,7 +45,7 @@ class SshDaemon:
         self._listener = await asyncssh.listen(
             address,
             0,
-            server_factory=lambda: _Login(self, self._machine),
+            server_factory=lambda: _Login(self._machine),
             server_host_keys=[str(self._machine.host_key_file)],
             process_factory=self._run,
             sftp_factory=lambda channel: _Sftp(channel, self._machine),
@@ -65,9 +64,7 @@ class SshDaemon:
         self._machine.records.ports.release(_OWNER)
         if self._listener is not None:
             self._listener.close()
-        for connection in list(self.connections):
-            connection.abort()
-        for process in list(self.processes):
+        for process in list(self._processes):
             end_session(process)
 
     async def _run(self, process: SSHServerProcess[bytes]) -> None:
@@ -85,7 +82,7 @@ class SshDaemon:
             stdout=PIPE,
             stderr=PIPE,
         )
-        self.processes.add(child)
+        self._processes.add(child)
         await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
         gone = asyncio.create_task(process.channel.wait_closed())
         printed = asyncio.create_task(_printed(process))
@@ -97,7 +94,7 @@ class SshDaemon:
             process.exit(code if code >= 0 else 128 - code)
         for task in (printed, gone):
             task.cancel()
-        self.processes.discard(child)
+        self._processes.discard(child)
         let_go(child)
 
 
@@ -109,15 +106,8 @@ async def _printed(process: SSHServerProcess[bytes]) -> None:
 class _Login(asyncssh.SSHServer):
     """One connection."""
 
-    def __init__(self, daemon: SshDaemon, machine: Machine) -> None:
-        self._daemon, self._machine = daemon, machine
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
-        self._daemon.connections.add(conn)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._daemon.connections.discard(self._connection)
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
 
     def public_key_auth_supported(self) -> bool:
         return True

@@ -43,16 +43,12 @@ def stranger() -> asyncssh.SSHKey:
 
 def test_only_the_given_key_logs_in_and_only_as_root(server: Login) -> None:
     async def attempt(**options: object) -> None:
-        async with server.connect(**options):
-            raise AssertionError("logged in")
-
-    for options in (
-        {"client_keys": [stranger()]},
-        {"username": "ubuntu"},
-        {"client_keys": None, "password": "123456"},
-    ):
         with pytest.raises(asyncssh.PermissionDenied):
-            asynchronously(attempt(**options))
+            await server.connect(**options)
+
+    asynchronously(attempt(client_keys=[stranger()]))
+    asynchronously(attempt(username="ubuntu"))
+    asynchronously(attempt(client_keys=None, password="123456"))
 
 
 def test_the_environment_is_a_login_s_own(server: Login, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +112,7 @@ def test_whom_the_firewall_keeps_out_gets_no_answer(
         with pytest.raises(asyncio.TimeoutError):
             asynchronously(attempt())
     assert seen == [(SSH_PORT, "127.0.0.1")]
-    assert server.out("echo in").strip() == "in"
+    assert server.answers()
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client on this machine")
@@ -179,8 +175,7 @@ def test_triggers_replace_and_everything_else_updates() -> None:
 
 def test_dialling_goes_on_while_a_server_boots(servers: ServerMaker) -> None:
     booting = servers(up=False)
-    with pytest.raises(ConnectionRefusedError):
-        booting.run("true")
+    assert not booting.answers()
     until((booting.root / "etc/ssh/ssh_host_ed25519_key").exists, "the host key")
     given = inputs(booting, "echo up", dialErrorLimit=30)
     assert COMMAND.create(given, 0)[1]["stdout"] == "up"
