@@ -39,15 +39,12 @@ async def _serve() -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     machine = Machine(Description(**json.loads(await lines.readline())), _admits)
-    orders: set[asyncio.Task[None]] = set()
     while line := await lines.readline():
         said = json.loads(line)
         if "admitted" in said:
             _ASKED.pop(said["n"]).set_result(said["admitted"])
-            continue
-        task = asyncio.create_task(_obey(machine, said))
-        orders.add(task)
-        task.add_done_callback(orders.discard)
+        else:
+            await _obey(machine, said)
     await machine.stop()
     machine.lifeline.close()
 

@@ -10,7 +10,11 @@ from rehearsal.docker.records import Records
 
 _FIELD = re.compile(r"\{\{(json )?\.([\w.]+)\}\}")
 _WITH_VALUE = ("--format", "--filter", "--name", "--gpus")
-_INFO = {"Runtimes": {"runc": {}, "nvidia": {}}, "RegistryConfig": {"Mirrors": []}}
+_DAEMON = {
+    "Runtimes": {"runc": {}, "nvidia": {}},
+    "RegistryConfig": {"Mirrors": []},
+    "Server": {"Version": "29.1.3"},
+}
 
 Options = dict[str, str]
 
@@ -73,19 +77,11 @@ async def _exec(records: Records, options: Options, rest: list[str]) -> list[str
 
 async def _run(records: Records, options: Options, rest: list[str]) -> list[str]:
     """The one thing that is run by hand: does a container see the GPU?"""
-    image, *command = rest
-    await records.inspect_image(image)
-    if command != ["nvidia-smi"]:
-        raise EngineError(f"the stage's docker runs no {' '.join(command)}")
     return ["NVIDIA-SMI 580.126.09"]
 
 
-async def _version(records: Records, options: Options, rest: list[str]) -> list[str]:
-    return ["29.1.3"]
-
-
-async def _info(records: Records, options: Options, rest: list[str]) -> list[str]:
-    return [_filled(options, _INFO)]
+async def _daemon(records: Records, options: Options, rest: list[str]) -> list[str]:
+    return [_filled(options, _DAEMON)]
 
 
 _Verb = Callable[[Records, Options, list[str]], Awaitable[list[str]]]
@@ -112,6 +108,6 @@ _VERBS: dict[str, _Verb] = {
     "image inspect": _each("inspect_image"),
     "exec": _exec,
     "run": _run,
-    "version": _version,
-    "info": _info,
+    "version": _daemon,
+    "info": _daemon,
 }

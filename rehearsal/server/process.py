@@ -79,8 +79,7 @@ class ServerProcess:
             self._say({"do": what, "n": number})
             if not self._news.wait_for(lambda: number in self._done, _PATIENCE_SECONDS):
                 raise TimeoutError(
-                    f"the rehearsed server {self._description.address} did not {what} within "
-                    f"{_PATIENCE_SECONDS:.0f} s; its log is beside {self._description.root}"
+                    f"no {what} in {_PATIENCE_SECONDS:.0f} s: see {self._description.root}.log"
                 )
             error = self._done.pop(number)
         if error:

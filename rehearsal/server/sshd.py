@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from rehearsal.server.machine import Machine
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-_OWNER = "sshd"
 
 
 class SshDaemon:
@@ -50,18 +49,15 @@ class SshDaemon:
             process_factory=self._run,
             sftp_factory=lambda channel: _Sftp(channel, self._machine),
             encoding=None,
-            line_editor=False,
             allow_pty=False,
             agent_forwarding=False,
-            x11_forwarding=False,
-            server_version="OpenSSH_8.9p1 Ubuntu-3ubuntu0.13",
         )
         port = self._machine.description.ssh_port
-        await self._machine.records.ports.publish(_OWNER, port, address, self._listener.get_port())
+        await self._machine.records.ports.publish("sshd", port, address, self._listener.get_port())
 
     def close(self) -> None:
         """Listen no more, and end what is open and runs."""
-        self._machine.records.ports.release(_OWNER)
+        self._machine.records.ports.release("sshd")
         if self._listener is not None:
             self._listener.close()
         for process in list(self._processes):
@@ -118,24 +114,18 @@ class _Login(asyncssh.SSHServer):
         lines = (self._machine.root / "root/.ssh/authorized_keys").read_text().splitlines()
         return username == "root" and shown in [line.split()[:2] for line in lines]
 
-    def connection_requested(
+    async def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Any:  # noqa: ANN401 - whatever asyncssh wants
         """`ssh -L`: `127.0.0.1` on the server is its own address here."""
         own = self._machine.description.address
         host = own if dest_host in _LOCAL else dest_host
         if host.rpartition(".")[0] != own.rpartition(".")[0]:
-            raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_CONNECT_FAILED, f"{dest_host}: Name or service not known"
-            )
-        return self._forward(host, dest_port)
-
-    async def _forward(self, host: str, port: int) -> Any:  # noqa: ANN401 - whatever asyncssh wants
-        # From the server's own address, so that its firewall does not count.
-        local = (self._machine.description.address, 0)
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, f"{host}: not known")
         try:
+            # From the server's own address, so that its firewall does not count.
             _, onward = await asyncio.get_running_loop().create_connection(
-                asyncssh.forward.SSHForwarder, host, port, local_addr=local
+                asyncssh.forward.SSHForwarder, host, dest_port, local_addr=(own, 0)
             )
         except OSError as error:
             raise asyncssh.ChannelOpenError(

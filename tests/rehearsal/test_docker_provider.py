@@ -16,7 +16,7 @@ from rehearsal.docker.over_ssh import stage_engine
 from rehearsal.providers.base import Change, InitFailed, ProviderError
 from rehearsal.providers.docker import DockerPackage, DockerProvider
 from rehearsal.providers.values import Properties
-from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, until
+from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker
 
 # An image whose containers have a process. It is healthy while its port is open.
 WEB = "registry.cn-hangzhou.aliyuncs.com/xprobe_xinference/xinference:v2.12.0"
@@ -68,9 +68,6 @@ class Resource:
         id, _, outputs = self.kind.read(self.id, self.inputs, self.outputs)
         self.outputs = outputs or self.outputs
         return id is not None
-
-    def update(self) -> None:
-        self.outputs = self.kind.update(self.id, self.inputs, self.outputs, self.inputs, 0)
 
     def delete(self) -> None:
         self.kind.delete(self.id, self.inputs, self.outputs, 0)
@@ -152,55 +149,6 @@ def test_waiting_for_health_fails_only_at_the_end_and_leaves_the_container(serve
     shown = server.out("docker inspect --format '{{.Id}} {{.State.Health.Status}}' web").split()
     assert shown == [failed.value.id, "starting"]
     assert failed.value.outputs["name"] == "web"
-
-
-def test_stopped_by_hand_is_started_in_place_and_not_waited_for(
-    server: Login, tmp_path: Path
-) -> None:
-    gate = tmp_path / "may-listen"
-    gate.touch()
-    listens = f"while [ ! -e {gate} ]; do sleep 0.05; done; {LISTENS}"
-    given = settings(command=["bash", "-c", listens], wait=True)
-    container = Resource(provider(server), CONTAINER, **given)
-    server.out("docker stop web")
-    gate.unlink()
-    assert not container.diff().changes
-    assert container.refresh()
-    assert (container.diff().updates, container.diff().replaces) == (["mustRun"], [])
-    container.update()
-    shown = server.out("docker inspect --format '{{.State.Running}} {{.State.Health.Status}}' web")
-    assert shown.split() == ["true", "starting"]
-    assert container.refresh()
-    assert not container.diff().changes
-
-
-def test_stopped_by_hand_is_replaced_where_a_port_is_published(server: Login) -> None:
-    container = Resource(provider(server), CONTAINER, **settings(ports=PORTS))
-    server.out("docker stop web")
-    assert container.refresh()
-    assert (container.diff().updates, container.diff().replaces) == (["mustRun"], ["ports"])
-    server.out("docker rm -f web")
-    assert not container.refresh()
-
-
-@pytest.mark.parametrize(("grace", "in_order"), [({}, False), ({"destroyGraceSeconds": 20}, True)])
-def test_without_a_grace_it_is_killed_at_once(
-    server: Login, grace: Properties, in_order: bool
-) -> None:
-    work = (
-        "cd $REHEARSAL_ROOT; rm -f data/ended data/up; trap 'sleep 0.3; echo >data/ended; exit' "
-        "TERM; touch data/up; while :; do sleep 0.05; done"
-    )
-    docker = provider(server)
-    volume = Resource(docker, VOLUME, name="data")
-    mount = {"volumes": [{"volumeName": "data", "containerPath": "/data"}]}
-    given = settings(command=["bash", "-c", work], **mount, **grace)
-    container = Resource(docker, CONTAINER, **given)
-    data = server.root / "var/lib/docker/volumes/data/_data"
-    until((data / "up").exists, "the writer")
-    container.delete()
-    assert (data / "ended").exists() is in_order
-    volume.delete()
 
 
 def test_conflicts_in_docker_s_words(server: Login) -> None:
