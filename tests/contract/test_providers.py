@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from rehearsal.doubles.language import answer, embed, relevance
 from rehearsal.doubles.providers import HOSTS
 from rehearsal.real_oneapi.build import binary
 from rehearsal.real_oneapi.vocabulary import CL100K, write_small
@@ -19,24 +18,6 @@ from tests.contract.oneapi.subject import OneApi
 from tests.contract.processes import PROJECT, Program, listens, own_address, plain_environment
 
 ADDRESS = own_address(201)
-PASSAGES = (
-    "The telescope on the hill weighs twelve tons and was built in 1987.",
-    "差旅住宿的报销标准为每晚五百元，须在三十天内提交发票。",
-)
-
-
-@pytest.mark.parametrize(
-    ("question", "passage"), [("How heavy is the telescope?", 0), ("住宿报销的标准是多少？", 1)]
-)
-def test_the_right_passage_is_nearest(question: str, passage: int) -> None:
-    """Embedding, relevance and answer all find the passage that a question is about."""
-    vector = embed(question, 1024)
-    products = [zip(vector, embed(text, 1024), strict=True) for text in PASSAGES]
-    near = [sum(a * b for a, b in pairs) for pairs in products]
-    relevant = [relevance(question, text) for text in PASSAGES]
-    assert (near.index(max(near)), relevant.index(max(relevant))) == (passage, passage)
-    told = [("system", "\n".join(PASSAGES)), ("user", question)]
-    assert answer([{"role": role, "content": text} for role, text in told]) in PASSAGES[passage]
 
 
 @pytest.fixture(scope="module")

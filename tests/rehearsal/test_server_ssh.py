@@ -158,14 +158,6 @@ def test_a_command_tells_what_it_printed(server: Login) -> None:
     assert str(failed.value) == told
 
 
-def test_triggers_replace_and_everything_else_updates() -> None:
-    old: Properties = {"connection": {"host": "one"}, "create": "echo 1", "triggers": ["a"]}
-    assert COMMAND.diff("", old, old, {**old, "triggers": ["b"]}, []).replaces == ["triggers"]
-    for change in ({"create": "echo 2"}, {"stdin": "text"}, {"connection": {"host": "other"}}):
-        found = COMMAND.diff("", old, old, {**old, **change}, [])
-        assert (found.updates, found.replaces) == (list(change), [])
-
-
 def test_dialling_goes_on_while_a_server_boots(servers: ServerMaker) -> None:
     booting = servers(up=False)
     assert not booting.answers()
