@@ -8,34 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import unquote
 
 import httpx
 
-START = datetime(2026, 11, 22, 12, 0, 30, tzinfo=timezone.utc)
+from tests.clock import FakeClock as FakeClock
+
 Call = tuple[str, str]
-
-
-class FakeClock:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self, start: datetime = START) -> None:
-        self.start = start
-        self.passed = 0.0
-        self.on_sleep: Callable[[], None] = lambda: None
-
-    def now(self) -> datetime:
-        return self.start + timedelta(seconds=self.passed)
-
-    def monotonic(self) -> float:
-        return self.passed
-
-    def sleep(self, seconds: float) -> None:
-        self.passed += seconds
-        self.on_sleep()
 
 
 class FakeService:

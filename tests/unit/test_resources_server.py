@@ -13,7 +13,7 @@ from stack.resources.server import host_key
 from stack.resources.server.choice import Choice
 from stack.resources.server.host_key import HostKey
 from stack.resources.server.lease import Term, lease_end, read_time
-from tests.unit.fake_services import START
+from tests.clock import START
 from tests.unit.subject import Subject
 
 
