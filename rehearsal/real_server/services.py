@@ -28,7 +28,7 @@ _DOUBLES = (
     "rehearsal/faults.py",
     "rehearsal/inside.py",
     "rehearsal/doubles/*.py",
-    "rehearsal/doubles/fastgpt/*.py",
+    "rehearsal/doubles/fastgpt/*.*",
     "rehearsal/doubles/xinference/*.py",
 )
 # Of pure Python, and in no package of Debian's.

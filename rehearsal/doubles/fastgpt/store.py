@@ -4,12 +4,11 @@ import json
 import secrets
 import sqlite3
 import threading
+import time
 from pathlib import Path
-from typing import Any
 
-from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
+from rehearsal.doubles.fastgpt.envelope import Document, Json, known
 
-Document = dict[str, Any]
 _TABLE = """
 CREATE TABLE IF NOT EXISTS kept (
     number INTEGER PRIMARY KEY, collection TEXT, key TEXT, value TEXT, UNIQUE (collection, key)
@@ -26,6 +25,11 @@ def object_id() -> str:
     return secrets.token_hex(12)
 
 
+def now() -> str:
+    """This moment as MongoDB's JSON has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + ".000Z"
+
+
 class Store:
     """Documents by collection and `_id`, safe to share between threads and against a kill.
 
@@ -39,46 +43,28 @@ class Store:
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.execute(_TABLE)
 
-    def get(self, collection: str, id_: str) -> Any:  # noqa: ANN401 - whatever was put
-        """The document with that id, or None."""
-        found = self._rows(
-            "SELECT value FROM kept WHERE collection = ? AND key = ?", collection, id_
-        )
-        return json.loads(found[0][0]) if found else None
+    def get(self, collection: str, id_: Json) -> Document | None:
+        """The document with that id."""
+        return next(iter(self.find(collection, _id=id_)), None)
 
     def existing(self, collection: str, id_: Json, missing: str) -> Document:
-        """The document with that id; there is only one team, and all belongs to it.
-
-        Raises:
-            Problem: `missing`, or Mongoose's cast error for what can be no id.
-        """
-        if not id_:
-            raise known(missing)
-        text = str(id_)
-        if len(text) != 24 or any(digit not in "0123456789abcdef" for digit in text):
-            kind = type(id_).__name__.replace("str", "string")
-            raise Problem(
-                f'Cast to ObjectId failed for value "{text}" (type {kind}) at path "_id" '
-                f'for model "{collection}"'
-            )
-        found = self.get(collection, text)
+        """The document with that id, or the Problem `missing`."""
+        found = self.get(collection, id_)
         if found is None:
             raise known(missing)
-        return dict(found)
+        return found
 
     def find(self, collection: str, **equal: Json) -> list[Document]:
         """The documents whose fields equal those given, oldest first."""
         query = "SELECT value FROM kept WHERE collection = ? ORDER BY number"
-        documents = [json.loads(value) for (value,) in self._rows(query, collection)]
-        return [
-            document
-            for document in documents
-            if all(document.get(name) == value for name, value in equal.items())
-        ]
+        with self._lock:
+            rows = self._file.execute(query, (collection,)).fetchall()
+        documents: list[Document] = [json.loads(value) for (value,) in rows]
+        return [each for each in documents if all(each.get(k) == v for k, v in equal.items())]
 
     def put(self, collection: str, document: Document) -> Document:
         """Keep `document`, under a new `_id` if it has none."""
-        kept = {"_id": document.get("_id") or object_id(), **document}
+        kept = {"_id": object_id(), **document}
         with self._lock, self._file:
             self._file.execute(_PUT, (collection, kept["_id"], json.dumps(kept)))
         return kept
@@ -88,7 +74,3 @@ class Store:
         gone = [(collection, document["_id"]) for document in self.find(collection, **equal)]
         with self._lock, self._file:
             self._file.executemany("DELETE FROM kept WHERE collection = ? AND key = ?", gone)
-
-    def _rows(self, query: str, *values: str) -> list[tuple[str, ...]]:
-        with self._lock:
-            return self._file.execute(query, values).fetchall()
