@@ -205,7 +205,7 @@ def _environment(folder: Path, providers: str) -> dict[str, str]:
     return {
         **pulumi_environment(base),
         "PULUMI_HOME": str(folder / "home"),
-        # A killed engine leaves an empty sidecar of metadata, and its state cannot be read for that.
+        # With sidecars of metadata, an engine that is killed can leave a state nobody can read.
         "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
         "PULUMI_DEBUG_PROVIDERS": providers,

@@ -21,7 +21,7 @@ ONE_SERVER = ["server ecs.gn7i-c16g1.4xlarge", "disk cloud_essd 1000 GiB"]
 
 @pytest.fixture(scope="module")
 def lab(
-    docker_engine: docker.DockerClient,  # noqa: ARG001 - skips where there is none
+    docker_engine: docker.DockerClient,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Lab]:
     """The reference lab, up."""
