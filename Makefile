@@ -67,7 +67,7 @@ rehearse-stop: setup
 	@$(PY) -m rehearsal stop
 
 bench: setup
-	@$(PY) -m rehearsal.bench
+	@$(PY) -m tools.bench
 
 test: setup
 	@$(PY) -m tools.run_tests

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from rehearsal.bench import Measured, page, programs
+from tools.bench import Measured, page, programs
 
 
 def test_each_program_goes_a_step_further_and_the_first_is_empty(tmp_path: Path) -> None:
