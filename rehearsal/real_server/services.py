@@ -2,7 +2,7 @@
 
 PostgreSQL with pgvector and MariaDB are Debian's, OneAPI is the real one on that MariaDB. Sandbox
 and MongoDB are stand-ins in Node, which is real, as in the images. Xinference and FastGPT are our
-doubles; FastGPT's keeps in a file what the real one has in its databases.
+doubles; FastGPT's keeps in PostgreSQL what the real one has there and in MongoDB.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Service:
 
     def _start_up(self) -> None:
         _wait_for("mongo", self.environment.mongodb_uri)
-        self.mongo = Store(self.environment.memory)
+        self.mongo = _opened(self.environment.memory)
         self._connected.set()
         try:
             self.config = read_config(inside.path(INSIDE))
@@ -79,6 +79,15 @@ def _init_root_user(mongo: Store, password: str) -> None:
     mongo.put("users", {**root, "username": "root", "password": stored})
     # The real one prints it too: docs/facts/fastgpt.md §1.
     print("root user init:", {"username": "root", "password": password}, flush=True)
+
+
+def _opened(place: str) -> Store:
+    while True:
+        try:
+            return Store(place)
+        except Problem as problem:
+            log(f"pg connect error {problem}")
+            time.sleep(RETRY_SECONDS)
 
 
 def _missing(uri: str) -> str:

@@ -63,8 +63,8 @@ class Environment:
     hostname: str
     retry_seconds: float
     """Stands for the minute that a failed chunk waits before the queue takes it again."""
-    memory: Path
-    """The file of this machine that holds what the real one has in both databases."""
+    memory: str
+    """What holds what the real one has in both databases: a file, else PostgreSQL."""
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Environment":
@@ -79,5 +79,5 @@ class Environment:
             port=int(env.get("PORT") or 3000),
             hostname=env.get("HOSTNAME", ""),
             retry_seconds=float(env.get("REHEARSAL_RETRY_SECONDS") or 2),
-            memory=Path(env["REHEARSAL_MEMORY"]),
+            memory=env.get("REHEARSAL_MEMORY") or env.get("PG_URL", ""),
         )
