@@ -51,14 +51,14 @@ def execute(run: Run) -> Events:
 
 
 def _is_due(run: Run, node: Document, finished: set[str]) -> bool:
-    if node["flowNodeType"] in ("workflowStart", "userGuide"):
-        return node["nodeId"] not in finished
+    is_entry = node.get("flowNodeType") in ("workflowStart", "userGuide")
     sources = {edge["source"] for edge in run.edges if edge["target"] == node["nodeId"]}
-    return node["nodeId"] not in finished and bool(sources) and sources <= finished
+    is_fed = bool(sources) and sources <= finished
+    return node["nodeId"] not in finished and (is_entry or is_fed)
 
 
 def _node(run: Run, node: Document) -> Events:
-    kind = node["flowNodeType"]
+    kind = node.get("flowNodeType")
     if node.get("showStatus"):
         yield "flowNodeStatus", {"status": "running", "name": node["name"]}
     began = time.monotonic()
@@ -75,7 +75,8 @@ def _node(run: Run, node: Document) -> Events:
 
 
 def _inputs(run: Run, node: Document) -> Document:
-    inputs = {item["key"]: item.get("value") for item in node["inputs"]}
+    given = {item["key"]: item["value"] for item in node["inputs"] if "value" in item}
+    inputs = {**SHAPES["inputs"], **given}
     for key, value in inputs.items():
         if isinstance(value, list) and [type(part) for part in value] == [str, str]:
             inputs[key] = run.outputs.get((value[0], value[1]))
@@ -90,7 +91,7 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Document:
     run.outputs[node["nodeId"], "quoteQA"] = found.items
     return {
         "query": text,
-        "model": found.model["name"],
+        "model": found.model.get("name"),
         "tokens": count_tokens(text),
         "limit": inputs["limit"],
         "searchMode": inputs["searchMode"],
@@ -104,12 +105,13 @@ def _chat(run: Run, inputs: Document) -> Generator[tuple[str, Any], None, Docume
     model = run.service.config.llm(inputs["model"])
     messages = _messages(run, inputs, model)
     tokens = sum(count_tokens(message["content"]) for message in messages)
+    # The node's 0 to 10 on the model's scale.
+    warm = model.get("maxTemperature", 1) * inputs["temperature"] / 10
     body = {
-        **model["defaultConfig"],
+        **model.get("defaultConfig", {}),
         "model": model["model"],
-        # The node's 0 to 10 on the model's scale.
-        "temperature": round(max(0.01, model["maxTemperature"] * inputs["temperature"] / 10), 2),
-        "max_tokens": max(1, min(inputs["maxToken"], model["maxContext"] - tokens)),
+        "temperature": round(max(0.01, warm), 2),
+        "max_tokens": max(1, min(inputs["maxToken"], model.get("maxContext", 16000) - tokens)),
         "messages": messages,
     }
     upstream = run.service.upstream
@@ -120,7 +122,7 @@ def _chat(run: Run, inputs: Document) -> Generator[tuple[str, Any], None, Docume
         raise known("core.chat.Chat API is error or undefined")
     shown = [*messages, {"role": "assistant", "content": run.answer}]
     return {
-        "model": model["name"],
+        "model": model.get("name"),
         "tokens": tokens + count_tokens(run.answer),
         "query": inputs["userChatInput"],
         "maxToken": body["max_tokens"],
@@ -131,12 +133,11 @@ def _chat(run: Run, inputs: Document) -> Generator[tuple[str, Any], None, Docume
 
 def _messages(run: Run, inputs: Document, model: Document) -> list[Document]:
     asked = inputs["userChatInput"]
-    quotes = within(inputs["quoteQA"] or [], model["quoteMaxToken"])
+    quotes = within(inputs["quoteQA"] or [], model.get("quoteMaxToken", 3000))
     if text := "\n------\n".join(f"{quote['q']}\n{quote['a']}".strip() for quote in quotes):
         asked = SHAPES["quotes"].replace("{{question}}", asked).replace("{{quote}}", text)
-    prompt = inputs["systemPrompt"]
+    prompt, rounds = inputs["systemPrompt"], inputs["history"]
     system = [{"role": "system", "content": prompt}] if prompt else []
-    rounds = inputs["history"]
     earlier = run.histories[-2 * rounds :] if rounds else []
     return [*system, *earlier, {"role": "user", "content": asked}]
 
@@ -172,7 +173,7 @@ def init(call: Call) -> Document:
         "title": items[0]["content"][:20] if items else "新对话",
         "userAvatar": SHAPES["user"]["avatar"],
         "variables": {},
-        "history": [_history_item(chatter, item) for item in items],
+        "history": [_shown(chatter, item) for item in items],
         "app": {
             **picked(app, "name", "avatar", "intro", "type"),
             "chatConfig": version["chatConfig"],
@@ -182,7 +183,7 @@ def init(call: Call) -> Document:
     }
 
 
-def _history_item(chatter: Chatter, item: Document) -> Document:
+def _shown(chatter: Chatter, item: Document) -> Document:
     shown = picked(item, "_id", "dataId", "obj")
     shown["value"] = [{"type": "text", "text": {"content": item["content"]}}]
     if chatter.response_detail:
@@ -254,15 +255,13 @@ def _prepare(call: Call) -> tuple[Chatter, Run]:
 def _chatter(call: Call) -> Chatter:
     if call.body.get("shareId") and call.body.get("outLinkUid"):
         return _visitor(call, call.body)
-    if "authorization" not in call.headers:
-        raise known("unAuthorization")
     app_id = _api_key(call)["appId"]
     return Chatter(call.mongo.existing("apps", app_id, "app is empty"), is_visitor=False)
 
 
 def _api_key(call: Call) -> Document:
     """The app key that is the bearer: FastGPT splits it at dashes, and takes two parts."""
-    bearer = call.headers["authorization"].removeprefix("Bearer ").strip()
+    bearer = call.headers.get("authorization", "").removeprefix("Bearer ").strip()
     if bearer.count("-") != 1:
         raise known("unAuthorization")
     found = call.mongo.find("openapis", apiKey=bearer)

@@ -133,7 +133,7 @@ def _tail(text: str, size: int, step: int) -> str:
     tail = ""
     for _, part in reversed(_RULES[step].parts(text)):
         longer = part + tail
-        if len(longer) > max(size * _LITTLE, round(size * _OVERLAP)):
+        if len(longer) > size * _LITTLE:
             return _tail(longer, size, step + 1) or tail
         if len(longer) > round(size * _OVERLAP):
             return longer
@@ -144,9 +144,8 @@ def _tail(text: str, size: int, step: int) -> str:
 def _is_table(text: str) -> bool:
     """Whether `text` is one Markdown table and nothing else."""
     lines = [line.strip() for line in text.split("\n")]
-    if len(lines) < 2 or not _TABLE_RULE.fullmatch(lines[1]):
-        return False
-    return all(row.startswith("|") and row.endswith("|") for row in lines if row)
+    ruled = len(lines) > 1 and _TABLE_RULE.fullmatch(lines[1]) is not None
+    return ruled and all(row.startswith("|") and row.endswith("|") for row in lines if row)
 
 
 def _table_chunks(text: str, size: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""A call, and its answer `{"code", "statusText", "message", "data"}` (docs/facts/fastgpt.md, head).
+"""A call, and its answer (docs/facts/fastgpt.md, head).
 
 A known business error is an HTTP 200 with its code in the body. Any other error is an HTTP 500.
 """
@@ -32,6 +32,7 @@ class Problem(Exception):
         self.message = message
         self.code = code
         self.status_text = status_text
+        self.is_final = False
 
     def body(self) -> Document:
         """The envelope."""

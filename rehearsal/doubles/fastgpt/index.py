@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, Problem, crash, log, picked
-from rehearsal.doubles.fastgpt.upstream import UpstreamError
 from rehearsal.doubles.language import count_tokens
 
 if TYPE_CHECKING:
@@ -68,10 +67,11 @@ class TrainingQueue:
         try:
             self._ask(task) if task["mode"] == "qa" else self._embed(task)
         except Exception as error:
-            log(crash(error).message)
+            problem = crash(error)
+            log(problem.message)
             # The real one locks an invalid chunk until the year 2998.
-            invalid = isinstance(error, UpstreamError) and error.is_invalid
-            lock = None if invalid else time.time() + self._service.environment.retry_seconds
+            free = time.time() + self._service.environment.retry_seconds
+            lock = None if problem.is_final else free
             if self._service.mongo.get("trainings", task["_id"]):
                 self._service.mongo.put("trainings", {**task, "lockTime": lock})
 
@@ -137,8 +137,8 @@ def _tidied(text: str) -> str:
 
 def search_test(call: Call) -> Document:
     """POST /api/core/dataset/searchTest: `{list, duration, usingReRank, ...}`, not a bare list."""
-    text, how = call.body.get("text"), call.body
-    if not text:
+    how = {**SHAPES["inputs"], **call.body}
+    if not (text := how.get("text")):
         raise Problem("缺少参数")
     dataset = call.mongo.existing("datasets", how.get("datasetId"), "unExistDataset")
     began = time.monotonic()
@@ -238,7 +238,6 @@ def _rerank(service: "Service", query: str, items: list[Document]) -> list[Docum
         return []
     texts = [f"{item['q']}\n{item['a']}" for item in items]
     try:
-        # Others than the first are never used.
         rows = service.upstream.rerank(models[0], query, texts)
     except Exception:
         log("rerank error")

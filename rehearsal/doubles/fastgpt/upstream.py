@@ -12,14 +12,6 @@ TIMEOUT = httpx.Timeout(480.0, connect=10.0)
 RERANK_SECONDS = 30.0
 
 
-class UpstreamError(Problem):
-    """An answer that is an error; callers are told the upstream's own words, if there were any."""
-
-    def __init__(self, message: str, *, is_invalid: bool = False) -> None:
-        super().__init__(message)
-        self.is_invalid = is_invalid
-
-
 class Upstream:
     """The OpenAI protocol at `base_url`, to which paths are only appended: it must end in /v1."""
 
@@ -33,7 +25,7 @@ class Upstream:
         body = {**model.get("defaultConfig", {}), "model": model["model"], "input": [text]}
         try:
             answer = self._post("/embeddings", body)
-        except UpstreamError as error:
+        except Problem as error:
             print("Embedding Error", error.message, flush=True)
             raise
         vector = [float(value) for value in answer["data"][0]["embedding"]]
@@ -46,8 +38,7 @@ class Upstream:
 
     def chat_stream(self, body: Document) -> Iterator[str]:
         """The answer piece by piece."""
-        url = self._base_url + "/chat/completions"
-        asked = {**body, "stream": True}
+        url, asked = self._base_url + "/chat/completions", {**body, "stream": True}
         try:
             with self._http.stream("POST", url, json=asked, headers=self._headers) as answer:
                 if answer.is_error:
@@ -58,7 +49,7 @@ class Upstream:
                         choices = json.loads(line[5:]).get("choices") or [{}]
                         yield (choices[0].get("delta") or {}).get("content") or ""
         except httpx.HTTPError as error:
-            raise UpstreamError("Connection error.") from error
+            raise Problem("Connection error.") from error
 
     def rerank(self, model: Document, query: str, documents: list[str]) -> list[tuple[int, float]]:
         """Index and relevance of the documents, asked from the reranker itself, not OneAPI."""
@@ -73,17 +64,19 @@ class Upstream:
         try:
             answer = self._http.post(self._base_url + path, json=body, headers=self._headers)
         except httpx.HTTPError as error:
-            raise UpstreamError("Connection error.") from error
+            raise Problem("Connection error.") from error
         if answer.is_error:
             raise _refused(answer)
         return answer.json()
 
 
-def _refused(answer: httpx.Response) -> UpstreamError:
+def _refused(answer: httpx.Response) -> Problem:
+    """The upstream's own words, if there were any."""
     try:
         error = answer.json()["error"]
-        # `checkInvalidChunkAndLock`: the queue never tries such a chunk again.
-        invalid = error.get("type") == "invalid_request_error" or error.get("code") == 500
-        return UpstreamError(str(error["message"]), is_invalid=invalid)
+        problem = Problem(str(error["message"]))
     except (ValueError, KeyError, TypeError):
-        return UpstreamError(f"{answer.status_code} status code (no body)")
+        return Problem(f"{answer.status_code} status code (no body)")
+    # `checkInvalidChunkAndLock`: the queue never tries such a chunk again.
+    problem.is_final = error.get("type") == "invalid_request_error" or error.get("code") == 500
+    return problem
