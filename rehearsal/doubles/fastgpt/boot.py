@@ -30,7 +30,7 @@ class Service:
         self.config: Config
         self._asked = threading.Lock()
         self._connected = threading.Event()
-        self._ready = threading.Event()
+        self.ready = threading.Event()
 
     def waits_for(self) -> threading.Event:
         """What a request has to wait for: the first begins the start-up and waits for its end.
@@ -40,7 +40,7 @@ class Service:
         if not self._asked.acquire(blocking=False):
             return self._connected
         threading.Thread(target=self._start_up, daemon=True).start()
-        return self._ready
+        return self.ready
 
     @property
     def vectors(self) -> Store:
@@ -63,7 +63,7 @@ class Service:
         _init_root_user(self.mongo, self.environment.root_password)
         _wait_for("pg", self.environment.pg_url)
         self.queue.start()
-        self._ready.set()
+        self.ready.set()
 
 
 def hash_str(text: str) -> str:
