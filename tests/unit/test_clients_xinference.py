@@ -22,7 +22,7 @@ from provisioning.clients.xinference import (
     is_left_over,
     is_unknown_model,
 )
-from tests.unit.fake_services import FakeClock
+from tests.clock import FakeClock
 from tests.unit.xinference import Answers
 
 PAYLOAD = {"model_uid": "m3e", "model_name": "m3e-base", "model_type": "embedding"}
