@@ -7,7 +7,6 @@ doubles; FastGPT's keeps in PostgreSQL what the real one has there and in MongoD
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import docker
@@ -31,8 +30,6 @@ _DOUBLES = (
     "rehearsal/doubles/fastgpt/*.*",
     "rehearsal/doubles/xinference/*.*",
 )
-# Of pure Python, and in no package of Debian's.
-_LIBRARIES = ("cobble", "mammoth", "markdownify")
 
 
 def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
@@ -42,7 +39,7 @@ def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
         NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built.
     """
     arguments = {"CL100K": CL100K, "O200K": O200K}
-    files = {"one-api": build.binary(say), **double_files(), **_library_files()}
+    files = {"one-api": build.binary(say), **double_files()}
     return made(client, _CONTEXT, _MADE, arguments, say, files)
 
 
@@ -50,12 +47,3 @@ def double_files() -> dict[str, Path]:
     """What the doubles are made of: the path in their images to the file."""
     found = (path for form in _DOUBLES for path in PROJECT.glob(form))
     return {str(path.relative_to(PROJECT)): path for path in found}
-
-
-def _library_files() -> dict[str, Path]:
-    folders = (Path(str(find_spec(name).origin)).parent for name in _LIBRARIES)  # type: ignore[union-attr]
-    return {
-        f"python/{path.relative_to(folder.parent)}": path
-        for folder in folders
-        for path in folder.rglob("*.py")
-    }
