@@ -1,7 +1,5 @@
 """Where the emulated cloud's servers run: each is a `Machine` with an address and a folder."""
 
-from __future__ import annotations
-
 import ipaddress
 import shutil
 import threading

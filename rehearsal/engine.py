@@ -1,7 +1,5 @@
 """The real Pulumi command-line tool, run on a program with the providers of a world."""
 
-from __future__ import annotations
-
 import collections
 import json
 import os

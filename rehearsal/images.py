@@ -5,8 +5,6 @@ Homes, tags and entry commands: `docs/facts/fastgpt.md §1, §9`, `docs/facts/on
 OneAPI; one without programs is a record only: its containers run no process.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

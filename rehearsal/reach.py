@@ -4,8 +4,6 @@ Reachability from the mainland as measured in `docs/facts/alicloud.md §3`. Time
 host that would keep a client waiting for minutes answers "timed out" at once.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from enum import Enum

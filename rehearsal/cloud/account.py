@@ -4,8 +4,6 @@ What can be asked of it over the API is in the module of each kind. Servers run 
 which only has to switch them on and off.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import itertools
 import threading

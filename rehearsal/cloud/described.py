@@ -1,7 +1,5 @@
 """What is told of servers and their disks, by id, by name and by tag."""
 
-from __future__ import annotations
-
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_minute
 from rehearsal.cloud.state import Instance

@@ -1,7 +1,5 @@
 """Servers: renting, changing, and giving them back."""
 
-from __future__ import annotations
-
 from rehearsal.cloud import lease
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.orders import check_disk, for_sale, in_network, ordered

@@ -1,7 +1,5 @@
 """Elastic addresses: rented on their own, and paid for until they are given back."""
 
-from __future__ import annotations
-
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.refusals import not_found, refusal
 from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_second

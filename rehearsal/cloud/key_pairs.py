@@ -1,7 +1,5 @@
 """Key pairs: public keys under a name, per region."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 

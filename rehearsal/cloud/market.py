@@ -5,8 +5,6 @@ disks and the names of images with a driver (§2.4) are assumed: they have the r
 magnitude and serve only to show a bill. Never quote them to a user.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

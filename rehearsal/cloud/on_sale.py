@@ -1,7 +1,5 @@
 """What can be bought now: zones, types and images; and who asks."""
 
-from __future__ import annotations
-
 from rehearsal.cloud import market
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.rpc import Answer, Request, action, shown

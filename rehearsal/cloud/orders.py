@@ -1,7 +1,5 @@
 """What the cloud looks at before it sells a server (codes: docs/facts/alicloud.md §8)."""
 
-from __future__ import annotations
-
 import itertools
 
 from rehearsal.cloud import lease, market

@@ -4,8 +4,6 @@ Form, error bodies and paging as in docs/facts/alicloud-http.md. The signature i
 access key has to be known.
 """
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Security groups and their rules (docs/facts/alicloud.md §6)."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 

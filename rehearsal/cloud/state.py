@@ -1,7 +1,5 @@
 """What an account holds, as plain records. Tags are kept beside them, by id (`Cloud.tags`)."""
 
-from __future__ import annotations
-
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

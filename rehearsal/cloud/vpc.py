@@ -1,7 +1,5 @@
 """Networks and their subnets."""
 
-from __future__ import annotations
-
 import ipaddress
 
 from rehearsal.cloud import market

@@ -5,8 +5,6 @@ and MongoDB are stand-ins in Node, which is real, as in the images. Xinference a
 doubles; FastGPT's keeps in PostgreSQL what the real one has there and in MongoDB.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import docker
