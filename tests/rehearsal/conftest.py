@@ -4,8 +4,6 @@ Such a test costs some seconds per run of the tool. It is for what no cheaper on
 engine, the program and the providers understand each other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -4,8 +4,6 @@ One lab, several `up`s. Each test begins and ends with the reference settings, s
 not count.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from typing import Any

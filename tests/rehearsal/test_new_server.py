@@ -1,7 +1,5 @@
 """Another server: on purpose, beside the old one; and because the cloud took the old one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ Nothing cheaper shows that they are complete, in order, and true: each needs wha
 made (an environment, a key, a login, a passphrase, a stack).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,8 +1,6 @@
 """`make rehearse` as its user runs it. Nothing cheaper shows that the whole chain holds, and that
 Ctrl-C leaves nothing behind."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """The labs beside the reference one: without a GPU, and abroad. (`test_rehearse` has the third.)"""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The shared parts of the clients: waiting, repeating, masking."""
 
-from __future__ import annotations
-
 import httpx
 import pytest
 

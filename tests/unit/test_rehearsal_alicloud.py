@@ -1,7 +1,5 @@
 """What the attached alicloud package makes of a change (docs/facts/alicloud.md 1.1, 1.2 and 6)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The emulated region: what it keeps, refuses and bills (docs/facts/alicloud.md §8)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone

@@ -1,8 +1,6 @@
 """What the double of FastGPT reads from files (docs/facts/fastgpt.md §4, docs/facts/measured.md
 §1)."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

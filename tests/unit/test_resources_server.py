@@ -1,7 +1,5 @@
 """Lease, host key, and the choice of zone and image."""
 
-from __future__ import annotations
-
 import socket
 from datetime import datetime, timedelta, timezone
 

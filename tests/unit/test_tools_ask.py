@@ -1,7 +1,5 @@
 """`make ask`: which link, which question, what is said when it fails."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import replace

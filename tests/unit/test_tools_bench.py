@@ -1,7 +1,5 @@
 """What `make bench` writes, and the programs that it compares."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The test runner fails when anything failed, and when nothing ran."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

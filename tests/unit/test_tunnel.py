@@ -1,7 +1,5 @@
 """The tunnel against a real SSH server on loopback."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import http.server
