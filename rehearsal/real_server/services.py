@@ -29,7 +29,7 @@ _DOUBLES = (
     "rehearsal/inside.py",
     "rehearsal/doubles/*.py",
     "rehearsal/doubles/fastgpt/*.py",
-    "rehearsal/doubles/xinference/*.py",
+    "rehearsal/doubles/xinference/*.*",
 )
 # Of pure Python, and in no package of Debian's.
 _LIBRARIES = ("cobble", "mammoth", "markdownify")
