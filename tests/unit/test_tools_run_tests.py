@@ -109,7 +109,7 @@ def ci(
     )
 
 
-CI_TARGETS = ("test", "test-python", "rehearse", "test-server", "rehearse-server")
+CI_TARGETS = ("test", "test-python", "rehearse", "test-slow", "test-server", "rehearse-server")
 
 
 @pytest.mark.parametrize("failing", ["", *CI_TARGETS])
