@@ -169,6 +169,8 @@ class Engine:
                 end_session(process.pid)
                 raise
         if process.returncode:
+            # One that was killed leaves its language host and the program behind.
+            end_session(process.pid)
             # What a quiet command prints may be secret; its errors are not.
             told = errors if quiet else _diagnostics(output)
             tail = "\n".join(told.splitlines()[-_TAIL_LINES:])
