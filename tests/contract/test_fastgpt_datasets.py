@@ -216,6 +216,6 @@ def test_a_failing_reranker_is_swallowed(fastgpt: FastGpt, lab: Lab) -> None:
 @pytest.mark.parametrize("model", [EMBEDDING, WIDE], ids=["padded", "cut"])
 def test_vectors_are_kept_with_1536_numbers(fastgpt: FastGpt, model: str) -> None:
     dataset = library(fastgpt, model)
-    rows = Store(fastgpt.log.with_name("memory.db")).find("modeldata", dataset_id=dataset)
+    rows = Store(str(fastgpt.log.with_name("memory.db"))).find("modeldata", dataset_id=dataset)
     assert {len(row["vector"]) for row in rows} == {1536}
     assert any(any(row["vector"][768:]) for row in rows) == (model == WIDE)

@@ -156,7 +156,7 @@ def test_a_channel_is_made_proven_seen_and_deleted(
     for _ in range(2):
         channel.delete()
     assert oneapi.channels_named(name) == []
-    assert name not in (oneapi.models() or name)
+    assert name not in (oneapi.models() or ())
     assert channel.gone()
 
 
