@@ -12,7 +12,7 @@ import pytest
 import provisioning.host
 from provisioning.host import Step, script
 from provisioning.plan import Plan
-from tests.unit.test_plan import planned
+from tests.unit.plans import planned
 
 LABS = {"gpu": planned("dev"), "cpu": planned("cpu"), "abroad": planned("abroad")}
 FOLDER = Path(provisioning.host.__file__).parent

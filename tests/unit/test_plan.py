@@ -1,6 +1,5 @@
 """The plan as a value: what the tables say of a lab's settings, made once."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,20 +7,9 @@ import pytest
 from provisioning.containers import CONTAINERS, SEEDED
 from provisioning.host import VOCABULARY_FOLDER, script
 from provisioning.launch import XINFERENCE_HOME
-from provisioning.plan import Plan, plan
 from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError
-from provisioning.settings import Settings
-from tests.unit.program import given
-
-
-def settings(stack: str = "dev", **changes: Any) -> Settings:
-    """A stack's settings, in shape but not checked."""
-    return Settings.model_validate(given(stack, Path("no-key")) | changes)
-
-
-def planned(stack: str = "dev", **changes: Any) -> Plan:
-    return plan(settings(stack, **changes))
+from tests.unit.plans import planned
 
 
 def test_every_port_names_its_networks_and_the_chat_alone_opens_to_all() -> None:

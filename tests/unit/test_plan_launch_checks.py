@@ -10,7 +10,7 @@ from provisioning.launch_checks import launch_problems
 from provisioning.regions import region
 from provisioning.vendor import engine_arguments, release, vendor_models
 from provisioning.versions import DEFAULT_XINFERENCE, xinference_release
-from tests.unit.test_plan_launch import AWQ, PAYLOADS, model
+from tests.unit.launches import AWQ, PAYLOADS, model
 
 SUCCESSOR = xinference_release("4.1.0")
 MAINLAND, ABROAD = region("cn-hangzhou", {}), region("ap-southeast-1", {})

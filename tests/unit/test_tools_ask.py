@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from provisioning.clients.fastgpt.rows import Answer, Hit
-from tests.unit.test_tools_standing import OUTPUTS, REAL
+from tests.unit.standing import OUTPUTS, REAL
 from tools import ask as tool
 from tools.ask import CannotAsk, ask, choose_link, main, show
 from tools.standing import Lab, NoLab, read_lab

@@ -18,7 +18,7 @@ from provisioning.clients.errors import Refused
 from provisioning.clients.fastgpt.rows import InitData
 from provisioning.remote import Container
 from provisioning.tunnel import KeyRefused, ServerUnreachable
-from tests.unit.test_tools_standing import OUTPUTS, REAL, SECRETS
+from tests.unit.standing import OUTPUTS, REAL, SECRETS
 from tools.findings import examine
 from tools.look import GPUS, Failed, GpuMemory, Way, Xinference, gather, gpus_of
 from tools.standing import read_lab

@@ -15,7 +15,7 @@ from provisioning.clients.oneapi import Channel
 from provisioning.clients.xinference import ModelState
 from provisioning.containers import CONTAINERS as ALL
 from provisioning.remote import Container
-from tests.unit.test_tools_standing import OUTPUTS, REAL
+from tests.unit.standing import OUTPUTS, REAL
 from tools import status
 from tools.findings import Finding, examine
 from tools.look import Facts, Failed, GpuMemory, Xinference
