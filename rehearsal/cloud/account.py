@@ -187,11 +187,9 @@ class Cloud:
         elif not on:
             self.data_centre.switch_off(instance)
 
-    def restart(self, instance: Instance, wipe: bool = False) -> None:
-        """Off and on again, with `wipe` from its image."""
+    def restart(self, instance: Instance) -> None:
+        """Off and on again."""
         self.power(instance, on=False)
-        if wipe:
-            self.data_centre.wipe(instance)
         self.power(instance, on=True)
 
     def moved(self, instance: Instance, before: str) -> None:

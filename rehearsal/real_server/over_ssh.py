@@ -116,10 +116,6 @@ class OverSsh:
         """See `Engine`."""
         return self._ask("GET", f"/images/{quote(reference)}/json")
 
-    def remove_image(self, reference: str, force: bool) -> None:
-        """See `Engine`."""
-        self._ask("DELETE", f"/images/{quote(reference)}", force=force)
-
     def _ask(
         self,
         method: str,

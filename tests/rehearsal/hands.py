@@ -114,11 +114,6 @@ class OneApiPage(_Page):
         """Change fields of a token; the page sends the others along."""
         self.call("PUT", "/api/token/", json={**self.token(name), **fields})
 
-    def disable_token(self, name: str) -> None:
-        """Press "disable"."""
-        body = {"id": self.token(name)["id"], "status": 2}
-        self.call("PUT", "/api/token/?status_only=true", json=body)
-
     def delete_token(self, name: str) -> None:
         """Delete the one token of that name."""
         self.call("DELETE", f"/api/token/{self.token(name)['id']}")

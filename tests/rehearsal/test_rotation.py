@@ -96,6 +96,7 @@ def _kill_the_up(lab: Lab, moment: str) -> None:
     finally:
         lab.engine.on_line = lambda line: None
     assert seen, f"the up never came to: {moment}"
+    assert not list(lab.folder.rglob("*.attrs")), "a kill can leave one of these half written"
     lab.engine._run(["cancel", "--yes", "--stack", lab.engine.stack])
 
 

@@ -101,6 +101,11 @@ def test_what_a_change_of_the_server_means(
     assert (found.updates, found.replaces) == (updates, replaces)
 
 
+def test_an_input_that_would_be_lost_is_refused(region: Region) -> None:
+    _, failures = region.provider.kind(INSTANCE).check({}, {"imageId": "x", "userData": "#!"})
+    assert [name for name, _ in failures] == ["userData"]
+
+
 def test_a_lease_may_silently_stay_as_it_was(region: Region) -> None:
     given = {"autoReleaseTime": "2028-01-01T20:00:00Z"}
     assert not _change(region, given, {"autoReleaseTime": "2028-01-01T23:37:00Z"}).changes

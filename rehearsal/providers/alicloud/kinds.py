@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from rehearsal.providers.alicloud.client import ApiError, Client, at, tags_in
-from rehearsal.providers.base import Change, Failure, Kind, ProviderError, differs
+from rehearsal.providers.base import Change, Failure, Kind, ProviderError, differs, unknown_inputs
 from rehearsal.providers.values import Properties, Value
 
 _NONE: frozenset[str] = frozenset()
@@ -30,6 +30,7 @@ class Table:
         actions: to create, describe, modify and delete it.
         rows: where the describing answer has it in a list (`KeyPairs.KeyPair`).
         sends: inputs that creating it sends; modifying it sends `modifies` of them.
+        takes: the other inputs that a lab gives; any more is refused.
         shows: outputs, by their dotted path in the describing answer.
         constant: outputs that the lab cannot change.
         tag_type: the ResourceType of its tags, "" where it has none.
@@ -48,6 +49,7 @@ class Table:
     tag_type: str = ""
     tagged_at_birth: bool = True
     modifies: frozenset[str] = _NONE
+    takes: frozenset[str] = _NONE
     constant: Properties = field(default_factory=dict)
     defaults: Properties = field(default_factory=dict)
     computed: frozenset[str] = _NONE
@@ -73,9 +75,10 @@ class ApiKind(Kind):
     # --- what a change means ----------------------------------------------------------------------
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
-        """Fill in the provider's own defaults."""
+        """Fill in the provider's own defaults; what would be lost on the way is refused."""
+        failures = unknown_inputs(new, self.table.sends.keys() | self.table.takes)
         filled = {name: value for name, value in self.table.defaults.items() if name not in new}
-        return {**new, **filled, "__defaults": sorted(filled)}, []
+        return {**new, **filled, "__defaults": sorted(filled)}, failures
 
     def diff(
         self,
