@@ -69,6 +69,8 @@ class SshDaemon:
         if process.command == DIAL:
             await _dial_docker(process, self._machine)
             return
+        # Watched from before the start: who left during it is not met again.
+        gone = asyncio.create_task(process.channel.wait_closed())
         child = await spawn(
             ["/bin/sh", "-c", process.command or "exec sh -s"],
             self._machine.lifeline,
@@ -79,24 +81,22 @@ class SshDaemon:
             stderr=PIPE,
         )
         self._processes.add(child)
-        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-        gone = asyncio.create_task(process.channel.wait_closed())
-        printed = asyncio.create_task(_printed(process))
-        await asyncio.wait([printed, gone], return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
+        told = asyncio.create_task(_follow(process, child))
+        await asyncio.wait([told, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not told.done() or told.exception():
             end_session(child)
-        else:
-            code = await child.wait()
-            process.exit(code if code >= 0 else 128 - code)
-        for task in (printed, gone):
+        for task in (told, gone):
             task.cancel()
         self._processes.discard(child)
         let_go(child)
 
 
-async def _printed(process: SSHServerProcess[bytes]) -> None:
+async def _follow(process: SSHServerProcess[bytes], child: Process) -> None:
+    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
     await process.stdout.drain()
     await process.stderr.drain()
+    code = await child.wait()
+    process.exit(code if code >= 0 else 128 - code)
 
 
 class _Login(asyncssh.SSHServer):

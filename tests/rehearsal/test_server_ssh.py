@@ -74,22 +74,29 @@ def test_files_stay_in_the_tree(server: Login) -> None:
     assert (root / "outside.txt").exists()
 
 
-def test_a_lost_connection_ends_the_command_and_what_it_started(server: Login) -> None:
+@pytest.mark.parametrize("seen", ["sleep", "guard.py"], ids=["that runs", "that just starts"])
+def test_a_lost_connection_ends_the_command_and_what_it_started(server: Login, seen: str) -> None:
     marker = "86399.25"
 
     async def work() -> None:
         async with server.connect() as connection:
             # `timeout` makes a process group of its own, which must go as well.
             process = await connection.create_process(f"timeout 86400 sleep {marker} & wait")
-            await asyncio.to_thread(until, lambda: _running(marker), "the command to run")
+            await asyncio.to_thread(until, lambda: _running(marker, seen), "the command to run")
             assert process.exit_status is None
 
     asynchronously(work())
     until(lambda: not _running(marker), "the command to end")
 
 
-def _running(marker: str) -> list[int]:
-    return [pid for pid in descendants(os.getpid()) if marker in command_of(pid)]
+def _running(marker: str, program: str = "") -> list[int]:
+    """Those with `marker` on their command line; `program`: only where that is what runs."""
+    commands = {pid: command_of(pid) for pid in descendants(os.getpid())}
+    return [
+        pid
+        for pid, command in commands.items()
+        if marker in command and program in command.partition("/bin/sh")[0]
+    ]
 
 
 def test_whom_the_firewall_keeps_out_gets_no_answer(
