@@ -1,8 +1,7 @@
 """Talking to a rehearsal's world: starting it, asking it, ending it.
 
-The world listens on loopback. Its address and the token that each request carries are in
-`world.json` in its folder, readable by the owner only. A request and its answer are one line of
-JSON each: `{"token", "command", "arguments"}` and `{"result"}` or `{"error"}`.
+The world listens on loopback for XML-RPC: `command(token, {argument: value})`. Its port and the
+token are in `world.json` in its folder, readable by the owner only.
 """
 
 import contextlib
@@ -10,14 +9,15 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from xmlrpc.client import Fault, ServerProxy, Transport
 
 from rehearsal.children import PROJECT, is_alive
 
@@ -29,6 +29,13 @@ _CALL_SECONDS = 60.0
 
 class WorldError(Exception):
     """The world could not be started, or said no; the text is for the user."""
+
+
+class _WithTimeout(Transport):
+    def make_connection(self, host: Any) -> HTTPConnection:  # noqa: ANN401 - as it comes
+        connection = super().make_connection(host)
+        connection.timeout = _CALL_SECONDS
+        return connection
 
 
 @dataclass(frozen=True)
@@ -66,20 +73,16 @@ class World:
         Raises:
             WorldError: the world is gone, or refused.
         """
-        request = {"token": self.token, "command": command, "arguments": arguments}
+        place = f"http://127.0.0.1:{self.control_port}"
         try:
-            with socket.create_connection(
-                ("127.0.0.1", self.control_port), timeout=_CALL_SECONDS
-            ) as line:
-                line.sendall(json.dumps(request).encode() + b"\n")
-                answer = json.loads(line.makefile("rb").readline() or b"{}")
-        except (OSError, ValueError) as error:
+            with ServerProxy(place, _WithTimeout(), allow_none=True) as world:
+                return getattr(world, command)(self.token, arguments)
+        except Fault as refused:
+            raise WorldError(refused.faultString) from refused
+        except (OSError, HTTPException) as error:
             raise WorldError(
                 f"the rehearsal's world does not answer {command!r}: {error}"
             ) from error
-        if "error" in answer:
-            raise WorldError(str(answer["error"]))
-        return answer.get("result")
 
     def stop(self) -> None:
         """End it and everything it started; one that has ended already is no error."""

@@ -29,22 +29,6 @@ class Machine(Protocol):
         ...
 
 
-class EmptyMachine:
-    """A server on which nothing runs, for tests of the cloud alone."""
-
-    def __init__(self, description: Description, network: Callable[[int, str], bool]) -> None:
-        """Takes what a machine takes, and needs none of it."""
-
-    def start(self) -> None:
-        """Nothing to boot."""
-
-    def stop(self) -> None:
-        """Nothing to stop."""
-
-    def destroy(self) -> None:
-        """Nothing to forget."""
-
-
 MachineFactory = Callable[[Description, Callable[[int, str], bool]], Machine]
 """A machine from its description and the firewall in front of it."""
 

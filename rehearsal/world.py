@@ -17,24 +17,28 @@ import signal
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xmlrpc.client import Fault
+from xmlrpc.server import SimpleXMLRPCServer
 
 from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
 from rehearsal.children import PROJECT, adopt_orphans, descendants
-from rehearsal.cloud import ACCESS_KEY, Cloud, Endpoint, serve_region
+from rehearsal.cloud import ACCESS_KEY, Cloud, serve_region
 from rehearsal.cloud.certificate import write_certificate
 from rehearsal.cloud.ram import Ram, policy_in
 from rehearsal.cloud.refusals import Refusal
 from rehearsal.commands import Commands
 from rehearsal.control import WORLD_FILE
-from rehearsal.data_centre import EmptyMachine, MachineFactory, Servers
+from rehearsal.data_centre import Servers
 from rehearsal.outside_world import OutsideWorld
 from rehearsal.providers.alicloud import AlicloudPackage
-from rehearsal.providers.base import Package
+from rehearsal.providers.command import CommandPackage
+from rehearsal.providers.docker import DockerPackage
 from rehearsal.providers.serving import Call, Served, serve
+from rehearsal.server.process import ServerProcess
 
 if TYPE_CHECKING:
     from rehearsal.providers.docker import Connect
@@ -49,35 +53,23 @@ class World:
     """Everything emulated, together. `close` ends it all."""
 
     def __init__(
-        self,
-        folder: Path,
-        operator: str,
-        empty_servers: bool = False,
-        pages: Sequence[str] = (),
-        real: Mapping[str, str] | None = None,
+        self, folder: Path, operator: str, pages: Sequence[str] = (), real: Sequence[str] = ()
     ) -> None:
         """
         Args:
-            empty_servers: the servers are rented and billed, but nothing runs on them.
             pages: hosts that have web pages.
-            real: service to its image, where the servers are real ones (`rehearsal.real_server`).
+            real: `service=image` each, where the servers are real ones (`rehearsal.real_server`).
         """
         self.folder = folder
         self.block: Block = claim_block()
         self.faults = folder / FAULTS_FILE
         self.faults.write_text("{}")
         os.environ["REHEARSAL_FAULTS"] = str(self.faults)
-        self.outside = (
-            None if empty_servers else OutsideWorld(self.block.outside, folder, self.faults, pages)
-        )
+        self.outside = OutsideWorld(self.block.outside, folder, self.faults, pages)
         self.site = _site(real) if real else None
+        machine = self.site.machine if self.site else ServerProcess
         self.servers = Servers(
-            folder / "servers",
-            self.block,
-            self.site.machine if self.site else _factory(empty_servers),
-            operator,
-            SSH_PORT,
-            self.outside.hosts if self.outside else lambda region: {},
+            folder / "servers", self.block, machine, operator, SSH_PORT, self.outside.hosts
         )
         self.cloud = Cloud(
             self.servers, operator, Ram(policy_in((PROJECT / "README.md").read_text()))
@@ -86,12 +78,12 @@ class World:
         self.servers.admits = self.cloud.admits
         self._calls = (folder / CALLS_FILE).open("a", buffering=1)
         self._calls_lock = threading.Lock()
+        alicloud = AlicloudPackage(self.region.address, ACCESS_KEY)
+        packages = (alicloud, DockerPackage(_engine(bool(real))), CommandPackage())
         self.providers: dict[str, Served] = {
-            package.name: serve(package, self._note)
-            for package in _packages(self.region, empty_servers, real=bool(real))
+            package.name: serve(package, self._note) for package in packages
         }
-        if self.outside:
-            self.outside.wait()
+        self.outside.wait()
 
     def close(self) -> None:
         """End servers, containers and providers."""
@@ -102,8 +94,7 @@ class World:
         self.servers.close()
         if self.site:
             self.site.close()
-        if self.outside:
-            self.outside.close()
+        self.outside.close()
         self.block.release()
 
     def _note(self, call: Call) -> None:
@@ -121,17 +112,13 @@ def main() -> int:
     try:
         arguments.dir.mkdir(parents=True, exist_ok=True)
         world = World(
-            arguments.dir.resolve(),
-            arguments.operator,
-            arguments.empty_servers,
-            arguments.page,
-            dict(each.split("=", 1) for each in arguments.real_server),
+            arguments.dir.resolve(), arguments.operator, arguments.page, arguments.real_server
         )
     except (NoAddresses, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
     commands = Commands(world, end)
-    with _listen(commands) as listener:
+    with _Listener(commands) as listener:
         description = _describe(world, arguments.operator, listener)
         threading.Thread(target=listener.serve_forever, daemon=True).start()
         threading.Thread(target=_follow_parent, args=(commands, end), daemon=True).start()
@@ -146,9 +133,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dir", type=Path, required=True, help="folder for everything it keeps")
     parser.add_argument("--operator", default="198.18.0.5", help="the operator's public address")
     parser.add_argument(
-        "--empty-servers", action="store_true", help="rent servers, but run nothing on them"
-    )
-    parser.add_argument(
         "--page", action="append", default=[], help="a host outside that has web pages; repeatable"
     )
     parser.add_argument(
@@ -158,16 +142,6 @@ def _arguments() -> argparse.Namespace:
         help="SERVICE=IMAGE that the lab pulls; servers are real ones then; repeatable",
     )
     return parser.parse_args()
-
-
-def _packages(region: Endpoint, empty_servers: bool, real: bool) -> list[Package]:
-    packages: list[Package] = [AlicloudPackage(region.address, ACCESS_KEY)]
-    if not empty_servers:
-        from rehearsal.providers.command import CommandPackage
-        from rehearsal.providers.docker import DockerPackage
-
-        packages += [DockerPackage(_engine(real)), CommandPackage()]
-    return packages
 
 
 def _engine(real: bool) -> Connect:
@@ -180,57 +154,33 @@ def _engine(real: bool) -> Connect:
     return stage_engine
 
 
-def _site(references: Mapping[str, str]) -> Site:
+def _site(images: Sequence[str]) -> Site:
     # Its packages are the tests' own, and no stage needs them.
     from rehearsal.real_server.site import Site
 
+    references = dict(each.split("=", 1) for each in images)
     return Site(references, lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def _factory(empty_servers: bool) -> MachineFactory:
-    if empty_servers:
-        return EmptyMachine
-    from rehearsal.server.process import ServerProcess
-
-    return ServerProcess
-
-
-class _Listener(socketserver.ThreadingTCPServer):
+class _Listener(socketserver.ThreadingMixIn, SimpleXMLRPCServer):
     daemon_threads = True
-    token: str
-    commands: Commands
 
+    def __init__(self, commands: Commands) -> None:
+        super().__init__(("127.0.0.1", 0), logRequests=False, allow_none=True)
+        self.token = secrets.token_urlsafe(24)
+        self.commands = commands
 
-class _Request(socketserver.StreamRequestHandler):
-    """One request per connection."""
-
-    def handle(self) -> None:
-        listener = self.server
-        assert isinstance(listener, _Listener)
-        answer = _answer(listener, self.rfile.readline())
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.wfile.write(json.dumps(answer).encode() + b"\n")
-
-
-def _answer(listener: _Listener, line: bytes) -> dict[str, Any]:
-    try:
-        request = json.loads(line)
-        if not secrets.compare_digest(str(request.get("token")), listener.token):
-            return {"error": "wrong token"}
-        name = str(request["command"])
-        method: Callable[..., Any] | None = getattr(listener.commands, name, None)
+    def _dispatch(self, name: str, parameters: Any) -> Any:  # noqa: ANN401 - XML-RPC both ways
+        token, arguments = parameters
+        method: Callable[..., Any] | None = getattr(self.commands, name, None)
+        if not secrets.compare_digest(token, self.token):
+            raise Fault(1, "wrong token")
         if name.startswith("_") or not callable(method):
-            return {"error": f"the world has no command {name!r}"}
-        return {"result": method(**request.get("arguments", {}))}
-    except (Refusal, ValueError, TypeError, KeyError, OSError) as problem:
-        return {"error": f"{type(problem).__name__}: {problem}"}
-
-
-def _listen(commands: Commands) -> _Listener:
-    listener = _Listener(("127.0.0.1", 0), _Request)
-    listener.token = secrets.token_urlsafe(24)
-    listener.commands = commands
-    return listener
+            raise Fault(1, f"the world has no command {name!r}")
+        try:
+            return method(**arguments)
+        except (Refusal, ValueError, TypeError, KeyError, OSError) as problem:
+            raise Fault(1, f"{type(problem).__name__}: {problem}") from problem
 
 
 def _describe(world: World, operator: str, listener: _Listener) -> dict[str, Any]:

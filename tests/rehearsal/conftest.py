@@ -20,8 +20,8 @@ MakeEngine = Callable[..., Engine]
 
 @pytest.fixture
 def bare_world(tmp_path: Path) -> Iterator[World]:
-    """A world whose servers are rented and billed, but empty."""
-    started: StartedWorld = start_world(tmp_path / "world", ["--empty-servers"])
+    """A world without a lab."""
+    started: StartedWorld = start_world(tmp_path / "world")
     yield started.world
     started.stop()
 
