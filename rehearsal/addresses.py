@@ -6,6 +6,9 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 
+OPERATOR = "198.18.0.5"
+"""The public address that the operator appears to have."""
+
 SSH_PORT = 2222
 PUBLISHED_PORTS = (3000, 3001, 9997)
 _CLAIM_PORT = 3999

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from rehearsal.addresses import Block
+from rehearsal.addresses import OPERATOR, SSH_PORT, Block
 from rehearsal.cloud import Instance
 from rehearsal.server.description import Description
 
@@ -16,17 +16,9 @@ from rehearsal.server.description import Description
 class Machine(Protocol):
     """A rented server's inside: SSH, file tree, Docker."""
 
-    def start(self) -> None:
-        """Boot; comes back when it is on its way, not when sshd answers."""
-        ...
-
-    def stop(self) -> None:
-        """Switch it off, with every process on it."""
-        ...
-
-    def destroy(self) -> None:
-        """Switch it off and forget its disk."""
-        ...
+    def start(self) -> None: ...  # comes back when it is on its way, not when sshd answers
+    def stop(self) -> None: ...  # with every process on it
+    def destroy(self) -> None: ...  # stops it, and forgets its disk
 
 
 MachineFactory = Callable[[Description, Callable[[int, str], bool]], Machine]
@@ -44,16 +36,12 @@ class Servers:
         folder: Path,
         block: Block,
         factory: MachineFactory,
-        operator: str,
-        ssh_port: int,
         outside: Callable[[str], dict[str, str]],
     ) -> None:
         """`outside` tells what a server in a region reaches: host name to address."""
         self._folder = folder
         self._block = block
         self._factory = factory
-        self._operator = operator
-        self._ssh_port = ssh_port
         self._outside = outside
         self._machines: dict[str, tuple[Machine, str]] = {}
         self._keys: dict[str, str] = {}
@@ -77,7 +65,7 @@ class Servers:
                 root=str(self._folder / instance.id),
                 address=address,
                 region=instance.region,
-                ssh_port=self._ssh_port,
+                ssh_port=SSH_PORT,
                 authorized_key=authorized_key,
                 gpus=[asdict(gpu) for gpu in instance.type.gpus],
                 outside=self._outside(instance.region),
@@ -129,4 +117,4 @@ class Servers:
         inside = ipaddress.IPv4Address(source) in ipaddress.IPv4Network(
             f"{self._block.prefix}0.0/16"
         )
-        return self.admits(instance, port, source if inside else self._operator)
+        return self.admits(instance, port, source if inside else OPERATOR)

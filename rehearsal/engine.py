@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rehearsal import stack_file
 from rehearsal.guard import end_session
 from rehearsal.processes import Lifeline, guarded
@@ -101,8 +103,7 @@ class Engine:
             # They stand for secrets and are none, so they may be seen on a command line.
             pairs = [part for k, v in placeholders.items() for part in ("--secret", f"{k}={v}")]
             self._run(["config", "set-all", "--stack", self.stack, *pairs], cwd=beside)
-        encrypted = stack_file.read(made)
-        stack_file.write(self.stack_file, {**config, **encrypted}, stack_file.encryption_of(made))
+        stack_file.write(self.stack_file, {**config, **stack_file.read(made)}, like=made)
 
     def up(self, *options: str) -> Outcome:
         """`pulumi up` without asking, and without the preview that nobody would look at."""
@@ -217,10 +218,7 @@ def _environment(folder: Path, providers: str) -> dict[str, str]:
 
 
 def _project_name(program: Path) -> str:
-    for line in (program / "Pulumi.yaml").read_text().splitlines():
-        if line.startswith("name:"):
-            return line.removeprefix("name:").strip()
-    raise EngineError(f"{program / 'Pulumi.yaml'} names no project")
+    return str(yaml.safe_load((program / "Pulumi.yaml").read_text())["name"])
 
 
 def _what_happened(log: Path) -> tuple[dict[str, int], tuple[tuple[str, str, str], ...]]:

@@ -85,7 +85,7 @@ def prepare(
     except stack_file.StackFileError as error:
         raise CannotRehearse(str(error)) from error
     pages = [f"--page={host}" for host in stack_file.linked_hosts(rewritten.config)]
-    options = ["--operator", rewritten.operator, *pages, *world_options]
+    options = [*pages, *world_options]
     if real_server:
         options += _real_server(stack)
     patience = _REAL_SERVER_SECONDS if real_server else START_SECONDS

@@ -5,21 +5,20 @@ placeholder of the form its provider wants. His SSH key is replaced by a fresh o
 example network by one that the settings accept, so that the firewall is really asked.
 """
 
-import ipaddress
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
 from provisioning.traits import PROVIDERS
+from rehearsal.addresses import OPERATOR
 
 PROJECT = "ai-lab"
-_EXAMPLES = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))
-_OPERATOR = "198.18.0.5/32"
-_ENCRYPTION = ("encryptionsalt", "encryptedkey", "secretsprovider")
+_EXAMPLES = ("192.0.2.", "198.51.100.", "203.0.113.")
 
 
 class StackFileError(Exception):
@@ -33,12 +32,10 @@ class Rewritten:
     Attributes:
         config: full keys (`ai-lab:models`) to values, without secrets.
         placeholders: full keys of the secrets to what stands for them.
-        operator: the operator's emulated public address: the first host that may come in.
     """
 
     config: dict[str, Any]
     placeholders: dict[str, str]
-    operator: str
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -59,7 +56,7 @@ def read(path: Path) -> dict[str, Any]:
     config = (found or {}).get("config") or {}
     if not isinstance(config, dict):
         raise StackFileError(f"{path.name}: `config` must be a mapping")
-    return {_full(str(key)): value for key, value in config.items()}
+    return {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
 
 
 def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritten:
@@ -68,18 +65,14 @@ def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritte
     Raises:
         StackFileError: a `secure:` value inside a list, which the program would refuse too.
     """
-    plain: dict[str, Any] = {}
-    secret = set()
-    for key, value in config.items():
-        if _is_secure(value):
-            secret.add(key)
-        elif _holds_secure(value):
+    secret = {key for key, value in config.items() if _is_secure(value)}
+    plain = {key: value for key, value in config.items() if key not in secret}
+    for key, value in plain.items():
+        if '{"secure":' in json.dumps(value, default=str):
             raise StackFileError(
                 f"{key} holds a `secure:` value inside; name a secret there instead (`apiKey: x`) "
                 "and set it with `pulumi config set --secret key-x`"
             )
-        else:
-            plain[key] = value
     names = {
         key.removeprefix(f"{PROJECT}:key-") for key in secret if key.startswith(f"{PROJECT}:key-")
     }
@@ -89,11 +82,12 @@ def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritte
         for name in sorted(names | providers.keys())
     }
     placeholders |= {key: "rehearsal-placeholder" for key in secret if key not in placeholders}
-    networks = [_network(str(cidr)) for cidr in plain.get(f"{PROJECT}:allowedCidrs") or []]
-    plain[f"{PROJECT}:allowedCidrs"] = list(dict.fromkeys(networks)) or [_OPERATOR]
+    networks = map(str, plain.get(f"{PROJECT}:allowedCidrs") or [])
+    own = [network for network in networks if not network.startswith(_EXAMPLES)]
+    plain[f"{PROJECT}:allowedCidrs"] = [*own, f"{OPERATOR}/32"]
     plain[f"{PROJECT}:sshKeyFile"] = str(ssh_key)
     plain[f"{PROJECT}:sshPort"] = ssh_port
-    return Rewritten(plain, placeholders, _first_host(plain[f"{PROJECT}:allowedCidrs"][0]))
+    return Rewritten(plain, placeholders)
 
 
 def placeholder(name: str, provider: str) -> str:
@@ -105,26 +99,19 @@ def placeholder(name: str, provider: str) -> str:
 
 def linked_hosts(config: Mapping[str, Any]) -> list[str]:
     """Hosts of the web pages that the knowledge bases of `config` link to."""
-    bases = _rows(config.get(f"{PROJECT}:knowledge"), "bases")
-    documents = [document for base in bases for document in _rows(base, "documents")]
-    hosts = {_host(str(document.get("link") or "")) for document in documents}
-    return sorted(hosts - {""})
+    knowledge = json.dumps(config.get(f"{PROJECT}:knowledge"), default=str)
+    return sorted(set(re.findall(r'"link": "https?://([\w.-]+)', knowledge)))
 
 
-def write(path: Path, config: Mapping[str, Any], encryption: Mapping[str, Any]) -> None:
-    """Write a stack file; `encryption` are the top-level keys with which its secrets are read."""
-    path.write_text(yaml.safe_dump({**encryption, "config": dict(config)}, sort_keys=False))
+def write(path: Path, config: Mapping[str, Any], like: Path) -> None:
+    """Write a stack file with the other keys of `like`: with them its secrets are read."""
+    found = yaml.safe_load(like.read_text()) or {}
+    path.write_text(yaml.safe_dump({**found, "config": dict(config)}, sort_keys=False))
     path.chmod(0o600)
 
 
-def encryption_of(path: Path) -> dict[str, Any]:
-    """The top-level keys of a stack file with which its secrets are read."""
-    found = yaml.safe_load(path.read_text()) or {}
-    return {key: found[key] for key in _ENCRYPTION if key in found}
-
-
-def _full(key: str) -> str:
-    return key if ":" in key else f"{PROJECT}:{key}"
+def _is_secure(value: Any) -> bool:  # noqa: ANN401 - whatever the operator wrote
+    return isinstance(value, dict) and set(value) == {"secure"}
 
 
 def _providers(models: Any) -> dict[str, str]:  # noqa: ANN401 - whatever the operator wrote
@@ -136,44 +123,3 @@ def _providers(models: Any) -> dict[str, str]:  # noqa: ANN401 - whatever the op
             provider = str(remote["provider"])
             found[str(remote.get("apiKey") or provider)] = provider
     return found
-
-
-def _is_secure(value: Any) -> bool:  # noqa: ANN401 - whatever the operator wrote
-    return isinstance(value, dict) and set(value) == {"secure"}
-
-
-def _holds_secure(value: Any) -> bool:  # noqa: ANN401 - whatever the operator wrote
-    if _is_secure(value):
-        return True
-    if isinstance(value, dict):
-        return any(map(_holds_secure, value.values()))
-    return isinstance(value, list) and any(map(_holds_secure, value))
-
-
-def _network(cidr: str) -> str:
-    try:
-        network = ipaddress.ip_network(cidr)
-    except ValueError:
-        return cidr  # the program says what is wrong with it, better than we could
-    is_example = any(network.version == e.version and network.subnet_of(e) for e in _EXAMPLES)  # type: ignore[arg-type]
-    return _OPERATOR if is_example else cidr
-
-
-def _rows(value: Any, key: str) -> list[dict[str, Any]]:  # noqa: ANN401 - whatever was written
-    rows = value.get(key) if isinstance(value, dict) else None
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def _host(link: str) -> str:
-    try:
-        return urlsplit(link).hostname or ""
-    except ValueError:
-        return ""  # the program says what is wrong with it
-
-
-def _first_host(cidr: str) -> str:
-    try:
-        network = ipaddress.IPv4Network(cidr)
-    except ValueError:
-        return _OPERATOR.split("/")[0]
-    return str(next(iter(network.hosts())))

@@ -1,6 +1,6 @@
 """The world of a rehearsal: one process with the cloud, its servers, and the attached providers.
 
-    python -m rehearsal.world --dir FOLDER [--operator 198.18.0.5] [--page example.com]
+    python -m rehearsal.world --dir FOLDER [--page example.com]
 
 It prints one line of JSON when it is ready, takes commands by `rehearsal.control`, and ends when
 its standard input does, unless it was told to stay. Nothing that it started outlives it.
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from xmlrpc.client import Fault
 from xmlrpc.server import SimpleXMLRPCServer
 
-from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
+from rehearsal.addresses import OPERATOR, SSH_PORT, Block, NoAddresses, claim_block
 from rehearsal.children import PROJECT, adopt_orphans, descendants
 from rehearsal.cloud import ACCESS_KEY, Cloud, serve_region
 from rehearsal.cloud.certificate import write_certificate
@@ -52,9 +52,7 @@ _END_SECONDS = 8.0
 class World:
     """Everything emulated, together. `close` ends it all."""
 
-    def __init__(
-        self, folder: Path, operator: str, pages: Sequence[str] = (), real: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, folder: Path, pages: Sequence[str] = (), real: Sequence[str] = ()) -> None:
         """
         Args:
             pages: hosts that have web pages.
@@ -68,12 +66,8 @@ class World:
         self.outside = OutsideWorld(self.block.outside, folder, self.faults, pages)
         self.site = _site(real) if real else None
         machine = self.site.machine if self.site else ServerProcess
-        self.servers = Servers(
-            folder / "servers", self.block, machine, operator, SSH_PORT, self.outside.hosts
-        )
-        self.cloud = Cloud(
-            self.servers, operator, Ram(policy_in((PROJECT / "README.md").read_text()))
-        )
+        self.servers = Servers(folder / "servers", self.block, machine, self.outside.hosts)
+        self.cloud = Cloud(self.servers, Ram(policy_in((PROJECT / "README.md").read_text())))
         self.region = serve_region(self.cloud, write_certificate(folder / "region.pem"))
         self.servers.admits = self.cloud.admits
         self._calls = (folder / CALLS_FILE).open("a", buffering=1)
@@ -111,15 +105,13 @@ def main() -> int:
         signal.signal(number, lambda *_: end.set())
     try:
         arguments.dir.mkdir(parents=True, exist_ok=True)
-        world = World(
-            arguments.dir.resolve(), arguments.operator, arguments.page, arguments.real_server
-        )
+        world = World(arguments.dir.resolve(), arguments.page, arguments.real_server)
     except (NoAddresses, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
     commands = Commands(world, end)
     with _Listener(commands) as listener:
-        description = _describe(world, arguments.operator, listener)
+        description = _describe(world, listener)
         threading.Thread(target=listener.serve_forever, daemon=True).start()
         threading.Thread(target=_follow_parent, args=(commands, end), daemon=True).start()
         print(json.dumps({"ready": True, "providers": description["providers"]}), flush=True)
@@ -131,7 +123,6 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m rehearsal.world", description=__doc__)
     parser.add_argument("--dir", type=Path, required=True, help="folder for everything it keeps")
-    parser.add_argument("--operator", default="198.18.0.5", help="the operator's public address")
     parser.add_argument(
         "--page", action="append", default=[], help="a host outside that has web pages; repeatable"
     )
@@ -183,7 +174,7 @@ class _Listener(socketserver.ThreadingMixIn, SimpleXMLRPCServer):
             raise Fault(1, f"{type(problem).__name__}: {problem}") from problem
 
 
-def _describe(world: World, operator: str, listener: _Listener) -> dict[str, Any]:
+def _describe(world: World, listener: _Listener) -> dict[str, Any]:
     """Write what others need to reach the world; complete or not at all."""
     description = {
         "pid": os.getpid(),
@@ -191,7 +182,7 @@ def _describe(world: World, operator: str, listener: _Listener) -> dict[str, Any
         "region_port": world.region.port,
         "prefix": world.block.prefix,
         "ssh_port": SSH_PORT,
-        "operator": operator,
+        "operator": OPERATOR,
         "control_port": listener.server_address[1],
         "token": listener.token,
     }

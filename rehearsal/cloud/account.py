@@ -10,6 +10,7 @@ import threading
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
+from rehearsal.addresses import OPERATOR
 from rehearsal.cloud import market
 from rehearsal.cloud.bill import Bill
 from rehearsal.cloud.ram import Ram
@@ -40,18 +41,14 @@ class DataCentre(Protocol):
 class Cloud:
     """The whole account. Handlers of the API change it under `lock`; the methods take it."""
 
-    def __init__(
-        self, data_centre: DataCentre, operator: str = "198.18.0.5", ram: Ram | None = None
-    ) -> None:
+    def __init__(self, data_centre: DataCentre, ram: Ram | None = None) -> None:
         """
         Args:
             data_centre: where its servers run.
-            operator: the public address that the operator's computer appears to have.
             ram: what its user may do; everything if None.
         """
         self.lock = threading.RLock()
         self.data_centre = data_centre
-        self.operator = operator
         self.ram = ram or Ram()
         self.balance = 1000.0
         self.quota_cores = 512
@@ -164,7 +161,7 @@ class Cloud:
 
         The lowest priority number decides, and drop wins among equals; without any rule, no.
         """
-        address = ipaddress.IPv4Address(source or self.operator)
+        address = ipaddress.IPv4Address(source or OPERATOR)
         with self.lock:
             instance = self.instances.get(instance_id)
             matching = [

@@ -48,7 +48,7 @@ def change(lab: Lab, **settings: Any) -> None:
     """Write settings into the lab's stack file, as with an editor."""
     place = lab.engine.stack_file
     config = {**stack_file.read(place), **_full(settings)}
-    stack_file.write(place, config, stack_file.encryption_of(place))
+    stack_file.write(place, config, like=place)
 
 
 def set_secret(lab: Lab, name: str, value: str) -> None:
