@@ -4,7 +4,7 @@ import errno
 import random
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 OPERATOR = "198.18.0.5"
 """The public address that the operator appears to have."""
@@ -77,7 +77,7 @@ def claim_block() -> Block:
             "a rehearsal needs Linux, where all of 127.0.0.0/8 belongs to this machine. On macOS "
             "and Windows run it in a Linux virtual machine or container, or in WSL"
         )
-    for number in _shuffled():
+    for number in random.sample(_BLOCKS, len(_BLOCKS)):
         claim = socket.socket()
         try:
             claim.bind((f"127.{number}.0.1", _CLAIM_PORT))
@@ -92,12 +92,6 @@ def claim_block() -> Block:
         f"no block of 127.0.0.0/8 is free: {len(_BLOCKS)} rehearsals run, or another program "
         f"listens on 0.0.0.0:{_CLAIM_PORT}"
     )
-
-
-def _shuffled() -> Iterator[int]:
-    numbers = list(_BLOCKS)
-    random.shuffle(numbers)
-    return iter(numbers)
 
 
 def _is_free(address: str, port: int) -> bool:

@@ -1,7 +1,5 @@
 """What `rehearsal.control` can ask of a world."""
 
-from __future__ import annotations
-
 import os
 import threading
 from dataclasses import asdict
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 class Commands:
     """What `rehearsal.control` can ask for: the public methods, with their keyword arguments."""
 
-    def __init__(self, world: World, end: threading.Event) -> None:
+    def __init__(self, world: "World", end: threading.Event) -> None:
         self._world = world
         self._cloud = world.cloud
         self._end = end
@@ -69,16 +67,6 @@ class Commands:
         """Change how many cores the account may rent."""
         self._cloud.quota_cores = cores
 
-    def refuse(
-        self, action: str, code: str, message: str = "refused by a test", times: int = 1
-    ) -> None:
-        """Let the next calls of an API action fail."""
-        self._cloud.refuse(action, code, message, times)
-
-    def advance(self, seconds: float) -> None:
-        """Move the cloud's clock; leases that end meanwhile are enforced."""
-        self._cloud.advance(seconds)
-
     def release(self, server: str = "") -> None:
         """The cloud takes a server back by itself: disk and all."""
         self._cloud.release(self._one(server).id)
@@ -102,10 +90,6 @@ class Commands:
     def switch_on(self, fault: str, key: str, times: int = faults.ALWAYS) -> None:
         """Let a fault of `rehearsal.faults` strike."""
         faults.switch_on(self._world.faults, fault, key, times)
-
-    def switch_off(self, fault: str, key: str) -> None:
-        """Let a fault rest."""
-        faults.switch_off(self._world.faults, fault, key)
 
     def processes(self) -> list[dict[str, Any]]:
         """`{pid, command}` of everything that runs on the servers."""

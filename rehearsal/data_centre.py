@@ -1,8 +1,8 @@
 """Where the emulated cloud's servers run: each is a `Machine` with an address and a folder."""
 
+import functools
 import ipaddress
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -45,18 +45,15 @@ class Servers:
         self._outside = outside
         self._machines: dict[str, tuple[Machine, str]] = {}
         self._keys: dict[str, str] = {}
-        self._lock = threading.Lock()
         self.admits: Admits = lambda instance, port, source: False
 
     def fresh_address(self) -> str:
         """A public address that no server had before."""
-        with self._lock:
-            return self._block.fresh_server()
+        return self._block.fresh_server()
 
     def switch_on(self, instance: Instance, address: str, authorized_key: str) -> None:
         """Boot it at `address`. A machine whose address changed is built anew on the same disk."""
-        with self._lock:
-            machine, before = self._machines.get(instance.id, (None, ""))
+        machine, before = self._machines.get(instance.id, (None, ""))
         if machine is not None and before != address:
             machine.stop()
             machine = None
@@ -70,39 +67,27 @@ class Servers:
                 gpus=[asdict(gpu) for gpu in instance.type.gpus],
                 outside=self._outside(instance.region),
             )
-            machine = self._factory(
-                description, lambda port, source: self._admitted(instance.id, port, source)
-            )
-            with self._lock:
-                self._machines[instance.id] = (machine, address)
+            admitted = functools.partial(self._admitted, instance.id)
+            machine = self._factory(description, admitted)
+            self._machines[instance.id] = (machine, address)
         self._hand_over_key(instance.id, authorized_key)
         machine.start()
 
     def switch_off(self, instance: Instance) -> None:
         """Switch it off; its disk stays."""
-        with self._lock:
-            machine, _ = self._machines.get(instance.id, (None, ""))
-        if machine is not None:
-            machine.stop()
+        if instance.id in self._machines:
+            self._machines[instance.id][0].stop()
 
     def wipe(self, instance: Instance) -> None:
         """Forget its disk."""
-        with self._lock:
-            machine, _ = self._machines.pop(instance.id, (None, ""))
+        machine, _ = self._machines.pop(instance.id, (None, ""))
         if machine is not None:
             machine.destroy()
         shutil.rmtree(self._folder / instance.id, ignore_errors=True)
 
-    def addresses(self) -> dict[str, str]:
-        """Instance id to address, of what is there."""
-        with self._lock:
-            return {id: address for id, (_, address) in self._machines.items()}
-
     def close(self) -> None:
         """Switch everything off."""
-        with self._lock:
-            machines = [machine for machine, _ in self._machines.values()]
-        for machine in machines:
+        for machine, _ in list(self._machines.values()):
             machine.stop()
 
     def _hand_over_key(self, instance: str, key: str) -> None:

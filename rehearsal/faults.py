@@ -5,9 +5,11 @@ two downloads of that model fail. `-1` means every time. The name of a fault is
 `<service>.<what fails>`.
 """
 
+import contextlib
 import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 ALWAYS = -1
@@ -15,37 +17,30 @@ ALWAYS = -1
 
 def take(fault: str, key: str) -> bool:
     """Whether `fault` strikes `key` now; a counted fault is used up by one."""
-    place = os.environ.get("REHEARSAL_FAULTS")
-    if not place or not Path(place).exists():
+    place = Path(os.environ.get("REHEARSAL_FAULTS", os.devnull))
+    if not place.is_file():
         return False
-    with Path(place).open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        faults = json.loads(file.read() or "{}")
+    with _opened(place) as faults:
         left = faults.get(fault, {}).get(key, 0)
         if left > 0:
             faults[fault][key] = left - 1
-            file.seek(0)
-            file.truncate()
-            json.dump(faults, file)
         return bool(left)
 
 
 def switch_on(place: Path, fault: str, key: str, times: int = ALWAYS) -> None:
     """Let `fault` strike `key` the next `times` times."""
-    _change(place, fault, key, times)
-
-
-def switch_off(place: Path, fault: str, key: str) -> None:
-    """Let `fault` spare `key` again."""
-    _change(place, fault, key, 0)
-
-
-def _change(place: Path, fault: str, key: str, times: int) -> None:
     place.touch()
+    with _opened(place) as faults:
+        faults.setdefault(fault, {})[key] = times
+
+
+@contextlib.contextmanager
+def _opened(place: Path) -> Iterator[dict[str, dict[str, int]]]:
+    """What stands there; it is written again at the end."""
     with place.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         faults = json.loads(file.read() or "{}")
-        faults.setdefault(fault, {})[key] = times
+        yield faults
         file.seek(0)
         file.truncate()
         json.dump(faults, file)

@@ -93,26 +93,18 @@ def parse(reference: str) -> Reference:
 
 
 def find(reference: Reference) -> Image | None:
-    """The image that the registry holds in this repository."""
-    return next((image for image in CATALOGUE if reference.home in image.homes), None)
-
-
-def has_tag(image: Image, reference: Reference) -> bool:
-    """Whether the repository holds this tag. Any well-formed digest is taken as one it holds:
-    which digests the real registries have cannot be known here."""
-    return not reference.tag or re.fullmatch(image.tags, reference.tag) is not None
-
-
-def digest(reference: Reference) -> str:
-    """The manifest's digest: the given one, or one made from name and tag, the same every time."""
-    if reference.digest:
-        return reference.digest
-    return f"sha256:{hashlib.sha256(f'{reference.home}:{reference.tag}'.encode()).hexdigest()}"
+    """The image that the registry has under this name and tag. Any well-formed digest is taken as
+    one it has: which digests the real registries have cannot be known here."""
+    for image in CATALOGUE:
+        if reference.home in image.homes:
+            return image if re.fullmatch(f"({image.tags})?", reference.tag) else None
+    return None
 
 
 def image_id(reference: Reference) -> str:
-    """The local image's id."""
-    return f"sha256:{hashlib.sha256(f'config of {digest(reference)}'.encode()).hexdigest()}"
+    """The local image's id: the same for a reference every time."""
+    named = reference.digest or f"{reference.home}:{reference.tag}"
+    return f"sha256:{hashlib.sha256(named.encode()).hexdigest()}"
 
 
 def _image(row: dict[str, Any]) -> Image:

@@ -4,8 +4,6 @@ None of this goes through the program's own clients: what they get wrong would b
 Contracts: docs/facts/oneapi.md 4 and 6, docs/facts/xinference.md 3 and 4, docs/facts/fastgpt.md 6.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +30,7 @@ class Probe:
         self._outputs = outputs
         self._http = httpx.Client(timeout=_SECONDS, trust_env=False)
 
-    def __enter__(self) -> Probe:
+    def __enter__(self) -> "Probe":
         return self
 
     def __exit__(self, *_: object) -> None:

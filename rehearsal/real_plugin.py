@@ -4,8 +4,6 @@ Everything but the endpoint is as in the cloud; its settings are those with whic
 (docs/facts/alicloud-http.md).
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The steps of a rehearsal, in order."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field

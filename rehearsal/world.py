@@ -6,8 +6,6 @@ It prints one line of JSON when it is ready, takes commands by `rehearsal.contro
 its standard input does, unless it was told to stay. Nothing that it started outlives it.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json
@@ -135,7 +133,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _engine(real: bool) -> Connect:
+def _engine(real: bool) -> "Connect":
     if real:
         from rehearsal.real_server.over_ssh import OverSsh
 
@@ -145,7 +143,7 @@ def _engine(real: bool) -> Connect:
     return stage_engine
 
 
-def _site(images: Sequence[str]) -> Site:
+def _site(images: Sequence[str]) -> "Site":
     # Its packages are the tests' own, and no stage needs them.
     from rehearsal.real_server.site import Site
 

@@ -146,8 +146,7 @@ class Records:
 
     async def pull_image(self, reference: str) -> None:
         wanted = _parsed(reference)
-        image = images.find(wanted)
-        if image is None or not images.has_tag(image, wanted):
+        if images.find(wanted) is None:
             raise EngineError(f"manifest for {reference} not found: manifest unknown", 404)
         self._reach(wanted.registry)
         self._images[images.image_id(wanted)] = wanted

@@ -5,8 +5,6 @@ variable of a client gets in. MaxStartups is not rehearsed: 14 containers side b
 its default (docs/facts/engine.md).
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -33,7 +31,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 class SshDaemon:
     """sshd of one machine, in the machine's event loop, behind the machine's firewall."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: "Machine") -> None:
         self._machine = machine
         self._listener: asyncssh.SSHAcceptor | None = None
         self._processes: set[Process] = set()
@@ -102,7 +100,7 @@ async def _follow(process: SSHServerProcess[bytes], child: Process) -> None:
 class _Login(asyncssh.SSHServer):
     """One connection."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: "Machine") -> None:
         self._machine = machine
 
     def public_key_auth_supported(self) -> bool:
@@ -134,7 +132,7 @@ class _Login(asyncssh.SSHServer):
         return asyncssh.forward.SSHForwarder(onward)
 
 
-async def _dial_docker(process: SSHServerProcess[bytes], machine: Machine) -> None:
+async def _dial_docker(process: SSHServerProcess[bytes], machine: "Machine") -> None:
     """Calls of `rehearsal.docker.over_ssh`, one JSON line each."""
     with contextlib.suppress(OSError, asyncssh.Error):
         while line := await process.stdin.readline():
@@ -152,7 +150,7 @@ async def _dial_docker(process: SSHServerProcess[bytes], machine: Machine) -> No
 class _Sftp(asyncssh.SFTPServer):
     """Files of the server's tree; relative paths start in root's home."""
 
-    def __init__(self, chan: SSHChannel[bytes], machine: Machine) -> None:
+    def __init__(self, chan: "SSHChannel[bytes]", machine: "Machine") -> None:
         super().__init__(
             cast("asyncssh.SSHServerChannel[bytes]", chan), chroot=os.fsencode(machine.root)
         )

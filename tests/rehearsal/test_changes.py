@@ -153,7 +153,7 @@ def test_a_model_that_does_not_start_can_be_taken_back(lab: Lab, reference: dict
     lab.world.call("switch_on", fault="xinference.download", key=LLAMA)
     change(lab, **with_chat_model(reference, trial))
     assert "trial" in refused(lab, lab.engine.up)
-    lab.world.call("switch_off", fault="xinference.download", key=LLAMA)
+    lab.world.call("switch_on", fault="xinference.download", key=LLAMA, times=0)
     change(lab, models=reference["models"], knowledge=reference["knowledge"])
     up(lab)
     with Probe(lab.outputs) as probe:
