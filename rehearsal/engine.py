@@ -17,6 +17,7 @@ from rehearsal import stack_file
 from rehearsal.guard import end_session
 from rehearsal.processes import Lifeline, guarded
 from tools.environment import pulumi_environment
+from tools.stack_file import config_of
 
 _TAIL_LINES = 200
 _UNCHANGED = frozenset({"same", "read", "refresh"})
@@ -103,7 +104,7 @@ class Engine:
             # They stand for secrets and are none, so they may be seen on a command line.
             pairs = [part for k, v in placeholders.items() for part in ("--secret", f"{k}={v}")]
             self._run(["config", "set-all", "--stack", self.stack, *pairs], cwd=beside)
-        stack_file.write(self.stack_file, {**config, **stack_file.read(made)}, like=made)
+        stack_file.write(self.stack_file, {**config, **config_of(made)}, like=made)
 
     def up(self, *options: str) -> Outcome:
         """`pulumi up` without asking, and without the preview that nobody would look at."""

@@ -21,7 +21,7 @@ from rehearsal.children import PROJECT
 from rehearsal.control import START_SECONDS, StartedWorld, World, read_world, start_world
 from rehearsal.engine import Engine
 from rehearsal.real_oneapi import build
-from tools.stack_file import read_stack
+from tools.stack_file import CannotRead, config_of, read_stack
 
 CURRENT = "current.json"
 _KEPT_RUNS = 3
@@ -79,10 +79,10 @@ def prepare(
     build.binary()
     folder = _fresh_folder(base)
     try:
-        config = stack_file.read(PROJECT / f"Pulumi.{stack}.yaml")
+        config = config_of(PROJECT / f"Pulumi.{stack}.yaml")
         key = _make_key(folder)
         rewritten = stack_file.rewrite({**config, **(changes or {})}, key, SSH_PORT)
-    except stack_file.StackFileError as error:
+    except CannotRead as error:
         raise CannotRehearse(str(error)) from error
     pages = [f"--page={host}" for host in stack_file.linked_hosts(rewritten.config)]
     options = [*pages, *world_options]

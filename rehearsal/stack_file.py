@@ -16,13 +16,9 @@ import yaml
 
 from provisioning.traits import PROVIDERS
 from rehearsal.addresses import OPERATOR
+from tools.stack_file import PROJECT, CannotRead
 
-PROJECT = "ai-lab"
 _EXAMPLES = ("192.0.2.", "198.51.100.", "203.0.113.")
-
-
-class StackFileError(Exception):
-    """The stack file cannot be rehearsed; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -38,38 +34,17 @@ class Rewritten:
     placeholders: dict[str, str]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The `config:` of a stack file.
-
-    Raises:
-        StackFileError: it is not there, or no stack file.
-    """
-    try:
-        found = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        others = sorted(p.name.split(".")[1] for p in path.parent.glob("Pulumi.*.yaml"))
-        raise StackFileError(
-            f"{path.name} is not there; STACK may be {', '.join(others) or 'nothing yet'}"
-        ) from None
-    except (OSError, yaml.YAMLError) as error:
-        raise StackFileError(f"{path.name} cannot be read: {error}") from error
-    config = (found or {}).get("config") or {}
-    if not isinstance(config, dict):
-        raise StackFileError(f"{path.name}: `config` must be a mapping")
-    return {key if ":" in key else f"{PROJECT}:{key}": value for key, value in config.items()}
-
-
 def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritten:
     """`config` with placeholders, a key pair of its own, and a network that exists.
 
     Raises:
-        StackFileError: a `secure:` value inside a list, which the program would refuse too.
+        CannotRead: a `secure:` value inside a list, which the program would refuse too.
     """
     secret = {key for key, value in config.items() if _is_secure(value)}
     plain = {key: value for key, value in config.items() if key not in secret}
     for key, value in plain.items():
         if '{"secure":' in json.dumps(value, default=str):
-            raise StackFileError(
+            raise CannotRead(
                 f"{key} holds a `secure:` value inside; name a secret there instead (`apiKey: x`) "
                 "and set it with `pulumi config set --secret key-x`"
             )
@@ -82,7 +57,8 @@ def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritte
         for name in sorted(names | providers.keys())
     }
     placeholders |= {key: "rehearsal-placeholder" for key in secret if key not in placeholders}
-    networks = map(str, plain.get(f"{PROJECT}:allowedCidrs") or [])
+    given = plain.get(f"{PROJECT}:allowedCidrs") or []
+    networks = map(str, given if isinstance(given, list) else [given])
     own = [network for network in networks if not network.startswith(_EXAMPLES)]
     plain[f"{PROJECT}:allowedCidrs"] = [*own, f"{OPERATOR}/32"]
     plain[f"{PROJECT}:sshKeyFile"] = str(ssh_key)

@@ -15,6 +15,8 @@ import yaml
 
 from provisioning.settings import parsed
 
+PROJECT = "ai-lab"
+
 
 class CannotRead(Exception):
     """There is no such stack, or its file is none; the text says why and what to do."""
@@ -42,24 +44,15 @@ def read_stack(root: Path, stack: str) -> StackFile:
     Raises:
         CannotRead: no such stack, or its file is not one.
     """
-    path = root / f"Pulumi.{stack}.yaml"
-    try:
-        project, own = _file(root / "Pulumi.yaml"), _file(path)
-        declared = dict(_pairs(project["config"]))
-        written = dict(_pairs(own["config"])) if "config" in own else {}
-    except FileNotFoundError:
-        there = sorted(p.name.split(".")[1] for p in root.glob("Pulumi.*.yaml"))
-        raise CannotRead(f"{path.name} is not there: STACK may be {', '.join(there)}") from None
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise CannotRead(f"{path.name} is no stack's file: {error}") from None
+    project, written = _file(root / "Pulumi.yaml"), _config(root / f"Pulumi.{stack}.yaml")
     settings = {"region": ""}
-    for key, about in declared.items():
+    for key, about in _pairs(project["config"]):
         if (default := dict(_pairs(about)).get("default")) is not None:
             settings[key] = _value(default)
     secrets = set()
     for full, node in written.items():
         namespace, _, key = full.partition(":")
-        if namespace != project["name"].value and full != "alicloud:region":
+        if namespace != PROJECT and full != "alicloud:region":
             continue
         if _is_secret(node):
             secrets.add(key)
@@ -68,6 +61,29 @@ def read_stack(root: Path, stack: str) -> StackFile:
         elif key not in secrets:
             settings[key] = parsed(key, _value(node))
     return StackFile(settings, frozenset(secrets))
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    """The `config:` of a stack's file: full keys (`ai-lab:models`) to values, a scalar as its text,
+    a structure that was handed over as JSON read.
+
+    Raises:
+        CannotRead: it is not there, or no stack's file.
+    """
+    config = _config(path).items()
+    return {key: parsed(key.partition(":")[2], _value(node)) for key, node in config}
+
+
+def _config(path: Path) -> dict[str, yaml.Node]:
+    try:
+        written = _pairs(_file(path).get("config", yaml.MappingNode("", [])))
+    except FileNotFoundError:
+        there = sorted(p.name.split(".")[1] for p in path.parent.glob("Pulumi.*.yaml"))
+        raise CannotRead(f"{path.name} is not there: STACK may be {', '.join(there)}") from None
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise CannotRead(f"{path.name} is no stack's file: {error}") from None
+    # As to the engine: a key without a namespace is the project's.
+    return {key if ":" in key else f"{PROJECT}:{key}": node for key, node in written}
 
 
 def _file(path: Path) -> dict[str, yaml.Node]:

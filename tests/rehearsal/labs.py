@@ -14,6 +14,7 @@ from rehearsal import stack_file
 from rehearsal.engine import EngineError, Outcome
 from rehearsal.lab import Lab, prepare
 from rehearsal.probes import Probe
+from tools.stack_file import config_of
 
 PROJECT = "ai-lab"
 _IDLE = frozenset({"same", "read", "refresh"})
@@ -40,14 +41,14 @@ def up(lab: Lab, *options: str) -> Outcome:
 
 def settings_of(lab: Lab) -> dict[str, Any]:
     """The stack file as it is now: setting (without the project's name) to value."""
-    config = stack_file.read(lab.engine.stack_file)
+    config = config_of(lab.engine.stack_file)
     return {key.removeprefix(f"{PROJECT}:"): value for key, value in config.items()}
 
 
 def change(lab: Lab, **settings: Any) -> None:
     """Write settings into the lab's stack file, as with an editor."""
     place = lab.engine.stack_file
-    config = {**stack_file.read(place), **_full(settings)}
+    config = {**config_of(place), **_full(settings)}
     stack_file.write(place, config, like=place)
 
 

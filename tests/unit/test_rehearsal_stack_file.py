@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rehearsal import stack_file
-from rehearsal.stack_file import StackFileError
+from tools.stack_file import CannotRead, config_of
 
 KEY = Path("/tmp/key")
 
@@ -42,7 +42,7 @@ def test_every_secret_becomes_a_placeholder() -> None:
 
 
 def test_a_secret_inside_a_list_is_refused() -> None:
-    with pytest.raises(StackFileError, match="ai-lab:models holds a `secure:` value"):
+    with pytest.raises(CannotRead, match="ai-lab:models holds a `secure:` value"):
         _rewrite(models=[{"name": "a", "key": {"secure": "v1:AAAA"}}])
 
 
@@ -59,14 +59,14 @@ def test_key_and_port_are_the_rehearsals() -> None:
 
 def test_a_missing_stack_names_those_there_are(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_text("config: {}")
-    with pytest.raises(StackFileError, match="STACK may be dev"):
-        stack_file.read(tmp_path / "Pulumi.mine.yaml")
+    with pytest.raises(CannotRead, match="STACK may be dev"):
+        config_of(tmp_path / "Pulumi.mine.yaml")
 
 
-def test_short_keys_get_the_projects_name(tmp_path: Path) -> None:
+def test_short_keys_get_the_projects_name_and_scalars_stay_texts(tmp_path: Path) -> None:
     path = tmp_path / "Pulumi.x.yaml"
-    path.write_text("encryptionsalt: v1:abc\nconfig: {leaseHours: 3, 'alicloud:region': r}")
-    assert stack_file.read(path) == {"ai-lab:leaseHours": 3, "alicloud:region": "r"}
+    path.write_text("encryptionsalt: v1:abc\nconfig: {leaseHours: 2.10, 'alicloud:region': r}")
+    assert config_of(path) == {"ai-lab:leaseHours": "2.10", "alicloud:region": "r"}
     stack_file.write(tmp_path / "new", {"a": 1}, like=path)
     assert yaml.safe_load((tmp_path / "new").read_text()) == {
         "encryptionsalt": "v1:abc",
