@@ -313,3 +313,13 @@ def test_a_change_taken_back_starts_the_old_model_again(
     assert (back["generation"], set(back["evicted"])) == (2, {"bge"})
     assert [row["model_uid"] for row in ask(server, "GET", "/v1/models/instances")] == ["m3e"]
     assert list(entries(server)) == ["m3e"]
+
+
+def test_a_change_under_its_own_name_taken_back_leaves_a_model_that_starts_at_each_boot(
+    eviction: Subject, server: InProcess
+) -> None:
+    """The engine never came to the model between the two, so it takes it for started."""
+    changed(eviction, {**M3E, "model_name": "bge-m3"})
+    changed(eviction, M3E)
+    on(server, ModelsReady, payloads={"m3e": M3E}).create()
+    assert list(entries(server)) == ["m3e"]

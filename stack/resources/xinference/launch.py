@@ -74,6 +74,8 @@ class Slot:
         # Its autostart entry, if it has one, may be faster.
         with suppress(Conflict):
             self.client.launch(self.payload)
+        # It has none where an eviction stopped it and the change was then taken back.
+        self.client.put_autostart(self.payload)
 
     def stop(self) -> None:
         """Stop the model for good, whatever state it is in; returns when it is gone."""
