@@ -21,38 +21,30 @@ def python(code: str, **options: object) -> str:
     return run([sys.executable, "-c", code], **(arguments | options))  # type: ignore[arg-type]
 
 
-def test_output_of_both_streams_is_returned() -> None:
-    output = python("import sys; print('out', flush=True); print('err', file=sys.stderr)")
-    assert output.split() == ["out", "err"]
+def test_output_of_both_streams_is_returned_and_no_input_offered() -> None:
+    output = python("import sys; print(sys.stdin.read(), flush=True); print(1, file=sys.stderr)")
+    assert output.split() == ["1"]
 
 
 def test_failure_carries_step_code_and_last_lines() -> None:
     with pytest.raises(CommandFailed) as failure:
         python("print('first'); [print('line', n) for n in range(40)]; raise SystemExit(3)")
-
     message = str(failure.value)
     assert "the step: ended with code 3" in message
     assert "line 39" in message
     assert "first" not in message
 
 
-def test_missing_program_is_a_clear_error() -> None:
+def test_what_does_not_start_or_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CommandFailed, match="the step: /nowhere/pip does not start"):
         run(["/nowhere/pip"], what="the step", deadline=60, say=lambda _: None)
-
-
-def test_no_input_is_offered() -> None:
-    assert python("import sys; print(repr(sys.stdin.read()))").strip() == "''"
-
-
-def test_deadline_ends_the_command() -> None:
-    with pytest.raises(CommandFailed, match="the step: not finished after 0 s"):
-        python(FOREVER, deadline=0.0)
-
-
-def test_command_that_stops_moving_is_ended() -> None:
     with pytest.raises(CommandFailed, match="nothing moved for 0 s"):
         python(FOREVER, stall=Stall(lambda: 7, 0.0))
+    monkeypatch.setattr(process, "_SIGN_OF_LIFE_SECONDS", 0.0)
+    said: list[str] = []
+    with pytest.raises(CommandFailed, match="the step: not finished after 1 s"):
+        python(FOREVER, deadline=1.0, say=said.append)
+    assert said[0].startswith("... the step: ")
 
 
 def test_grandchildren_are_ended_too(tmp_path: Path) -> None:
@@ -84,17 +76,6 @@ def state_of(pid: int) -> str:
     return told.stdout.strip()[:1]
 
 
-def test_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_SIGN_OF_LIFE_SECONDS", 0.0)
-    said: list[str] = []
-
-    with pytest.raises(CommandFailed):
-        python(FOREVER, deadline=1.0, say=said.append)
-
-    assert said
-    assert said[0].startswith("... the step: ")
-
-
 def test_second_one_waits_for_the_first_names_it_and_shows_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +104,7 @@ def test_second_one_waits_for_the_first_names_it_and_shows_signs_of_life(
     assert all(f"process {os.getpid()}) that works on the cache" in line for line in said)
 
 
-def test_waiting_has_an_end(tmp_path: Path) -> None:
+def test_a_lock_that_is_held_too_long_or_cannot_be_made_is_told(tmp_path: Path) -> None:
     lock = tmp_path / "a.lock"
     with (
         exclusive(lock, what="the cache", say=lambda _: None),
@@ -131,12 +112,8 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
         exclusive(lock, what="the cache", say=lambda _: None, deadline=0.0),
     ):
         pytest.fail("two at once")
-
-
-def test_cache_folder_that_cannot_be_made_names_the_variable(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
     with (
         pytest.raises(SetupError, match="AI_LAB_CACHE"),
-        exclusive(tmp_path / "file" / "a.lock", what="x", say=lambda _: None),
+        exclusive(lock / "a.lock", what="x", say=lambda _: None),
     ):
         pytest.fail("locked in a file")

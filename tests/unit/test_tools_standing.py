@@ -43,34 +43,19 @@ def leave_standing(root: Path, stack: str, pid: int) -> None:
     """As `KEEP=1 make rehearse` does, with the world in process `pid`."""
     folder = root / ".rehearsal" / "1"
     (folder / "world").mkdir(parents=True)
-    world = {
-        "pid": pid,
-        "providers": {},
-        "prefix": "127.9.",
-        "ssh_port": 1,
-        "region_port": 1,
-        "operator": "",
-        "control_port": 1,
-        "token": "t",
-    }
+    numbers = dict.fromkeys(("ssh_port", "region_port", "control_port"), 1)
+    texts = dict.fromkeys(("prefix", "operator", "token"), "")
+    world = {"pid": pid, "providers": {}, **numbers, **texts}
     (folder / "world" / "world.json").write_text(json.dumps(world))
-    current = {
-        "folder": str(folder),
-        "stack": stack,
-        "environment": {"PULUMI_HOME": "/rehearsal/home", "PATH": "/nowhere"},
-    }
+    environment = {"PULUMI_HOME": "/rehearsal/home", "PATH": "/nowhere"}
+    current = {"folder": str(folder), "stack": stack, "environment": environment}
     (root / CURRENT).write_text(json.dumps(current))
 
 
-def test_the_place_is_the_one_that_the_rehearsal_writes() -> None:
-    assert Path(".rehearsal") / rehearsed.CURRENT == CURRENT
-
-
 def test_a_living_rehearsal_goes_first_and_brings_its_own_pulumi_settings(root: Path) -> None:
+    assert Path(".rehearsal") / rehearsed.CURRENT == CURRENT
     leave_standing(root, "cpu", os.getpid())
-
     lab = find_lab({"PULUMI_ACCESS_TOKEN": "operator", "PULUMI_HOME": "/operator"}, root)
-
     assert (lab.stack.name, lab.stack.rehearsed) == ("cpu", True)
     environment = (root / "environment").read_text()
     assert "PULUMI_HOME=/rehearsal/home" in environment
@@ -91,26 +76,19 @@ def test_one_that_has_ended_is_passed_over_and_mentioned(root: Path) -> None:
         find_lab({}, root)
 
 
-@pytest.mark.parametrize(("stack", "is_rehearsed"), [("dev", False), ("cpu", True), ("", True)])
-def test_a_stack_that_is_named_must_be_the_rehearsed_one(
-    root: Path, stack: str, is_rehearsed: bool
+def test_a_stack_that_is_named_is_taken_and_a_mistyped_one_told_before_anybody_is_asked(
+    root: Path,
 ) -> None:
-    leave_standing(root, "cpu", os.getpid())
+    def found(**environ: str) -> tuple[str, bool]:
+        stack = which_stack(environ, root)
+        return stack.name, stack.rehearsed
+
+    assert found() == ("dev", False)
     (root / "Pulumi.dev.yaml").touch()
-
-    found = which_stack({"STACK": stack}, root)
-
-    assert found.rehearsed is is_rehearsed
-    assert found.name == (stack or "cpu")
-
-
-def test_without_rehearsal_it_is_the_stack_dev(root: Path) -> None:
-    assert which_stack({}, root).name == "dev"
-    (root / "Pulumi.mine.yaml").touch()
-    assert which_stack({"STACK": "mine"}, root).name == "mine"
-
-
-def test_a_mistyped_stack_is_called_that_before_anybody_is_asked(root: Path) -> None:
+    leave_standing(root, "cpu", os.getpid())
+    assert found(STACK="dev") == ("dev", False)
+    assert found(STACK="cpu") == ("cpu", True)
+    assert found(STACK="") == ("cpu", True)
     with pytest.raises(NoLab, match=r"There is no Pulumi\.typo\.yaml"):
         find_lab({"STACK": "typo"}, root)
     assert not (root / "called").exists()
@@ -144,7 +122,6 @@ def test_an_empty_stack_is_no_lab_and_a_half_one_goes_on(root: Path) -> None:
 
 def test_outputs_become_a_lab_that_shows_no_secret() -> None:
     lab = read_lab(REAL, OUTPUTS)
-
     assert lab.access_token == "access-secret"
     assert lab.server.place == "root@127.0.0.9:22"
     assert lab.server.key_file == Path.home() / ".ssh" / "id_rsa"
@@ -153,18 +130,9 @@ def test_outputs_become_a_lab_that_shows_no_secret() -> None:
     assert lab.lease_started == datetime(2026, 11, 22, 10, tzinfo=timezone.utc)
     assert not any(secret in repr(lab) for secret in SECRETS)
 
-
-def test_no_lease_no_price_no_xinference() -> None:
-    lean = {
-        **OUTPUTS,
-        "leaseEnds": "never: ends with destroy only",
-        "hourlyPrice": {"total": None, "currency": "CNY"},
-    }
+    price = {"total": None, "currency": "CNY"}
+    lean = {**OUTPUTS, "leaseEnds": "never: ends with destroy only", "hourlyPrice": price}
     del lean["xinferenceUrl"], lean["shareLinks"]
-
     lab = read_lab(REAL, lean)
-
-    assert lab.lease_ends is None
-    assert lab.hourly_price is None
-    assert lab.xinference_url == ""
-    assert lab.share_links == {}
+    assert (lab.lease_ends, lab.hourly_price) == (None, None)
+    assert (lab.xinference_url, lab.share_links) == ("", {})

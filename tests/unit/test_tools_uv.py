@@ -89,55 +89,41 @@ def test_uv_from_the_package_index_is_checked_kept_and_fetched_once(
     assert first.environment["UV_CACHE_DIR"] == str(tmp_path / "uv")
 
 
-def test_ours_uses_the_index_and_certificates_set_for_pip(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Recorder
+@pytest.mark.parametrize(
+    ("own", "index"),
+    [({}, "http://127.0.0.1/mirror"), ({"UV_DEFAULT_INDEX": "http://own"}, "http://own")],
+)
+def test_the_index_and_certificates_set_for_pip_serve_where_uv_has_none(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    commands: Recorder,
+    own: dict[str, str],
+    index: str,
 ) -> None:
     """A mirror is set for pip where the default index is slow; uv does not look there."""
     settings = tmp_path / "pip.conf"
     settings.write_text("[global]\nindex-url = http://127.0.0.1/mirror\ncert = /a/file.pem\n")
     for name in ("UV_DEFAULT_INDEX", "PIP_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
-
+    for name, value in {"PATH": tmp_path, "PIP_CONFIG_FILE": settings, **own}.items():
+        monkeypatch.setenv(name, str(value))
     found = uv.obtain(tmp_path, lambda _: None).environment
-
-    assert found["UV_DEFAULT_INDEX"] == "http://127.0.0.1/mirror"
+    assert found["UV_DEFAULT_INDEX"] == index
     assert found["SSL_CERT_FILE"] == "/a/file.pem"
 
 
-def test_what_is_set_for_uv_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Recorder
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1/pip")
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1/uv")
-
-    found = uv.obtain(tmp_path, lambda _: None).environment
-
-    assert found["UV_DEFAULT_INDEX"] == "http://127.0.0.1/uv"
-
-
-def test_a_python_without_pip_makes_an_environment_that_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Recorder
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", {"ensurepip": True}.get)
-
-    uv.pip_install(uv.LOCK, tmp_path / "target", lambda _: None)
-
-    assert commands.commands[0][1:4] == ["-I", "-m", "venv"]
-    assert commands.commands[1][0].startswith(commands.commands[0][-1])
-
-
-def test_python_with_neither_says_what_to_install(
+def test_a_python_without_pip_makes_an_environment_that_has_it_or_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Recorder
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-
     with pytest.raises(SetupError, match="apt-get install python3-venv"):
         uv.pip_install(uv.LOCK, tmp_path / "target", lambda _: None)
-
     assert commands.commands == []
+
+    monkeypatch.setattr(importlib.util, "find_spec", {"ensurepip": True}.get)
+    uv.pip_install(uv.LOCK, tmp_path / "target", lambda _: None)
+    assert commands.commands[0][1:4] == ["-I", "-m", "venv"]
+    assert commands.commands[1][0].startswith(commands.commands[0][-1])
 
 
 def sync(venv: Path, *, dev: bool = True) -> list[str]:
@@ -146,18 +132,14 @@ def sync(venv: Path, *, dev: bool = True) -> list[str]:
     return said
 
 
-def test_first_run_makes_and_fills_it_with_hashes(tmp_path: Path, commands: Recorder) -> None:
+def test_first_run_fills_it_with_hashes_and_a_plain_up_leaves_the_tests_tools_there(
+    tmp_path: Path, commands: Recorder
+) -> None:
     said = sync(tmp_path / ".venv")
-
     assert commands.kinds == ["venv", "sync"]
     assert {"--require-hashes", str(uv.DEV_LOCK)} <= set(commands.commands[1])
     assert said[-1] == "Installed 2 packages of requirements-dev.txt"
-
-
-def test_a_plain_up_does_not_take_the_tests_tools_away(tmp_path: Path, commands: Recorder) -> None:
-    sync(tmp_path / ".venv")
     sync(tmp_path / ".venv", dev=False)
-
     assert commands.kinds == ["venv", "sync", "install"]
     assert str(uv.RUNTIME_LOCK) in commands.commands[2]
 
@@ -171,40 +153,25 @@ def test_unfinished_installation_starts_from_an_empty_folder(
     leftover = tmp_path / ".venv" / "half-installed"
     leftover.touch()
     commands.fail_install = False
-
     sync(tmp_path / ".venv")
-
     assert commands.kinds == ["venv", "sync", "venv", "sync"]
     assert not leftover.exists()
 
 
-def _python_has_gone(venv: Path) -> None:
+def test_an_environment_that_does_not_run_is_made_anew_and_pulumi_s_is_kept(
+    tmp_path: Path, commands: Recorder
+) -> None:
+    venv = tmp_path / ".venv"
+    make_interpreter(venv)
+    sync(venv)
+    assert commands.kinds == ["sync"], "one that `pulumi install` made"
     (venv / "bin" / "python").unlink()
     (venv / "bin" / "python").symlink_to(venv / "uninstalled-python")
-
-
-def _not_an_environment(venv: Path) -> None:
+    sync(venv)
+    assert commands.kinds == ["sync", "venv", "sync"]
     (venv / "pyvenv.cfg").unlink()
-
-
-@pytest.mark.parametrize("damage", [_python_has_gone, _not_an_environment])
-def test_an_environment_that_does_not_run_is_made_anew(
-    tmp_path: Path, commands: Recorder, damage: object
-) -> None:
-    sync(tmp_path / ".venv")
-    damage(tmp_path / ".venv")  # type: ignore[operator]
-
-    sync(tmp_path / ".venv")
-
-    assert commands.kinds == ["venv", "sync", "venv", "sync"]
-
-
-def test_environment_made_by_pulumi_install_is_kept(tmp_path: Path, commands: Recorder) -> None:
-    make_interpreter(tmp_path / ".venv")
-
-    sync(tmp_path / ".venv")
-
-    assert commands.kinds == ["sync"]
+    sync(venv)
+    assert commands.kinds == ["sync", *["venv", "sync"] * 2]
 
 
 def test_a_link_in_place_of_the_environment_is_left_alone(
@@ -216,7 +183,6 @@ def test_a_link_in_place_of_the_environment_is_left_alone(
 
     with pytest.raises(SetupError, match="not a folder of its own"):
         sync(tmp_path / ".venv")
-
     assert elsewhere.exists()
 
 
