@@ -1,5 +1,6 @@
 """Where the set-up's results are found."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 
 from tools import environment
 from tools.environment import NotSetUp, SetupError, cache_dir, pulumi_environment
+
+GATE = environment.ROOT / "tools" / "setup.py"
 
 
 @pytest.mark.parametrize(
@@ -46,32 +49,23 @@ def venv(tmp_path: Path) -> Path:
     return venv
 
 
-def test_an_activated_environment_has_the_cli_that_was_found(venv: Path) -> None:
+def test_an_activated_environment_has_the_cli_that_was_found_last(venv: Path) -> None:
     given = {"PATH": "/usr/bin", "PYTHONHOME": "/old", "KEPT": "yes"}
-
     made = pulumi_environment(given, venv)
-
     assert made["PATH"].split(os.pathsep) == [str(venv / "bin"), "/usr/bin"]
-    assert (venv / "bin" / "pulumi").resolve() == venv.parent / "cli" / "pulumi"
-    assert made["VIRTUAL_ENV"] == str(venv)
+    assert (made["VIRTUAL_ENV"], made["KEPT"]) == (str(venv), "yes")
     assert "PYTHONHOME" not in made
-    assert made["KEPT"] == "yes"
-
-
-def test_a_later_set_up_may_find_another_cli(venv: Path, tmp_path: Path) -> None:
-    environment.link_pulumi(tmp_path / "other", venv)
-    environment.link_pulumi(tmp_path / "other", venv)
-
-    assert (venv / "bin" / "pulumi").readlink() == tmp_path / "other"
+    link = venv / "bin" / "pulumi"
+    assert link.resolve() == venv.parent / "cli" / "pulumi"
+    for _ in range(2):
+        environment.link_pulumi(venv.parent / "other", venv)
+    assert link.readlink() == venv.parent / "other"
     assert [file.name for file in (venv / "bin").iterdir()] == ["pulumi"]
 
 
-def test_without_a_set_up(tmp_path: Path) -> None:
+def test_what_is_not_set_up_or_has_gone_is_told(venv: Path, tmp_path: Path) -> None:
     with pytest.raises(NotSetUp, match="is not set up here: run `make setup`"):
         pulumi_environment({}, tmp_path)
-
-
-def test_cli_that_has_gone(venv: Path) -> None:
     (venv.parent / "cli" / "pulumi").unlink()
     with pytest.raises(NotSetUp, match=r"has gone from .*cli/pulumi: run `make setup`"):
         pulumi_environment({}, venv)
@@ -79,42 +73,25 @@ def test_cli_that_has_gone(venv: Path) -> None:
 
 def test_the_gate_can_be_read_by_old_pythons() -> None:
     """It must get as far as saying that the Python is too old."""
-    import ast
-
-    source = (environment.ROOT / "tools" / "setup.py").read_text()
-    ast.parse(source, feature_version=(3, 6))
+    ast.parse(GATE.read_text(), feature_version=(3, 6))
 
 
-def test_too_old_python_says_what_to_do(tmp_path: Path) -> None:
-    """The gate's own words, by raising what it asks for; no other Python is on PATH."""
-    gate = environment.ROOT / "tools" / "setup.py"
-    source = gate.read_text().replace("MINIMUM = (3, 10)", "MINIMUM = (3, 99)")
+def test_a_too_old_python_says_what_to_do_or_goes_on_with_a_newer_one(tmp_path: Path) -> None:
+    """The gate's own words, by raising what it asks for; first no other Python is on PATH."""
     copy = tmp_path / "setup.py"
-    copy.write_text(source)
+    copy.write_text(GATE.read_text().replace("MINIMUM = (3, 10)", "MINIMUM = (3, 99)"))
 
-    answer = subprocess.run(
-        [sys.executable, copy], env={"PATH": str(tmp_path)}, capture_output=True, text=True
-    )
+    def told() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, copy, "--dev"]
+        return subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
 
+    answer = told()
     assert answer.returncode == 1
     assert "Python 3.10 or newer is needed" in answer.stderr
     assert "make PYTHON=" in answer.stderr
-
-
-def test_too_old_python_goes_on_with_a_newer_one(tmp_path: Path) -> None:
-    gate = environment.ROOT / "tools" / "setup.py"
-    copy = tmp_path / "setup.py"
-    copy.write_text(gate.read_text().replace("MINIMUM = (3, 10)", "MINIMUM = (3, 99)"))
     newer = tmp_path / "python3.12"
     newer.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho newer "$@"\n')
     newer.chmod(0o755)
-
-    answer = subprocess.run(
-        [sys.executable, copy, "--dev"],
-        env={"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-
-    assert f"newer {copy} --dev" in answer.stdout
+    answer = told()
     assert answer.returncode == 0
+    assert f"newer {copy} --dev" in answer.stdout

@@ -37,12 +37,8 @@ EMBEDDING = {
     "max_tokens": 32000,
     "language": ["zh"],
     "model_specs": [
-        {
-            "model_format": "pytorch",
-            "model_src": {
-                "huggingface": {"model_id": "x/gte-Two-7B-instruct", "quantizations": ["none"]}
-            },
-        }
+        {"model_format": "pytorch", "model_src": {
+            "huggingface": {"model_id": "x/gte-Two-7B-instruct", "quantizations": ["none"]}}}
     ],
 }  # fmt: skip
 AUDIO = [
@@ -96,11 +92,8 @@ def test_what_is_kept_of_a_model() -> None:
         ],
     }
     # How large it is stands in its repository's name alone.
-    assert made["embedding"]["gte-Two"]["billions"] == 7.0
-    assert (made["embedding"]["gte-Two"]["width"], made["embedding"]["gte-Two"]["context"]) == (
-        3584,
-        32000,
-    )
+    embedding = made["embedding"]["gte-Two"]
+    assert (embedding["billions"], embedding["width"], embedding["context"]) == (7.0, 3584, 32000)
     assert list(made["audio"]) == ["Small-82M"]
     assert made["audio"]["Small-82M"]["billions"] == 0.082
     assert made["audio"]["Small-82M"]["specs"] == [["", "", ["none"], ["modelscope"]]]
