@@ -67,19 +67,11 @@ def test_an_unreachable_service_names_the_likely_causes(monkeypatch: pytest.Monk
     assert "`make status STACK=dev`" in str(error.value)
 
 
-def test_a_refusal_is_told_in_the_services_own_words() -> None:
+def test_a_refusal_or_an_empty_answer_is_told() -> None:
     refusal = {"code": 500, "message": "当前分组 default 下对于模型 qwen 无可用渠道"}
-    service, _ = answering(httpx.Response(500, json=refusal))
-
-    with pytest.raises(CannotAsk, match="无可用渠道"):
-        ask(REAL, URL, "?", service)
-
-
-def test_an_answer_without_text_is_none() -> None:
-    silent, _ = answering(said(" "))
-
-    with pytest.raises(CannotAsk, match="empty"):
-        ask(REAL, URL, "?", silent)
+    for answer, words in ((httpx.Response(500, json=refusal), "无可用渠道"), (said(" "), "empty")):
+        with pytest.raises(CannotAsk, match=words):
+            ask(REAL, URL, "?", answering(answer)[0])
 
 
 @pytest.mark.parametrize(
@@ -90,34 +82,23 @@ def test_app_or_link_is_chosen_by_its_whole_name(app: str, url: str) -> None:
     assert choose_link(a_lab(LINKS), app)[1] == url
 
 
-def test_an_app_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_a_link_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(CannotAsk, match=r"'Gui' .*Guide/staff, Guide/visitors, Guide 2/visitors"):
         choose_link(a_lab(LINKS), "Gui")
-
-
-def test_no_share_link_says_how_to_get_one() -> None:
     with pytest.raises(CannotAsk, match=r"links: .*`make up STACK=dev`"):
         choose_link(a_lab({}))
 
 
-@pytest.mark.parametrize("arguments", [[], [""], ["  "]])
-def test_an_empty_question_is_refused_before_anything_else(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(tool, "find_lab", lambda environ: pytest.fail("looked for a lab"))
-
-    assert main(arguments, {}) == 2
-    assert 'make ask Q="' in capsys.readouterr().err
-
-
-def test_no_lab_is_told(
+def test_an_empty_question_is_refused_before_anything_else_and_no_lab_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def none(environ: Any) -> Lab:
         raise NoLab("No lab stands.")
 
     monkeypatch.setattr(tool, "find_lab", none)
-
+    for arguments in ([], [""], ["  "]):
+        assert main(arguments, {}) == 2
+        assert 'make ask Q="' in capsys.readouterr().err
     assert main(["why?"], {}) == 2
     assert capsys.readouterr().err == "No lab stands.\n"
 

@@ -20,7 +20,7 @@ from provisioning.remote import Container
 from provisioning.tunnel import KeyRefused, ServerUnreachable
 from tests.unit.standing import OUTPUTS, REAL, SECRETS
 from tools.findings import examine
-from tools.look import GPUS, Failed, GpuMemory, Way, Xinference, gather, gpus_of
+from tools.look import GPUS, Facts, Failed, GpuMemory, Way, Xinference, gather, gpus_of
 from tools.standing import read_lab
 
 NOW = datetime(2026, 11, 22, 12, 30, tzinfo=timezone.utc)
@@ -97,28 +97,28 @@ def lab() -> FakeLab:
 
 def test_everything_is_gathered(lab: FakeLab) -> None:
     facts = gather(LAB, lab.way, NOW)
-
     assert facts.server is None
     assert lab.asked == [["pg", "mongo", "mysql", "sandbox", "oneapi", "xinference", "fastgpt"]]
     assert facts.gpus == (GpuMemory("A10", 1, 2),)
-    assert isinstance(facts.xinference, Xinference)
-    assert facts.xinference.version == "2.12.0"
-    assert {uid: str(state) for uid, state in facts.xinference.states.items()} == {
+    assert standings(facts) == {
         "qwen": "serving (READY)",
         "m3e": "serving (READY)",
         "bge": "failed: CUDA out of memory",
     }
+    assert isinstance(facts.xinference, Xinference)
+    assert facts.xinference.version == "2.12.0"
     assert isinstance(facts.channels, list)
     assert facts.channels[0].models == ("qwen",)
     assert isinstance(facts.fastgpt, InitData)
     assert facts.fastgpt.version == "4.8.8-fix2"
-
-
-def test_a_model_whose_process_ended_is_not_called_served(lab: FakeLab) -> None:
+    # A model whose process ended is not called served.
     lab.xinference.answers = {**lab.xinference.answers, f"{INSTANCES}qwen": instance("TERMINATING")}
-    found = gather(LAB, lab.way, NOW).xinference
-    assert isinstance(found, Xinference)
-    assert str(found.states["qwen"]) == "down (TERMINATING)"
+    assert standings(gather(LAB, lab.way, NOW))["qwen"] == "down (TERMINATING)"
+
+
+def standings(facts: Facts) -> dict[str, str]:
+    assert isinstance(facts.xinference, Xinference)
+    return {uid: str(state) for uid, state in facts.xinference.states.items()}
 
 
 def test_without_xinference_nobody_asks_it(lab: FakeLab) -> None:

@@ -125,96 +125,70 @@ def test_a_server_that_shows_neither_containers_nor_cards_is_told_once() -> None
     assert [f.what for f in found] == ["container"]
 
 
-def test_a_disabled_channel_for_others_models_is_shown_and_not_wrong() -> None:
+def test_what_is_not_ours_or_not_known_is_shown_and_not_wrong() -> None:
     mine = Channel(name="mine", type=1, models=("gpt-4o",), status=2)
     facts = replace(GOOD, channels=(*CHANNELS, mine))
-
     assert wrong(facts) == []
     assert named(facts, "channel", "mine").state == "disabled by hand: gpt-4o"
-
-
-def test_a_model_nobody_could_ask_about_is_neither_right_nor_wrong() -> None:
-    facts = replace(GOOD, xinference=Failed("no answer"))
-    found = named(facts, "model", "qwen (chat)")
+    found = named(replace(GOOD, xinference=Failed("no answer")), "model", "qwen (chat)")
     assert (found.state, found.sign) == ("not known", "?")
-    assert named(GOOD, "model", "qwen (chat)").sign == "ok"
 
 
 def test_an_unreachable_server_is_the_one_thing_wrong_and_names_the_causes() -> None:
-    (found,) = wrong(Facts(LAB, NOW, server=Failed("no answer within 8 s", silent=True)))
-
+    silent = Facts(LAB, NOW, server=Failed("no answer within 8 s", silent=True))
+    (found,) = wrong(silent)
     assert found.what == "server"
     assert "allowedCidrs in Pulumi.dev.yaml" in found.advice
     assert "lease" in found.advice
-
-
-def test_a_key_that_is_refused_is_not_taken_for_a_changed_address() -> None:
+    # A lease that ended comes before the silence it causes.
+    ended = replace(LAB, lease_ends=NOW - timedelta(minutes=1))
+    first, second = wrong(replace(silent, lab=ended))
+    assert (first.what, second.what) == ("lease", "server")
+    assert "`make destroy STACK=dev`" in first.advice
+    # A key that is refused is not taken for a changed address.
     (found,) = wrong(Facts(LAB, NOW, server=Failed("Permission denied. The key must be ...")))
-
     assert "The key must be" in found.state
     assert "allowedCidrs" not in found.advice
 
 
-def test_a_lease_that_ended_comes_before_the_silence_it_causes() -> None:
-    lab = replace(LAB, lease_ends=NOW - timedelta(minutes=1))
-
-    first, second = wrong(Facts(lab, NOW, server=Failed("no answer", silent=True)))
-
-    assert first.what == "lease"
-    assert "`make destroy STACK=dev`" in first.advice
-    assert second.what == "server"
-
-
 @pytest.mark.parametrize(
-    ("left", "said"),
+    ("what", "change", "said"),
     [
-        (timedelta(hours=7, minutes=31), "7 h 31 min left"),
-        (timedelta(minutes=39), "0 h 39 min left; `make up STACK=dev` renews it"),
+        ("lease", {"lease_ends": NOW + timedelta(hours=7, minutes=31)}, "7 h 31 min left"),
+        (
+            *("lease", {"lease_ends": NOW + timedelta(minutes=39)}),
+            "0 h 39 min left; `make up STACK=dev` renews it",
+        ),
+        ("lease", {"lease_ends": None}, "`make destroy STACK=dev` only"),
+        ("cost", {}, "about CNY 30.00: 2 h 30 min at 12.00 an hour"),
+        (
+            *("cost", {"hourly_price": None}),
+            "2 h 30 min so far, at a price that is not in the table: see the bill",
+        ),
+        (
+            *("cost", {"stack": Stack("dev", True, {})}),
+            "nothing, it is rehearsed; in the cloud about CNY",
+        ),
     ],
 )
-def test_lease_and_its_hours(left: timedelta, said: str) -> None:
-    found = named(replace(GOOD, lab=replace(LAB, lease_ends=NOW + left)), "lease")
-    assert found.state.endswith(said)
+def test_lease_and_cost(what: str, change: dict[str, Any], said: str) -> None:
+    found = named(replace(GOOD, lab=replace(LAB, **change)), what)
+    assert said in found.state
     assert not found.wrong
 
 
-def test_no_lease_says_what_ends_it() -> None:
-    found = named(replace(GOOD, lab=replace(LAB, lease_ends=None)), "lease")
-    assert "`make destroy STACK=dev` only" in found.state
-
-
-@pytest.mark.parametrize(
-    ("now", "span", "cost"),
-    [
-        (NOW, "2 h 30 min", "30.00"),
-        (datetime(2026, 12, 1, tzinfo=timezone.utc), "10 h 01 min", "120.20"),
-    ],
-)
-def test_cost_grows_by_the_hour_until_the_lease_ends(now: datetime, span: str, cost: str) -> None:
-    state = named(replace(GOOD, now=now), "cost").state
-    assert f"about CNY {cost}: {span} at 12.00 an hour" in state
-    assert "estimate" in state
-
-
-def test_an_unknown_price_gives_no_number() -> None:
-    state = named(replace(GOOD, lab=replace(LAB, hourly_price=None)), "cost").state
-    assert state == "2 h 30 min so far, at a price that is not in the table: see the bill"
+def test_cost_grows_until_the_lease_ends() -> None:
+    late = replace(GOOD, now=datetime(2026, 12, 1, tzinfo=timezone.utc))
+    assert "about CNY 120.20: 10 h 01 min at 12.00 an hour" in named(late, "cost").state
+    assert "estimate" in named(late, "cost").state
 
 
 def test_a_rehearsed_lab_is_never_mended_by_make_up() -> None:
     lab = replace(LAB, stack=Stack("dev", True, {}))
-    facts = replace(GOOD, lab=lab, containers=container("", ""), channels=CHANNELS[:1])
-
-    found = wrong(facts)
-
+    found = wrong(replace(GOOD, lab=lab, containers=container("", ""), channels=CHANNELS[:1]))
     assert found
     assert all("KEEP=1 make rehearse" in f.advice for f in found)
     assert not any("make up" in f.advice for f in found)
-
-
-def test_a_rehearsed_lab_costs_nothing() -> None:
-    facts = replace(GOOD, lab=replace(LAB, stack=Stack("dev", True, {})))
-    assert named(facts, "cost").state.startswith("nothing, it is rehearsed; in the cloud about CNY")
 
 
 def shown(facts: Facts) -> str:
@@ -225,19 +199,13 @@ def shown(facts: Facts) -> str:
 
 def test_a_pipe_reads_what_is_wrong_first_without_colours() -> None:
     text = shown(replace(GOOD, channels=(), containers=container("", "")))
-
     assert "Wrong first: container mongo: is not there" in text
     assert "What to do:" in text
     assert "3 more lines are marked !!" in text
     assert "\x1b" not in text
-    marked = [line for line in text.splitlines() if line.strip().startswith("!!")]
-    assert len(marked) == 4
-
-
-def test_a_good_lab_says_so() -> None:
-    text = shown(GOOD)
-    assert "Nothing is wrong." in text
-    assert "!!" not in text
+    assert len([line for line in text.splitlines() if line.strip().startswith("!!")]) == 4
+    assert "Nothing is wrong." in shown(GOOD)
+    assert "!!" not in shown(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -255,11 +223,7 @@ def test_exit_code(
         return facts.lab
 
     monkeypatch.setattr(status, "find_lab", found)
-    monkeypatch.setattr(status, "gather", lambda *_: facts and replace(facts, lab=future(LAB)))
-
+    later = replace(LAB, lease_ends=datetime(2999, 1, 1, tzinfo=timezone.utc))
+    monkeypatch.setattr(status, "gather", lambda *_: facts and replace(facts, lab=later))
     assert main({}) == code
     assert ("No lab stands." in capsys.readouterr().err) is (facts is None)
-
-
-def future(lab: Lab) -> Lab:
-    return replace(lab, lease_ends=datetime(2999, 1, 1, tzinfo=timezone.utc))
