@@ -23,6 +23,7 @@ from provisioning.clients.xinference import (
     is_unknown_model,
 )
 from tests.clock import FakeClock
+from tests.tables import table
 from tests.unit.xinference import Answers
 
 PAYLOAD = {"model_uid": "m3e", "model_name": "m3e-base", "model_type": "embedding"}
@@ -77,20 +78,7 @@ def test_not_to_wait_is_said_in_the_query(client: XinferenceClient, answers: Ans
     assert answers.bodies == [PAYLOAD]
 
 
-@pytest.mark.parametrize(
-    ("detail", "uid", "stays"),
-    [
-        (NOT_FOUND, "m3e", False),
-        # It loads, and goes on loading: what is not found is a replica, whose name differs by
-        # version.
-        (f"{NOT_FOUND}-0", "m3e", True),
-        (f"{NOT_FOUND}-rep0", "m3e", True),
-        # A uid that looks like a replica's is one's own all the same.
-        (f"{NOT_FOUND}-rep0", "m3e-rep0", False),
-        # It is being started again.
-        ("m3e-0 is launching", "m3e", True),
-    ],
-)
+@table("clients_xinference")
 def test_a_refused_delete_is_not_always_gone(detail: str, uid: str, stays: bool) -> None:
     client = answering(400, PREFIX + detail)
     if stays:
@@ -104,33 +92,7 @@ OPEN, OPENING = (200, {"model_name": "x"}), (503, "Model is loading, please retr
 BROKEN, NONE = (400, "[a] Model not found in the model list, uid: m3e-0"), (400, NOT_FOUND)
 
 
-@pytest.mark.parametrize(
-    ("described", "book", "copies", "standing"),
-    [
-        (OPEN, ("READY", ["READY"]), 1, "serving"),
-        (OPEN, ("READY", ["READY", "READY"]), 2, "serving"),
-        (OPENING, ("CREATING", ["CREATING"]), 1, "launching"),
-        # No status for a moment.
-        (OPENING, ("CREATING", []), 1, "launching"),
-        # Of two copies, the first is there.
-        (OPEN, ("READY", ["READY", "CREATING"]), 2, "launching"),
-        # A crash: noticed; another process in its place; one of two; given up for good.
-        (BROKEN, ("ERROR", ["TERMINATING"]), 1, "down"),
-        ((400, "Model not found in the model list, uid: m3e-rep0"), ("ERROR", []), 1, "down"),
-        (OPEN, ("READY", ["TERMINATING"]), 1, "down"),
-        (OPEN, ("READY", ["TERMINATING", "READY"]), 2, "down"),
-        (OPEN, ("READY", ["READY"]), 2, "down"),
-        (NONE, None, 1, "absent"),
-        # Being stopped, and of two copies stopped.
-        (NONE, ("TERMINATING", ["TERMINATING"]), 1, "down"),
-        (NONE, None, 2, "absent"),
-        # Cancelled at 2.12, where a worker heard it and where none did.
-        (NONE, ("ERROR", ["CREATING"]), 1, "failed"),
-        (NONE, ("CREATING", ["CREATING"]), 1, "launching"),
-        (NONE, ("ERROR", ["ERROR"]), 1, "failed"),
-        (NONE, ("READY", ["READY"]), 1, "stranded"),
-    ],
-)
+@table("clients_xinference")
 def test_how_a_model_stands(
     described: tuple[int, Any],
     book: tuple[str, list[str]] | None,
@@ -182,33 +144,14 @@ def test_a_list_of_all_models_is_no_part_of_an_error() -> None:
     assert is_unknown_model(error)
 
 
-@pytest.mark.parametrize(
-    ("error", "left_over"),
-    [
-        ("Model is already in the model list, uid: m3e-0", True),
-        ("HTTP 400 m3e-0 is running", True),
-        ("m3e-rep1 is launching", True),
-        ("the engine is running out of memory", False),
-        ("", False),
-    ],
-)
+@table("clients_xinference")
 def test_what_is_left_of_an_earlier_launch_is_known(error: str, left_over: bool) -> None:
     assert is_left_over(error) is left_over
 
 
-@pytest.mark.parametrize(
-    ("state", "to_come"),
-    [
-        ({}, True),
-        ({"attempts": 0, "status": "waiting_worker"}, True),
-        ({"attempts": 1, "status": "launching"}, True),
-        ({"attempts": 1, "status": "active"}, False),
-        ({"attempts": 3, "status": "error"}, False),
-        ({"status": None}, True),
-    ],
-)
+@table("clients_xinference")
 def test_a_models_turn_after_a_restart_is_told_by_its_entry(
-    client: XinferenceClient, answers: Answers, state: dict[str, Any], to_come: bool
+    state: dict[str, Any], to_come: bool, client: XinferenceClient, answers: Answers
 ) -> None:
     answers.entries["m3e"] = state
     assert client.autostart() == {"m3e": to_come}
@@ -223,16 +166,9 @@ def test_chat_models_come_back_after_the_small_ones(
     assert small["priority"] < chat["priority"]
 
 
-@pytest.mark.parametrize(
-    ("more", "kept"),
-    [
-        ({"n_gpu": None, "quantization": None}, {"device": "cpu"}),
-        ({"n_gpu": None, "device": "cpu:1"}, {"device": "cpu:1"}),
-        ({"n_gpu": 1}, {"n_gpu": 1}),
-    ],
-)
+@table("clients_xinference")
 def test_an_autostart_entry_says_cpu_in_a_way_that_is_kept(
-    client: XinferenceClient, answers: Answers, more: dict[str, Any], kept: dict[str, Any]
+    more: dict[str, Any], kept: dict[str, Any], client: XinferenceClient, answers: Answers
 ) -> None:
     client.put_autostart({**PAYLOAD, **more})
     assert answers.bodies[0]["launch"] == {**PAYLOAD, **kept}
@@ -251,20 +187,7 @@ def test_progress_adds_up_the_files() -> None:
     assert found.bytes_per_second == 2.5
 
 
-@pytest.mark.parametrize(
-    ("error", "word"),
-    [
-        ("ValueError: No available memory for the cache blocks", "memoryShare"),
-        ("CUDA out of memory. Tried to allocate", "memoryShare"),
-        ("Free memory is less than desired GPU memory utilization (0.7)", "memoryShare"),
-        ("not greater than the number of GPUs: 1 on the machine", "gpus"),
-        ("Failed to install packages for m3e-base", "pypiMirror"),
-        ("Model x cannot be run on engine vLLM", "engine"),
-        ("Failed to download model 'x'", "hub"),
-        ("Failed to import module 'SentenceTransformer'", "engine"),
-        ("something new", ""),
-    ],
-)
+@table("clients_xinference")
 def test_advice_goes_by_the_text(error: str, word: str) -> None:
     advice = advice_for(error)
     assert word in advice

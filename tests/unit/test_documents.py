@@ -13,6 +13,7 @@ from provisioning import readable
 from provisioning.documents import files_of, source_problems, sources
 from provisioning.knowledge import Base, Document
 from provisioning.problems import Problem
+from tests.tables import table
 from tests.unit.pdfs import Page, pdf, words
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -216,19 +217,8 @@ def test_of_many_runs_of_pages_ten_are_named(tmp_path: Path) -> None:
     assert "27, 30, ...)" in found.wrong
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"file": "a.md"}, "is not there; paths are relative to the folder of Pulumi.yaml"),
-        ({"file": "notes"}, "is a folder; write `folder:`"),
-        ({"folder": "note"}, "no folder"),
-        ({"folder": "notes"}, "holds nothing to read, only picture.png"),
-        # What can be no path is said, not raised.
-        ({"file": "x" * 300 + ".md"}, "cannot be opened"),
-        ({"file": "a\0b.md"}, "is not there"),
-    ],
-)
-def test_what_is_not_there_to_read(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+@table("documents")
+def test_what_is_not_there_to_read(given: dict[str, Any], said: str, tmp_path: Path) -> None:
     written(tmp_path, "notes/picture.png")
     (found,) = problems(tmp_path, given)
     assert said in str(found)
@@ -262,41 +252,13 @@ def test_a_name_that_is_no_utf_8_can_be_nobodys(tmp_path: Path) -> None:
 # -- links and texts ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        "https://example.com/page",
-        "http://example.com:8080/a?b=c#d",
-        "https://例子.中国/页面",
-        "https://47.96.1.1/page",
-    ],
-)
-def test_links_that_the_server_can_fetch(tmp_path: Path, link: str) -> None:
+@table("documents")
+def test_links_that_the_server_can_fetch(link: str, tmp_path: Path) -> None:
     assert not problems(tmp_path, {"link": link})
 
 
-@pytest.mark.parametrize(
-    ("link", "said"),
-    [
-        ("example.com/page", "https://example.com/page"),
-        ("ftp://example.com/page", "https://example.com/page"),
-        ("HTTPS://example.com/page", "no address"),
-        ("https://[broken", "no address"),
-        ("https://example.com:99999/", "no address"),
-        ("https://example.com/a page", "no address"),
-        ("http://localhost:3001", "private network"),
-        ("http://wiki/page", "private network"),
-        ("http://wiki.local./page", "private network"),
-        ("http://10.0.0.1/page", "private network"),
-        ("http://127.1/page", "private network"),
-        ("http://2130706433/page", "private network"),
-        ("http://100.100.100.200/latest/meta-data", "private network"),
-        ("http://[::1]/page", "private network"),
-        ("http://[fd00::1]/page", "private network"),
-        ("https://me:secret@example.com/page", "password"),
-    ],
-)
-def test_links_that_it_cannot_or_must_not(tmp_path: Path, link: str, said: str) -> None:
+@table("documents")
+def test_links_that_it_cannot_or_must_not(link: str, said: str, tmp_path: Path) -> None:
     (found,) = problems(tmp_path, {"link": link})
     assert said in str(found)
     assert "secret" not in str(found)
@@ -312,18 +274,9 @@ def test_texts_that_nobody_could_cite(tmp_path: Path, text: str, name: str) -> N
 # -- a base as a whole --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"file": "x/a.md"}, {"file": "x/a.md"}),
-        ({"file": "x/a.md"}, {"file": "y/a.md"}),
-        ({"file": "x/a.md"}, {"folder": "x"}),
-        ({"file": "x/a.md"}, {"text": "t", "name": "a.md"}),
-        ({"link": "https://e.com"}, {"link": "https://e.com"}),
-    ],
-)
+@table("documents")
 def test_documents_of_one_name_are_refused(
-    tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
+    one: dict[str, Any], other: dict[str, Any], tmp_path: Path
 ) -> None:
     written(tmp_path, "x/a.md", "y/a.md")
     (found,) = problems(tmp_path, one, other)

@@ -4,9 +4,8 @@ import hashlib
 import io
 from pathlib import Path
 
-import pytest
-
 from provisioning.pdf_text import PdfPage, pdf_pages
+from tests.tables import table
 from tests.unit.pdfs import Page, pdf
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -51,18 +50,7 @@ def test_a_forms_text_stands_where_the_form_is_drawn() -> None:
     assert (page.text, page.in_margins) == ("kept", 4)
 
 
-@pytest.mark.parametrize(
-    ("coding", "mapped", "text"),
-    [
-        ("Identity-H", True, "阅览室"),
-        ("Identity-V", True, "阅览室"),
-        # Without a map its numbers would be taken for characters; a table that comes with pdf.js
-        # is not where FastGPT runs.
-        ("Identity-H", False, ""),
-        ("UniGB-UCS2-H", True, ""),
-        ("GBK-EUC-H", False, ""),
-    ],
-)
+@table("pdf_text")
 def test_a_composite_font_needs_its_own_map(coding: str, mapped: bool, text: str) -> None:
     (page,) = read(Page(((400, "阅览室"),), font=coding, mapped=mapped))
     assert page.text == text

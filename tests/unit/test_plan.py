@@ -9,6 +9,7 @@ from provisioning.host import VOCABULARY_FOLDER, script
 from provisioning.launch import XINFERENCE_HOME
 from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError
+from tests.tables import table
 from tests.unit.plans import planned
 
 
@@ -41,15 +42,7 @@ def test_what_does_not_fit_is_planned_all_the_same() -> None:
     assert planned(models=models).fit.problems
 
 
-@pytest.mark.parametrize(
-    ("change", "path"),
-    [
-        ({"region": "cn-atlantis"}, "alicloud:region"),
-        ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
-        ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
-        ({"mirrors": {"dockerApt": "a.example"}}, "mirrors.dockerApt"),
-    ],
-)
+@table("plan")
 def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], path: str) -> None:
     with pytest.raises(PlanError) as error:
         planned(**change)
@@ -81,15 +74,7 @@ def test_the_price_is_made_of_its_parts() -> None:
     assert "out of date" in price.note
 
 
-@pytest.mark.parametrize(
-    ("change", "known", "said"),
-    [
-        ({"region": "cn-beijing", "spot": True}, True, "Spot follows the market"),
-        ({"instanceType": "ecs.g7.large"}, False, "ecs.g7.large"),
-        ({"diskCategory": "cloud_new"}, False, "this disk"),
-        ({"region": "ap-southeast-1"}, False, "outside the mainland"),
-    ],
-)
+@table("plan")
 def test_a_price_that_is_not_known_is_none(change: dict[str, Any], known: bool, said: str) -> None:
     price = planned(**change).price
     assert (price.total is not None) is known

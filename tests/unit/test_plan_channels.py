@@ -11,6 +11,7 @@ from provisioning.channels import channel_plans
 from provisioning.regions import Region, region
 from provisioning.shape_problems import shape_problems
 from provisioning.traits import PROVIDERS
+from tests.tables import table
 
 MAINLAND = region("cn-hangzhou", {})
 
@@ -102,15 +103,7 @@ def test_every_provider_has_a_type_that_v0_6_6_knows() -> None:
 TWINS = [remote(host, "chat", "openai", baseUrl=f"https://{host}") for host in ("a.b", "a-b")]
 
 
-@pytest.mark.parametrize(
-    ("models", "path", "said"),
-    [
-        ([local("Qwen", "chat"), local("qwen", "chat")], "name", "upper and lower"),
-        ([local("a", "rerank"), local("b", "rerank")], "kind", "the first reranker only"),
-        ([local("a", "transcription"), local("b", "transcription")], "kind", "whisper-1"),
-        (TWINS, "remote.apiKey", "different apiKey names"),
-    ],
-)
+@table("plan_channels")
 def test_what_two_models_cannot_share(models: list[Model], path: str, said: str) -> None:
     (problem,) = channel_problems(models)
     assert problem.path == f"models[1].{path}"
@@ -136,35 +129,7 @@ TOO_WIDE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("model", "path", "said"),
-    [
-        (remote("a", "rerank", "openai"), "remote.provider", "cannot relay a reranker"),
-        (wide("a", "deepseek"), "remote.provider", "relays no embedding"),
-        (at("https://x.example/v1"), "remote.baseUrl", "write https://x.example"),
-        # DashScope's own manual writes it so.
-        (at("https://x.example/compatible-mode/v1/"), "remote.baseUrl", "example/compatible-mode"),
-        (at("https://x.example/v1/chat/completions"), "remote.baseUrl", "write https://x.example"),
-        (at("https://x.example/api/paas/v4"), "remote.baseUrl", "wrong path"),
-        (at("https://x.example/?key=1"), "remote.baseUrl", "write https://x.example"),
-        *((at(url, "ollama"), "remote.baseUrl", "is the container itself") for url in ITSELF),
-        (remote("a", "chat", "ollama"), "remote.baseUrl", "http://host:11434"),
-        (wide("text-embedding-v2", "dashscope"), "remote.model", "text-embedding-v1"),
-        (wide("text-embedding-3-large"), "dimensions", "1536 or less"),
-        (
-            wide("mine", model="text-embedding-3-large", dimensions=3072),
-            "dimensions",
-            "1536 or less",
-        ),
-        *((wide(name), "dimensions", f"answers {width} ") for name, width in TOO_WIDE.items()),
-        (local("Qwen3-Embedding-4B", "embedding"), "name", "answers 2560"),
-        # Its engine answers the whole width, whatever a request asks for.
-        (local("Qwen3-Embedding-4B", "embedding", dimensions=1024), "name", "such as bge-m3"),
-        (local("mine", "embedding", xinference=GME), "xinference.model", "answers 3584"),
-        (wide("embedding-3", "zhipu", dimensions=1024), "remote.model", "embedding-2"),
-        (remote("s", "speech", "openai", model="tts-1"), "remote.model", "call the model tts-1"),
-    ],
-)
+@table("plan_channels")
 def test_what_oneapi_would_get_wrong(model: Model, path: str, said: str) -> None:
     (problem,) = channel_problems([model])
     assert problem.path == f"models[0].{path}"
@@ -194,22 +159,7 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     assert "hush" not in str(problem)
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        wide("text-embedding-3-large", dimensions=1024),
-        wide("text-embedding-3-small"),
-        wide("embedding-2", "zhipu"),
-        wide("mine", "dashscope", model="text-embedding-v1"),
-        wide("BAAI/bge-m3"),
-        wide("gte-Qwen2-1.5B-instruct"),
-        remote("tts-1", "speech", "openai"),
-        at("https://x.example/api/paas"),
-        at("https://x.example:8443/"),
-        at("http://ollama.example:11434", "ollama"),
-        local("gme-Qwen2-VL-2B-Instruct", "embedding"),
-    ],
-)
+@table("plan_channels")
 def test_what_is_right_passes(model: Model) -> None:
     assert channel_problems([model]) == []
 

@@ -13,7 +13,8 @@ from provisioning.launch import (
 )
 from provisioning.regions import region
 from provisioning.versions import xinference_release
-from tests.unit.launches import AWQ, PAYLOADS, R1, model
+from tests.tables import table
+from tests.unit.launches import AWQ, PAYLOADS, model
 
 MAINLAND, ABROAD = region("cn-hangzhou", {}), region("ap-southeast-1", {})
 
@@ -23,22 +24,7 @@ def test_the_launch_of_a_model(entry: Model, payload: dict[str, Any]) -> None:
     assert launch_payload(entry, MAINLAND) == payload
 
 
-@pytest.mark.parametrize(
-    ("entry", "mainland", "abroad"),
-    [
-        (model("m3e-base", "embedding"), "modelscope", "huggingface"),
-        # On one hub only: that one, wherever the lab stands.
-        (model("r", "chat", size=14, **R1, **AWQ), *["huggingface"] * 2),
-        (model("r", "chat", size=32, **R1, **AWQ | {"format": "gptq"}), *["modelscope"] * 2),
-        (model("whisper-tiny", "transcription"), *["huggingface"] * 2),
-        # Xinference tells neither small from capital letters, nor us of models it does not have.
-        (
-            model("qwen3", "chat", size=8, **AWQ | {"quantization": "int4"}),
-            *("modelscope", "huggingface"),
-        ),
-        (model("unheard-of", "embedding"), "modelscope", "huggingface"),
-    ],
-)
+@table("plan_launch")
 def test_models_come_from_where_they_are(entry: Model, mainland: str, abroad: str) -> None:
     assert launch_payload(entry, MAINLAND)["download_hub"] == mainland
     assert launch_payload(entry, ABROAD)["download_hub"] == abroad
@@ -63,15 +49,7 @@ def test_a_remote_model_is_not_launched() -> None:
 BAICHUAN = PAYLOADS[2][0]
 
 
-@pytest.mark.parametrize(
-    ("models", "version", "trusted"),
-    [
-        ([BAICHUAN], "2.12.0", True),
-        ([model("mine", "chat", model="baichuan-2-chat")], "2.12.0", True),
-        ([BAICHUAN], "4.1.0", True),
-        ([model("m3e-base", "embedding")], "2.12.0", False),
-    ],
-)
+@table("plan_launch")
 def test_custom_code_runs_only_where_a_model_needs_it(
     models: list[Model], version: str, trusted: bool
 ) -> None:

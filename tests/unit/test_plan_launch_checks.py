@@ -10,7 +10,8 @@ from provisioning.launch_checks import launch_problems
 from provisioning.regions import region
 from provisioning.vendor import engine_arguments, release, vendor_models
 from provisioning.versions import DEFAULT_XINFERENCE, xinference_release
-from tests.unit.launches import AWQ, PAYLOADS, model
+from tests.tables import table
+from tests.unit.launches import AWQ, PAYLOADS
 
 SUCCESSOR = xinference_release("4.1.0")
 MAINLAND, ABROAD = region("cn-hangzhou", {}), region("ap-southeast-1", {})
@@ -52,46 +53,7 @@ def test_the_reference_models_are_right() -> None:
     assert {problem.path for problem in problems} == paths
 
 
-@pytest.mark.parametrize(
-    ("entry", "path", "said"),
-    [
-        (model("m3e-base-rep1", "embedding", model="m3e-base"), "name", "replicas"),
-        (side("BAAI/bge-m3", "embedding"), "name", "name it bge-m3"),
-        (side("bge-m4", "embedding"), "name", "did you mean bge-m3?"),
-        (side("mine", "rerank"), "name", "make models"),
-        (chat(model="Qwen/Qwen2.5-14B-Instruct-AWQ"), "xinference.model", "mean qwen2.5-instruct?"),
-        (chat("Qwen2.5-Instruct"), "name", "did you mean qwen2.5-instruct?"),
-        (side("m3e-base", "rerank"), "name", "listed as embedding"),
-        (chat("qwen2.5", **WHOLE), "name", "use qwen2.5-"),
-        (side("whisper-large-v3", "speech"), "kind", "audio2text"),
-        (chat(engine=None), "xinference.engine", "no engine"),
-        (chat(engine="flag"), "xinference.engine", "use engine: vllm"),
-        (chat(size=None), "xinference", "size"),
-        (chat(format="ggufv2", quantization="q4_k_m"), "xinference.format", "llama.cpp runs it"),
-        (chat(engine="llama.cpp"), "xinference.format", "llama.cpp ggufv2"),
-        (chat(format="mlx"), "xinference.format", "Apple"),
-        (chat(format="fp8"), "xinference.format", "use pytorch, gptq, awq, ggufv2"),
-        (chat(quantization=None), "xinference.quantization", "Int4"),
-        (chat(quantization="4bit"), "xinference.quantization", "use Int4"),
-        (chat(quantization="Int8"), "xinference.quantization", "use Int4"),
-        (chat(size=8), "xinference.size", "use 0_5, 1_5, 3, 7, 14, 32, 72"),
-        (chat(size=15), "xinference.size", 'write size: "1_5"'),
-        (chat(size=5), "xinference.size", 'write size: "0_5"'),
-        (chat(size=1.5), "xinference.size", 'write size: "1_5"'),
-        (chat(R1, format="gptq", **APART), "xinference.size", "7, 32, or size 14 as pytorch"),
-        (
-            model("baichuan-2-chat", "chat", 4096, engine="vllm", format="pytorch", size=7),
-            "xinference.engine",
-            "use engine: transformers",
-        ),
-        (side("bge-reranker-v2-m3", "rerank", {"engine": "flag"}), "xinference.engine", "leave"),
-        (model("qwen2.5-instruct", "chat", 65536, size=14, **AWQ), "context", "32768 or"),
-        (model("qwen3", "chat", 65536, size=8, **AWQ), "context", "40960 or less"),
-        (chat("qwen2.5-instruct-1m", **WHOLE, tools=True), "tools", "leave tools out"),
-        (chat(vision=True), "vision", "qwen2.5-vl-instruct"),
-        (side("m3e-base", "embedding", maxInput=1000), "maxInput", "512 or less"),
-    ],
-)
+@table("plan_launch_checks")
 def test_what_the_list_does_not_have(entry: Model, path: str, said: str) -> None:
     (problem,) = launch_problems([entry], MAINLAND)
     assert problem.path == f"models[0].{path}"
@@ -99,25 +61,7 @@ def test_what_the_list_does_not_have(entry: Model, path: str, said: str) -> None
     assert not problem.warning
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        chat(quantization="int4"),
-        chat(size="0.5"),
-        chat(size="14"),
-        chat("qwen3", size="1_7", format="fp8", quantization="fp8"),
-        chat("gemma-4", size=31, format="fp4", quantization="FP4"),
-        chat("gpt-oss", size=20, format="bnb", quantization="4-bit", **APART),
-        chat("qwen2.5-vl-instruct", size=7, vision=True),
-        # Its makers read more than the list says, with this argument.
-        model("qwen3", "chat", 99999, size=8, engineArguments={"hf_overrides": {}}, **AWQ),
-        side("bge-m3", "embedding", {"format": "ggufv2", "quantization": "Q8_0"}),
-        side("Kokoro-82M", "speech"),
-        chat(R1, **WHOLE, **APART),
-        chat(vision=False),
-        with_arguments(enforce_eager=True, kv_cache_dtype="fp8", request_limits=8, envs={}),
-    ],
-)
+@table("plan_launch_checks")
 def test_what_the_list_has(entry: Model) -> None:
     assert launch_problems([entry], MAINLAND) == []
 
@@ -136,23 +80,7 @@ def test_every_line_of_the_list_can_be_asked_for(type_: Any) -> None:
             assert not paths & {f"models[0].xinference.{key}" for key in what}, (listed, spec)
 
 
-@pytest.mark.parametrize(
-    ("key", "said"),
-    [
-        ("gpu_memory_utilization", "set memoryShare instead"),
-        ("gpu-memory-utilization", "set memoryShare instead"),
-        ("kv_cache_memory_bytes", "set memoryShare instead"),
-        ("max_model_len", "set context instead"),
-        ("tensor_parallel_size", "set gpus instead"),
-        ("model_name", "set model instead"),
-        ("replica", "set replicas instead"),
-        ("model_uid", "sets it itself"),
-        # In the body it would become an argument of the engine.
-        ("wait_ready", "sets it itself"),
-        ("modle", "no argument 'modle'"),
-        ("max_num_seq", "did you mean 'max_num_seqs'?"),
-    ],
-)
+@table("plan_launch_checks")
 def test_arguments_that_overrule_or_do_not_exist(key: str, said: str) -> None:
     problem = launch_problems([with_arguments(**{key: 1})], MAINLAND)[0]
     assert problem.path == f"models[0].xinference.engineArguments.{key}"
@@ -163,19 +91,7 @@ def test_arguments_that_overrule_or_do_not_exist(key: str, said: str) -> None:
 ARGUMENT = "xinference.engineArguments"
 
 
-@pytest.mark.parametrize(
-    ("entry", "path", "said"),
-    [
-        # Where no vendor declares the arguments a typo may pass, unless it looks like one.
-        (with_arguments(engine="sglang", of_mine=1), f"{ARGUMENT}.of_mine", "not known here"),
-        (chat(R1, **WHOLE), "xinference", "visitors"),
-        (with_arguments("qwen3", enable_thinking=True), f"{ARGUMENT}.enable_thinking", "visitors"),
-        (HF_ONLY, "xinference", "https://hf-mirror.com"),
-        (side("m3e-base", "embedding", tools=True), "tools", "of kind chat"),
-        (side("m3e-base", "embedding", maxInput=100, vision=True), "vision", "of kind chat"),
-        (Model.model_validate(REMOTE | {"maxInput": 512}), "maxInput", "of kind embedding"),
-    ],
-)
+@table("plan_launch_checks")
 def test_what_is_unwise_is_said_and_not_refused(entry: Model, path: str, said: str) -> None:
     (problem,) = launch_problems([entry], MAINLAND)
     assert problem.path == f"models[0].{path}"
@@ -193,14 +109,7 @@ def test_the_other_hub_is_no_detour_where_it_is_the_regions() -> None:
     assert launch_problems([HF_ONLY], ABROAD) == []
 
 
-@pytest.mark.parametrize(
-    ("entry", "warning"),
-    [
-        (side("bge-m9", "embedding"), True),
-        (with_arguments(of_tomorrow=1), True),
-        (with_arguments(max_model_len=1), False),
-    ],
-)
+@table("plan_launch_checks")
 def test_another_release_may_have_what_the_list_lacks(entry: Model, warning: bool) -> None:
     (problem,) = launch_problems([entry], ABROAD, SUCCESSOR)
     assert problem.warning is warning

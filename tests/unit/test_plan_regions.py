@@ -6,6 +6,7 @@ from provisioning.images import Images, images
 from provisioning.problems import PlanError
 from provisioning.regions import INTERNATIONAL_REGIONS, MAINLAND_REGIONS, Cells, region
 from provisioning.versions import DEFAULT_XINFERENCE, NVIDIA_DRIVER, xinference_release
+from tests.tables import table
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -105,16 +106,7 @@ def test_xinference_has_an_image_for_servers_without_gpu() -> None:
     assert _images(gpu=False)["xinference"].tag == f"v{DEFAULT_XINFERENCE}-cpu"
 
 
-@pytest.mark.parametrize(
-    ("given", "reference"),
-    [
-        (":4.4.29", "mongo:4.4.29"),
-        (f"@{DIGEST}", f"mongo:5.0.18@{DIGEST}"),
-        ("r.example:5000/a/b:1", "r.example:5000/a/b:1"),
-        (f"r.example/a/b:1@{DIGEST}", f"r.example/a/b:1@{DIGEST}"),
-        (f"b:latest@{DIGEST}", f"b:latest@{DIGEST}"),
-    ],
-)
+@table("plan_regions")
 def test_an_image_can_be_set(given: str, reference: str) -> None:
     assert _images("ap-southeast-1", mongo=given)["mongo"].reference == reference
 
@@ -129,24 +121,7 @@ def test_two_lines_of_xinference_are_known(version: str) -> None:
     assert release.minimum_driver <= NVIDIA_DRIVER
 
 
-@pytest.mark.parametrize(
-    ("version", "why"),
-    [
-        ("", "no released version"),
-        ("latest", "no released version"),
-        ("2.12", "no released version"),
-        ("2.12.0rc1", "no released version"),
-        ("2.6.0", "malicious"),
-        ("2.6.2", "malicious"),
-        ("2.5.0", "CVE-2026-61539"),
-        ("1.17.1", "CVE-2026-61539"),
-        ("2.7.0", "never tried"),
-        ("2.11.0", "never tried"),
-        ("3.2.1", "never tried"),
-        ("4.0.1", "never tried"),
-        ("5.0.0", "never tried"),
-    ],
-)
+@table("plan_regions")
 def test_any_other_release_is_refused_with_its_reason_and_the_known_ones(
     version: str, why: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.tables import table
 from tests.unit.program import (
     PROJECT,
     Recorded,
@@ -97,18 +98,8 @@ def test_every_container_is_checked_awaited_and_comes_back(lab: Recording) -> No
         assert "plain-" not in json.dumps(check), name
 
 
-@pytest.mark.parametrize(
-    ("service", "asked"),
-    [
-        ("mysql", "SELECT 1"),
-        ("pg", "SELECT 1"),
-        ("mongo", "isWritablePrimary"),
-        ("oneapi", "/v1/models"),  # looks the token up in the database
-        ("fastgpt", "getTeamPlanStatus"),  # counts the vectors in PostgreSQL
-        ("xinference", "/status"),
-    ],
-)
-def test_health_checks_ask_for_what_matters(lab: Recording, service: str, asked: str) -> None:
+@table("program")
+def test_health_checks_ask_for_what_matters(service: str, asked: str, lab: Recording) -> None:
     assert asked in " ".join(containers(lab)[service].inputs["healthcheck"]["tests"])
 
 

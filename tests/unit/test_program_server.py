@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from provisioning.host import VOCABULARY_FOLDER
 from provisioning.vocabulary import VOCABULARY_NAME, VOCABULARY_SHA256
+from tests.tables import table
 from tests.unit.program import (
     Cloud,
     Recording,
@@ -56,20 +55,9 @@ def test_the_server_is_the_one_that_was_ordered(lab: Recording) -> None:
     assert not unwanted & set(server)
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"spot": True}, {"spotStrategy": "SpotAsPriceGo", "spotPriceLimit": None}),
-        (
-            {"spot": True, "spotPriceLimit": "3.5"},
-            {"spotStrategy": "SpotWithPriceLimit", "spotPriceLimit": 3.5},
-        ),
-        ({"elasticIp": True}, {"internetMaxBandwidthOut": 0}),
-        ({"leaseHours": 0}, {"autoReleaseTime": None}),
-    ],
-)
+@table("program_server")
 def test_the_order_follows_the_settings(
-    key: Path, changes: dict[str, Any], expected: dict[str, Any]
+    changes: dict[str, Any], expected: dict[str, Any], key: Path
 ) -> None:
     lab = run_program(configured("dev", key, changes))
     server = lab.one(":Instance").inputs

@@ -25,6 +25,7 @@ from provisioning.tunnel import ServerUnreachable
 from stack.resources import declaration
 from stack.resources.base import LabProvider, Props
 from stack.resources.declaration import ID, IDENTITY, IGNORED, OUTPUT, REACH, STEADY
+from tests.tables import table
 
 pytestmark = pytest.mark.usefixtures("warnings")
 
@@ -93,19 +94,9 @@ def at(port: int) -> Props:
     return {**STATE, "endpoint": {"host": "lab", "port": port}}
 
 
-@pytest.mark.parametrize(
-    ("changed", "changes", "replaces"),
-    [
-        ({}, False, []),
-        ({"path": "q"}, False, []),
-        ({"endpoint": {"host": "2"}, "token": "b"}, True, []),
-        ({"size": 2}, True, []),
-        ({"size": UNKNOWN}, True, []),
-        ({"kind": "y"}, True, ["kind"]),
-    ],
-)
+@table("resources_provider")
 def test_what_a_changed_input_means(
-    provider: Noting, changed: Props, changes: bool, replaces: list[str]
+    changed: Props, changes: bool, replaces: list[str], provider: Noting
 ) -> None:
     result = provider.diff("id", STATE, {**NEW, **changed})
 

@@ -12,6 +12,7 @@ from stack.resources.server.choice import Choice
 from stack.resources.server.host_key import HostKey
 from stack.resources.server.lease import Term, lease_end, read_time
 from tests.clock import START
+from tests.tables import table
 from tests.unit.subject import Subject
 
 
@@ -19,20 +20,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
 
 
-@pytest.mark.parametrize(
-    ("start", "hours", "end"),
-    [
-        ("2026-11-22T12:00:30", 8, "2026-11-22T20:01:00Z"),
-        ("2026-11-22T12:05:00", 2, "2026-11-22T14:05:00Z"),
-        # A minute ending in 0 is moved on: the provider would not send some later ones.
-        ("2026-11-22T12:30:00", 2, "2026-11-22T14:31:00Z"),
-        ("2026-11-22T12:29:20", 2, "2026-11-22T14:31:00Z"),
-        ("2026-11-22T23:59:30", 1, "2026-11-23T01:01:00Z"),
-        # Never less than the cloud takes.
-        ("2026-11-22T12:00:30", 0.1, "2026-11-22T12:36:00Z"),
-        ("2026-11-22T12:00:30", 0, ""),
-    ],
-)
+@table("resources_server")
 def test_when_a_lease_ends(start: str, hours: float, end: str) -> None:
     assert lease_end(at(start), hours) == end
 
@@ -63,16 +51,9 @@ def test_a_lease_is_computed_once(lease: Subject) -> None:
     assert not lease.changes()
 
 
-@pytest.mark.parametrize(
-    ("after", "hours", "started", "ends"),
-    [
-        (1, 10, "2026-11-22T12:00:30Z", "2026-11-22T22:01:00Z"),
-        # It would end at once, so it counts from now.
-        (5, 5.5, "2026-11-22T17:00:30Z", "2026-11-22T22:31:00Z"),
-    ],
-)
+@table("resources_server")
 def test_other_hours_count_from_the_start(
-    lease: Subject, after: int, hours: float, started: str, ends: str
+    after: int, hours: float, started: str, ends: str, lease: Subject
 ) -> None:
     lease.create()
     lease.clock.sleep(after * 3600)

@@ -14,6 +14,7 @@ from stack.resources.xinference.model import Model
 from stack.resources.xinference.models_ready import ModelsReady
 from stack.resources.xinference.progress import UNWIND_SECONDS
 from tests.in_process import InProcess
+from tests.tables import table
 from tests.unit.subject import ENDPOINT, PAYLOAD, Subject
 from tests.unit.xinference import BGE, M3E, Answers, ask, double
 
@@ -83,20 +84,7 @@ def test_one_that_started_by_itself_meanwhile_is_adopted(
     assert not model.drifts()
 
 
-@pytest.mark.parametrize(
-    ("standing", "entry", "gone"),
-    [
-        ("serving", {}, False),
-        ("launching", {}, False),
-        ("failed", {}, True),
-        ("down", {}, True),
-        # Before its turn after a restart nothing is known of it.
-        ("absent", {}, False),
-        ("absent", {"attempts": 1, "status": "launching"}, False),
-        ("absent", {"attempts": 1, "status": "active"}, True),
-        ("absent", {"attempts": 3, "status": "error"}, True),
-    ],
-)
+@table("resources_xinference")
 def test_a_model_is_gone_that_neither_serves_nor_is_to_come(
     standing: str, entry: dict[str, Any], gone: bool
 ) -> None:
@@ -114,18 +102,7 @@ def test_unreachable_is_not_gone(server: InProcess) -> None:
     assert model.seen() == model.state
 
 
-@pytest.mark.parametrize(
-    ("payload", "found", "differing"),
-    [
-        ({**PAYLOAD, "n_gpu": None}, {"accelerators": []}, {}),
-        ({**PAYLOAD, "n_gpu": None}, {"accelerators": ["0"]}, {"n_gpu": 1}),
-        ({**PAYLOAD, "n_gpu": 1}, {"accelerators": ["0"]}, {}),
-        (PAYLOAD, {"model_name": "qwen2.5-instruct", "quantization": None}, {}),
-        (PAYLOAD, {**PAYLOAD, "model_engine": "vLLM", "model_size_in_billions": "14"}, {}),
-        ({"model_size_in_billions": "0_5"}, {"model_size_in_billions": 0.5}, {}),
-        (PAYLOAD, {"model_name": "qwen3"}, {"model_name": "qwen3"}),
-    ],
-)
+@table("resources_xinference")
 def test_only_what_both_sides_tell_is_compared_and_the_cpu_is_no_gpu(
     payload: dict[str, Any], found: dict[str, Any], differing: dict[str, Any]
 ) -> None:
@@ -166,20 +143,9 @@ def downloading(done: int, **more: int) -> dict[str, Any]:
     return {"stage": "downloading", "download_files": [{"downloaded_bytes": done, **more}]}
 
 
-@pytest.mark.parametrize(
-    ("progress", "said"),
-    [
-        (
-            downloading(GIB, total_bytes=2 * GIB, speed_bytes_per_second=5 * 2**20),
-            "downloading 1.00 of 2.00 GiB, 5.0 MiB/s",
-        ),
-        ({}, "creating"),
-        ({"progress": 0.4}, "creating, 40%"),
-        ({"stage": "installing_dependencies"}, "installing_dependencies"),
-    ],
-)
+@table("resources_xinference")
 def test_progress_is_told(
-    monkeypatch: pytest.MonkeyPatch, progress: dict[str, Any], said: str
+    progress: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = Answers(qwen="launching")
     answers.progress = progress
@@ -228,15 +194,7 @@ def test_a_launch_that_unwinds_is_waited_for() -> None:
     assert answers.launches() == 50 // UNWIND_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("errors", "said"),
-    [
-        (["ValueError: No available memory for the cache blocks"], "memoryShare"),
-        # ERROR comes before the reason for it.
-        (["", "ValueError: No available memory for the cache blocks"], "memoryShare"),
-        (["Model not found, name: qwen9, format: awq"], "catalogue has no such name"),
-    ],
-)
+@table("resources_xinference")
 def test_what_another_launch_cannot_help_is_told_at_once(errors: list[str], said: str) -> None:
     answers = Answers(qwen="launching")
     group = group_of(answers)

@@ -5,6 +5,7 @@ import pytest
 
 from provisioning.text_files import as_sent, decoded
 from rehearsal.doubles.fastgpt.documents import file_text
+from tests.tables import table
 
 ENGLISH = "The library opens at nine.\nIt closes at five.\n"
 CHINESE = "阅览室每天九点开放，周一闭馆。\n借书证遗失须付五元工本费（约 5 元）。\n"
@@ -34,26 +35,7 @@ def test_simplified_chinese_is_known_in_its_own_encoding(text: str) -> None:
     assert decoded(text.encode("gb18030")) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [
-        (TRADITIONAL, "big5"),
-        (TRADITIONAL, "gbk"),
-        (JAPANESE, "shift_jis"),
-        (JAPANESE, "euc_jp"),
-        (JAPANESE, "iso2022_jp"),
-        ("東京都,大阪府,京都府,北海道,青森県,岩手県,宮城県", "euc_jp"),
-        (KOREAN, "euc_kr"),
-        (KOREAN, "johab"),
-        (RUSSIAN, "koi8_r"),
-        (RUSSIAN, "cp1251"),
-        (FRENCH, "cp1252"),
-        (FRENCH, "mac_roman"),
-        # Two characters may be anything.
-        ("公交", "gbk"),
-        ("公交", "utf-16-le"),
-    ],
-)
+@table("text_files")
 def test_what_may_be_another_encoding_is_not_guessed(text: str, encoding: str) -> None:
     assert decoded(text.encode(encoding)) is None
 

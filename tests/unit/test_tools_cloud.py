@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.tables import table
 from tools import cloud
 from tools.cloud import Plugin
 from tools.environment import SetupError
@@ -73,15 +74,7 @@ def test_missing_stack_file_shows_the_way_to_one(tmp_path: Path) -> None:
     assert cloud.stack_problem("org/ai-lab/mine", tmp_path) is None
 
 
-@pytest.mark.parametrize(
-    ("code", "stdout", "stderr", "expected"),
-    [
-        (255, "", "error: PULUMI_ACCESS_TOKEN must be set", "pulumi login --local"),
-        (0, "[]", "", "pulumi stack init dev"),
-        (0, '[{"name": "other"}]', "", "pulumi stack init dev"),
-        (0, '[{"name": "org/ai-lab/dev"}]', "", "None"),
-    ],
-)
+@table("tools_cloud")
 def test_backend_problems(code: int, stdout: str, stderr: str, expected: str) -> None:
     problem = str(cloud.backend_problem("dev", code, stdout, stderr))
     assert expected in problem

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tables import table
 from tools import go_build
 from tools.environment import SetupError
 
@@ -17,17 +18,8 @@ def make_go(folder: Path, answer: str) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize(
-    ("answer", "taken"),
-    [
-        ("go version go1.26.8 linux/amd64", True),
-        ("go version go1.25.11 darwin/arm64", True),
-        ("go version go1.25.10 linux/amd64", False),
-        ("go version go1.9 linux/amd64", False),
-        ("go version devel +abc linux/amd64", False),
-    ],
-)
-def test_go_on_path_is_taken_when_recent(tmp_path: Path, answer: str, taken: bool) -> None:
+@table("tools_go_build")
+def test_go_on_path_is_taken_when_recent(answer: str, taken: bool, tmp_path: Path) -> None:
     assert go_build.find_go(str(tmp_path)) is None
     assert (go_build.find_go(make_go(tmp_path / "bin", answer)) is not None) is taken
 
@@ -121,16 +113,9 @@ def test_read_only_module_cache_is_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "go-build").exists()
 
 
-@pytest.mark.parametrize(
-    ("project", "flags"),
-    [
-        ("runtime:\n  name: python\n  options:\n    virtualenv: .venv\n", ["-virtualenv=.venv"]),
-        ("runtime: python\n", []),
-        (None, []),
-    ],
-)
+@table("tools_go_build")
 def test_the_older_language_host_is_told_of_the_virtual_environment(
-    tmp_path: Path, project: str | None, flags: list[str]
+    project: str | None, flags: list[str], tmp_path: Path
 ) -> None:
     """Else a plain `pulumi up` ends in ModuleNotFoundError: it took the first Python on PATH."""
     home, folder = tmp_path / "a cli", tmp_path / "a project"

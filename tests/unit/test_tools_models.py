@@ -10,6 +10,7 @@ from rich.console import Console
 from provisioning.catalogue import Model
 from provisioning.gpu import fit
 from provisioning.launch_checks import launch_problems
+from tests.tables import table
 from tools.environment import ROOT
 from tools.models import CannotSay, asked, fitting, main, show
 
@@ -18,16 +19,7 @@ def rows(**environ: str) -> Any:
     return fitting(asked(environ, ROOT))
 
 
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {},
-        {"CARD": "T4"},
-        {"CARD": "A100"},
-        {"TYPE": "ecs.gn7i-8x.16xlarge"},
-        {"STACK": "abroad", "MODEL": "qwen3"},
-    ],
-)
+@table("tools_models")
 def test_everything_that_it_shows_is_taken_by_the_settings(environ: dict[str, str]) -> None:
     question = asked(environ, ROOT)
     found = fitting(question)
@@ -78,17 +70,7 @@ def test_what_lies_beside_is_the_stacks(tmp_path: Path) -> None:
     assert question.left < asked({}, ROOT).left
 
 
-@pytest.mark.parametrize(
-    ("environ", "said"),
-    [
-        ({"STACK": "typo"}, "STACK may be abroad, cpu, dev"),
-        ({"TYPE": "ecs.gn7i-c16g1.4xlarg"}, "did you mean ecs.gn7i-c16g1.4xlarge?"),
-        ({"TYPE": "ecs.gn6v-c8g1.2xlarge"}, "V100"),
-        ({"CARD": "H100"}, "NVIDIA L20"),
-        ({"STACK": "cpu"}, "TYPE= or CARD="),
-        ({"MODEL": "qwen33"}, "did you mean 'qwen3'?"),
-    ],
-)
+@table("tools_models")
 def test_what_cannot_be_answered_says_why(
     environ: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rehearsal import lab as rehearsed
+from tests.tables import table
 from tests.unit.standing import OUTPUTS, REAL, SECRETS
 from tools import standing
 from tools.standing import CURRENT, NoLab, find_lab, read_lab, which_stack
@@ -94,15 +95,8 @@ def test_a_stack_that_is_named_is_taken_and_a_mistyped_one_told_before_anybody_i
     assert not (root / "called").exists()
 
 
-@pytest.mark.parametrize(
-    ("errors", "said"),
-    [
-        ("error: no stack named 'dev' found", "make up STACK=dev"),
-        ("error: PULUMI_ACCESS_TOKEN must be set for login", "pulumi login --local"),
-        ("error: unable to find either `PULUMI_CONFIG_PASSPHRASE`", "PULUMI_CONFIG_PASSPHRASE"),
-    ],
-)
-def test_no_outputs_says_why_and_never_what_was_printed(root: Path, errors: str, said: str) -> None:
+@table("tools_standing")
+def test_no_outputs_says_why_and_never_what_was_printed(errors: str, said: str, root: Path) -> None:
     answer(root, output="half of a secret", errors=errors, code=255)
 
     with pytest.raises(NoLab) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tables import table
 from tools import uv
 from tools.environment import SetupError
 from tools.process import CommandFailed
@@ -59,17 +60,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-@pytest.mark.parametrize(
-    ("answer", "taken"),
-    [
-        ("uv 0.9.0", True),
-        ("uv 0.13.9 (x86_64-unknown-linux-gnu)", True),
-        ("uv 1.0.0", True),
-        ("uv 0.8.24", False),
-        ("no version", False),
-    ],
-)
-def test_uv_on_path_is_taken_when_recent(tmp_path: Path, answer: str, taken: bool) -> None:
+@table("tools_uv")
+def test_uv_on_path_is_taken_when_recent(answer: str, taken: bool, tmp_path: Path) -> None:
     make_uv(tmp_path / "bin", answer)
     assert (uv.on_path(str(tmp_path / "bin")) is not None) is taken
 
