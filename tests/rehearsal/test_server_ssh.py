@@ -42,7 +42,9 @@ def stranger() -> asyncssh.SSHKey:
     return asyncssh.generate_private_key("ssh-ed25519")
 
 
-def test_only_the_given_key_logs_in_and_only_as_root(server: Login) -> None:
+def test_only_the_given_key_logs_in_and_what_it_finds_is_a_login_s_own(
+    server: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def attempt(**options: object) -> None:
         with pytest.raises(asyncssh.PermissionDenied):
             await server.connect(**options)
@@ -51,27 +53,20 @@ def test_only_the_given_key_logs_in_and_only_as_root(server: Login) -> None:
     asynchronously(attempt(username="ubuntu"))
     asynchronously(attempt(client_keys=None, password="123456"))
 
-
-def test_the_environment_is_a_login_s_own(server: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "not for servers")
     lines = server.out("env").splitlines()
     assert f"LAB_ROOT={server.root}" in lines
     assert not any("PULUMI" in line for line in lines)
-    assert server.out("pwd").strip() == f"{server.root}/root"
 
-
-def test_files_stay_in_the_tree(server: Login) -> None:
-    async def work() -> None:
+    async def write() -> None:
         async with server.connect() as connection, connection.start_sftp_client() as sftp:
-            for path in ("near.txt", "/etc/far.txt", "../../../../../../outside.txt"):
+            for path in ("near.txt", "../../../../../../outside.txt"):
                 async with sftp.open(path, "w") as file:
                     await file.write(path)
 
-    asynchronously(work())
-    root = server.root
-    assert (root / "root/near.txt").read_text() == "near.txt"
-    assert (root / "etc/far.txt").exists()
-    assert (root / "outside.txt").exists()
+    asynchronously(write())
+    assert (server.root / "root/near.txt").read_text() == "near.txt"
+    assert (server.root / "outside.txt").exists()
 
 
 @pytest.mark.parametrize("seen", ["sleep", "guard.py"], ids=["that runs", "that just starts"])
@@ -122,13 +117,8 @@ def test_the_system_s_ssh_takes_the_options_of_the_docker_provider(server: Login
     def ssh(host_key: str) -> subprocess.CompletedProcess[str]:
         options = ssh_options(server.key_file, host_key)
         target = ["-l", "root", "-p", str(SSH_PORT), "--", server.address]
-        return subprocess.run(
-            ["ssh", "-F", "none", *options, "-T", *target, "echo", "hello"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        command = ["ssh", "-F", "none", *options, "-T", *target, "echo", "hello"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30)
 
     right = ssh(server.host_key)
     assert right.stdout == "hello\n", right.stderr
@@ -138,14 +128,8 @@ def test_the_system_s_ssh_takes_the_options_of_the_docker_provider(server: Login
 
 
 def inputs(login: Login, create: str = "true", stdin: str = "", **more: Any) -> Properties:
-    connection = {
-        "host": login.address,
-        "port": SSH_PORT,
-        "privateKey": login.key_file.read_text(),
-        "hostKey": login.host_key,
-        "dialErrorLimit": 0,
-        **more,
-    }
+    keys = {"privateKey": login.key_file.read_text(), "hostKey": login.host_key}
+    connection = {"host": login.address, "port": SSH_PORT, **keys, "dialErrorLimit": 0, **more}
     told = {"create": create, "stdin": stdin, "addPreviousOutputInEnv": False}
     given = {"connection": connection, **told}
     assert COMMAND.check({}, given) == (given, [])

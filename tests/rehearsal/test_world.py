@@ -4,8 +4,6 @@ real ports can show that."""
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,24 +13,9 @@ from rehearsal.addresses import claim_block
 from rehearsal.children import is_alive
 from rehearsal.control import World, WorldError, read_world, start_world
 from rehearsal.lab import stop_all
+from tests.rehearsal.servers import until
 
 PROJECT = Path(__file__).resolve().parents[2]
-
-
-def _wait(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-
-
-def test_it_ends_with_the_one_who_started_it(tmp_path: Path) -> None:
-    started = start_world(tmp_path)
-    assert started.process.stdin
-    started.process.stdin.close()
-    assert started.process.wait(20) == 0
-    assert read_world(tmp_path) is None
-    started.stop()
 
 
 def test_a_killed_starter_takes_it_along(tmp_path: Path) -> None:
@@ -48,11 +31,14 @@ def test_a_killed_starter_takes_it_along(tmp_path: Path) -> None:
         world = read_world(tmp_path)
         assert world
         process.kill()
-    _wait(lambda: not is_alive(world.pid), "the world to end after its starter was killed")
+    until(lambda: not is_alive(world.pid), "the world to end after its starter was killed")
 
 
-def test_it_stays_when_told_to_and_goes_when_stopped(tmp_path: Path) -> None:
+def test_it_stays_when_told_to_goes_when_stopped_and_does_not_meet_another(
+    bare_world: World, tmp_path: Path
+) -> None:
     started = start_world(tmp_path / "run" / "world")
+    assert started.world.prefix != bare_world.prefix
     started.stay()
     assert started.process.stdin
     started.process.stdin.close()
@@ -63,34 +49,12 @@ def test_it_stays_when_told_to_and_goes_when_stopped(tmp_path: Path) -> None:
     started.stop()
 
 
-def test_two_worlds_do_not_meet(bare_world: World, tmp_path: Path) -> None:
-    other = start_world(tmp_path / "other")
-    assert other.world.prefix != bare_world.prefix
-    other.stop()
-
-
 def test_only_its_owner_may_ask(bare_world: World) -> None:
     with pytest.raises(WorldError, match="no command 'nonsense'"):
         bare_world.call("nonsense")
     with pytest.raises(WorldError, match="wrong token"):
         replace(bare_world, token="wrong").call("bill")
     assert (bare_world.folder / "world.json").stat().st_mode & 0o077 == 0
-
-
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    in_the_way = tmp_path / "file"
-    in_the_way.write_text("")
-    finished = subprocess.run(
-        [sys.executable, "-m", "rehearsal.world", "--dir", str(in_the_way)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert finished.returncode == 2
-    assert str(in_the_way) in finished.stderr
-    assert "Traceback" not in finished.stderr
 
 
 def test_a_port_that_is_taken_leads_to_the_next_address() -> None:
