@@ -4,8 +4,7 @@ import json
 import re
 from typing import Any
 
-from tests.contract.recording import Masks
-from tests.contract.replay import Service
+from tests.contract.replay import Masks, Service
 
 LISTS_OF_EVERYTHING = ("/api/core/dataset/list", "/api/core/app/list")
 QUEUE = "/api/core/dataset/training/getDatasetTrainingQueue"

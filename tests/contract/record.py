@@ -9,15 +9,10 @@ The password is read from the environment (RECORD_PASSWORD) or from standard inp
 argument.
 """
 
-from __future__ import annotations
-
-import contextlib
 import getpass
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -34,37 +29,21 @@ class Unable(Exception):
     """A sentence on why nothing was recorded."""
 
 
-@dataclass(frozen=True)
-class Recorder:
-    """Tells the story in `told` to a service at `url` and writes into `folder`."""
-
-    told: Path
-    url: str
-    password: str
-    upstream: Upstream
-
-    def record(self, folder: Path) -> None:
-        """Every answer, and what the upstream was asked meanwhile; all of it or nothing.
-
-        Raises:
-            Unable: the story broke off.
-        """
-        given = {"<password>": sha256(self.password), "<wrong password>": sha256("wrong")}
-        self.upstream.reset()
-        steps: dict[str, Json] = {}
-        with httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False) as http:
-            telling = Telling(FASTGPT, Names(FASTGPT.kinds, given), http, self.told / FILES)
-            for name, step in story(self.told).items():
-                try:
-                    answer = telling.ask(step["request"])
-                except (Untold, AssertionError, httpx.TransportError) as error:
-                    hint = "is the password right, and the service set up as the recording says?"
-                    raise Unable(f"the story broke off at {name}: {error}; {hint}") from error
-                steps[name] = {"request": step["request"], "answer": answer}
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, step in steps.items():
-            write(folder / f"{name}.json", step)
-        write(folder / UPSTREAM, asked(self.upstream))
+def told_to(told: Path, url: str, password: str, upstream: Upstream) -> dict[str, Json]:
+    """The answers of the service at `url` to the story in `told`, by name."""
+    given = {"<password>": sha256(password), "<wrong password>": sha256("wrong")}
+    upstream.reset()
+    steps: dict[str, Json] = {}
+    with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False) as http:
+        telling = Telling(FASTGPT, Names(FASTGPT.kinds, given), http, told / FILES)
+        for name, step in story(told).items():
+            try:
+                answer = telling.ask(step["request"])
+            except (Untold, AssertionError, httpx.TransportError) as error:
+                hint = "is the password right, and the service set up as the recording says?"
+                raise Unable(f"the story broke off at {name}: {error}; {hint}") from error
+            steps[name] = {"request": step["request"], "answer": answer}
+    return steps
 
 
 def asked(upstream: Upstream) -> Json:
@@ -93,10 +72,11 @@ def _comes_before(row: Json, other: Json) -> bool:
 
 
 def record_fastgpt(url: str, password: str, upstream: Upstream, into: Path) -> Path:
-    """The new recording of the FastGPT at `url`.
+    """The new recording of the FastGPT at `url`: every answer, and what the upstream was asked.
 
     Raises:
-        Unable: nothing answers there, or what answers is no FastGPT of this kind.
+        Unable: nothing answers there, or no FastGPT of this kind; or the story broke off, and
+            nothing was written.
     """
     try:
         answer = httpx.get(f"{url}/api/common/system/getInitData", timeout=TIMEOUT, trust_env=False)
@@ -106,42 +86,31 @@ def record_fastgpt(url: str, password: str, upstream: Upstream, into: Path) -> P
     except (ValueError, KeyError, TypeError) as error:
         raise Unable(f"{url} is no FastGPT: it answers {answer.text[:200]!r}") from error
     folder = into / f"fastgpt-{version}"
-    told = newest("fastgpt")
-    Recorder(told, url, password, upstream).record(folder)
+    told = max(RECORDINGS.glob("fastgpt-*"), key=lambda path: path.name)
+    steps = told_to(told, url, password, upstream)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, step in steps.items():
+        write(folder / f"{name}.json", step)
+    write(folder / UPSTREAM, asked(upstream))
     if folder != told:
         shutil.copytree(told / FILES, folder / FILES, dirs_exist_ok=True)
         shutil.copy(told / "config.json", folder)
     return folder
 
 
-def newest(service: str) -> Path:
-    """The recording whose story is told again."""
-    return max(RECORDINGS.glob(f"{service}-*"), key=lambda path: path.name)
-
-
-SERVICES: dict[str, Callable[[str, str, Upstream, Path], Path]] = {"fastgpt": record_fastgpt}
-
-
-@contextlib.contextmanager
-def _refusals_told() -> Iterator[None]:
-    try:
-        yield
-    except Unable as error:
-        sys.exit(f"record: {error}")
-
-
 def main(service: str, url: str) -> None:
     """Record `service` at `url`, or say in one sentence why not."""
-    with _refusals_told():
-        if service not in SERVICES:
-            known = ", ".join(SERVICES)
-            raise Unable(f"SERVICE={service} cannot be recorded; those that can are: {known}")
+    try:
+        if service != "fastgpt":
+            raise Unable(f"SERVICE={service} cannot be recorded; the one that can is fastgpt")
         if not url.startswith(("http://", "https://")):
             raise Unable(f"URL={url} is no address; give one such as http://127.0.0.1:3000")
         upstream = Upstream(address=os.environ.get("UPSTREAM") or "127.0.0.1")
         with upstream.running():
-            folder = SERVICES[service](url.rstrip("/"), _password(), upstream, RECORDINGS)
+            folder = record_fastgpt(url.rstrip("/"), _password(), upstream, RECORDINGS)
         print(f"recorded into {folder}")
+    except Unable as error:
+        sys.exit(f"record: {error}")
 
 
 def _password() -> str:

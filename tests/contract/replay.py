@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 import httpx
 
 from tests.contract.processes import wait_for
-from tests.contract.recording import Masks
 
 Json: TypeAlias = Any
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -91,6 +90,32 @@ def _in_texts(value: Json, change: Callable[[str], str]) -> Json:
     if isinstance(value, list):
         return [_in_texts(each, change) for each in value]
     return change(value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What may differ between two runs of the same case.
+
+    Attributes:
+        fields: JSON fields whose value is replaced, wherever they are.
+        texts: patterns replaced inside texts.
+    """
+
+    fields: frozenset[str] = frozenset()
+    texts: tuple[tuple[re.Pattern[str], str], ...] = ()
+
+    def clean(self, value: Json, name: str = "") -> Json:
+        """`value` without what may differ."""
+        if name in self.fields:
+            return "<any>"
+        if isinstance(value, dict):
+            return {key: self.clean(each, key) for key, each in sorted(value.items())}
+        if isinstance(value, list):
+            return [self.clean(each) for each in value]
+        if isinstance(value, str):
+            for pattern, replacement in self.texts:
+                value = pattern.sub(replacement, value)
+        return value
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,13 @@
 
 import contextlib
 import json
-import re
 import threading
-from pathlib import Path
 
 import httpx
 import pytest
 
 from provisioning.channels import XINFERENCE_KEY
-from rehearsal.doubles.fastgpt.config import Environment
 from tests.contract.fastgpt_subject import (
-    ROOT,
     ROOT_PASSWORD,
     FastGpt,
     Lab,
@@ -21,7 +17,6 @@ from tests.contract.fastgpt_subject import (
     data,
     error,
     lab,
-    new_address,
     until,
 )
 
@@ -121,37 +116,9 @@ def test_config_json_is_read_once(lab: Lab) -> None:
     assert data(fastgpt.up().http.get(INIT_DATA))["llmModels"] == []
 
 
-def test_hostname_is_the_only_name_it_listens_on(lab: Lab) -> None:
-    other = new_address()
-    fastgpt = lab.fastgpt("named")
-    fastgpt.resolve({**lab.hosts, "3f2c1d9e8b7a": other})
-    fastgpt.start(HOSTNAME="3f2c1d9e8b7a")
-
-    def page() -> bool:
-        try:
-            return httpx.get(f"http://{other}:3000/", trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    until("the page at HOSTNAME's address", page)
-    assert not fastgpt.listens()
-
-
-def test_no_secret_in_the_environments_repr() -> None:
-    names = ("CHAT_API_KEY", "TOKEN_KEY", "DEFAULT_ROOT_PSW", "MONGODB_URI", "PG_URL")
-    env = {**dict.fromkeys(names, "hidden"), "REHEARSAL_MEMORY": "memory.db"}
-    assert "hidden" not in repr(Environment.read(env))
-
-
 def test_a_base_url_without_v1_reaches_nothing(lab: Lab) -> None:
     fastgpt = lab.fastgpt("no-v1", OPENAI_BASE_URL="http://oneapi:3000").up().ready()
     dataset = fastgpt.dataset()
     fastgpt.text(dataset, "A text.")
     until("an attempt", lambda: "Embedding Error Invalid URL" in fastgpt.log.read_text())
     assert fastgpt.waiting(dataset) == 1
-
-
-@pytest.mark.parametrize("page", sorted((ROOT / "rehearsal/doubles/fastgpt").glob("*.html")))
-def test_the_pages_load_nothing_from_elsewhere(page: Path) -> None:
-    found = page.read_text(encoding="utf-8")
-    assert not re.search(r"""(?:src|href)=|https?://|@import|url\(""", found)

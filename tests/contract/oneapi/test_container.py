@@ -1,7 +1,6 @@
 """OneAPI in a rehearsed container: its names, its tree, its end (docs/architecture.md)."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from rehearsal.real_oneapi.build import binary
 from rehearsal.real_oneapi.vocabulary import CL100K, write_small
 from tests.contract.oneapi.subject import OneApi
-from tests.contract.processes import PROJECT, Program, listens, own_address, plain_environment
+from tests.contract.processes import PROJECT, Program, own_address, plain_environment
 from tests.contract.upstream import Upstream
 
 ADDRESS = own_address(200)
@@ -23,14 +22,11 @@ def contained(programs: list[Program], tmp_path: Path, upstream: Upstream) -> Co
     """Starts it as a container that knows `xinference` and DashScope by name."""
     root = tmp_path / "tree"
     write_small(root / "vocabulary", CL100K)
-    names = {
-        "xinference": "127.0.0.1",
-        "dashscope.aliyuncs.com": "127.0.0.1",
-    }
     hosts = tmp_path / "hosts.json"
-    hosts.write_text(json.dumps(names))
+    names = ("xinference", "dashscope.aliyuncs.com")
+    hosts.write_text(json.dumps(dict.fromkeys(names, "127.0.0.1")))
 
-    def started(wait: bool = True, pass_fds: tuple[int, ...] = (), **more: str) -> OneApi:
+    def started(wait: bool = True, **more: str) -> OneApi:
         environment = plain_environment(
             PYTHONPATH=str(PROJECT),
             REHEARSAL_ADDRESS=ADDRESS,
@@ -42,9 +38,7 @@ def contained(programs: list[Program], tmp_path: Path, upstream: Upstream) -> Co
             INITIAL_ROOT_TOKEN="lab",
         )
         command = [sys.executable, "-m", "rehearsal.real_oneapi.run", str(binary())]
-        program = Program(
-            command, {**environment, **more}, tmp_path / "run", 3000, ADDRESS, pass_fds
-        )
+        program = Program(command, {**environment, **more}, tmp_path / "run", 3000, ADDRESS)
         programs.append(program)
         oneapi = OneApi(program)
         if wait:
@@ -93,13 +87,3 @@ def test_no_vocabulary(contained: Contained) -> None:
     oneapi = contained(wait=False, TIKTOKEN_CACHE_DIR="/nowhere")
     assert oneapi.program.wait_exit() == 1
     assert "token encoder" in oneapi.program.log
-
-
-def test_the_lifeline(contained: Contained) -> None:
-    """It ends with its lifeline."""
-    far, near = os.pipe()
-    oneapi = contained(pass_fds=(far,), REHEARSAL_LIFELINE=str(far))
-    os.close(far)
-    assert listens(ADDRESS, 3000)
-    os.close(near)
-    assert oneapi.program.wait_exit() == 0
