@@ -95,7 +95,7 @@ class Servers:
                 region=instance.region,
                 ssh_port=self._ssh_port,
                 authorized_key=authorized_key,
-                gpus=[asdict(gpu) for gpu in instance.type.gpus],
+                gpus=[asdict(instance.type.gpu)] * instance.type.gpu_count,
                 outside=self._outside(instance.region),
             )
             machine = self._factory(

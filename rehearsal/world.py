@@ -238,7 +238,7 @@ def _describe(world: World, operator: str, listener: _Listener) -> dict[str, Any
     description = {
         "pid": os.getpid(),
         "providers": {name: served.port for name, served in world.providers.items()},
-        "region_port": world.region.port,
+        "region_port": world.region.server_port,
         "prefix": world.block.prefix,
         "ssh_port": SSH_PORT,
         "operator": operator,
