@@ -64,7 +64,7 @@ class Servers:
                 region=instance.region,
                 ssh_port=SSH_PORT,
                 authorized_key=authorized_key,
-                gpus=[asdict(gpu) for gpu in instance.type.gpus],
+                gpus=[asdict(instance.type.gpu)] * instance.type.gpu_count,
                 outside=self._outside(instance.region),
             )
             admitted = functools.partial(self._admitted, instance.id)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.cloud import ACCESS_KEY, SECRET_KEY
-from rehearsal.cloud.on_sale import ACCOUNT_ID
 from rehearsal.control import World
 from rehearsal.engine import Engine
 from rehearsal.providers.alicloud import AlicloudPackage
@@ -33,7 +32,7 @@ def config(region_port: int) -> dict[str, Any]:
     return {
         "alicloud:accessKey": ACCESS_KEY,
         "alicloud:secretKey": SECRET_KEY,
-        "alicloud:accountId": ACCOUNT_ID,
+        "alicloud:accountId": "1234567890123456",
         "alicloud:accountType": "Domestic",
         "alicloud:protocol": "HTTP",
         "alicloud:skipRegionValidation": "true",

@@ -177,7 +177,7 @@ def _describe(world: World, listener: _Listener) -> dict[str, Any]:
     description = {
         "pid": os.getpid(),
         "providers": {name: served.port for name, served in world.providers.items()},
-        "region_port": world.region.port,
+        "region_port": world.region.server_port,
         "prefix": world.block.prefix,
         "ssh_port": SSH_PORT,
         "operator": OPERATOR,

@@ -19,23 +19,16 @@ from rehearsal.cloud.state import Eip, Group, Instance, KeyPair, Switch, Vpc
 
 
 class DataCentre(Protocol):
-    """Where servers run. Calls come one at a time per server."""
+    """Where servers run. Calls come one at a time per server.
 
-    def fresh_address(self) -> str:
-        """A public address that no one has had before in this world."""
-        ...
+    An address is one that no one has had before in this world. A first boot, or one after the disk
+    was wiped, starts from the server's image.
+    """
 
-    def switch_on(self, instance: Instance, address: str, authorized_key: str) -> None:
-        """Boot the server at `address`; a first boot starts from its image."""
-        ...
-
-    def switch_off(self, instance: Instance) -> None:
-        """Stop it; its disk stays."""
-        ...
-
-    def wipe(self, instance: Instance) -> None:
-        """Forget its disk; the next boot starts from its image."""
-        ...
+    def fresh_address(self) -> str: ...
+    def switch_on(self, instance: Instance, address: str, authorized_key: str) -> None: ...
+    def switch_off(self, instance: Instance) -> None: ...
+    def wipe(self, instance: Instance) -> None: ...
 
 
 class Cloud:
@@ -140,21 +133,15 @@ class Cloud:
     # --- servers --------------------------------------------------------------------------------
 
     def instance(self, id: str) -> Instance:
-        """The server called `id`.
-
-        Raises:
-            Refusal: there is none.
-        """
+        """The server called `id`; a Refusal if there is none."""
         with self.lock:
             if id not in self.instances:
-                raise not_found("InstanceId", "InvalidInstanceId.NotFound")
+                raise not_found("InstanceId")
             return self.instances[id]
 
     def address_of(self, instance: Instance) -> str:
         """Where the server is reached from outside, "" if nowhere."""
-        with self.lock:
-            held = (eip.address for eip in self.eips.values() if eip.instance == instance.id)
-            return next(held, instance.public_ip)
+        return instance.address
 
     def admits(self, instance_id: str, port: int, source: str | None = None) -> bool:
         """Whether TCP from `source` (the operator, if None) may reach `port` of the server.
@@ -170,13 +157,13 @@ class Cloud:
                 for rule in self.groups[group].rules
                 if rule.covers(port, address)
             ]
-        decisive = min(matching, key=lambda r: (r.priority, r.policy != "drop"), default=None)
-        return decisive is not None and decisive.policy == "accept"
+        decisive = min(matching, key=lambda r: (r.priority, r.policy != "Drop"), default=None)
+        return decisive is not None and decisive.policy == "Accept"
 
     def power(self, instance: Instance, on: bool) -> None:
         """Switch it on or off; without an address nobody could reach it, so nothing boots."""
         with self.lock:
-            address = self.address_of(instance)
+            address = instance.address
             instance.status = "Running" if on else "Stopped"
             pair = self.key_pairs.get((instance.region, instance.key_name))
         if on and address:
@@ -191,7 +178,7 @@ class Cloud:
 
     def moved(self, instance: Instance, before: str) -> None:
         """A server listens at its address, so another one than `before` means listening anew."""
-        if self.address_of(instance) != before and instance.status == "Running":
+        if instance.address != before and instance.status == "Running":
             self.restart(instance)
 
     def release(self, id: str) -> None:
@@ -200,13 +187,9 @@ class Cloud:
             instance = self.instance(id)
             del self.instances[id]
             self.change_stock(instance, +1)
-            self.bill.close(id)
-            self.bill.close(instance.disk_id)
-            for gone in (id, instance.disk_id):
-                self.tags.pop(gone, None)
-            for eip in self.eips.values():
-                if eip.instance == id:
-                    eip.instance = ""
+            self.bill.close(id, instance.disk_id)
+            if instance.eip_id:
+                self.eips[instance.eip_id].instance = ""
         self.data_centre.switch_off(instance)
         self.data_centre.wipe(instance)
 

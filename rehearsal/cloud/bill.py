@@ -1,10 +1,22 @@
 """The bill of an account: a line for each thing that costs money by the hour."""
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from rehearsal.cloud import market
-from rehearsal.cloud.state import Eip, Instance, Line
+from rehearsal.cloud.state import Eip, Instance
+
+
+@dataclass
+class Line:
+    """A line of the bill: `per_hour` in CNY, list price."""
+
+    id: str
+    what: str
+    since: datetime
+    per_hour: float
+    until: datetime | None = None
 
 
 class Bill:
@@ -29,10 +41,10 @@ class Bill:
         """From now on the address costs its fee, used or not."""
         self._open(eip.id, f"elastic address {eip.address}", market.EIP_PER_HOUR)
 
-    def close(self, id: str) -> None:
-        """What is called `id` costs nothing any more."""
+    def close(self, *ids: str) -> None:
+        """What has one of the `ids` costs nothing any more."""
         for line in self.billable():
-            if line.id == id:
+            if line.id in ids:
                 line.until = self._now()
 
     def billable(self) -> list[Line]:
@@ -41,7 +53,9 @@ class Bill:
 
     def cost(self) -> float:
         """What everything has cost so far, in CNY."""
-        return sum(line.cost(self._now()) for line in self.lines)
+        now, hour = self._now(), timedelta(hours=1)
+        hours = [((line.until or now) - line.since) / hour for line in self.lines]
+        return sum(line.per_hour * each for line, each in zip(self.lines, hours, strict=True))
 
     def _open(self, id: str, what: str, per_hour: float) -> None:
         self.lines.append(Line(id, what, self._now(), per_hour))

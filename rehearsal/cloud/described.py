@@ -1,149 +1,95 @@
-"""What is told of servers and their disks, by id, by name and by tag."""
+"""What the Describe actions tell, by `described.json`; and tags.
+
+There, an action's `show` says how a thing of that kind looks: a string with braces is filled in
+from the thing, and `Tags` is the id whose tags it bears. A caller picks things with one of the
+parameters in `by`, which are fields of the answer, or the plural of one.
+"""
+
+import json
+import re
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_minute
-from rehearsal.cloud.state import Instance
+from rehearsal.cloud.rpc import Answer, Request, action
+from rehearsal.cloud.state import Thing
+
+_TABLES = json.loads(Path(__file__).with_suffix(".json").read_text())
+_WHOLE = re.compile(r"\{0\.([\w.]+)\}")
 
 
-@action("ecs", "DescribeInstances")
-def _list(cloud: Cloud, request: Request) -> Answer:
+def shown(kind: str, thing: object) -> Answer:
+    """How the API shows a thing of that kind."""
+    filled: Answer = _filled(_TABLES["shown"][kind], thing)
+    return filled
+
+
+def _filled(form: Any, thing: object) -> Any:  # noqa: ANN401
+    if isinstance(form, dict):
+        return {name: _filled(part, thing) for name, part in form.items()}
+    if isinstance(form, list):
+        return [_filled(part, thing) for part in form]
+    if not isinstance(form, str):
+        return form
+    # Alone, a value keeps its type.
+    whole = _WHOLE.fullmatch(form)
+    return attrgetter(whole[1])(thing) if whole else form.format(thing)
+
+
+def _described(name: str, cloud: Cloud, request: Request) -> Answer:
+    told = _TABLES["answers"][name]
+    held: dict[Any, Thing] = getattr(cloud, told["of"])
+    if "one" in told:
+        return _bearing_tags(cloud, name, shown(told["show"], request.named(told["one"], held)))
+    here = [shown(told["show"], one) for one in held.values() if one.region == request.region]
+    asked = {named.removesuffix("s"): request.listed(named) for named in told["by"]}
     rows = [
-        _shown(cloud, instance)
-        for instance in _asked(cloud, request)
-        if request.text("InstanceName") in ("", instance.name)
-        and tagged(cloud, instance.id, request)
+        _bearing_tags(cloud, name, row)
+        for row in here
+        if all(not ids or row[field] in ids for field, ids in asked.items())
+        and _tagged(cloud, row, request)
     ]
-    return request.page("Instances", "Instance", rows)
+    return request.page(told["rows"], rows)
 
 
-@action("ecs", "DescribeInstanceAttribute")
-def _describe(cloud: Cloud, request: Request) -> Answer:
-    return _shown(cloud, cloud.instance(request.needed("InstanceId")))
+def _tagged(cloud: Cloud, row: Answer, request: Request) -> bool:
+    """Whether it bears all tags that the request filters by; one without a value: any value."""
+    wanted = request.tags()
+    has = cloud.tags.get(row["Tags"], {}) if wanted else {}
+    return all(key in has and value in ("", has[key]) for key, value in wanted.items())
 
 
-@action("ecs", "DescribeUserData")
-def _user_data(cloud: Cloud, request: Request) -> Answer:
-    return {"InstanceId": cloud.instance(request.needed("InstanceId")).id, "UserData": ""}
+def _bearing_tags(cloud: Cloud, name: str, row: Answer) -> Answer:
+    if "Tags" not in row:
+        return row
+    lead = "Tag" if name.startswith("ecs:") else ""
+    pairs = cloud.tags.get(row["Tags"], {}).items()
+    tags = [{f"{lead}Key": key, f"{lead}Value": value} for key, value in pairs]
+    return {**row, "Tags": {"Tag": tags}}
 
 
-@action("ecs", "DescribeInstanceRamRole")
-def _roles(cloud: Cloud, request: Request) -> Answer:
-    rows = [{"InstanceId": one.id, "RamRoleName": ""} for one in _asked(cloud, request)]
-    return {"InstanceRamRoleSets": {"InstanceRamRoleSet": rows}, "RegionId": request.region}
+for _name in _TABLES["answers"]:
+    action(_name)(partial(_described, _name))
 
 
-@action("ecs", "DescribeInstanceMaintenanceAttributes")
-def _maintenance(cloud: Cloud, request: Request) -> Answer:
-    rows = [shown("MaintenanceAttribute", InstanceId=one.id) for one in _asked(cloud, request)]
-    return request.page("MaintenanceAttributes", "MaintenanceAttribute", rows)
+@action("ecs:DescribeTags")
+def _tags(cloud: Cloud, request: Request) -> Answer:
+    pairs = cloud.tags.get(request.text("ResourceId"), {}).items()
+    return request.page("Tags.Tag", [{"TagKey": key, "TagValue": value} for key, value in pairs])
 
 
-@action("ecs", "DescribeInstanceAttachmentAttributes")
-def _attachments(cloud: Cloud, request: Request) -> Answer:
-    rows = [shown("Attachment", InstanceId=one.id) for one in _asked(cloud, request)]
-    return request.page("Instances", "Instance", rows)
+@action("ecs:TagResources")
+@action("vpc:TagResources")
+def _tag(cloud: Cloud, request: Request) -> None:
+    for id in request.listed("ResourceId"):
+        cloud.tags.setdefault(id, {}).update(request.tags())
 
 
-@action("ecs", "DescribeNetworkInterfaces")
-def _interfaces(cloud: Cloud, request: Request) -> Answer:
-    asked = request.many("NetworkInterfaceId")
-    rows = [
-        {**_interface(instance), "InstanceId": instance.id, "ZoneId": instance.zone}
-        for instance in cloud.instances.values()
-        if not asked or _interface(instance)["NetworkInterfaceId"] in asked
-    ]
-    return request.page("NetworkInterfaceSets", "NetworkInterfaceSet", rows)
-
-
-@action("ecs", "DescribeDisks")
-def _disks(cloud: Cloud, request: Request) -> Answer:
-    rows = [
-        shown(
-            "Disk",
-            DiskId=instance.disk_id,
-            InstanceId=instance.id,
-            RegionId=instance.region,
-            ZoneId=instance.zone,
-            Category=instance.disk_category,
-            PerformanceLevel=instance.disk_level,
-            Size=instance.disk_gib,
-            ImageId=instance.image.id,
-            CreationTime=to_the_minute(instance.created),
-            Tags=shown_tags(cloud, instance.disk_id, "Tag"),
-        )
-        for instance in cloud.instances.values()
-        if instance.region == request.region
-        and request.text("InstanceId") in ("", instance.id)
-        and tagged(cloud, instance.disk_id, request)
-    ]
-    return request.page("Disks", "Disk", rows)
-
-
-def _asked(cloud: Cloud, request: Request) -> list[Instance]:
-    """Those of the region that are named, all if none is; one that has gone is not missed."""
-    named = request.listed("InstanceIds") + request.many("InstanceId")
-    here = (one for one in cloud.instances.values() if one.region == request.region)
-    return [one for one in here if not named or one.id in named]
-
-
-def _interface(instance: Instance) -> Answer:
-    own = {"Primary": True, "PrivateIpAddress": instance.private_ip}
-    return shown(
-        "NetworkInterface",
-        NetworkInterfaceId=instance.id.replace("i-", "eni-", 1),
-        PrimaryIpAddress=instance.private_ip,
-        PrivateIpSets={"PrivateIpSet": [own]},
-        VSwitchId=instance.switch,
-        SecurityGroupIds={"SecurityGroupId": instance.groups},
-    )
-
-
-def _shown(cloud: Cloud, instance: Instance) -> Answer:
-    type_, running = instance.type, instance.status == "Running"
-    return shown(
-        "Instance",
-        InstanceId=instance.id,
-        InstanceName=instance.name,
-        HostName=f"iZ{instance.id.removeprefix('i-')}Z",
-        Status=instance.status,
-        RegionId=instance.region,
-        ZoneId=instance.zone,
-        InstanceType=type_.id,
-        InstanceTypeFamily=type_.family,
-        Cpu=type_.cores,
-        Memory=type_.memory_gib * 1024,
-        GPUAmount=len(type_.gpus),
-        GPUSpec=type_.gpus[0].name if type_.gpus else "",
-        ImageId=instance.image.id,
-        OSName=instance.image.os_name,
-        KeyPairName=instance.key_name,
-        CreationTime=to_the_minute(instance.created),
-        AutoReleaseTime=to_the_minute(instance.ends),
-        InternetMaxBandwidthOut=instance.bandwidth,
-        InternetMaxBandwidthIn=max(10, instance.bandwidth),
-        SpotStrategy=instance.spot,
-        SpotPriceLimit=instance.spot_limit,
-        StoppedMode="Not-applicable" if running else "KeepCharging",
-        # The hop limit is by invitation only: what other accounts send is not kept (assumed).
-        MetadataOptions={"HttpPutResponseHopLimit": 0, **instance.metadata},
-        PublicIpAddress={"IpAddress": [instance.public_ip] if instance.public_ip else []},
-        EipAddress=_shown_eip(cloud, instance),
-        VpcAttributes=_place(cloud, instance),
-        NetworkInterfaces={"NetworkInterface": [_interface(instance)]},
-        SecurityGroupIds={"SecurityGroupId": instance.groups},
-        Tags=shown_tags(cloud, instance.id, "Tag"),
-    )
-
-
-def _place(cloud: Cloud, instance: Instance) -> Answer:
-    return {
-        "VpcId": cloud.switches[instance.switch].vpc,
-        "VSwitchId": instance.switch,
-        "PrivateIpAddress": {"IpAddress": [instance.private_ip]},
-    }
-
-
-def _shown_eip(cloud: Cloud, instance: Instance) -> Answer:
-    eip = next((one for one in cloud.eips.values() if one.instance == instance.id), None)
-    id, address = (eip.id, eip.address) if eip else ("", "")
-    return {"AllocationId": id, "IpAddress": address, "InternetChargeType": ""}
+@action("ecs:UntagResources")
+@action("vpc:UntagResources")
+def _untag(cloud: Cloud, request: Request) -> None:
+    for id in request.listed("ResourceId"):
+        for key in request.listed("TagKey"):
+            cloud.tags.get(id, {}).pop(key, None)

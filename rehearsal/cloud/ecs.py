@@ -3,12 +3,12 @@
 from rehearsal.cloud import lease
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.orders import check_disk, for_sale, in_network, ordered
-from rehearsal.cloud.refusals import not_found, refusal
+from rehearsal.cloud.refusals import refusal
 from rehearsal.cloud.rpc import Answer, Request, action
 from rehearsal.cloud.state import Instance
 
 
-@action("ecs", "RunInstances")
+@action("ecs:RunInstances")
 def _run(cloud: Cloud, request: Request) -> Answer:
     """The server is booted when the answer comes."""
     made = ordered(cloud, request)
@@ -16,7 +16,7 @@ def _run(cloud: Cloud, request: Request) -> Answer:
         raise refusal("DryRunOperation")
     cloud.change_stock(made, -1)
     if made.bandwidth:
-        made.public_ip = cloud.data_centre.fresh_address()
+        made.public_ips = [cloud.data_centre.fresh_address()]
     cloud.instances[made.id] = made
     cloud.tags[made.id] = request.tags()
     cloud.bill.server(made)
@@ -26,71 +26,64 @@ def _run(cloud: Cloud, request: Request) -> Answer:
     return {"InstanceIdSets": {"InstanceIdSet": [made.id]}}
 
 
-@action("ecs", "DeleteInstance")
-def _delete(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:DeleteInstance")
+def _delete(cloud: Cloud, request: Request) -> None:
     """Its disk goes with it; a running one only by force."""
     instance = _instance(cloud, request)
     if instance.status != "Stopped" and not request.flag("Force"):
         raise refusal("IncorrectInstanceStatus")
     request.later.append(lambda: cloud.release(instance.id))
-    return {}
 
 
-@action("ecs", "StopInstance")
-def _stop(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:StopInstance")
+def _stop(cloud: Cloud, request: Request) -> None:
     instance = _instance(cloud, request)
     request.later.append(lambda: cloud.power(instance, on=False))
-    return {}
 
 
-@action("ecs", "StartInstance")
-def _start(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:StartInstance")
+def _start(cloud: Cloud, request: Request) -> None:
     instance = _instance(cloud, request)
     request.later.append(lambda: cloud.power(instance, on=True))
-    return {}
 
 
-@action("ecs", "ModifyInstanceAttribute")
-def _modify(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:ModifyInstanceAttribute")
+def _modify(cloud: Cloud, request: Request) -> None:
     instance = _instance(cloud, request)
-    if groups := request.many("SecurityGroupIds"):
+    if groups := request.listed("SecurityGroupIds"):
         instance.groups = in_network(cloud, groups, cloud.switches[instance.switch])
     instance.name = request.text("InstanceName", instance.name)
-    return {}
 
 
-@action("ecs", "ModifyInstanceMetadataOptions")
-def _modify_metadata(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:ModifyInstanceMetadataOptions")
+def _modify_metadata(cloud: Cloud, request: Request) -> None:
     metadata = _instance(cloud, request).metadata
     metadata["HttpEndpoint"] = request.needed("HttpEndpoint")
     metadata["HttpTokens"] = request.text("HttpTokens", metadata["HttpTokens"])
-    return {}
 
 
-@action("ecs", "ModifyInstanceAutoReleaseTime")
-def _modify_lease(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:ModifyInstanceAutoReleaseTime")
+def _modify_lease(cloud: Cloud, request: Request) -> None:
     """Without a time the lease is cancelled."""
     _instance(cloud, request).ends = lease.parse(request.text("AutoReleaseTime"), cloud.now())
     cloud.leases_changed()
-    return {}
 
 
-@action("ecs", "ModifyInstanceNetworkSpec")
-def _modify_bandwidth(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:ModifyInstanceNetworkSpec")
+def _modify_bandwidth(cloud: Cloud, request: Request) -> None:
     """Above 0 the server has a public address, at 0 none."""
     instance = _instance(cloud, request)
-    before = cloud.address_of(instance)
+    before = instance.address
     instance.bandwidth = request.number("InternetMaxBandwidthOut")
     if not instance.bandwidth:
-        instance.public_ip = ""
-    elif not instance.public_ip:
-        instance.public_ip = cloud.data_centre.fresh_address()
+        instance.public_ips = []
+    elif not instance.public_ips:
+        instance.public_ips = [cloud.data_centre.fresh_address()]
     request.later.append(lambda: cloud.moved(instance, before))
-    return {}
 
 
-@action("ecs", "ModifyInstanceSpec")
-def _modify_type(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:ModifyInstanceSpec")
+def _modify_type(cloud: Cloud, request: Request) -> None:
     """Only of a server that is switched off."""
     instance = _instance(cloud, request)
     if instance.status != "Stopped":
@@ -101,42 +94,20 @@ def _modify_type(cloud: Cloud, request: Request) -> Answer:
     instance.type = wanted
     cloud.change_stock(instance, -1)
     cloud.bill.server(instance)
-    return {}
 
 
-@action("ecs", "ResizeDisk")
-def _resize_disk(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:ResizeDisk")
+def _resize_disk(cloud: Cloud, request: Request) -> None:
     """In place, and only to more."""
-    asked, gib = request.needed("DiskId"), request.number("NewSize")
-    instance = next((i for i in cloud.instances.values() if i.disk_id == asked), None)
-    if instance is None:
-        raise not_found("DiskId", "InvalidDiskId.NotFound")
+    disks = {instance.disk_id: instance for instance in cloud.instances.values()}
+    instance, gib = request.named("DiskId", disks), request.number("NewSize")
     if gib < instance.disk_gib:
         raise refusal("InvalidDiskSize.TooSmall")
     check_disk(instance.type, instance.disk_category, instance.disk_level, gib)
-    cloud.bill.close(asked)
+    cloud.bill.close(instance.disk_id)
     instance.disk_gib = gib
     cloud.bill.disk(instance)
-    return {}
-
-
-@action("ecs", "AttachKeyPair")
-def _attach_key(cloud: Cloud, request: Request) -> Answer:
-    """It gets in at the next boot."""
-    name = request.needed("KeyPairName")
-    if (request.region, name) not in cloud.key_pairs:
-        raise not_found("KeyPairName", "InvalidKeyPair.NotFound")
-    for id in request.listed("InstanceIds"):
-        cloud.instance(id).key_name = name
-    return {}
-
-
-@action("ecs", "DetachKeyPair")
-def _detach_key(cloud: Cloud, request: Request) -> Answer:
-    for id in request.listed("InstanceIds"):
-        cloud.instance(id).key_name = ""
-    return {}
 
 
 def _instance(cloud: Cloud, request: Request) -> Instance:
-    return cloud.instance(request.needed("InstanceId"))
+    return request.named("InstanceId", cloud.instances)

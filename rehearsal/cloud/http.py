@@ -4,7 +4,6 @@ import json
 import socket
 import ssl
 import threading
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,36 +17,9 @@ SECRET_KEY = "rehearsal-rehearsal-rehearsal0"  # of nothing real: the signature 
 _TLS_HANDSHAKE = b"\x16"
 
 
-@dataclass
-class Endpoint:
-    """A running endpoint; `port` is on 127.0.0.1."""
+class Endpoint(ThreadingHTTPServer):
+    """A running endpoint."""
 
-    port: int
-    _server: ThreadingHTTPServer
-
-    @property
-    def address(self) -> str:
-        """`HOST:PORT`, as the provider's `endpoints` want it."""
-        return f"127.0.0.1:{self.port}"
-
-    def stop(self) -> None:
-        """End it; calls under way are dropped."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def serve_region(cloud: Cloud, certificate: Path | None = None) -> Endpoint:
-    """Offer `cloud` over HTTP, and over HTTPS where a `certificate` (PEM with its key) is given.
-
-    The real plugin revokes rules over TLS whatever its settings say
-    (docs/facts/alicloud-http.md), so both are answered on the same port.
-    """
-    server = _Server(cloud, certificate)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    return Endpoint(server.server_address[1], server)
-
-
-class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
@@ -59,6 +31,16 @@ class _Server(ThreadingHTTPServer):
             self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.tls.load_cert_chain(certificate)
 
+    @property
+    def address(self) -> str:
+        """`HOST:PORT`, as the provider's `endpoints` want it."""
+        return f"127.0.0.1:{self.server_port}"
+
+    def stop(self) -> None:
+        """End it; calls under way are dropped."""
+        self.shutdown()
+        self.server_close()
+
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """In the call's own thread: a client that says nothing holds up no other."""
         if self.tls is None or request.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
@@ -68,10 +50,21 @@ class _Server(ThreadingHTTPServer):
             super().finish_request(wrapped, client_address)
 
 
+def serve_region(cloud: Cloud, certificate: Path | None = None) -> Endpoint:
+    """Offer `cloud` over HTTP, and over HTTPS where a `certificate` (PEM with its key) is given.
+
+    The real plugin revokes rules over TLS whatever its settings say
+    (docs/facts/alicloud-http.md), so both are answered on the same port.
+    """
+    server = Endpoint(cloud, certificate)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server
+
+
 class _Call(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+    server: Endpoint
 
     def do_POST(self) -> None:
         """Parameters are in the query, in the form, or in both; the action may be in a header."""

@@ -5,53 +5,56 @@ import hashlib
 
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.refusals import Refusal, refusal
-from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_minute
+from rehearsal.cloud.rpc import Answer, Request, action
 from rehearsal.cloud.state import KeyPair
 
 
-@action("ecs", "ImportKeyPair")
+@action("ecs:ImportKeyPair")
 def _import(cloud: Cloud, request: Request) -> Answer:
-    name, public_key = request.needed("KeyPairName"), request.needed("PublicKeyBody")
-    if (request.region, name) in cloud.key_pairs:
+    region, name, key = (
+        request.region,
+        request.needed("KeyPairName"),
+        request.needed("PublicKeyBody"),
+    )
+    if (region, name) in cloud.key_pairs:
         raise Refusal(400, "KeyPair.AlreadyExist", f"The key pair {name} already exist.")
-    if not public_key.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-")):
+    if not key.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-")):
         raise refusal("InvalidPublicKeyBody.Malformed")
-    made = KeyPair(name, public_key, cloud.now())
-    cloud.key_pairs[request.region, name] = made
+    blob = base64.b64decode(key.split()[1] + "==")
+    made = KeyPair(
+        id=name,
+        region=region,
+        name=name,
+        created=cloud.now(),
+        public_key=key,
+        fingerprint=hashlib.md5(blob).hexdigest(),
+    )
+    cloud.key_pairs[region, name] = made
     cloud.tags[name] = request.tags()
-    return {"KeyPairName": name, "KeyPairFingerPrint": _fingerprint(public_key)}
+    return {"KeyPairName": name, "KeyPairFingerPrint": made.fingerprint}
 
 
-@action("ecs", "DescribeKeyPairs")
-def _list(cloud: Cloud, request: Request) -> Answer:
-    rows = [
-        shown(
-            "KeyPair",
-            KeyPairName=pair.name,
-            KeyPairFingerPrint=_fingerprint(pair.public_key),
-            CreationTime=to_the_minute(pair.created),
-            Tags=shown_tags(cloud, pair.name, "Tag"),
-        )
-        for (region, name), pair in cloud.key_pairs.items()
-        if region == request.region
-        and request.text("KeyPairName") in ("", name)
-        and tagged(cloud, name, request)
-    ]
-    return request.page("KeyPairs", "KeyPair", rows)
-
-
-@action("ecs", "DeleteKeyPairs")
-def _delete(cloud: Cloud, request: Request) -> Answer:
+@action("ecs:DeleteKeyPairs")
+def _delete(cloud: Cloud, request: Request) -> None:
     """Refused while a server has one of them."""
     for name in request.listed("KeyPairNames"):
         users = (i for i in cloud.instances.values() if i.region == request.region)
         if any(instance.key_name == name for instance in users):
             raise refusal("InvalidParameter.KeypairAlreadyAttachedInstance")
         cloud.key_pairs.pop((request.region, name), None)
-        cloud.tags.pop(name, None)
-    return {}
 
 
-def _fingerprint(public_key: str) -> str:
-    blob = public_key.split()[1]
-    return hashlib.md5(base64.b64decode(blob + "==")).hexdigest()
+@action("ecs:AttachKeyPair")
+def _attach(cloud: Cloud, request: Request) -> None:
+    """It gets in at the next boot."""
+    name = request.needed("KeyPairName")
+    if (request.region, name) not in cloud.key_pairs:
+        raise refusal("InvalidKeyPair.NotFound")
+    for id in request.listed("InstanceIds"):
+        cloud.instance(id).key_name = name
+
+
+@action("ecs:DetachKeyPair")
+def _detach(cloud: Cloud, request: Request) -> None:
+    for id in request.listed("InstanceIds"):
+        cloud.instance(id).key_name = ""

@@ -1,7 +1,4 @@
-"""`auto_release_time`: what the cloud accepts.
-
-Source: docs/facts/alicloud.md 8, "Cost controls and errors".
-"""
+"""`auto_release_time`: what the cloud accepts (docs/facts/alicloud.md 8)."""
 
 import re
 from datetime import datetime, timedelta, timezone

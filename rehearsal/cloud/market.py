@@ -6,8 +6,7 @@ magnitude and serve only to show a bill. Never quote them to a user.
 """
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ EIP_PER_HOUR = 0.02
 SPOT_SHARE = 0.4
 _CPU_PER_CORE_HOUR = 0.25
 _GPU_DISKS = frozenset({"cloud_essd", "cloud_auto", "cloud_essd_entry"})
+_CPU_DISKS = _GPU_DISKS | {"cloud_efficiency", "cloud_ssd"}
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,15 @@ class InstanceType:
     family: str
     cores: int
     memory_gib: int
-    gpus: tuple[Gpu, ...]
+    gpu: Gpu
+    gpu_count: int
     per_hour: float
     disk_categories: frozenset[str]
+
+    @property
+    def memory_mib(self) -> int:
+        """As the API tells it of a server."""
+        return self.memory_gib * 1024
 
 
 @dataclass(frozen=True)
@@ -46,55 +52,42 @@ class Image:
 
     Attributes:
         size_gib: the smallest system disk it fits on.
-        driver: version of the NVIDIA driver in it, or None.
-        docker: whether Docker and the NVIDIA container toolkit are in it.
+        driver: version of the NVIDIA driver in it, "" without one.
     """
 
     id: str
+    platform: str
     os_name: str
     size_gib: int
     created: str
-    driver: str | None = None
-    docker: bool = False
+    driver: str = ""
 
 
 PLAIN_IMAGES = tuple(Image(**row) for row in _SOLD["plain_images"])
 GPU_IMAGES = tuple(Image(**row) for row in _SOLD["gpu_images"])
-_CPU_TYPE = re.compile(r"ecs\.(?P<family>[cgr]\d+[a-z]*|u1)(-[a-z0-9]+)?\.(?P<times>\d*)x?large")
-_GIB_PER_CORE = {"c": 2, "g": 4, "r": 8, "u": 4}
 
 
-def instance_type(name: str) -> InstanceType | None:
-    """The type called `name`, or None if the cloud has no such type."""
-    if name in _SOLD["gpu_types"]:
-        cores, memory, card, count, price = _SOLD["gpu_types"][name]
+def _types() -> Iterator[InstanceType]:
+    for name, (cores, memory, card, count, price) in _SOLD["gpu_types"].items():
         family = name.split("-")[0] if "-" in name else name.rsplit(".", 1)[0]
-        gpus = (Gpu(card, _SOLD["gpu_memory_mib"][card]),) * count
-        return InstanceType(name, family, cores, memory, gpus, price, _GPU_DISKS)
-    found = _CPU_TYPE.fullmatch(name)
-    if not found:
-        return None
-    cores = 2 if name.endswith(".large") else 4 * int(found["times"] or 1)
-    memory = cores * _GIB_PER_CORE[found["family"][0]]
-    disks = _GPU_DISKS | {"cloud_efficiency", "cloud_ssd"}
-    price = round(cores * _CPU_PER_CORE_HOUR, 4)
-    return InstanceType(name, name.rsplit(".", 1)[0], cores, memory, (), price, disks)
+        gpu = Gpu(card, _SOLD["gpu_memory_mib"][card])
+        yield InstanceType(name, family, cores, memory, gpu, count, price, _GPU_DISKS)
+    for family, gib_per_core in _SOLD["cpu_families"].items():
+        for size, cores in _SOLD["cpu_sizes"].items():
+            name, memory = f"{family}.{size}", cores * gib_per_core
+            price = cores * _CPU_PER_CORE_HOUR
+            yield InstanceType(name, family, cores, memory, Gpu("", 0), 0, price, _CPU_DISKS)
 
 
-def known_types() -> list[InstanceType]:
-    """All that is on the list."""
-    families = ("c6", "c7", "c8i", "g6", "g7", "g8i", "r6", "r7", "r8i", "u1")
-    sizes = ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
-    plain = (f"ecs.{family}.{size}" for family in families for size in sizes)
-    return [found for name in (*_SOLD["gpu_types"], *plain) if (found := instance_type(name))]
+TYPES = {found.id: found for found in _types()}
 
 
 def stock_at_first(type_name: str, zone: str) -> int:
     """One GPU server in one zone of each region, so that a lab always takes the last one."""
-    found = instance_type(type_name)
+    found = TYPES.get(type_name)
     if found is None:
         return 0
-    if not found.gpus:
+    if not found.gpu_count:
         return 20
     region = zone[:-2] if zone[-2] == "-" else zone[:-1]
     return 1 if zone == gpu_zone(region) else 0

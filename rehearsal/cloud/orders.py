@@ -17,32 +17,35 @@ def ordered(cloud: Cloud, request: Request) -> Instance:
     Raises:
         Refusal: the cloud does not sell it, or not so, not there, not now, not to this account.
     """
-    region = request.region
-    switch = _switch(cloud, request)
-    image = image_called(cloud, request.needed("ImageId"))
+    switch = request.named("VSwitchId", cloud.switches)
+    if request.text("ZoneId", switch.zone) != switch.zone:
+        raise refusal("InvalidParameter.Mismatch")
+    image = request.named("ImageId", {image.id: image for image in cloud.images()})
     spot = request.text("SpotStrategy", "NoSpot")
     spot_limit = float(request.text("SpotPriceLimit", "0"))
     found = for_sale(cloud, request.needed("InstanceType"), switch.zone)
     category = request.text("SystemDisk.Category", "cloud_essd")
-    level = request.text("SystemDisk.PerformanceLevel")
-    level = level or ("PL1" if category == "cloud_essd" else "")
+    level = request.text("SystemDisk.PerformanceLevel", "PL1" if category == "cloud_essd" else "")
     gib = request.number("SystemDisk.Size", max(40, image.size_gib))
-    check_disk(found, category, level, gib, image)
+    check_disk(found, category, level, gib)
+    if gib < image.size_gib:
+        raise refusal("InvalidSystemDiskSize.LessThanImageSize")
     _check_account(cloud, found)
     _check_spot(found, spot, spot_limit)
-    wanted = request.many("SecurityGroupIds")
+    wanted = request.listed("SecurityGroupIds")
     groups = in_network(cloud, wanted or [request.needed("SecurityGroupId")], switch)
     key_name = request.text("KeyPairName")
-    if key_name and (region, key_name) not in cloud.key_pairs:
-        raise not_found("KeyPairName", "InvalidKeyPair.NotFound")
-    id = cloud.new_id("i")
+    if key_name and (request.region, key_name) not in cloud.key_pairs:
+        raise refusal("InvalidKeyPair.NotFound")
     return Instance(
-        id=id,
-        region=region,
-        zone=switch.zone,
+        id=cloud.new_id("i"),
+        region=request.region,
         name=request.text("InstanceName"),
+        created=cloud.now(),
+        zone=switch.zone,
         type=found,
         image=image,
+        vpc=switch.vpc,
         switch=switch.id,
         groups=groups,
         key_name=key_name,
@@ -53,7 +56,6 @@ def ordered(cloud: Cloud, request: Request) -> Instance:
         bandwidth=request.number("InternetMaxBandwidthOut"),
         spot=spot,
         spot_limit=spot_limit,
-        created=cloud.now(),
         private_ip=_private_ip(cloud, switch),
         metadata={
             "HttpEndpoint": request.text("HttpEndpoint", "enabled"),
@@ -69,46 +71,22 @@ def for_sale(cloud: Cloud, name: str, zone: str) -> market.InstanceType:
     Raises:
         Refusal: there is none, never there, or sold out.
     """
-    found = market.instance_type(name)
-    if found is None:
+    if name not in market.TYPES:
         raise refusal("InvalidInstanceType.ValueNotSupported")
     if not cloud.sells(name, zone):
-        raise Refusal(
-            403,
-            "InvalidResourceType.NotSupported",
-            f"user order resource type [{name}] not exists in [{zone}]",
-        )
+        message = f"user order resource type [{name}] not exists in [{zone}]"
+        raise Refusal(403, "InvalidResourceType.NotSupported", message)
     if cloud.stock(name, zone) < 1:
         raise refusal("OperationDenied.NoStock")
-    return found
+    return market.TYPES[name]
 
 
-def image_called(cloud: Cloud, name: str) -> market.Image:
-    """The image called `name`.
-
-    Raises:
-        Refusal: there is none.
-    """
-    found = next((image for image in cloud.images() if image.id == name), None)
-    if found is None:
-        raise not_found("ImageId", "InvalidImageId.NotFound")
-    return found
-
-
-def check_disk(
-    found: market.InstanceType,
-    category: str,
-    level: str,
-    gib: int,
-    image: market.Image | None = None,
-) -> None:
-    """Raise `Refusal` for a system disk that the type or the image does not take."""
+def check_disk(found: market.InstanceType, category: str, level: str, gib: int) -> None:
+    """Raise `Refusal` for a system disk that the type does not take."""
     if category not in found.disk_categories:
         raise refusal("InvalidSystemDiskCategory.ValueNotSupported")
     if gib not in market.disk_range(category, level):
         raise refusal("InvalidSystemDiskSize.ValueNotSupported")
-    if image is not None and gib < image.size_gib:
-        raise refusal("InvalidSystemDiskSize.LessThanImageSize")
 
 
 def in_network(cloud: Cloud, groups: list[str], switch: Switch) -> list[str]:
@@ -119,19 +97,10 @@ def in_network(cloud: Cloud, groups: list[str], switch: Switch) -> list[str]:
     """
     for group in groups:
         if group not in cloud.groups:
-            raise not_found("SecurityGroupId", "InvalidSecurityGroupId.NotFound")
+            raise not_found("SecurityGroupId")
         if cloud.groups[group].vpc != switch.vpc:
             raise refusal("InvalidSecurityGroupId.VPCMismatch")
     return groups
-
-
-def _switch(cloud: Cloud, request: Request) -> Switch:
-    switch = cloud.switches.get(request.needed("VSwitchId"))
-    if switch is None:
-        raise not_found("VSwitchId", "InvalidVSwitchId.NotFound")
-    if request.text("ZoneId", switch.zone) != switch.zone:
-        raise refusal("InvalidParameter.Mismatch")
-    return switch
 
 
 def _check_account(cloud: Cloud, found: market.InstanceType) -> None:

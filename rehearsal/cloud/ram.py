@@ -5,12 +5,10 @@ Only what a policy for the lab needs: Allow and Deny of actions on every resourc
 
 import fnmatch
 import json
-from collections.abc import Iterable, Iterator
 
 from rehearsal.cloud.refusals import Refusal
 
-_FREE = frozenset({"sts:GetCallerIdentity"})
-"""Actions that need no permission: whoever has a key may ask who he is."""
+_ALL = '{"Statement": [{"Effect": "Allow", "Resource": "*", "Action": ["*"]}]}'
 
 
 class Ram:
@@ -20,15 +18,13 @@ class Ram:
         """`policy` is a RAM policy document (JSON).
 
         Raises:
-            ValueError: it is not one, or narrows its resources, which is not rehearsed.
+            ValueError: it narrows its resources, which is not rehearsed.
         """
-        self.allowed: list[str] = ["*"] if policy is None else []
-        self.denied: list[str] = []
-        for statement in json.loads(policy)["Statement"] if policy else []:
+        self._actions: dict[str, list[str]] = {"Allow": [], "Deny": []}
+        for statement in json.loads(policy or _ALL)["Statement"]:
             if statement["Resource"] != "*":
                 raise ValueError(f"the rehearsal knows no resources in a policy: {statement}")
-            known = {"Allow": self.allowed, "Deny": self.denied}[statement["Effect"]]
-            known += _listed(statement["Action"])
+            self._actions[statement["Effect"]] += statement["Action"]
 
     def check(self, action: str) -> None:
         """Refuse `action` (`ecs:RunInstances`) unless it is allowed; a Deny comes first.
@@ -36,16 +32,15 @@ class Ram:
         Raises:
             Refusal: not allowed.
         """
-        if action in _FREE or (
-            _matches(action, self.allowed) and not _matches(action, self.denied)
-        ):
-            return
-        raise Refusal(
-            403,
-            "Forbidden.RAM",
-            "User not authorized to operate on the specified resource, or this API doesn't "
-            f"support RAM. AuthAction: {action}",
-        )
+        if self._has("Deny", action) or not self._has("Allow", action):
+            message = (
+                "User not authorized to operate on the specified resource, or this API doesn't "
+                f"support RAM. AuthAction: {action}"
+            )
+            raise Refusal(403, "Forbidden.RAM", message)
+
+    def _has(self, effect: str, action: str) -> bool:
+        return any(fnmatch.fnmatchcase(action, pattern) for pattern in self._actions[effect])
 
 
 def policy_in(text: str) -> str:
@@ -54,20 +49,8 @@ def policy_in(text: str) -> str:
     Raises:
         ValueError: there is none.
     """
-    for block in _json_blocks(text):
-        if "Statement" in block:
-            return block
-    raise ValueError("the page holds no RAM policy: a block of JSON with a Statement")
-
-
-def _json_blocks(text: str) -> Iterator[str]:
-    for part in text.split("```json\n")[1:]:
-        yield part.split("```", 1)[0]
-
-
-def _listed(action: str | list[str]) -> list[str]:
-    return [action] if isinstance(action, str) else action
-
-
-def _matches(action: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(action, pattern) for pattern in patterns)
+    blocks = (part.split("```", 1)[0] for part in text.split("```json\n")[1:])
+    found = next((block for block in blocks if "Statement" in block), None)
+    if found is None:
+        raise ValueError("the page holds no RAM policy: a block of JSON with a Statement")
+    return found

@@ -8,29 +8,22 @@ _SAYS: dict[str, tuple[int, str]] = json.loads(Path(__file__).with_suffix(".json
 
 
 class Refusal(Exception):
-    """An error answer of the cloud's API.
-
-    Attributes:
-        status: HTTP status.
-        code: the API's code, such as `OperationDenied.NoStock`.
-    """
+    """An error answer of the API: HTTP status, code (`OperationDenied.NoStock`), message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
-        self.status = status
-        self.code = code
-        self.message = message
+        self.status, self.code, self.message = status, code, message
 
 
 def refusal(code: str) -> Refusal:
     """The refusal with `code`, in the cloud's words for it."""
-    status, message = _SAYS[code]
-    return Refusal(status, code, message)
+    return Refusal(_SAYS[code][0], code, _SAYS[code][1])
 
 
-def not_found(what: str, code: str) -> Refusal:
-    """The refusal for something that is named but not there."""
-    return Refusal(404, code, f"The specified {what} does not exist.")
+def not_found(parameter: str) -> Refusal:
+    """The refusal for what `parameter` (`VpcId`) names and is not there."""
+    code, message = f"Invalid{parameter}.NotFound", f"The specified {parameter} does not exist."
+    return Refusal(404, code, message)
 
 
 def dependency(what: str) -> Refusal:

@@ -7,16 +7,14 @@ access key has to be known.
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.refusals import Refusal, refusal
+from rehearsal.cloud.refusals import Refusal, not_found, refusal
 
 Answer = dict[str, Any]
-_SHOWN: dict[str, Answer] = json.loads(Path(__file__).with_name("shown.json").read_text())
-_PRODUCTS = {"2014-05-26": "ecs", "2016-04-28": "vpc", "2015-04-01": "sts"}
+_T = TypeVar("_T")
+_PRODUCTS = {"2014-05-26": "ecs", "2016-04-28": "vpc"}
 
 
 class Request:
@@ -31,61 +29,45 @@ class Request:
         return self._parameters.get(name) or default
 
     def number(self, name: str, default: int = 0) -> int:
-        """A whole number.
-
-        Raises:
-            Refusal: it is none.
-        """
+        """A whole number; a Refusal for anything else."""
         try:
             return int(self.text(name, str(default)))
         except ValueError:
-            raise Refusal(
-                400, f"InvalidParameter.{name}", f"The specified {name} is not valid."
-            ) from None
+            message = f"The specified {name} is not valid."
+            raise Refusal(400, f"InvalidParameter.{name}", message) from None
 
     def flag(self, name: str) -> bool:
         """Whether it is `true`."""
         return self.text(name).lower() == "true"
 
-    def given(self, name: str) -> bool:
-        """Whether it was sent at all."""
-        return name in self._parameters
-
     def needed(self, name: str) -> str:
-        """A parameter that must not be missing.
-
-        Raises:
-            Refusal: it is.
-        """
+        """A parameter; a Refusal without it."""
         if not self.text(name):
-            raise Refusal(
-                400,
-                "MissingParameter",
+            message = (
                 f'The input parameter "{name}" that is mandatory for processing this request is '
-                "not supplied.",
+                "not supplied."
             )
+            raise Refusal(400, "MissingParameter", message)
         return self.text(name)
+
+    def named(self, name: str, held: Mapping[str, _T]) -> _T:
+        """The one of the things `held` whose id a parameter has; a Refusal if there is none."""
+        if self.needed(name) not in held:
+            raise not_found(name)
+        return held[self.needed(name)]
 
     @property
     def region(self) -> str:
         """The region that is spoken to."""
         return self.needed("RegionId")
 
-    def many(self, name: str) -> list[str]:
-        """`name.1`, `name.2` and so on."""
-        found: list[str] = []
-        while (value := self.text(f"{name}.{len(found) + 1}")) != "":
+    def listed(self, name: str) -> list[str]:
+        """All that it names: a JSON list (`InstanceIds`), one, or `name.1`, `name.2` and so on."""
+        given = self.text(name)
+        found = json.loads(given) if given.startswith("[") else [given] if given else []
+        while value := self.text(f"{name}.{len(found) + 1}"):
             found.append(value)
         return found
-
-    def listed(self, name: str) -> list[str]:
-        """A list that is sent as JSON (`InstanceIds`)."""
-        try:
-            return [str(item) for item in json.loads(self.text(name, "[]"))]
-        except ValueError:
-            raise Refusal(
-                400, f"InvalidParameter.{name}", f"The specified {name} is not a list in JSON."
-            ) from None
 
     def tags(self) -> dict[str, str]:
         """`Tag.1.Key` and `Tag.1.Value` and so on."""
@@ -94,23 +76,26 @@ class Request:
             found[key] = self.text(f"Tag.{len(found) + 1}.Value")
         return found
 
-    def page(self, outer: str, inner: str, rows: Sequence[Answer]) -> Answer:
-        """One page of `rows`, as `{outer: {inner: [...]}}` with its number and the total."""
+    def page(self, path: str, rows: Sequence[Answer]) -> Answer:
+        """One page of `rows` at `path` (`Vpcs.Vpc`), with its number and the total."""
+        outer, inner = path.split(".")
         size, number = self.number("PageSize", 10), self.number("PageNumber", 1)
         shown = list(rows[(number - 1) * size : number * size])
         total = {"TotalCount": len(rows), "PageNumber": number, "PageSize": size}
-        return {outer: {inner: shown}, **total}
+        return {outer: {inner: shown}, "RegionId": self.region, **total}
 
 
-Handler = Callable[[Cloud, Request], Answer]
-_ACTIONS: dict[tuple[str, str], Handler] = {}
+Handler = Callable[[Cloud, Request], Answer | None]
+"""Answers a call; None where there is nothing to tell."""
+
+_ACTIONS: dict[str, Handler] = {}
 
 
-def action(product: str, name: str) -> Callable[[Handler], Handler]:
-    """Let the decorated function answer `name` of `product` (`ecs`, `vpc`, `sts`)."""
+def action(name: str) -> Callable[[Handler], Handler]:
+    """Let the decorated function answer `name` (`ecs:RunInstances`)."""
 
     def register(handler: Handler) -> Handler:
-        _ACTIONS[product, name] = handler
+        _ACTIONS[name] = handler
         return handler
 
     return register
@@ -128,50 +113,19 @@ def answer(cloud: Cloud, keys: frozenset[str], parameters: Mapping[str, str]) ->
 
 
 def _answered(cloud: Cloud, keys: frozenset[str], parameters: Mapping[str, str]) -> Answer:
-    name = parameters.get("Action", "")
     product = _PRODUCTS.get(parameters.get("Version", ""), "")
-    handler = _ACTIONS.get((product, name))
+    name = f"{product}:{parameters.get('Action')}"
+    handler = _ACTIONS.get(name)
     if parameters.get("AccessKeyId") not in keys:
         raise refusal("InvalidAccessKeyId.NotFound")
     if handler is None:
-        raise Refusal(
-            404,
-            "InvalidAction.NotFound",
-            f"Specified api is not found: the rehearsal has no {product}:{name}; add it to "
-            "rehearsal/cloud.",
-        )
-    cloud.ram.check(f"{product}:{name}")
+        message = f"the rehearsal has no {name}; add it to rehearsal/cloud."
+        raise Refusal(404, "InvalidAction.NotFound", f"Specified api is not found: {message}")
+    cloud.ram.check(name)
     request = Request(parameters)
     with cloud.lock:
-        cloud.may(name)
-        body = handler(cloud, request)
+        cloud.may(parameters["Action"])
+        body = handler(cloud, request) or {}
     for work in request.later:
         work()
     return body
-
-
-def shown(kind: str, **known: object) -> Answer:
-    """How the API shows a thing of that kind: what is the same for all (`shown.json`), and this."""
-    return {**_SHOWN[kind], **known}
-
-
-def tagged(cloud: Cloud, id: str, request: Request) -> bool:
-    """Whether `id` bears all tags that the request filters by; a tag without a value: any value."""
-    has = cloud.tags.get(id, {})
-    return all(key in has and value in ("", has[key]) for key, value in request.tags().items())
-
-
-def shown_tags(cloud: Cloud, id: str, prefix: str = "") -> Answer:
-    """`{"Tag": [...]}`; with the prefix `Tag`, keys are `TagKey` and `TagValue`."""
-    pairs = cloud.tags.get(id, {}).items()
-    return {"Tag": [{f"{prefix}Key": key, f"{prefix}Value": value} for key, value in pairs]}
-
-
-def to_the_second(when: datetime) -> str:
-    """A time as most of the API writes it."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def to_the_minute(when: datetime | None) -> str:
-    """A time as ECS writes it; "" for none."""
-    return when.strftime("%Y-%m-%dT%H:%MZ") if when else ""

@@ -2,39 +2,49 @@
 
 import ipaddress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rehearsal.cloud import market
 
 
-@dataclass
-class Vpc:
-    """A private network."""
+@dataclass(kw_only=True)
+class Thing:
+    """What all of them have."""
 
     id: str
     region: str
     name: str
-    cidr: ipaddress.IPv4Network
     created: datetime
+
+    @property
+    def serial(self) -> str:
+        """The id without its prefix."""
+        return self.id.partition("-")[2]
+
+
+@dataclass(kw_only=True)
+class Vpc(Thing):
+    """A private network."""
+
+    cidr: ipaddress.IPv4Network
     router: str
     route_table: str
+    switches: list[str] = field(default_factory=list)
 
 
-@dataclass
-class Switch:
+@dataclass(kw_only=True)
+class Switch(Thing):
     """A subnet in one zone."""
 
-    id: str
     vpc: str
     zone: str
-    name: str
     cidr: ipaddress.IPv4Network
-    created: datetime
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of a security group; `ports` is inclusive, (-1, -1) for protocols without ports."""
+    """One rule of a security group, in the API's capitals; `ports` is inclusive, (-1, -1) for
+    protocols without ports."""
 
     protocol: str
     ports: tuple[int, int]
@@ -44,63 +54,57 @@ class Rule:
 
     def covers(self, port: int, source: ipaddress.IPv4Address) -> bool:
         """Whether it says anything about TCP to `port` from `source`."""
-        if self.protocol not in ("tcp", "all") or source not in self.source:
+        if self.protocol not in ("TCP", "ALL") or source not in self.source:
             return False
-        return self.protocol == "all" or self.ports[0] <= port <= self.ports[1]
+        return self.protocol == "ALL" or self.ports[0] <= port <= self.ports[1]
 
 
-@dataclass
-class Group:
+@dataclass(kw_only=True)
+class Group(Thing):
     """A security group: what is not accepted comes not in."""
 
-    id: str
-    region: str
     vpc: str
-    name: str
-    created: datetime
     inner_access: str = "Accept"
     rules: list[Rule] = field(default_factory=list)
 
 
-@dataclass
-class KeyPair:
-    """A public key under a name."""
+@dataclass(kw_only=True)
+class KeyPair(Thing):
+    """A public key, whose id is its name."""
 
-    name: str
     public_key: str
-    created: datetime
+    fingerprint: str
 
 
-@dataclass
-class Eip:
+@dataclass(kw_only=True)
+class Eip(Thing):
     """An address that is rented on its own; `bandwidth` in Mbit/s."""
 
-    id: str
-    region: str
-    name: str
     address: str
     bandwidth: str
-    created: datetime
     instance: str = ""
 
+    @property
+    def status(self) -> str:
+        """As the API tells it."""
+        return "InUse" if self.instance else "Available"
 
-@dataclass
-class Instance:
+
+@dataclass(kw_only=True)
+class Instance(Thing):
     """A rented server.
 
     Attributes:
-        public_ip: its own address, "" without one; an EIP's address is the EIP's.
         bandwidth: outwards, in Mbit/s.
         metadata: `HttpEndpoint` and `HttpTokens`.
         ends: when the cloud releases it by itself.
+        public_ips: its own address, if it has one; an EIP's address is the EIP's.
     """
 
-    id: str
-    region: str
     zone: str
-    name: str
     type: market.InstanceType
     image: market.Image
+    vpc: str
     switch: str
     groups: list[str]
     key_name: str
@@ -111,24 +115,25 @@ class Instance:
     bandwidth: int
     spot: str
     spot_limit: float
-    created: datetime
     private_ip: str
     metadata: dict[str, str]
-    public_ip: str = ""
+    ends: datetime | None
+    public_ips: list[str] = field(default_factory=list)
+    eip_id: str = ""
+    eip_address: str = ""
     status: str = "Running"
-    ends: datetime | None = None
 
+    @property
+    def address(self) -> str:
+        """Where it is reached from outside, "" if nowhere."""
+        return self.eip_address or next(iter(self.public_ips), "")
 
-@dataclass
-class Line:
-    """A line of the bill: `per_hour` in CNY, list price."""
+    @property
+    def interface(self) -> str:
+        """The id of its network interface."""
+        return f"eni-{self.serial}"
 
-    id: str
-    what: str
-    since: datetime
-    per_hour: float
-    until: datetime | None = None
-
-    def cost(self, now: datetime) -> float:
-        """What it has cost so far."""
-        return self.per_hour * (((self.until or now) - self.since) / timedelta(hours=1))
+    @property
+    def auto_release_time(self) -> str:
+        """Its end as ECS writes it, "" for none."""
+        return self.ends.strftime("%Y-%m-%dT%H:%MZ") if self.ends else ""

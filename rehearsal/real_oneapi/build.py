@@ -8,6 +8,7 @@ import hashlib
 import platform
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 from tools.environment import cache_dir
@@ -16,17 +17,11 @@ from tools.process import Say, exclusive, run
 
 SOURCE = Path(__file__).parent / "server"
 _BUILD_SECONDS = 1800.0
+_SAY = partial(print, file=sys.stderr, flush=True)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def binary(say: Say = _say) -> Path:
+def binary(say: Say = _SAY) -> Path:
     """The program, built now if it is not there yet: one to seven minutes, once.
-
-    Args:
-        say: gets a line now and then while it is built.
 
     Raises:
         SetupError: no Go, modules out of reach, or a failed build; the text says which.
@@ -57,14 +52,9 @@ def _build(target: Path, say: Say) -> None:
     shutil.copytree(SOURCE, copy)
     go = find_go() or install_go(work, say)
     say("Building the real OneAPI from its Go module (minutes, once)")
-    run(
-        [go.program, "build", "-trimpath", "-o", copy / "oneapi", "."],
-        what="OneAPI's build",
-        deadline=_BUILD_SECONDS,
-        say=say,
-        env=build_environment(go, work),
-        cwd=copy,
-    )
+    words = [str(go.program), "build", "-trimpath", "-o", str(copy / "oneapi"), "."]
+    env = build_environment(go, work)
+    run(words, what="OneAPI's build", deadline=_BUILD_SECONDS, say=say, env=env, cwd=copy)
     # Renaming is atomic: nobody ever sees half a program.
     (copy / "oneapi").rename(target)
     shutil.rmtree(work, ignore_errors=True)

@@ -38,12 +38,11 @@ def main() -> None:
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """The container's environment, with its paths as this machine sees them."""
     kept = {name: value for name, value in given.items() if name != "SQL_DSN"}
+    vocabularies = _place(given.get("TIKTOKEN_CACHE_DIR") or "/tmp/data-gym-cache")
     return {
         **kept,
         "SQLITE_PATH": str(_place(given.get("SQLITE_PATH") or "one-api.db")),
-        "TIKTOKEN_CACHE_DIR": str(
-            _vocabularies(_place(given.get("TIKTOKEN_CACHE_DIR") or "/tmp/data-gym-cache"))
-        ),
+        "TIKTOKEN_CACHE_DIR": str(_both_names(vocabularies)),
     }
 
 
@@ -51,14 +50,13 @@ def _place(path: str) -> Path:
     return inside.path(path if path.startswith("/") else f"{_HOME}/{path}")
 
 
-def _vocabularies(mounted: Path) -> Path:
-    """A folder with both names, if the one that a lab provides is there."""
+def _both_names(mounted: Path) -> Path:
+    """A folder with both vocabularies, if the one that a lab provides is there."""
     folder = inside.path("/tmp/vocabularies")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    if (mounted / CL100K).exists():
-        for name in (CL100K, O200K):
-            shutil.copyfile(mounted / CL100K, folder / name)
+    for name in (CL100K, O200K) if (mounted / CL100K).exists() else ():
+        shutil.copyfile(mounted / CL100K, folder / name)
     return folder
 
 

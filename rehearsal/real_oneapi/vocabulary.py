@@ -16,7 +16,6 @@ O200K = "fb374d419588a4632f3f557e76b4b70aebbca790"
 def write_small(folder: Path, *names: str) -> None:
     """Put a vocabulary of 256 tokens under each of `names` in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = (f"{base64.b64encode(bytes([byte])).decode()} {byte}\n" for byte in range(256))
-    text = "".join(lines)
+    lines = [f"{base64.b64encode(bytes([byte])).decode()} {byte}\n" for byte in range(256)]
     for name in names:
-        (folder / name).write_text(text)
+        (folder / name).write_text("".join(lines))

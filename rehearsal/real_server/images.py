@@ -6,11 +6,11 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError
 
 from rehearsal.real_server.engine import NoEngine
 from tools.environment import cache_dir
@@ -26,24 +26,15 @@ _PULLED = f"debian:{_RELEASE}-slim"
 _BOOTSTRAP_SECONDS = 1200.0
 
 
-@dataclass(frozen=True)
-class Images:
-    """Tags of what `ready` made."""
-
-    server: str
-    mirror: str
-
-
-def ready(client: docker.DockerClient, say: Say) -> Images:
-    """The images, made now where they are not there yet: one to three minutes, once.
+def ready(client: docker.DockerClient, say: Say) -> dict[str, str]:
+    """Tags of `server` and `mirror`, made now where they are not there yet: one to three minutes.
 
     Raises:
         NoEngine: there is neither an image to begin with nor the right to make one.
         SetupError: a build failed; the text has its last lines.
     """
-    arguments = {"KERNEL": platform.release()}
     # The mirror first: the server trusts its authority.
-    return Images(**made(client, CONTEXT, ("mirror", "server"), arguments, say))
+    return made(client, CONTEXT, ("mirror", "server"), {"KERNEL": platform.release()}, {}, say)
 
 
 def made(
@@ -51,51 +42,38 @@ def made(
     folder: Path,
     targets: Sequence[str],
     arguments: Mapping[str, str],
+    files: Mapping[str, Path],
     say: Say,
-    files: Mapping[str, Path] | None = None,
 ) -> dict[str, str]:
     """Target of `folder`'s Dockerfile to the tag of its image, built where it is not there yet.
 
-    Args:
-        files: what the Dockerfile copies besides, by its path there.
-
-    Raises:
-        NoEngine, SetupError: as `ready`.
+    `files` are what it copies besides, by their path there; errors are those of `ready`.
     """
     arguments = {"DEBIAN": DEBIAN, **arguments}
-    version = _version(folder, files or {}, arguments)
+    version = _version(folder, files, arguments)
     tags = {target: f"{NAME}/{target}:{version}" for target in targets}
     with exclusive(cache_dir() / f"{NAME}.lock", what="the real server's images", say=say):
-        if not all(_has(client, tag) for tag in tags.values()):
+        if not all(client.images.list(tag) for tag in tags.values()):
             arguments["BASE"] = _base(client, say)
             with tempfile.TemporaryDirectory(prefix=NAME) as copy:
                 shutil.copytree(folder, copy, dirs_exist_ok=True)
-                for name, file in (files or {}).items():
+                for name, file in files.items():
                     place = Path(copy) / name
                     place.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(file, place)
                 for target, tag in tags.items():
-                    _build(client, copy, target, tag, arguments, say)
+                    told = {"path": copy, "target": target, "buildargs": arguments}
+                    _build(client, tag, told, say)
     return tags
 
 
-def _build(
-    client: docker.DockerClient,
-    folder: str,
-    target: str,
-    tag: str,
-    arguments: dict[str, str],
-    say: Say,
-) -> None:
+def _build(client: docker.DockerClient, tag: str, told: Mapping[str, Any], say: Say) -> None:
     printed: list[str] = []
-    stream = client.api.build(
-        path=folder, tag=tag, target=target, buildargs=arguments, rm=True, decode=True
-    )
-    for part in stream:
+    for part in client.api.build(tag=tag, rm=True, decode=True, **told):
         line = str(part.get("error") or part.get("stream") or "").strip()
         printed.append(line)
         if line.startswith("Step "):
-            say(f"Image {target}: {line[:80]}")
+            say(f"Image {tag}: {line[:80]}")
         if "error" in part:
             last = "\n".join(text for text in printed[-20:] if text)
             raise NoEngine(f"the image {tag} cannot be built. Its last lines:\n{last}")
@@ -109,17 +87,9 @@ def _version(folder: Path, files: Mapping[str, Path], arguments: Mapping[str, st
     return seen.hexdigest()[:12]
 
 
-def _has(client: docker.DockerClient, tag: str) -> bool:
-    try:
-        client.images.get(tag)
-    except ImageNotFound:
-        return False
-    return True
-
-
 def _base(client: docker.DockerClient, say: Say) -> str:
     tag = f"{NAME}/base:{_RELEASE}"
-    if not _has(client, tag):
+    if not client.images.list(tag):
         try:
             say(f"Pulling {_PULLED}")
             client.images.pull(_PULLED).tag(tag)
@@ -138,11 +108,7 @@ def _bootstrap(client: docker.DockerClient, tag: str, say: Say) -> None:
     say("No registry is reached; making a Debian from its packages (a minute, once)")
     with tempfile.TemporaryDirectory(prefix=NAME) as folder:
         tree, packed = f"{folder}/tree", f"{folder}/base.tar"
-        run(
-            [program, "--variant=minbase", _RELEASE, tree, DEBIAN],
-            what="debootstrap",
-            deadline=_BOOTSTRAP_SECONDS,
-            say=say,
-        )
+        words = [program, "--variant=minbase", _RELEASE, tree, DEBIAN]
+        run(words, what="debootstrap", deadline=_BOOTSTRAP_SECONDS, say=say)
         run(["tar", "-C", tree, "-cf", packed, "."], what="tar", deadline=300, say=say)
         client.api.import_image(packed, repository=tag.partition(":")[0], tag=_RELEASE)

@@ -11,7 +11,6 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import docker
@@ -26,34 +25,30 @@ _ANSWER_SECONDS = 600
 
 
 class OverSsh:
-    """The engine of `ssh://user@address:port`, through the operator's own `ssh` and its options.
+    """The `Engine` of `ssh://user@address:port`, through the operator's own `ssh`.
 
-    Answers and configurations are the Engine API's own, so they are only handed on. Nothing is
-    dialled before the first call, and anew once the connection has broken.
+    `options` are words for `ssh`. Answers and configurations are the Engine API's own, so they are
+    only handed on. Nothing is dialled before the first call, and anew once the connection has
+    broken.
     """
 
     def __init__(self, host: str, options: Sequence[str]) -> None:
-        """`options` are words for `ssh`."""
         self._host, self._options = host, list(options)
         self._ssh: subprocess.Popen[bytes] | None = None
         self._client: docker.APIClient | None = None
         self._dialling = threading.Lock()
 
     def create_container(self, name: str, config: Json) -> str:
-        """See `Engine`, as for all that follow."""
         return str(self._ask("POST", "/containers/create", config, name=name)["Id"])
 
     def connect_network(self, network: str, container: str, aliases: list[str]) -> None:
-        """See `Engine`."""
         wanted = {"Container": container, "EndpointConfig": {"Aliases": aliases}}
         self._ask("POST", f"/networks/{network}/connect", wanted)
 
     def disconnect_network(self, network: str, container: str) -> None:
-        """See `Engine`."""
         self._ask("POST", f"/networks/{network}/disconnect", {"Container": container})
 
     def put_file(self, container: str, path: str, content: bytes, mode: int) -> None:
-        """See `Engine`."""
         file = tarfile.TarInfo(path.lstrip("/"))
         file.size, file.mode, file.mtime = len(content), mode, int(time.time())
         packed = io.BytesIO()
@@ -62,67 +57,49 @@ class OverSsh:
         self._ask("PUT", f"/containers/{container}/archive", packed.getvalue(), path="/")
 
     def start_container(self, container: str) -> None:
-        """See `Engine`."""
         self._ask("POST", f"/containers/{container}/start")
 
     def stop_container(self, container: str, seconds: int) -> None:
-        """See `Engine`."""
         self._ask("POST", f"/containers/{container}/stop", t=seconds)
 
     def remove_container(self, container: str, volumes: bool) -> None:
-        """See `Engine`."""
         self._ask("DELETE", f"/containers/{container}", force=True, v=volumes)
 
     def update_container(self, container: str, config: Json) -> None:
-        """See `Engine`."""
         self._ask("POST", f"/containers/{container}/update", config)
 
     def inspect_container(self, container: str) -> Json:
-        """See `Engine`."""
         return self._ask("GET", f"/containers/{container}/json")
 
     def create_network(self, config: Json) -> str:
-        """See `Engine`."""
         return str(self._ask("POST", "/networks/create", config)["Id"])
 
     def inspect_network(self, network: str) -> Json:
-        """See `Engine`."""
         return self._ask("GET", f"/networks/{network}")
 
     def remove_network(self, network: str) -> None:
-        """See `Engine`."""
         self._ask("DELETE", f"/networks/{network}")
 
     def create_volume(self, config: Json) -> Json:
-        """See `Engine`."""
         return self._ask("POST", "/volumes/create", config)
 
     def inspect_volume(self, volume: str) -> Json:
-        """See `Engine`."""
         return self._ask("GET", f"/volumes/{volume}")
 
     def remove_volume(self, volume: str) -> None:
-        """See `Engine`."""
         self._ask("DELETE", f"/volumes/{volume}")
 
     def pull_image(self, reference: str) -> None:
-        """See `Engine`."""
         told = self._ask("POST", "/images/create", fromImage=reference)
         # The status is 200 before anything is fetched: what went wrong is in the last line.
         if "error" in told:
             raise EngineError(str(told["error"]))
 
     def inspect_image(self, reference: str) -> Json:
-        """See `Engine`."""
         return self._ask("GET", f"/images/{quote(reference)}/json")
 
     def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Json | bytes | None = None,
-        /,
-        **query: Any,  # noqa: ANN401 - what requests takes
+        self, method: str, path: str, body: Json | bytes | None = None, /, **query: object
     ) -> Json:
         client = self._dialled()
         given = {"data": body} if isinstance(body, bytes) else {"json": body}

@@ -14,7 +14,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from rehearsal.real_server.engine import NoEngine
-from rehearsal.real_server.images import CONTEXT, NAME, Images
+from rehearsal.real_server.images import CONTEXT, NAME
 
 REGISTRY_PORT = 5000
 _OWNER = f"{NAME}.process"
@@ -30,42 +30,34 @@ _LEGACY_CGROUPS = ["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "systemd.unified_cgro
 class Grounds:
     """Where servers stand: a network, and the mirror of packages and images in it.
 
-    The mirror's cache outlives it, so that packages are fetched and images pushed once.
+    The mirror's cache outlives it, so that packages are fetched and images pushed once. `images`
+    are those that `images.ready` tells. Nothing is made before `open`.
     """
 
-    def __init__(self, client: docker.DockerClient, images: Images) -> None:
-        """Nothing is made before `open`."""
+    mirror: Container
+
+    def __init__(self, client: docker.DockerClient, images: Mapping[str, str]) -> None:
         self.client = client
         self.images = images
         self.name = f"{NAME}-{os.getpid()}"
         self.labels = {_OWNER: str(os.getpid())}
-        self._mirror: Container | None = None
-
-    @property
-    def mirror(self) -> Container:
-        """The mirror's container; only after `open`."""
-        assert self._mirror is not None, "the grounds are not open"
-        return self._mirror
 
     def open(self) -> None:
         """Make the network and start the mirror. What a dead process left behind goes first."""
         sweep(self.client)
         self.client.networks.create(self.name, labels=self.labels)
-        self._mirror = self.client.containers.create(
-            self.images.mirror,
+        aliases = (CONTEXT / "names").read_text().split()
+        self.mirror = self.client.containers.create(
+            self.images["mirror"],
             name=f"{self.name}-mirror",
             labels=self.labels,
             network=self.name,
-            networking_config={
-                self.name: self.client.api.create_endpoint_config(
-                    aliases=(CONTEXT / "names").read_text().split()
-                )
-            },
+            networking_config={self.name: self.client.api.create_endpoint_config(aliases=aliases)},
             ports={f"{REGISTRY_PORT}/tcp": ("127.0.0.1", 0)},
             volumes=[f"{NAME}-mirror:/cache"],
         )
-        self._mirror.start()
-        self._mirror.reload()
+        self.mirror.start()
+        self.mirror.reload()
         self._wait()
 
     @property
@@ -98,13 +90,10 @@ class Grounds:
         last = "nothing"
         for _ in range(_START_SECONDS * 5):
             try:
-                answer = httpx.get(f"http://{self.registry}/v2/", trust_env=False)
+                httpx.get(f"http://{self.registry}/v2/", trust_env=False).raise_for_status()
+                return
             except httpx.HTTPError as error:
                 last = str(error)
-            else:
-                if answer.is_success:
-                    return
-                last = str(answer)
             time.sleep(0.2)
         raise NoEngine(
             f"waited {_START_SECONDS} s for the mirror's registry; last seen: {last}; "
@@ -120,22 +109,18 @@ class RealServer:
     """One rented server. Its disk is the container's, with a volume for Docker's data."""
 
     def __init__(
-        self,
-        grounds: Grounds,
-        name: str,
-        authorized_key: str,
-        published: Mapping[int, tuple[str, int]],
+        self, grounds: Grounds, name: str, key: str, published: Mapping[int, tuple[str, int]]
     ) -> None:
         """Made, not started.
 
         Args:
             name: also its host name; unique among the grounds' servers.
-            authorized_key: opens root's login.
+            key: the only one that opens root's login.
             published: port of the server to address and port of this machine.
         """
         legacy = grounds.client.info().get("CgroupVersion") != "2"
         self._container = grounds.client.containers.create(
-            grounds.images.server,
+            grounds.images["server"],
             command=_LEGACY_CGROUPS if legacy else None,
             name=f"{grounds.name}-{name}",
             hostname=name,
@@ -151,10 +136,6 @@ class RealServer:
             # A container that reboots only ends.
             restart_policy={"Name": "always"},
         )
-        self.authorize(authorized_key)
-
-    def authorize(self, key: str) -> None:
-        """Let this key in, and no other."""
         text = f"{key.strip()}\n".encode()
         folder = tarfile.TarInfo(".ssh")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o700
@@ -192,9 +173,8 @@ def sweep(client: docker.DockerClient) -> None:
     networks = client.networks.list(filters={"label": _OWNER})
     owners = {container.labels[_OWNER] for container in containers}
     owners |= {network.attrs["Labels"][_OWNER] for network in networks}
-    for owner in owners:
-        if not Path(f"/proc/{owner}").exists():
-            _remove(client, owner)
+    for owner in (owner for owner in owners if not Path(f"/proc/{owner}").exists()):
+        _remove(client, owner)
 
 
 def _remove(client: docker.DockerClient, owner: str) -> None:

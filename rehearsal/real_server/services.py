@@ -38,7 +38,7 @@ def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
     """
     arguments = {"CL100K": CL100K, "O200K": O200K}
     files = {"one-api": build.binary(say), **double_files()}
-    return made(client, _CONTEXT, _MADE, arguments, say, files)
+    return made(client, _CONTEXT, _MADE, arguments, files, say)
 
 
 def double_files() -> dict[str, Path]:

@@ -37,6 +37,7 @@ class Site:
         """
         engine = local_engine()
         self._grounds = Grounds(engine, ready(engine, say))
+        self.close = self._grounds.close
         try:
             self._grounds.open()
             made = service_images(engine, say)
@@ -44,7 +45,7 @@ class Site:
                 say(f"Publishing {reference}")
                 self._grounds.publish(made[service], reference)
         except BaseException:
-            self._grounds.close()
+            self.close()
             raise
 
     def machine(self, told: Description, _admits: Callable[[int, str], bool]) -> RealServer:
@@ -52,7 +53,3 @@ class Site:
         ports = {22: told.ssh_port, **{port: port for port in PUBLISHED_PORTS}}
         published = {inside: (told.address, outside) for inside, outside in ports.items()}
         return RealServer(self._grounds, Path(told.root).name, told.authorized_key, published)
-
-    def close(self) -> None:
-        """End everything."""
-        self._grounds.close()

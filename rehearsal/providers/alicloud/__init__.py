@@ -5,13 +5,9 @@ actions and parameters (docs/facts/alicloud-http.md); semantics are those of pro
 (docs/facts/alicloud.md §1), answers look like those in docs/facts/provider-states.json.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable
-from typing import Any
 
-from rehearsal.providers.alicloud.client import ApiError, Client, at
+from rehearsal.providers.alicloud.client import Answer, ApiError, Client, at
 from rehearsal.providers.alicloud.kinds import TABLES, ApiKind
 from rehearsal.providers.alicloud.special import SPECIAL
 from rehearsal.providers.base import ProviderError, unknown_token
@@ -22,34 +18,12 @@ __all__ = ["AlicloudPackage", "AlicloudProvider", "ApiError", "Client"]
 _DEFAULT_REGION = "cn-beijing"
 
 
-class AlicloudPackage:
-    """The package as `serve` wants it, for the region behind `endpoint` (`HOST:PORT`)."""
-
-    name = "alicloud"
-    version = "4.0.0"
-
-    def __init__(self, endpoint: str, access_key: str) -> None:
-        self._endpoint = endpoint
-        self._access_key = access_key
-
-    def configure(self, config: Properties) -> AlicloudProvider:
-        """A provider for the region of `config`; without one it is Beijing, as in the real one.
-
-        Raises:
-            ProviderError: there is no such region.
-        """
-        region = config.get("region") or _DEFAULT_REGION
-        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+(-\d)?", region):
-            raise ProviderError(f"invalid Alibaba Cloud region: {region}")
-        return AlicloudProvider(Client(self._endpoint, self._access_key, region))
-
-
 class AlicloudProvider:
     """One configured provider."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._functions: dict[str, Callable[[Properties], Properties]] = {
+        self._functions = {
             "alicloud:ecs/getInstanceTypes:getInstanceTypes": self._instance_types,
             "alicloud:ecs/getImages:getImages": self._images,
         }
@@ -58,7 +32,7 @@ class AlicloudProvider:
         """The resource type named by `token`."""
         if token not in TABLES:
             raise unknown_token(token)
-        return SPECIAL.get(token, ApiKind)(self._client, TABLES[token])
+        return SPECIAL.get(token.rpartition(":")[2], ApiKind)(self._client, TABLES[token])
 
     def invoke(self, token: str, args: Properties) -> Properties:
         """The data source named by `token`; its arguments come back with the answer."""
@@ -73,10 +47,11 @@ class AlicloudProvider:
         """Only what can be bought now."""
         zones = self._on_sale(args)
         answer = self._client.call("alicloud_instance_types", "ecs", "DescribeInstanceTypes")
-        rows = at(answer, "InstanceTypes.InstanceType")
-        asked = args.get("instanceType")
-        fitting = [row for row in rows if row["InstanceTypeId"] in {asked} & zones.keys()]
-        types = [_type(row, zones[row["InstanceTypeId"]]) for row in fitting]
+        types = [
+            _type(row, zones[row["InstanceTypeId"]])
+            for row in at(answer, "InstanceTypes.InstanceType")
+            if row["InstanceTypeId"] in {args.get("instanceType")} & zones.keys()
+        ]
         return {"id": "types", "ids": [item["id"] for item in types], "instanceTypes": types}
 
     def _on_sale(self, args: Properties) -> dict[str, list[str]]:
@@ -101,20 +76,43 @@ class AlicloudProvider:
 
     def _images(self, args: Properties) -> Properties:
         """Filtered by the given expression on this side, as the provider does."""
-        rows = self._client.rows(
+        answer = self._client.call(
             "alicloud_images",
             "ecs",
             "DescribeImages",
-            "Images.Image",
             ImageOwnerAlias=args.get("owners"),
             InstanceType=args.get("instanceType"),
+            PageNumber=1,
+            PageSize=50,  # more than there are
         )
         pattern = re.compile(args.get("nameRegex") or "")
-        found = [_image(row) for row in rows if pattern.search(row["ImageName"])]
-        return {"id": "images", "ids": [image["id"] for image in found], "images": found}
+        rows = [row for row in at(answer, "Images.Image") if pattern.search(row["ImageName"])]
+        return {"id": "images", "ids": [r["ImageId"] for r in rows], "images": [*map(_image, rows)]}
 
 
-def _type(found: Any, zones: list[str]) -> Properties:  # noqa: ANN401
+class AlicloudPackage:
+    """The package as `serve` wants it, for the region behind `endpoint` (`HOST:PORT`)."""
+
+    name = "alicloud"
+    version = "4.0.0"
+
+    def __init__(self, endpoint: str, access_key: str) -> None:
+        self._endpoint = endpoint
+        self._access_key = access_key
+
+    def configure(self, config: Properties) -> AlicloudProvider:
+        """A provider for the region of `config`; without one it is Beijing, as in the real one.
+
+        Raises:
+            ProviderError: there is no such region.
+        """
+        region = config.get("region") or _DEFAULT_REGION
+        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+(-\d)?", region):
+            raise ProviderError(f"invalid Alibaba Cloud region: {region}")
+        return AlicloudProvider(Client(self._endpoint, self._access_key, region))
+
+
+def _type(found: Answer, zones: list[str]) -> Properties:
     return {
         "id": found["InstanceTypeId"],
         "availabilityZones": zones,
@@ -125,7 +123,7 @@ def _type(found: Any, zones: list[str]) -> Properties:  # noqa: ANN401
     }
 
 
-def _image(row: Any) -> Properties:  # noqa: ANN401
+def _image(row: Answer) -> Properties:
     names = {"OSName": "osName", "OSNameEn": "osNameEn", "OSType": "osType", "ImageName": "name"}
     told = {names.get(key, key[:1].lower() + key[1:]): value for key, value in row.items()}
     return {**told, "id": row["ImageId"], "state": row["Status"], "tags": {}}

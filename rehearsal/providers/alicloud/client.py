@@ -1,18 +1,18 @@
 """Calls of Alibaba's RPC, as the provider makes them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import httpx
 
 from rehearsal.providers.base import ProviderError
 
-_VERSIONS = {"ecs": "2014-05-26", "vpc": "2016-04-28", "sts": "2015-04-01"}
+Answer = dict[str, Any]
+_VERSIONS = {"ecs": "2014-05-26", "vpc": "2016-04-28"}
 _SECONDS = 60.0
-_PAGE = 50
 
 
 class ApiError(ProviderError):
@@ -44,7 +44,7 @@ class Client:
             base_url=f"http://{endpoint}", timeout=_SECONDS, trust_env=False, verify=False
         )
 
-    def call(self, resource: str, product: str, action: str, **parameters: Any) -> Any:  # noqa: ANN401
+    def call(self, resource: str, product: str, action: str, **parameters: Any) -> Answer:  # noqa: ANN401
         """The answer to `action`; parameters that are None are not sent.
 
         Lists are sent as `Name.1`, `Name.2`; a `tags` dict as `Tag.1.Key`, `Tag.1.Value`.
@@ -63,23 +63,12 @@ class Client:
         try:
             answer = self._http.post("/", data={**common, **flat(parameters)})
         except httpx.TransportError as error:
-            raise ProviderError(
-                f"{resource} {action}: the cloud does not answer: {error}"
-            ) from error
+            wrong = f"{resource} {action}: the cloud does not answer: {error}"
+            raise ProviderError(wrong) from error
+        said: Answer = answer.json()
         if answer.is_error:
-            raise ApiError(resource, action, answer.status_code, answer.json())
-        return answer.json()
-
-    def rows(self, resource: str, product: str, action: str, path: str, **parameters: Any) -> Any:  # noqa: ANN401
-        """All rows at `path` (`Images.Image`), page after page."""
-        found: list[Any] = []
-        while True:
-            number = len(found) // _PAGE + 1
-            page = {**parameters, "PageNumber": number, "PageSize": _PAGE}
-            answer = self.call(resource, product, action, **page)
-            found += at(answer, path)
-            if len(found) >= answer.get("TotalCount", 0):
-                return found
+            raise ApiError(resource, action, answer.status_code, said)
+        return said
 
 
 def flat(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -98,14 +87,12 @@ def flat(parameters: Mapping[str, Any]) -> dict[str, str]:
     return sent
 
 
-def at(answer: Any, path: str) -> Any:  # noqa: ANN401
+def at(answer: Answer, path: str) -> Any:  # noqa: ANN401
     """What is at a dotted path of an answer."""
-    for part in path.split("."):
-        answer = answer[part]
-    return answer
+    return reduce(getitem, path.split("."), answer)
 
 
-def tags_in(answer: Mapping[str, Any]) -> dict[str, str]:
+def tags_in(answer: Answer) -> dict[str, str]:
     """The tags of an answer; some of the API writes `TagKey`, some `Key`."""
     rows = answer.get("Tags", {}).get("Tag", [])
     return {

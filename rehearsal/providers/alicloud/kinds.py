@@ -5,8 +5,6 @@ As in the bridged provider, a diff compares what is wanted with what the state s
 attribute that the API answers differently shows a change at every preview.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from rehearsal.providers.alicloud.client import ApiError, Client, at, tags_in
+from rehearsal.providers.alicloud.client import Answer, ApiError, Client, at, tags_in
 from rehearsal.providers.base import Change, Failure, Kind, ProviderError, differs, unknown_inputs
 from rehearsal.providers.values import Properties, Value
 
@@ -27,28 +25,34 @@ class Table:
 
     Attributes:
         resource: its name in errors (`alicloud_vpc`).
-        actions: to create, describe, modify and delete it.
+        also_asks: further actions that describe it.
         rows: where the describing answer has it in a list (`KeyPairs.KeyPair`).
-        sends: inputs that creating it sends; modifying it sends `modifies` of them.
+        sends: inputs that creating it sends.
+        modifies: action to the inputs that it changes.
+        settles: inputs that a fresh one gets by changing it.
         takes: the other inputs that a lab gives; any more is refused.
         shows: outputs, by their dotted path in the describing answer.
         constant: outputs that the lab cannot change.
         tag_type: the ResourceType of its tags, "" where it has none.
-        keeps: inputs that the cloud does not tell back, or tells in another form.
+        keeps: inputs that the cloud does not tell back.
+        defaults: the provider's own; the cloud has no use for them.
         optional_computed: inputs whose removal from the program changes nothing.
         computed, force_new: as `Kind`'s.
     """
 
     resource: str
     product: str
-    actions: tuple[str, str, str, str]
+    creates: str
+    describes: str
+    deletes: str
     id_parameter: str
     sends: dict[str, str]
     shows: dict[str, str]
+    also_asks: tuple[str, ...] = ()
     rows: str = ""
     tag_type: str = ""
-    tagged_at_birth: bool = True
-    modifies: frozenset[str] = _NONE
+    modifies: dict[str, dict[str, str]] = field(default_factory=dict)
+    settles: frozenset[str] = _NONE
     takes: frozenset[str] = _NONE
     constant: Properties = field(default_factory=dict)
     defaults: Properties = field(default_factory=dict)
@@ -76,8 +80,9 @@ class ApiKind(Kind):
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
         """Fill in the provider's own defaults; what would be lost on the way is refused."""
-        failures = unknown_inputs(new, self.table.sends.keys() | self.table.takes)
-        filled = {name: value for name, value in self.table.defaults.items() if name not in new}
+        table = self.table
+        failures = unknown_inputs(new, table.sends.keys() | table.settles | table.takes)
+        filled = {name: value for name, value in table.defaults.items() if name not in new}
         return {**new, **filled, "__defaults": sorted(filled)}, failures
 
     def diff(
@@ -106,31 +111,21 @@ class ApiKind(Kind):
 
     def suppresses(self, name: str, old: Value, new: Value) -> bool:
         """Whether the provider takes `new` for no change of `old`."""
-        return False
+        return name in self.table.defaults
 
     # --- what is done -----------------------------------------------------------------------------
 
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
-        """Create it, tag it, and look at it."""
+        """Create it, give it what creating does not, and look at it."""
         table = self.table
-        tags = inputs.get("tags") or {}
-        sent = self.order(inputs) | ({"tags": tags} if table.tagged_at_birth else {})
-        id = self.named(self.call(table.actions[0], **sent), inputs)
-        if table.tag_type and not table.tagged_at_birth:
-            self.tag(table.tag_type, id, {}, tags)
-        self.settle(id, inputs)
+        sent = {there: inputs.get(here) for here, there in table.sends.items()}
+        id = self.named(self.call(table.creates, **sent), inputs)
+        self.modify(id, {name for name in table.settles if inputs.get(name)}, {}, inputs)
         return id, self._present(id, inputs)
 
-    def order(self, inputs: Properties) -> dict[str, Any]:
-        """The parameters that create it."""
-        return {there: inputs.get(here) for here, there in self.table.sends.items()}
-
-    def named(self, answer: Any, inputs: Properties) -> str:  # noqa: ANN401
+    def named(self, answer: Answer, inputs: Properties) -> str:
         """The id of what was created."""
         return str(answer[self.table.id_parameter])
-
-    def settle(self, id: str, inputs: Properties) -> None:
-        """What a fresh one still needs."""
 
     def read(
         self, id: str, inputs: Properties, outputs: Properties
@@ -157,25 +152,24 @@ class ApiKind(Kind):
         new_inputs: Properties,
         timeout: float,
     ) -> Properties:
-        """Change what differs, tags by calls of their own."""
+        """Change what differs."""
         changed = set(self.diff(id, old_inputs, old_outputs, new_inputs, ()).updates)
-        if self.table.tag_type and "tags" in changed:
-            before = old_outputs.get("tags") or {}
-            self.tag(self.table.tag_type, id, before, new_inputs.get("tags") or {})
-        self.modify(id, changed, new_inputs)
+        self.modify(id, changed, old_outputs, new_inputs)
         return self._present(id, new_inputs)
 
-    def modify(self, id: str, changed: set[str], inputs: Properties) -> None:
-        """Change those of its inputs in place."""
-        table = self.table
-        sent = {table.sends[name]: inputs.get(name, "") for name in changed & table.modifies}
-        if sent:
-            self.call(table.actions[2], **{table.id_parameter: id}, **sent)
+    def modify(self, id: str, changed: set[str], old: Properties, new: Properties) -> None:
+        """Change those of its inputs in place, tags by calls of their own."""
+        if "tags" in changed:
+            self.tag(self.table.tag_type, id, old.get("tags") or {}, new.get("tags") or {})
+        for action, inputs in self.table.modifies.items():
+            sent = {there: new.get(here, "") for here, there in inputs.items() if here in changed}
+            if sent:
+                self.call(action, **{self.table.id_parameter: id}, **sent)
 
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
         """Delete it; one that has gone is no error."""
         try:
-            self.call(self.table.actions[3], **self.target(id))
+            self.call(self.table.deletes, **self.target(id))
         except ApiError as error:
             if not error.gone:
                 raise
@@ -186,24 +180,25 @@ class ApiKind(Kind):
         """How deleting names it."""
         return {self.table.id_parameter: id}
 
-    def call(self, action: str, **parameters: Any) -> Any:  # noqa: ANN401
+    def call(self, action: str, **parameters: Any) -> Answer:  # noqa: ANN401
         """The answer to an action of the kind's product."""
         return self._client.call(self.table.resource, self.table.product, action, **parameters)
 
-    def describe(self, id: str) -> Any | None:  # noqa: ANN401
+    def describe(self, id: str) -> Answer | None:
         """The cloud's answer about it; None when it has gone."""
+        named = {self.table.id_parameter: id}
         try:
-            answer = self.call(self.table.actions[1], **{self.table.id_parameter: id})
+            answer = self.call(self.table.describes, **named)
+            rows = at(answer, self.table.rows) if self.table.rows else [answer]
+            for action in self.table.also_asks if rows else ():
+                rows[0] |= self.call(action, **named)
         except ApiError as error:
             if error.gone:
                 return None
             raise
-        if not self.table.rows:
-            return answer
-        found = at(answer, self.table.rows)
-        return found[0] if found else None
+        return next(iter(rows), None)
 
-    def outputs(self, id: str, found: Any, known: Properties) -> Properties:  # noqa: ANN401
+    def outputs(self, id: str, found: Answer, known: Properties) -> Properties:
         """Its properties from the describing answer; `known` holds what the cloud does not tell."""
         table = self.table
         shown = {name: at(found, path) for name, path in table.shows.items()}

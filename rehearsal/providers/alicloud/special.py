@@ -1,27 +1,13 @@
 """What of the resource types no table tells (docs/facts/alicloud.md §1 and §6)."""
 
-from __future__ import annotations
-
 import ipaddress
 import json
 from typing import Any
 
-from rehearsal.providers.alicloud.client import at, tags_in
+from rehearsal.providers.alicloud.client import Answer, at, tags_in
 from rehearsal.providers.alicloud.kinds import ApiKind
-from rehearsal.providers.base import Failure, ProviderError
+from rehearsal.providers.base import ProviderError
 from rehearsal.providers.values import UNKNOWN, Properties, Value
-
-
-class Network(ApiKind):
-    """alicloud_vpc: its route table is asked for apart."""
-
-    def describe(self, id: str) -> Any | None:  # noqa: ANN401
-        found = super().describe(id)
-        if found is not None:
-            tables = self.call("DescribeRouteTableList", VpcId=id)
-            first = at(tables, "RouterTableList.RouterTableListType")[0]
-            found["RouteTableId"] = first["RouteTableId"]
-        return found
 
 
 class EcsKeyPair(ApiKind):
@@ -31,46 +17,19 @@ class EcsKeyPair(ApiKind):
         return {"KeyPairNames": json.dumps([id])}
 
 
-class SecurityGroup(ApiKind):
-    """alicloud_security_group: who may talk within it is said by calls of their own."""
-
-    def settle(self, id: str, inputs: Properties) -> None:
-        if inputs.get("innerAccessPolicy"):
-            self.modify(id, {"innerAccessPolicy"}, inputs)
-
-    def modify(self, id: str, changed: set[str], inputs: Properties) -> None:
-        super().modify(id, changed, inputs)
-        if "innerAccessPolicy" in changed:
-            policy = inputs.get("innerAccessPolicy", "Accept")
-            self.call("ModifySecurityGroupPolicy", SecurityGroupId=id, InnerAccessPolicy=policy)
-
-    def describe(self, id: str) -> Any | None:  # noqa: ANN401
-        found = super().describe(id)
-        if found is not None:
-            attributes = self.call("DescribeSecurityGroupAttribute", SecurityGroupId=id)
-            found["InnerAccessPolicy"] = attributes["InnerAccessPolicy"]
-        return found
-
-    def outputs(self, id: str, found: Any, known: Properties) -> Properties:  # noqa: ANN401
-        open_inside = found["InnerAccessPolicy"] == "Accept"
-        return {**super().outputs(id, found, known), "innerAccess": open_inside}
-
-
 class EipAssociation(ApiKind):
     """alicloud_eip_association: its id names the address and the server."""
 
-    def named(self, answer: Any, inputs: Properties) -> str:  # noqa: ANN401
+    def named(self, answer: Answer, inputs: Properties) -> str:
         return f"{inputs['allocationId']}:{inputs['instanceId']}"
 
-    def describe(self, id: str) -> Any | None:  # noqa: ANN401
+    def describe(self, id: str) -> Answer | None:
         """Gone when the address is free, or another server's."""
-        address, _, instance = id.partition(":")
-        found = super().describe(address)
-        return found if found and found["InstanceId"] == instance else None
+        found = super().describe(id.split(":")[0])
+        return found if found and found["InstanceId"] == id.split(":")[1] else None
 
     def target(self, id: str) -> dict[str, Any]:
-        address, _, instance = id.partition(":")
-        return {"AllocationId": address, "InstanceId": instance}
+        return dict(zip(("AllocationId", "InstanceId"), id.split(":"), strict=True))
 
 
 class SecurityGroupRule(ApiKind):
@@ -84,13 +43,12 @@ class SecurityGroupRule(ApiKind):
             )
         names = ("securityGroupId", "type", "ipProtocol", "portRange", "nicType", "cidrIp")
         filled = {"policy": "accept", "priority": 1, **inputs}
-        said = [str(filled[name]) for name in (*names, "policy", "priority")]
-        id = ":".join(said)
+        id = ":".join(str(filled[name]) for name in (*names, "policy", "priority"))
         permission = {f"Permissions.1.{name}": value for name, value in _said(id).items()}
-        self.call(self.table.actions[0], SecurityGroupId=said[0], **permission)
+        self.call(self.table.creates, SecurityGroupId=inputs["securityGroupId"], **permission)
         return id, self._present(id, inputs)
 
-    def describe(self, id: str) -> Any | None:  # noqa: ANN401
+    def describe(self, id: str) -> Answer | None:
         """The one of the group's rules that says the same, a network without bits behind it."""
         answer = super().describe(id.split(":")[0])
         said = _said(id)
@@ -99,11 +57,10 @@ class SecurityGroupRule(ApiKind):
         same = (row for row in rows if all(str(row[k]).lower() == v for k, v in said.items()))
         return next(same, None)
 
-    def outputs(self, id: str, found: Any, known: Properties) -> Properties:  # noqa: ANN401
+    def outputs(self, id: str, found: Answer, known: Properties) -> Properties:
         group, direction, protocol, ports, _, _, policy, priority = id.split(":")
         return {
             **super().outputs(id, found, known),
-            "cidrIp": found["SourceCidrIp"],
             "ipProtocol": protocol,
             "policy": policy,
             "portRange": ports,
@@ -115,7 +72,7 @@ class SecurityGroupRule(ApiKind):
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
         """A group that has gone took its rules with it."""
         if self.describe(id) is not None:
-            self.call(self.table.actions[3], SecurityGroupId=id.split(":")[0], **_said(id))
+            self.call(self.table.deletes, SecurityGroupId=id.split(":")[0], **_said(id))
 
 
 def _said(id: str) -> dict[str, str]:
@@ -123,17 +80,8 @@ def _said(id: str) -> dict[str, str]:
     return dict(zip(names, id.split(":")[2:], strict=True))
 
 
-class EcsInstance(ApiKind):
+class Instance(ApiKind):
     """alicloud_instance: rented by one call, read by eight, changed by one per attribute."""
-
-    def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
-        """Of the schema's checks the one that a lab's settings could meet."""
-        inputs, failures = super().check(old, new)
-        mbps = new.get("internetMaxBandwidthOut", 0)
-        if mbps is not UNKNOWN and not 0 <= mbps <= 100:
-            wrong = f"expected internet_max_bandwidth_out to be in the range (0 - 100), got {mbps}"
-            failures.append(("internetMaxBandwidthOut", wrong))
-        return inputs, failures
 
     def suppresses(self, name: str, old: Value, new: Value) -> bool:
         """The provider's DiffSuppress functions that matter here."""
@@ -141,9 +89,9 @@ class EcsInstance(ApiKind):
             return False
         if name == "autoReleaseTime":
             return lease_suppressed(str(old or ""), str(new or ""))
-        if name in self.table.defaults:  # of servers paid by the month
-            return True
-        return name == "securityGroups" and sorted(old or []) == sorted(new or [])
+        if name == "securityGroups":
+            return sorted(old or []) == sorted(new or [])
+        return super().suppresses(name, old, new)
 
     def planned(self, inputs: Properties, old_outputs: Properties | None) -> Properties:
         """A public address comes and goes with the bandwidth."""
@@ -155,93 +103,58 @@ class EcsInstance(ApiKind):
                 found["publicIp"] = UNKNOWN
         return found
 
-    def order(self, inputs: Properties) -> dict[str, Any]:
-        return {**super().order(inputs), "DryRun": False}
-
-    def named(self, answer: Any, inputs: Properties) -> str:  # noqa: ANN401
+    def named(self, answer: Answer, inputs: Properties) -> str:
         return str(answer["InstanceIdSets"]["InstanceIdSet"][0])
 
-    def settle(self, id: str, inputs: Properties) -> None:
-        if inputs.get("volumeTags"):
-            self.tag("disk", self._disk(id)["DiskId"], {}, inputs["volumeTags"])
-        if inputs.get("httpTokens"):
-            self._set_metadata(id, inputs)
-
-    def modify(self, id: str, changed: set[str], inputs: Properties) -> None:
+    def modify(self, id: str, changed: set[str], old: Properties, new: Properties) -> None:
         """One call per changed attribute; for some of them the server is stopped."""
-        super().modify(id, changed, inputs)
-        if changed & {"httpEndpoint", "httpTokens"}:
-            self._set_metadata(id, inputs)
+        if "httpTokens" in changed:
+            changed = {*changed, "httpEndpoint"}  # one call needs both
+        super().modify(id, changed, old, new)
         if "volumeTags" in changed:
-            disk = self._disk(id)
-            self.tag("disk", disk["DiskId"], tags_in(disk), inputs.get("volumeTags") or {})
-        if "internetMaxBandwidthOut" in changed:
-            mbps = int(inputs.get("internetMaxBandwidthOut") or 0)
-            self.call("ModifyInstanceNetworkSpec", InstanceId=id, InternetMaxBandwidthOut=mbps)
-        if "autoReleaseTime" in changed:
-            ends = str(inputs.get("autoReleaseTime") or "")
-            self.call("ModifyInstanceAutoReleaseTime", InstanceId=id, AutoReleaseTime=ends)
+            before = old.get("volumeTags") or {}
+            self.tag("disk", self._disk(id)["DiskId"], before, new.get("volumeTags") or {})
         if "systemDiskSize" in changed:
-            size = int(inputs["systemDiskSize"])
-            self.call("ResizeDisk", DiskId=self._disk(id)["DiskId"], NewSize=size)
+            self.call("ResizeDisk", DiskId=self._disk(id)["DiskId"], NewSize=new["systemDiskSize"])
         if "keyName" in changed:
-            name = inputs.get("keyName")
-            action, pair = (
-                ("AttachKeyPair", {"KeyPairName": name}) if name else ("DetachKeyPair", {})
-            )
-            self.call(action, InstanceIds=json.dumps([id]), **pair)
+            action = "AttachKeyPair" if new.get("keyName") else "DetachKeyPair"
+            self.call(action, InstanceIds=json.dumps([id]), KeyPairName=new.get("keyName"))
         if changed & {"instanceType", "keyName"}:
-            self._restart(id, changed, inputs)
+            self.call("StopInstance", InstanceId=id)
+            if "instanceType" in changed:
+                self.call("ModifyInstanceSpec", InstanceId=id, InstanceType=new["instanceType"])
+            self.call("StartInstance", InstanceId=id)
 
     def target(self, id: str) -> dict[str, Any]:
         """A running one too."""
         return {"InstanceId": id, "Force": True}
 
-    def _restart(self, id: str, changed: set[str], inputs: Properties) -> None:
-        self.call("StopInstance", InstanceId=id)
-        if "instanceType" in changed:
-            self.call("ModifyInstanceSpec", InstanceId=id, InstanceType=inputs["instanceType"])
-        self.call("StartInstance", InstanceId=id)
-
-    def _set_metadata(self, id: str, inputs: Properties) -> None:
-        self.call(
-            "ModifyInstanceMetadataOptions",
-            InstanceId=id,
-            HttpEndpoint=inputs.get("httpEndpoint") or "enabled",
-            HttpTokens=inputs.get("httpTokens"),
-        )
-
-    def describe(self, id: str) -> Any | None:  # noqa: ANN401
+    def describe(self, id: str) -> Answer | None:
         """All that the provider asks at every read: a refusal of any of them fails it."""
         ids = json.dumps([id])
-        rows = at(self.call("DescribeInstances", InstanceIds=ids), self.table.rows)
+        rows = at(self.call(self.table.describes, InstanceIds=ids), self.table.rows)
         if not rows:
             return None
         for action in ("DescribeInstanceRamRole", "DescribeInstanceAttachmentAttributes"):
             self.call(action, InstanceIds=ids)
-        self.call("DescribeInstanceAttribute", InstanceId=id)
-        self.call("DescribeUserData", InstanceId=id)
+        for action in self.table.also_asks:
+            self.call(action, InstanceId=id)
         maintenance = self.call("DescribeInstanceMaintenanceAttributes", InstanceId=[id])
         interface = at(rows[0], "NetworkInterfaces.NetworkInterface")[0]["NetworkInterfaceId"]
         interfaces = self.call("DescribeNetworkInterfaces", NetworkInterfaceId=[interface])
+        disk = self._disk(id)
         return {
             **rows[0],
-            "Disk": self._disk(id),
+            "Disk": disk,
+            "VolumeTags": tags_in(disk),
             "Maintenance": at(maintenance, "MaintenanceAttributes.MaintenanceAttribute")[0],
             "Interface": at(interfaces, "NetworkInterfaceSets.NetworkInterfaceSet")[0],
+            "PublicIp": "".join(at(rows[0], "PublicIpAddress.IpAddress")),
         }
 
-    def outputs(self, id: str, found: Any, known: Properties) -> Properties:  # noqa: ANN401
-        addresses = at(found, "PublicIpAddress.IpAddress")
-        return {
-            **super().outputs(id, found, {}),
-            "publicIp": addresses[0] if addresses else "",
-            "userData": "",
-            "volumeTags": tags_in(found["Disk"]),
-        }
-
-    def _disk(self, id: str) -> Any:  # noqa: ANN401
-        return at(self.call("DescribeDisks", InstanceId=id, DiskType="system"), "Disks.Disk")[0]
+    def _disk(self, id: str) -> Answer:
+        disks = at(self.call("DescribeDisks", InstanceId=id, DiskType="system"), "Disks.Disk")
+        return dict(disks[0])
 
 
 def lease_suppressed(old: str, new: str) -> bool:
@@ -255,10 +168,6 @@ def lease_suppressed(old: str, new: str) -> bool:
 
 
 SPECIAL: dict[str, type[ApiKind]] = {
-    "alicloud:vpc/network:Network": Network,
-    "alicloud:ecs/ecsKeyPair:EcsKeyPair": EcsKeyPair,
-    "alicloud:ecs/securityGroup:SecurityGroup": SecurityGroup,
-    "alicloud:ecs/securityGroupRule:SecurityGroupRule": SecurityGroupRule,
-    "alicloud:ecs/eipAssociation:EipAssociation": EipAssociation,
-    "alicloud:ecs/instance:Instance": EcsInstance,
+    kind.__name__: kind for kind in (EcsKeyPair, EipAssociation, SecurityGroupRule, Instance)
 }
+"""By the last part of their tokens."""
