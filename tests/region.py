@@ -6,6 +6,7 @@ from typing import Any
 from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, market, serve_region
 from rehearsal.cloud.ram import Ram
 from rehearsal.providers.alicloud import AlicloudPackage
+from rehearsal.providers.base import State
 
 REGION = "cn-hangzhou"
 PLAIN_IMAGE = "ubuntu_22_04_x64_20G_alibase_20241016.vhd"
@@ -54,7 +55,7 @@ class Life:
     def change(self, at: int, **changes: Any) -> None:
         token, id, inputs, outputs = self.made[at]
         wanted = {**inputs, **changes}
-        outputs = self.provider.kind(token).update(id, inputs, outputs, wanted, 0)
+        outputs = self.provider.kind(token).update(State(id, inputs, outputs), wanted, 0)
         self.made[at] = (token, id, wanted, outputs)
 
     def live(self) -> None:
@@ -91,7 +92,7 @@ class Life:
         self.change(7, addressName="new")
         while self.made:
             token, id, inputs, outputs = self.made.pop()
-            self.provider.kind(token).delete(id, inputs, outputs, 0)
+            self.provider.kind(token).delete(State(id, inputs, outputs), 0)
         assert self.cloud.inventory() == []
 
     def _ask(self) -> str:

@@ -7,7 +7,7 @@ whose input was.
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from rehearsal.providers.values import UNKNOWN, Properties, Value
 
@@ -44,6 +44,14 @@ class Change:
         return bool(self.updates or self.replaces)
 
 
+class State(NamedTuple):
+    """A resource as the engine knows it; of one that is imported, the id alone is known."""
+
+    id: str
+    inputs: Properties
+    outputs: Properties
+
+
 class Kind(ABC):
     """One resource type: what its properties are, and what happens to it.
 
@@ -69,16 +77,9 @@ class Kind(ABC):
         """`new` with defaults filled in, and what is wrong with it. `old` is empty at first."""
         return new, []
 
-    def diff(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore: Sequence[str],
-    ) -> Change:
+    def diff(self, old: State, new: Properties, ignore: Sequence[str]) -> Change:
         """What changed. By default: the inputs that differ, sorted by `force_new`."""
-        return self.compare(old_inputs, new_inputs, ignore)
+        return self.compare(old.inputs, new, ignore)
 
     def compare(self, old: Properties, new: Properties, ignore: Iterable[str] = ()) -> Change:
         """The change between two sets of inputs, by top-level property."""
@@ -101,26 +102,17 @@ class Kind(ABC):
         """Make it; its id and outputs. `timeout` in seconds, 0 for the kind's own. InitFailed where
         it exists, but is not in order."""
 
-    def read(
-        self, id: str, inputs: Properties, outputs: Properties
-    ) -> tuple[str | None, Properties, Properties]:
-        """Its id, inputs and outputs as they really are; None as id when it is gone. By default as
-        in the state: right only for what lives in the state alone."""
-        return id, inputs, outputs
+    def read(self, old: State) -> State | None:
+        """As it really is; None when it is gone. By default as in the state: right only for what
+        lives in the state alone."""
+        return old
 
-    def update(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float,
-    ) -> Properties:
+    def update(self, old: State, new: Properties, timeout: float) -> Properties:
         """Change it in place; its outputs from now on."""
         raise ProviderError(f"{type(self).__name__} cannot be changed in place")
 
     @abstractmethod
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
+    def delete(self, old: State, timeout: float) -> None:
         """Remove it. One that is gone already is no error."""
 
 

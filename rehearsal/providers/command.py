@@ -15,7 +15,14 @@ from typing import Any, ClassVar, TypeVar
 
 import asyncssh
 
-from rehearsal.providers.base import Failure, Kind, ProviderError, unknown_inputs, unknown_token
+from rehearsal.providers.base import (
+    Failure,
+    Kind,
+    ProviderError,
+    State,
+    unknown_inputs,
+    unknown_token,
+)
 from rehearsal.providers.remote import LOOP
 from rehearsal.providers.values import UNKNOWN, Properties, is_asset
 
@@ -140,18 +147,11 @@ class _Remote(Kind):
             ]
         return new, failures
 
-    def update(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float,
-    ) -> Properties:
+    def update(self, old: State, new: Properties, timeout: float) -> Properties:
         """`create` once more."""
-        return self.create(new_inputs, timeout)[1]
+        return self.create(new, timeout)[1]
 
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
+    def delete(self, old: State, timeout: float) -> None:
         """Nothing is run, and a file stays."""
 
 

@@ -19,6 +19,7 @@ from rehearsal.providers.base import (
     InitFailed,
     Kind,
     ProviderError,
+    State,
     unknown_inputs,
     unknown_token,
 )
@@ -102,21 +103,19 @@ class _DockerKind(Kind):
         return new, unknown_inputs(new, self.force_new | self.in_place)
 
     @_told()
-    def read(
-        self, id: str, inputs: Properties, outputs: Properties
-    ) -> tuple[str | None, Properties, Properties]:
+    def read(self, old: State) -> State | None:
         with _unless_gone():
-            return id, inputs, self._outputs(id, inputs)
-        return None, {}, {}
+            return State(old.id, old.inputs, self._outputs(old.id, old.inputs))
+        return None
 
     def _outputs(self, id: str, inputs: Properties) -> Properties:
         """The state of what is there; EngineError where nothing is."""
         raise NotImplementedError
 
     @_told()
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
+    def delete(self, old: State, timeout: float) -> None:
         with _unless_gone():
-            self._remove(id, outputs)
+            self._remove(old.id, old.outputs)
 
     def _remove(self, id: str, outputs: Properties) -> None:
         raise NotImplementedError
@@ -210,22 +209,12 @@ class _Container(_DockerKind):
                 failures.append((f"healthcheck.{name}", why))
         return inputs, failures
 
-    def diff(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore: Sequence[str],
-    ) -> Change:
+    def diff(self, old: State, new: Properties, ignore: Sequence[str]) -> Change:
         """Wanted inputs against what the last create or refresh found, as Terraform compares."""
         names = self.force_new | self.in_place
-        names -= {name for name in _COMPUTED_WHEN_ABSENT if new_inputs.get(name) is None}
-        return self.compare(
-            {name: _comparable(old_outputs.get(name)) for name in names},
-            {name: _comparable(new_inputs.get(name)) for name in names},
-            ignore,
-        )
+        names -= {name for name in _COMPUTED_WHEN_ABSENT if new.get(name) is None}
+        now = {name: _comparable(old.outputs.get(name)) for name in names}
+        return self.compare(now, {name: _comparable(new.get(name)) for name in names}, ignore)
 
     @_told()
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
@@ -278,22 +267,15 @@ class _Container(_DockerKind):
         }
 
     @_told()
-    def update(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float,
-    ) -> Properties:
+    def update(self, old: State, new: Properties, timeout: float) -> Properties:
         """Starts what was stopped; restart policy and memory change; the rest is state only.
 
         Nothing is waited for here, `wait` or not (docs/facts/measured.md §3).
         """
-        if not old_outputs.get("mustRun"):
-            self._engine.start_container(id)
-        self._engine.update_container(id, _limits(new_inputs))
-        return self._outputs(id, new_inputs)
+        if not old.outputs.get("mustRun"):
+            self._engine.start_container(old.id)
+        self._engine.update_container(old.id, _limits(new))
+        return self._outputs(old.id, new)
 
     def _remove(self, id: str, outputs: Properties) -> None:
         """Stop, with no time to end unless a grace was asked for, and remove by force."""

@@ -26,6 +26,7 @@ from rehearsal.providers.base import (
     Package,
     Provider,
     ProviderError,
+    State,
     differs,
 )
 from rehearsal.providers.values import Value, from_struct, to_struct
@@ -144,14 +145,9 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answered
     def Diff(self, request: _Message, context: _Context) -> _Message:
-        change = self._kind(request.urn, context).diff(
-            request.id,
-            from_struct(request.old_inputs),
-            from_struct(request.olds),
-            from_struct(request.news),
-            list(request.ignoreChanges),
-        )
-        return _diff_response(change)
+        old = State(request.id, from_struct(request.old_inputs), from_struct(request.olds))
+        new, ignore = from_struct(request.news), list(request.ignoreChanges)
+        return _diff_response(self._kind(request.urn, context).diff(old, new, ignore))
 
     @_answered
     def Create(self, request: _Message, context: _Context) -> _Message:
@@ -164,14 +160,12 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answered
     def Read(self, request: _Message, context: _Context) -> _Message:
-        id, inputs, outputs = self._kind(request.urn, context).read(
-            request.id, from_struct(request.inputs), from_struct(request.properties)
-        )
-        if id is None:
+        old = State(request.id, from_struct(request.inputs), from_struct(request.properties))
+        found = self._kind(request.urn, context).read(old)
+        if found is None:
             return provider_pb2.ReadResponse()
-        return provider_pb2.ReadResponse(
-            id=id, inputs=to_struct(inputs), properties=to_struct(outputs)
-        )
+        id, inputs, outputs = found.id, to_struct(found.inputs), to_struct(found.outputs)
+        return provider_pb2.ReadResponse(id=id, inputs=inputs, properties=outputs)
 
     @_answered
     def Update(self, request: _Message, context: _Context) -> _Message:
@@ -180,14 +174,14 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         if request.preview:
             outputs = kind.planned(wanted, before)
         else:
-            inputs = from_struct(request.old_inputs)
-            outputs = kind.update(request.id, inputs, before, wanted, request.timeout)
+            old = State(request.id, from_struct(request.old_inputs), before)
+            outputs = kind.update(old, wanted, request.timeout)
         return provider_pb2.UpdateResponse(properties=to_struct(outputs))
 
     @_answered
     def Delete(self, request: _Message, context: _Context) -> _Message:
-        inputs, outputs = from_struct(request.old_inputs), from_struct(request.properties)
-        self._kind(request.urn, context).delete(request.id, inputs, outputs, request.timeout)
+        old = State(request.id, from_struct(request.old_inputs), from_struct(request.properties))
+        self._kind(request.urn, context).delete(old, request.timeout)
         return empty_pb2.Empty()
 
     @_answered

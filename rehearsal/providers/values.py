@@ -9,7 +9,7 @@ that keep their signature, so that they go back unharmed.
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from google.protobuf import struct_pb2  # type: ignore[import-untyped]
+from google.protobuf import json_format, struct_pb2  # type: ignore[import-untyped]
 
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
@@ -54,10 +54,9 @@ def from_struct(struct: struct_pb2.Struct) -> Properties:
 
 
 def to_struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
-    """`properties` as the engine reads them; TypeError for what no property can hold."""
+    """`properties` as the engine reads them; an error for what no property can hold."""
     struct = struct_pb2.Struct()
-    for key, value in properties.items():
-        struct.fields[key].CopyFrom(_to_value(value, key))
+    json_format.ParseDict(_known(properties), struct)
     return struct
 
 
@@ -83,21 +82,9 @@ def _from_value(value: struct_pb2.Value) -> Value:
     return None
 
 
-def _to_value(value: Value, where: str) -> struct_pb2.Value:
-    made = struct_pb2.Value
-    if value is None:
-        return made(null_value=struct_pb2.NULL_VALUE)
-    if value is UNKNOWN:
-        return made(string_value=_UNKNOWN_STRING)
-    if isinstance(value, bool):
-        return made(bool_value=value)
-    if isinstance(value, (int, float)):
-        return made(number_value=value)
-    if isinstance(value, str):
-        return made(string_value=value)
-    if isinstance(value, (list, tuple)):
-        items = [_to_value(item, f"{where}[{index}]") for index, item in enumerate(value)]
-        return made(list_value=struct_pb2.ListValue(values=items))
+def _known(value: Value) -> Value:
     if isinstance(value, Mapping):
-        return made(struct_value=to_struct(value))
-    raise TypeError(f"{where}: a property cannot hold a {type(value).__name__}")
+        return {key: _known(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(item) for item in value]
+    return _UNKNOWN_STRING if value is UNKNOWN else value

@@ -10,7 +10,7 @@ import pytest
 from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.docker.over_ssh import stage_engine
-from rehearsal.providers.base import Change, InitFailed
+from rehearsal.providers.base import Change, InitFailed, State
 from rehearsal.providers.docker import DockerPackage, DockerProvider
 from rehearsal.providers.values import Properties
 from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker
@@ -47,7 +47,7 @@ class Resource:
 
     def diff(self, **changes: Any) -> Change:
         wanted = {**self.inputs, **changes}
-        return self.kind.diff(self.id, self.inputs, self.outputs, wanted, [])
+        return self.kind.diff(State(self.id, self.inputs, self.outputs), wanted, [])
 
 
 def settings(name: str = "web", **more: Any) -> Properties:

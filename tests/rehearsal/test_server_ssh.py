@@ -18,7 +18,7 @@ import pytest
 from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.children import command_of, descendants
-from rehearsal.providers.base import ProviderError
+from rehearsal.providers.base import ProviderError, State
 from rehearsal.providers.command import CommandPackage
 from rehearsal.providers.values import Properties
 from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, asynchronously, until
@@ -138,7 +138,7 @@ def inputs(login: Login, create: str = "true", stdin: str = "", **more: Any) -> 
 
 def test_a_command_tells_what_it_printed(server: Login) -> None:
     given = inputs(server, "cat; echo warn >&2", "a\nb\n")
-    for outputs in (COMMAND.create(given, 0)[1], COMMAND.update("id", given, {}, given, 0)):
+    for outputs in (COMMAND.create(given, 0)[1], COMMAND.update(State("id", given, {}), given, 0)):
         assert (outputs["stdout"], outputs["stderr"]) == ("a\nb", "warn")
     # Without a text it reads an end of file.
     assert COMMAND.create(inputs(server, "cat; echo done"), 0)[1]["stdout"] == "done"

@@ -7,7 +7,7 @@ import pytest
 
 from rehearsal.cloud import ACCESS_KEY, Cloud, market, serve_region
 from rehearsal.providers.alicloud import AlicloudPackage, AlicloudProvider
-from rehearsal.providers.base import Change, Kind, ProviderError
+from rehearsal.providers.base import Change, Kind, ProviderError, State
 from rehearsal.providers.values import UNKNOWN
 from tests.region import PLAIN_IMAGE, REGION, Recorder
 
@@ -70,15 +70,17 @@ def region() -> Iterator[Region]:
 def _change(region: Region, given: dict[str, Any], changes: dict[str, Any]) -> Change:
     kind, id, inputs, outputs = region.server(**given)
     wanted = {name: value for name, value in {**inputs, **changes}.items() if value is not None}
-    return kind.diff(id, inputs, outputs, wanted, ())
+    return kind.diff(State(id, inputs, outputs), wanted, ())
 
 
 def test_nothing_changed_is_no_change(region: Region) -> None:
     kind, id, inputs, outputs = region.server(
         autoReleaseTime="2028-01-01T10:37:00Z", tags={"lab": "x"}
     )
-    assert not kind.diff(id, inputs, outputs, inputs, ()).changes
-    same_id, read_inputs, read_outputs = kind.read(id, inputs, outputs)
+    assert not kind.diff(State(id, inputs, outputs), inputs, ()).changes
+    found = kind.read(State(id, inputs, outputs))
+    assert found
+    same_id, read_inputs, read_outputs = found
     assert (same_id, read_inputs, read_outputs) == (id, inputs, outputs)
 
 
@@ -114,7 +116,7 @@ def test_a_lease_may_silently_stay_as_it_was(region: Region) -> None:
 def test_an_update_reaches_the_cloud(region: Region) -> None:
     kind, id, inputs, outputs = region.server()
     wanted = {**inputs, "systemDiskSize": 200, "autoReleaseTime": "2028-01-01T10:37:00Z"}
-    changed = kind.update(id, inputs, outputs, wanted, 0)
+    changed = kind.update(State(id, inputs, outputs), wanted, 0)
     assert changed["systemDiskSize"] == 200
     assert region.cloud.instances[id].disk_gib == 200
     assert changed["autoReleaseTime"] == "2028-01-01T10:37Z"
@@ -123,7 +125,7 @@ def test_an_update_reaches_the_cloud(region: Region) -> None:
 def test_a_server_that_has_gone_reads_as_gone(region: Region) -> None:
     kind, id, inputs, outputs = region.server()
     region.cloud.release(id)
-    assert kind.read(id, inputs, outputs)[0] is None
+    assert kind.read(State(id, inputs, outputs)) is None
 
 
 def test_a_changed_key_is_silently_not_applied(region: Region) -> None:
@@ -131,8 +133,8 @@ def test_a_changed_key_is_silently_not_applied(region: Region) -> None:
     id, outputs = region.make(token, keyPairName="lab", publicKey="ssh-rsa AAAA")
     kind = region.provider.kind(token)
     wanted = {**region.inputs, "publicKey": "ssh-rsa BBBB"}
-    assert kind.diff(id, region.inputs, outputs, wanted, ()).updates == ["publicKey"]
-    assert kind.update(id, region.inputs, outputs, wanted, 0)["publicKey"] == "ssh-rsa BBBB"
+    assert kind.diff(State(id, region.inputs, outputs), wanted, ()).updates == ["publicKey"]
+    assert kind.update(State(id, region.inputs, outputs), wanted, 0)["publicKey"] == "ssh-rsa BBBB"
     assert region.cloud.key_pairs[REGION, "lab"].public_key == "ssh-rsa AAAA"
 
 
@@ -160,7 +162,7 @@ def test_a_rules_id_is_made_of_its_parts(region: Region) -> None:
 def test_a_network_with_bits_behind_its_mask_never_comes_to_rest(region: Region) -> None:
     wanted = {**WANTED, "cidrIp": "10.1.2.3/24", "securityGroupId": _group(region)}
     id, outputs = region.make(RULE, **wanted)
-    found = region.provider.kind(RULE).diff(id, region.inputs, outputs, region.inputs, ())
+    found = region.provider.kind(RULE).diff(State(id, region.inputs, outputs), region.inputs, ())
     assert found.replaces == ["cidrIp"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import any_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
 
-from rehearsal.providers.base import InitFailed, Kind, ProviderError, unknown_token
+from rehearsal.providers.base import InitFailed, Kind, ProviderError, State, unknown_token
 from rehearsal.providers.serving import Call, serve
 from rehearsal.providers.values import (
     ASSET_SIGNATURE,
@@ -37,7 +37,7 @@ class Thing(Kind):
         }
         raise errors[inputs["fails"]]
 
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
+    def delete(self, old: State, timeout: float) -> None:
         """Nothing to delete."""
 
 

@@ -13,7 +13,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from rehearsal.providers.alicloud.client import Answer, ApiError, Client, at, tags_in
-from rehearsal.providers.base import Change, Failure, Kind, ProviderError, differs, unknown_inputs
+from rehearsal.providers.base import (
+    Change,
+    Failure,
+    Kind,
+    ProviderError,
+    State,
+    differs,
+    unknown_inputs,
+)
 from rehearsal.providers.values import Properties, Value
 
 _NONE: frozenset[str] = frozenset()
@@ -85,23 +93,16 @@ class ApiKind(Kind):
         filled = {name: value for name, value in table.defaults.items() if name not in new}
         return {**new, **filled, "__defaults": sorted(filled)}, failures
 
-    def diff(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore: Sequence[str],
-    ) -> Change:
+    def diff(self, old: State, new: Properties, ignore: Sequence[str]) -> Change:
         """What is wanted against what the state says is."""
         now = {
-            name: value if name in self.table.keeps else old_outputs.get(name, value)
-            for name, value in old_inputs.items()
+            name: value if name in self.table.keeps else old.outputs.get(name, value)
+            for name, value in old.inputs.items()
         }
-        for name in new_inputs.keys() - now.keys():
-            if name in old_outputs and not differs(old_outputs[name], new_inputs[name]):
-                now[name] = new_inputs[name]
-        wanted = dict(new_inputs)
+        for name in new.keys() - now.keys():
+            if name in old.outputs and not differs(old.outputs[name], new[name]):
+                now[name] = new[name]
+        wanted = dict(new)
         for name in self.table.optional_computed & (now.keys() - wanted.keys()):
             wanted[name] = now[name]
         for name in wanted.keys() & now.keys():
@@ -127,35 +128,25 @@ class ApiKind(Kind):
         """The id of what was created."""
         return str(answer[self.table.id_parameter])
 
-    def read(
-        self, id: str, inputs: Properties, outputs: Properties
-    ) -> tuple[str | None, Properties, Properties]:
+    def read(self, old: State) -> State | None:
         """As the cloud describes it. Without inputs (an import) they are what it would take."""
-        found = self.describe(id)
+        found = self.describe(old.id)
         if found is None:
-            return None, {}, {}
-        now = self.outputs(id, found, {**outputs, **inputs})
-        wanted = inputs or {name: now[name] for name in self.table.sends if now.get(name)}
+            return None
+        now = self.outputs(old.id, found, {**old.outputs, **old.inputs})
+        wanted = old.inputs or {name: now[name] for name in self.table.sends if now.get(name)}
         refreshed = {
             name: value
             if name in self.table.keeps or self.suppresses(name, now.get(name, value), value)
             else now.get(name, value)
             for name, value in wanted.items()
         }
-        return id, refreshed, now
+        return State(old.id, refreshed, now)
 
-    def update(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float,
-    ) -> Properties:
+    def update(self, old: State, new: Properties, timeout: float) -> Properties:
         """Change what differs."""
-        changed = set(self.diff(id, old_inputs, old_outputs, new_inputs, ()).updates)
-        self.modify(id, changed, old_outputs, new_inputs)
-        return self._present(id, new_inputs)
+        self.modify(old.id, set(self.diff(old, new, ()).updates), old.outputs, new)
+        return self._present(old.id, new)
 
     def modify(self, id: str, changed: set[str], old: Properties, new: Properties) -> None:
         """Change those of its inputs in place, tags by calls of their own."""
@@ -166,10 +157,10 @@ class ApiKind(Kind):
             if sent:
                 self.call(action, **{self.table.id_parameter: id}, **sent)
 
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
+    def delete(self, old: State, timeout: float) -> None:
         """Delete it; one that has gone is no error."""
         try:
-            self.call(self.table.deletes, **self.target(id))
+            self.call(self.table.deletes, **self.target(old.id))
         except ApiError as error:
             if not error.gone:
                 raise

@@ -6,7 +6,7 @@ from typing import Any
 
 from rehearsal.providers.alicloud.client import Answer, at, tags_in
 from rehearsal.providers.alicloud.kinds import ApiKind
-from rehearsal.providers.base import ProviderError
+from rehearsal.providers.base import ProviderError, State
 from rehearsal.providers.values import UNKNOWN, Properties, Value
 
 
@@ -69,10 +69,11 @@ class SecurityGroupRule(ApiKind):
             "type": direction,
         }
 
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
+    def delete(self, old: State, timeout: float) -> None:
         """A group that has gone took its rules with it."""
-        if self.describe(id) is not None:
-            self.call(self.table.deletes, SecurityGroupId=id.split(":")[0], **_said(id))
+        if self.describe(old.id) is not None:
+            group = old.id.split(":")[0]
+            self.call(self.table.deletes, SecurityGroupId=group, **_said(old.id))
 
 
 def _said(id: str) -> dict[str, str]:
