@@ -16,11 +16,11 @@ from rich.markup import escape
 
 from rehearsal import lab as labs
 from rehearsal.addresses import NoAddresses
-from rehearsal.children import PROJECT, adopt_orphans, descendants, end_tree
 from rehearsal.control import WorldError
 from rehearsal.engine import EngineError
 from rehearsal.lab import CannotRehearse, Lab
 from rehearsal.probes import ProbeFailed
+from rehearsal.processes import PROJECT, adopt_orphans, descendants, end_tree
 from rehearsal.progress import Progress
 from rehearsal.report import Report
 from rehearsal.steps import Rehearsal, StepFailed

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy, Transport
 
-from rehearsal.children import PROJECT, is_alive
+from rehearsal.processes import PROJECT, is_alive
 
 WORLD_FILE = "world.json"
 START_SECONDS = 30.0
@@ -68,7 +68,7 @@ class World:
         return ",".join(f"{name}:{port}" for name, port in sorted(self.providers.items()))
 
     def call(self, command: str, **arguments: Any) -> Any:  # noqa: ANN401
-        """Carry out a command of `rehearsal.commands.Commands`.
+        """Carry out a command of `rehearsal.world.Commands`.
 
         Raises:
             WorldError: the world is gone, or refused.

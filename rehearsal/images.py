@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rehearsal.real_oneapi import build
+from tools import oneapi_build
 
 HUB = "docker.io"
 _ALIYUN = ("registry.cn-hangzhou.aliyuncs.com", "registry-vpc.cn-hangzhou.aliyuncs.com")
@@ -114,7 +114,9 @@ def _image(row: dict[str, Any]) -> Image:
     if image.name != "oneapi":
         return image
     # The one that was built on this machine.
-    return replace(image, programs={"one-api": (*image.programs["one-api"], str(build.place()))})
+    return replace(
+        image, programs={"one-api": (*image.programs["one-api"], str(oneapi_build.place()))}
+    )
 
 
 CATALOGUE = tuple(

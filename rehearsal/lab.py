@@ -17,10 +17,10 @@ from provisioning.plan import plan
 from provisioning.validation import read_settings
 from rehearsal import real_plugin, stack_file
 from rehearsal.addresses import SSH_PORT
-from rehearsal.children import PROJECT
 from rehearsal.control import START_SECONDS, StartedWorld, World, read_world, start_world
 from rehearsal.engine import Engine
-from rehearsal.real_oneapi import build
+from rehearsal.processes import PROJECT
+from tools import oneapi_build
 from tools.stack_file import CannotRead, config_of, read_stack
 
 CURRENT = "current.json"
@@ -76,7 +76,7 @@ def prepare(
         CannotRehearse: the folder cannot be written, or the stack file not be read.
         SetupError: the real OneAPI cannot be built here.
     """
-    build.binary()
+    oneapi_build.binary()
     folder = _fresh_folder(base)
     try:
         config = config_of(PROJECT / f"Pulumi.{stack}.yaml")

@@ -9,11 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rehearsal.children import PROJECT
 from rehearsal.doubles.providers import HOSTS, PORT
 from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
 from rehearsal.guard import end_session
-from rehearsal.processes import Lifeline, guarded
+from rehearsal.processes import PROJECT, Lifeline, guarded
 from rehearsal.reach import Reach, on_the_mainland, reach
 
 _READY_SECONDS = 20.0

@@ -21,9 +21,9 @@ import yaml
 from rich.console import Console
 
 from rehearsal import lab as labs
-from rehearsal.children import PROJECT
 from rehearsal.engine import Engine
 from rehearsal.lab import Lab
+from rehearsal.processes import PROJECT
 
 PAGE = PROJECT / "docs" / "performance.md"
 STACK = "dev"

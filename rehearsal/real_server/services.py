@@ -9,10 +9,10 @@ from pathlib import Path
 
 import docker
 
-from rehearsal.children import PROJECT
-from rehearsal.real_oneapi import build
+from rehearsal.processes import PROJECT
 from rehearsal.real_oneapi.vocabulary import CL100K, O200K
 from rehearsal.real_server.images import made
+from tools import oneapi_build
 from tools.process import Say
 
 _CONTEXT = Path(__file__).with_name("services")
@@ -37,7 +37,7 @@ def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
         NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built.
     """
     arguments = {"CL100K": CL100K, "O200K": O200K}
-    files = {"one-api": build.binary(say), **double_files()}
+    files = {"one-api": oneapi_build.binary(say), **double_files()}
     return made(client, _CONTEXT, _MADE, arguments, files, say)
 
 

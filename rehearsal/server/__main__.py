@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import Any
 
-from rehearsal.children import adopt_orphans
+from rehearsal.processes import adopt_orphans
 from rehearsal.server.description import Description
 from rehearsal.server.machine import Machine
 

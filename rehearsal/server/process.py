@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rehearsal.children import PROJECT, end_tree
+from rehearsal.processes import PROJECT, end_tree
 from rehearsal.server.description import Description
 
 _PATIENCE_SECONDS = 20.0

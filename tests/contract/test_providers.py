@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from rehearsal.doubles.providers import HOSTS
-from rehearsal.real_oneapi.build import binary
 from rehearsal.real_oneapi.vocabulary import CL100K, write_small
 from tests.contract.oneapi.subject import OneApi
 from tests.contract.processes import PROJECT, Program, listens, own_address, plain_environment
+from tools.oneapi_build import binary
 
 ADDRESS = own_address(201)
 

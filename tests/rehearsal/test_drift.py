@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from rehearsal.children import PROJECT
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe
+from rehearsal.processes import PROJECT
 from tests.rehearsal.hands import Hands, Refused, on_server, until, wait_until_healthy
 from tests.rehearsal.labs import (
     ask,

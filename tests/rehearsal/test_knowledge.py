@@ -20,10 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from rehearsal.children import PROJECT
 from rehearsal.engine import Engine, EngineError, Outcome
 from rehearsal.lab import Lab, prepare
 from rehearsal.probes import Probe
+from rehearsal.processes import PROJECT
 from tests.rehearsal.hands import FastGptPage
 from tests.rehearsal.labs import change, done_to, up
 from tests.unit.pdfs import Page as PdfPage

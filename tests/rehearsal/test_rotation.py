@@ -12,10 +12,10 @@ import signal
 
 import pytest
 
-from rehearsal.children import command_of, descendants
 from rehearsal.engine import EngineError
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe
+from rehearsal.processes import command_of, descendants
 from tests.rehearsal.hands import Hands, on_server
 from tests.rehearsal.labs import ask, change, done_to, settings_of, up
 

@@ -17,7 +17,7 @@ import pytest
 
 from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
-from rehearsal.children import command_of, descendants
+from rehearsal.processes import command_of, descendants
 from rehearsal.providers.base import ProviderError, State
 from rehearsal.providers.command import CommandPackage
 from rehearsal.providers.values import Properties

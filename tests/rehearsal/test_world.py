@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rehearsal.addresses import claim_block
-from rehearsal.children import is_alive
 from rehearsal.control import World, WorldError, read_world, start_world
 from rehearsal.lab import stop_all
+from rehearsal.processes import is_alive
 from tests.rehearsal.servers import until
 
 PROJECT = Path(__file__).resolve().parents[2]

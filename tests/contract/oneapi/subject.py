@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 
 from provisioning.clients.oneapi import OneApiClient, OneApiRelay
-from rehearsal.real_oneapi.build import binary
 from rehearsal.real_oneapi.vocabulary import CL100K, O200K, write_small
 from stack.resources.declaration import Thing
 from tests.clock import FakeClock
 from tests.contract.processes import Program, free_port, listens, plain_environment
 from tests.unit.subject import Subject
+from tools.oneapi_build import binary
 
 ROOT_TOKEN = "lab"
 _numbers = itertools.count(1)

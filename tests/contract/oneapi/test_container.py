@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.real_oneapi.build import binary
 from rehearsal.real_oneapi.vocabulary import CL100K, write_small
 from tests.contract.oneapi.subject import OneApi
 from tests.contract.processes import PROJECT, Program, own_address, plain_environment
 from tests.contract.upstream import Upstream
+from tools.oneapi_build import binary
 
 ADDRESS = own_address(200)
 Contained = Callable[..., OneApi]

@@ -4,6 +4,8 @@ Go comes from PATH, else from the package index. Its SQLite is written in Go
 (docs/facts/xinference-cluster.md §3), so no C compiler is needed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import platform
 import shutil
@@ -11,11 +13,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tools.environment import cache_dir
+from tools.environment import ROOT, cache_dir
 from tools.go_build import build_environment, find_go, install_go
 from tools.process import Say, exclusive, run
 
-SOURCE = Path(__file__).parent / "server"
+SOURCE = ROOT / "rehearsal" / "real_oneapi" / "server"
 _BUILD_SECONDS = 1800.0
 _SAY = partial(print, file=sys.stderr, flush=True)
 
