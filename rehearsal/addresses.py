@@ -43,11 +43,8 @@ class Block:
         return f"{self.prefix}0.2"
 
     def fresh_server(self, ports: Sequence[int] = (*PUBLISHED_PORTS, SSH_PORT)) -> str:
-        """An address that had no server before, with all of `ports` free.
-
-        Raises:
-            NoAddresses: a port is taken on every address, or all addresses were given out.
-        """
+        """An address that had no server before, with all of `ports` free. Raises NoAddresses: a
+        port is taken on every address, or all addresses were given out."""
         for number in self._servers:
             address = f"{self.prefix}{number}.1"
             taken = [port for port in ports if not _is_free(address, port)]
@@ -67,11 +64,8 @@ class Block:
 
 
 def claim_block() -> Block:
-    """A free block, chosen at random so that rehearsals side by side seldom meet.
-
-    Raises:
-        NoAddresses: not on Linux, or no block is free.
-    """
+    """A free block, chosen at random so that rehearsals side by side seldom meet. Raises
+    NoAddresses: not on Linux, or no block is free."""
     if sys.platform != "linux":
         raise NoAddresses(
             "a rehearsal needs Linux, where all of 127.0.0.0/8 belongs to this machine. On macOS "

@@ -68,11 +68,8 @@ class World:
         return ",".join(f"{name}:{port}" for name, port in sorted(self.providers.items()))
 
     def call(self, command: str, **arguments: Any) -> Any:  # noqa: ANN401
-        """Carry out a command of `rehearsal.world.Commands`.
-
-        Raises:
-            WorldError: the world is gone, or refused.
-        """
+        """Carry out a command of `rehearsal.world.Commands`. Raises WorldError: the world is gone,
+        or refused."""
         place = f"http://127.0.0.1:{self.control_port}"
         try:
             with ServerProxy(place, _WithTimeout(), allow_none=True) as world:

@@ -72,11 +72,7 @@ _REFERENCE = re.compile(
 
 
 def parse(reference: str) -> Reference:
-    """The parts of a reference as Docker reads it.
-
-    Raises:
-        ValueError: with Docker's own text.
-    """
+    """The parts of a reference as Docker reads it. Raises ValueError: with Docker's own text."""
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise ValueError("invalid reference format")

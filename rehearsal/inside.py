@@ -41,11 +41,8 @@ def gpus() -> list[dict[str, Any]]:
 
 
 def resolve(host: str) -> str:
-    """The address of `host` as seen from this container.
-
-    Raises:
-        socket.gaierror: no network of this container has the name, nor has the emulated outside.
-    """
+    """The address of `host` as seen from this container. Raises socket.gaierror: no network of this
+    container has the name, nor has the emulated outside."""
     if host in ("localhost", "127.0.0.1", "0.0.0.0", "::1", ""):
         return address()
     if _is_address(host):

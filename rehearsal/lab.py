@@ -107,11 +107,8 @@ def prepare(
 
 def _real_server(stack: str) -> list[str]:
     """Told to the world: what this stack pulls, for its mirror to have. Makes the images before.
-
-    Raises:
-        CannotRehearse: no Docker engine, or settings that cannot be used.
-        SetupError: an image cannot be made.
-    """
+    Raises CannotRehearse: no Docker engine, or settings that cannot be used; SetupError: an image
+    cannot be made."""
     # Its packages are the tests' own, and no stage needs them.
     from rehearsal.real_server.engine import NoEngine
     from rehearsal.real_server.site import make_images

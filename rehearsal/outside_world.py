@@ -25,11 +25,8 @@ class OutsideWorld:
     """`rehearsal.doubles.providers`, listening at `address` for all its hosts."""
 
     def __init__(self, address: str, folder: Path, faults: Path, pages: Sequence[str] = ()) -> None:
-        """Start it; `wait` for it before the first server needs it.
-
-        Args:
-            pages: hosts that have web pages, as the settings' links name them.
-        """
+        """Start it; `wait` for it before the first server needs it. `pages`: hosts that have web
+        pages, as the settings' links name them."""
         self._address = address
         self._pages = frozenset(pages)
         self._lifeline = Lifeline()
@@ -71,11 +68,8 @@ class OutsideWorld:
         return self._process.pid
 
     def wait(self) -> None:
-        """Until it answers.
-
-        Raises:
-            OSError: it ended, or did not listen in time; its own words are in the text.
-        """
+        """Until it answers. Raises OSError: it ended, or did not listen in time; its own words are
+        in the text."""
         deadline = time.monotonic() + _READY_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

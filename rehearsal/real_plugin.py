@@ -41,11 +41,8 @@ def config(region_port: int) -> dict[str, Any]:
 
 
 def use(engine: Engine, world: World) -> None:
-    """Let `engine` run the installed plugin instead of the attached provider.
-
-    Raises:
-        NoPlugin: it is not installed.
-    """
+    """Let `engine` run the installed plugin instead of the attached provider. Raises NoPlugin: it
+    is not installed."""
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     installed = home / "plugins" / _FOLDER
     if not installed.is_dir():

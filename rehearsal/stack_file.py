@@ -35,11 +35,8 @@ class Rewritten:
 
 
 def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritten:
-    """`config` with placeholders, a key pair of its own, and a network that exists.
-
-    Raises:
-        CannotRead: a `secure:` value inside a list, which the program would refuse too.
-    """
+    """`config` with placeholders, a key pair of its own, and a network that exists. Raises
+    CannotRead: a `secure:` value inside a list, which the program would refuse too."""
     secret = {key for key, value in config.items() if _is_secure(value)}
     plain = {key: value for key, value in config.items() if key not in secret}
     for key, value in plain.items():

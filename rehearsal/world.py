@@ -52,11 +52,8 @@ class World:
     """Everything emulated, together. `close` ends it all."""
 
     def __init__(self, folder: Path, pages: Sequence[str] = (), real: Sequence[str] = ()) -> None:
-        """
-        Args:
-            pages: hosts that have web pages.
-            real: `service=image` each, where the servers are real ones (`rehearsal.real_server`).
-        """
+        """`pages`: hosts that have web pages; `real`: `service=image` each, where the servers are
+        real ones (`rehearsal.real_server`)."""
         self.folder = folder
         self.block: Block = claim_block()
         self.faults = folder / FAULTS_FILE

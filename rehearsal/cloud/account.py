@@ -35,11 +35,7 @@ class Cloud:
     """The whole account. Handlers of the API change it under `lock`; the methods take it."""
 
     def __init__(self, data_centre: DataCentre, ram: Ram | None = None) -> None:
-        """
-        Args:
-            data_centre: where its servers run.
-            ram: what its user may do; everything if None.
-        """
+        """`data_centre`: where its servers run; `ram`: what its user may do; everything if None."""
         self.lock = threading.RLock()
         self.data_centre = data_centre
         self.ram = ram or Ram()

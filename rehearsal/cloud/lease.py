@@ -11,11 +11,8 @@ _LATEST = timedelta(days=3 * 365)
 
 
 def parse(text: str, now: datetime) -> datetime | None:
-    """When the server goes, seconds dropped; None for "" (never).
-
-    Raises:
-        Refusal: not that form, not UTC, less than half an hour or more than three years ahead.
-    """
+    """When the server goes, seconds dropped; None for "" (never). Raises Refusal: not that form,
+    not UTC, less than half an hour or more than three years ahead."""
     if not text:
         return None
     malformed = refusal("InvalidAutoReleaseTime.Malformed")

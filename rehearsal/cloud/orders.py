@@ -12,11 +12,8 @@ _LOWEST_BALANCE = 100.0
 
 
 def ordered(cloud: Cloud, request: Request) -> Instance:
-    """The server that RunInstances asks for, not yet rented.
-
-    Raises:
-        Refusal: the cloud does not sell it, or not so, not there, not now, not to this account.
-    """
+    """The server that RunInstances asks for, not yet rented. Raises Refusal: the cloud does not
+    sell it, or not so, not there, not now, not to this account."""
     switch = request.named("VSwitchId", cloud.switches)
     if request.text("ZoneId", switch.zone) != switch.zone:
         raise refusal("InvalidParameter.Mismatch")
@@ -66,11 +63,8 @@ def ordered(cloud: Cloud, request: Request) -> Instance:
 
 
 def for_sale(cloud: Cloud, name: str, zone: str) -> market.InstanceType:
-    """The type called `name`, which `zone` can sell now.
-
-    Raises:
-        Refusal: there is none, never there, or sold out.
-    """
+    """The type called `name`, which `zone` can sell now. Raises Refusal: there is none, never
+    there, or sold out."""
     if name not in market.TYPES:
         raise refusal("InvalidInstanceType.ValueNotSupported")
     if not cloud.sells(name, zone):
@@ -90,11 +84,8 @@ def check_disk(found: market.InstanceType, category: str, level: str, gib: int) 
 
 
 def in_network(cloud: Cloud, groups: list[str], switch: Switch) -> list[str]:
-    """`groups`, all of which are in the network of `switch`.
-
-    Raises:
-        Refusal: one is not there, or in another network.
-    """
+    """`groups`, all of which are in the network of `switch`. Raises Refusal: one is not there, or
+    in another network."""
     for group in groups:
         if group not in cloud.groups:
             raise not_found("SecurityGroupId")

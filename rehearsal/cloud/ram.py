@@ -15,11 +15,8 @@ class Ram:
     """A user's permissions; without a policy everything is allowed."""
 
     def __init__(self, policy: str | None = None) -> None:
-        """`policy` is a RAM policy document (JSON).
-
-        Raises:
-            ValueError: it narrows its resources, which is not rehearsed.
-        """
+        """`policy` is a RAM policy document (JSON). Raises ValueError: it narrows its resources,
+        which is not rehearsed."""
         self._actions: dict[str, list[str]] = {"Allow": [], "Deny": []}
         for statement in json.loads(policy or _ALL)["Statement"]:
             if statement["Resource"] != "*":
@@ -27,11 +24,8 @@ class Ram:
             self._actions[statement["Effect"]] += statement["Action"]
 
     def check(self, action: str) -> None:
-        """Refuse `action` (`ecs:RunInstances`) unless it is allowed; a Deny comes first.
-
-        Raises:
-            Refusal: not allowed.
-        """
+        """Refuse `action` (`ecs:RunInstances`) unless it is allowed; a Deny comes first. Raises
+        Refusal: not allowed."""
         if self._has("Deny", action) or not self._has("Allow", action):
             message = (
                 "User not authorized to operate on the specified resource, or this API doesn't "
@@ -44,11 +38,8 @@ class Ram:
 
 
 def policy_in(text: str) -> str:
-    """The RAM policy in a page of Markdown: its one JSON block that has a `Statement`.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The RAM policy in a page of Markdown: its one JSON block that has a `Statement`. Raises
+    ValueError: there is none."""
     blocks = (part.split("```", 1)[0] for part in text.split("```json\n")[1:])
     found = next((block for block in blocks if "Statement" in block), None)
     if found is None:

@@ -17,11 +17,8 @@ class NoEngine(Exception):
 
 
 def local_engine() -> docker.DockerClient:
-    """The engine, which answers.
-
-    Raises:
-        NoEngine: not Linux, no engine, one that is too old, or no right to use it.
-    """
+    """The engine, which answers. Raises NoEngine: not Linux, no engine, one that is too old, or no
+    right to use it."""
     if sys.platform != "linux":
         raise NoEngine("a real server needs Linux: systemd and Docker run in a container of it")
     try:

@@ -28,11 +28,8 @@ _BOOTSTRAP_SECONDS = 1200.0
 
 def ready(client: docker.DockerClient, say: Say) -> dict[str, str]:
     """Tags of `server` and `mirror`, made now where they are not there yet: one to three minutes.
-
-    Raises:
-        NoEngine: there is neither an image to begin with nor the right to make one.
-        SetupError: a build failed; the text has its last lines.
-    """
+    Raises NoEngine: there is neither an image to begin with nor the right to make one; SetupError:
+    a build failed; the text has its last lines."""
     # The mirror first: the server trusts its authority.
     return made(client, CONTEXT, ("mirror", "server"), {"KERNEL": platform.release()}, {}, say)
 

@@ -67,11 +67,8 @@ class Grounds:
         return f"{bound['HostIp']}:{bound['HostPort']}"
 
     def publish(self, image: str, reference: str) -> None:
-        """Let the mirror have an image under the name that a lab pulls.
-
-        Raises:
-            NoEngine: the registry does not take it.
-        """
+        """Let the mirror have an image under the name that a lab pulls. Raises NoEngine: the
+        registry does not take it."""
         host, _, path = reference.rpartition(":")[0].partition("/")
         if not path or not ("." in host or ":" in host):
             # Docker Hub's, whose own images have no owner.

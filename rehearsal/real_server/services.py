@@ -31,11 +31,8 @@ _DOUBLES = (
 
 
 def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
-    """Service to the tag of its image, made now where it is not there yet: minutes, once.
-
-    Raises:
-        NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built.
-    """
+    """Service to the tag of its image, made now where it is not there yet: minutes, once. Raises
+    NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built."""
     arguments = {"CL100K": CL100K, "O200K": O200K}
     files = {"one-api": oneapi_build.binary(say), **double_files()}
     return made(client, _CONTEXT, _MADE, arguments, files, say)

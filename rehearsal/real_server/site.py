@@ -13,11 +13,8 @@ from tools.process import Say
 
 
 def make_images(say: Say) -> None:
-    """All that a site is made of, in minutes where it is not there yet.
-
-    Raises:
-        NoEngine, SetupError: see `images.ready`.
-    """
+    """All that a site is made of, in minutes where it is not there yet. Raises NoEngine,
+    SetupError: see `images.ready`."""
     engine = local_engine()
     ready(engine, say)
     service_images(engine, say)
@@ -27,14 +24,8 @@ class Site:
     """Network, mirror and servers. What is pulled there is in the mirror from the start."""
 
     def __init__(self, references: Mapping[str, str], say: Say) -> None:
-        """Made and open; `make_images` has seen to its images.
-
-        Args:
-            references: service to the image that the lab pulls for it.
-
-        Raises:
-            NoEngine, SetupError: see `images.ready`.
-        """
+        """Made and open; `make_images` has seen to its images. `references`: service to the image
+        that the lab pulls for it. Raises NoEngine, SetupError: see `images.ready`."""
         engine = local_engine()
         self._grounds = Grounds(engine, ready(engine, say))
         self.close = self._grounds.close

@@ -102,10 +102,7 @@ class AlicloudPackage:
 
     def configure(self, config: Properties) -> AlicloudProvider:
         """A provider for the region of `config`; without one it is Beijing, as in the real one.
-
-        Raises:
-            ProviderError: there is no such region.
-        """
+        Raises ProviderError: there is no such region."""
         region = config.get("region") or _DEFAULT_REGION
         if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+(-\d)?", region):
             raise ProviderError(f"invalid Alibaba Cloud region: {region}")
