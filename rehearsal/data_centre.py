@@ -79,14 +79,12 @@ class Servers:
             self._machines[instance.id][0].stop()
 
     def wipe(self, instance: Instance) -> None:
-        """Forget its disk."""
         machine, _ = self._machines.pop(instance.id, (None, ""))
         if machine is not None:
             machine.destroy()
         shutil.rmtree(self._folder / instance.id, ignore_errors=True)
 
     def close(self) -> None:
-        """Switch everything off."""
         for machine, _ in list(self._machines.values()):
             machine.stop()
 

@@ -46,7 +46,6 @@ class Outcome:
     log: Path = field(default=Path(os.devnull), repr=False)
 
     def events(self) -> list[dict[str, Any]]:
-        """The engine's events, as its log has them."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     @property
@@ -111,15 +110,12 @@ class Engine:
         return self._update("up", "--skip-preview", *options)
 
     def preview(self, *options: str) -> Outcome:
-        """`pulumi preview`."""
         return self._update("preview", *options)
 
     def refresh(self, *options: str) -> Outcome:
-        """`pulumi refresh` without asking."""
         return self._update("refresh", "--skip-preview", *options)
 
     def destroy(self, *options: str) -> Outcome:
-        """`pulumi destroy` without asking."""
         return self._update("destroy", "--skip-preview", *options)
 
     def outputs(self) -> dict[str, Any]:
@@ -136,7 +132,6 @@ class Engine:
         return found
 
     def close(self) -> None:
-        """End a run that is still under way."""
         self._lifeline.close()
 
     def _update(self, command: str, *options: str) -> Outcome:

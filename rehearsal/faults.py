@@ -28,7 +28,6 @@ def take(fault: str, key: str) -> bool:
 
 
 def switch_on(place: Path, fault: str, key: str, times: int = ALWAYS) -> None:
-    """Let `fault` strike `key` the next `times` times."""
     place.touch()
     with _opened(place) as faults:
         faults.setdefault(fault, {})[key] = times

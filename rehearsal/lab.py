@@ -45,11 +45,9 @@ class Lab:
 
     @property
     def world(self) -> World:
-        """The world that it stands in."""
         return self.started.world
 
     def end(self) -> None:
-        """End the world and everything in it."""
         self.engine.close()
         self.started.stop()
 

@@ -82,7 +82,6 @@ class OutsideWorld:
         raise OSError(f"the outside world does not listen at {self._address}:{PORT}: {said}")
 
     def close(self) -> None:
-        """End it."""
         self._lifeline.close()
         end_session(self._process.pid)
         self._process.wait()

@@ -39,7 +39,6 @@ class Progress:
                 self._status = None
 
     def line(self, line: str) -> None:
-        """One line of the engine's."""
         said = _WORTH_KEEPING.search(line)
         if said and said["text"] not in self._said:
             self._said.add(said["text"])

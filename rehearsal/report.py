@@ -51,7 +51,6 @@ class Report:
 
     @property
     def seconds(self) -> float:
-        """How long all steps took."""
         return sum(step.seconds for step in self.steps)
 
     def write(self, base: Path) -> Path:
@@ -65,7 +64,6 @@ class Report:
         return place
 
     def show(self, console: Console) -> None:
-        """Print the table of steps."""
         table = Table(title=f"Rehearsal of {self.stack}", title_justify="left")
         table.add_column("step")
         table.add_column("seconds", justify="right")

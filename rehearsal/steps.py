@@ -53,7 +53,6 @@ class Rehearsal:
         return f"{planned.operations.get('create', 0)} resources to create"
 
     def up(self) -> str:
-        """The lab comes."""
         done = self.lab.engine.up()
         self.report.resources = done.operations.get("create", 0)
         self.report.slowest = slowest(done.events())
@@ -148,7 +147,6 @@ class Rehearsal:
         return ", ".join(self.report.drift_healed)
 
     def destroy(self) -> str:
-        """The lab goes."""
         done = self.lab.engine.destroy()
         return f"{done.operations.get('delete', 0)} resources"
 

@@ -76,7 +76,6 @@ class World:
         self.outside.wait()
 
     def close(self) -> None:
-        """End servers, containers and providers."""
         self.cloud.close()
         self.region.stop()
         for provider in self.providers.values():
@@ -134,15 +133,12 @@ class Commands:
     def stock(
         self, type: str = market.REFERENCE_TYPE, region: str = "cn-hangzhou"
     ) -> dict[str, int]:
-        """Zone to how many servers of the type it can still sell."""
         return {zone: self._cloud.stock(type, zone) for zone in market.zones(region)}
 
     def set_stock(self, zone: str, count: int, type: str = market.REFERENCE_TYPE) -> None:
-        """Change what a zone has to sell."""
         self._cloud.set_stock(type, zone, count)
 
     def set_quota(self, cores: int) -> None:
-        """Change how many cores the account may rent."""
         self._cloud.quota_cores = cores
 
     def release(self, server: str = "") -> None:
@@ -150,7 +146,6 @@ class Commands:
         self._cloud.release(self._one(server).id)
 
     def reboot(self, server: str = "") -> None:
-        """Stop a server and start it again."""
         self._cloud.restart(self._one(server))
 
     def admits(self, port: int, source: str, server: str = "") -> bool:
@@ -158,15 +153,12 @@ class Commands:
         return self._cloud.admits(self._one(server).id, port, source)
 
     def stop_server(self, server: str = "") -> None:
-        """Stop a server, as by hand in the console."""
         self._cloud.power(self._one(server), on=False)
 
     def start_server(self, server: str = "") -> None:
-        """Start a stopped server, as by hand in the console."""
         self._cloud.power(self._one(server), on=True)
 
     def switch_on(self, fault: str, key: str, times: int = faults.ALWAYS) -> None:
-        """Let a fault of `rehearsal.faults` strike."""
         faults.switch_on(self._world.faults, fault, key, times)
 
     def processes(self) -> list[dict[str, Any]]:
@@ -184,7 +176,6 @@ class Commands:
         self.stays = True
 
     def stop(self) -> None:
-        """End the world."""
         self._end.set()
 
     def _one(self, server: str) -> Instance:
@@ -203,7 +194,6 @@ def _shown(when: datetime | None) -> str | None:
 
 
 def main() -> int:
-    """Run a world until it is told to end; the exit code."""
     arguments = _arguments()
     adopt_orphans()
     end = threading.Event()

@@ -81,7 +81,6 @@ class Cloud:
             return self._stock.get((type_name, zone), market.stock_at_first(type_name, zone))
 
     def set_stock(self, type_name: str, zone: str, count: int) -> None:
-        """Change what the zone has to sell."""
         with self.lock:
             self._stock[type_name, zone] = count
 
@@ -108,7 +107,6 @@ class Cloud:
         return f"{prefix}-bp1{next(self._numbers):017x}"
 
     def images(self) -> list[market.Image]:
-        """The images there are, the newest first."""
         return market.newest(
             [*market.PLAIN_IMAGES, *(market.GPU_IMAGES if self.gpu_images else ())]
         )
@@ -168,7 +166,6 @@ class Cloud:
             self.data_centre.switch_off(instance)
 
     def restart(self, instance: Instance) -> None:
-        """Off and on again."""
         self.power(instance, on=False)
         self.power(instance, on=True)
 

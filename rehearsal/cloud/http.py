@@ -37,7 +37,6 @@ class Endpoint(ThreadingHTTPServer):
         return f"127.0.0.1:{self.server_port}"
 
     def stop(self) -> None:
-        """End it; calls under way are dropped."""
         self.shutdown()
         self.server_close()
 

@@ -121,5 +121,4 @@ def disk_range(category: str, level: str) -> range:
 
 
 def newest(images: Iterable[Image]) -> list[Image]:
-    """`images`, the newest first."""
     return sorted(images, key=lambda found: found.created, reverse=True)

@@ -37,7 +37,6 @@ class Request:
             raise Refusal(400, f"InvalidParameter.{name}", message) from None
 
     def flag(self, name: str) -> bool:
-        """Whether it is `true`."""
         return self.text(name).lower() == "true"
 
     def needed(self, name: str) -> str:
@@ -58,7 +57,6 @@ class Request:
 
     @property
     def region(self) -> str:
-        """The region that is spoken to."""
         return self.needed("RegionId")
 
     def listed(self, name: str) -> list[str]:

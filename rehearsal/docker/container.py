@@ -61,7 +61,6 @@ class Container:
 
     @property
     def root(self) -> Path:
-        """Its file tree."""
         return self.folder / "root"
 
     @property

@@ -54,7 +54,6 @@ class PublishedPorts:
         self._servers.append((owner, server))
 
     def release(self, owner: str) -> None:
-        """Close the owner's ports and the connections through them."""
         for each, server in self._servers:
             if each == owner:
                 server.close()

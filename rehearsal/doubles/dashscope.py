@@ -28,7 +28,6 @@ def as_openai(body: Json) -> Json:
 
 
 def answer_chat(_model: str, said: str, used: Json, stream: bool) -> Response:
-    """The answer to a chat, whole or as a stream of events."""
     if stream:
         return StreamingResponse(_events(said, used), media_type="text/event-stream")
     return JSONResponse(_chat(said, "stop", used))
@@ -47,7 +46,6 @@ def _chat(said: str, finish_reason: str, used: Json) -> Json:
 
 
 def answer_embeddings(_model: str, vectors: Sequence[Sequence[float]], used: Json) -> Response:
-    """The answer to a request for embeddings."""
     rows = [{"embedding": vector, "text_index": index} for index, vector in enumerate(vectors)]
     return JSONResponse(_identified({"output": {"embeddings": rows}, "usage": _usage(used)}))
 

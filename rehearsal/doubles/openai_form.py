@@ -12,7 +12,6 @@ Json = dict[str, Any]
 
 
 def usage(prompt: int, completion: int) -> Json:
-    """Tokens of a call."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -21,12 +20,10 @@ def usage(prompt: int, completion: int) -> Json:
 
 
 def pieces(text: str) -> list[str]:
-    """What the events of a stream say one after the other."""
     return [text[start : start + 8] for start in range(0, len(text), 8)]
 
 
 def answer_chat(model: str, said: str, used: Json, stream: bool, reason: str = "stop") -> Response:
-    """The answer to a chat, whole or as a stream of events; `used` may be empty in a stream."""
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
     if stream:
         return StreamingResponse(_events(head, said, used, reason), media_type="text/event-stream")
@@ -50,7 +47,6 @@ def _event(head: Json, choice: Json) -> str:
 
 
 def answer_embeddings(model: str, vectors: Sequence[Sequence[float]], used: Json) -> Response:
-    """The answer to a request for embeddings."""
     rows = [
         {"object": "embedding", "index": index, "embedding": vector}
         for index, vector in enumerate(vectors)
@@ -59,7 +55,6 @@ def answer_embeddings(model: str, vectors: Sequence[Sequence[float]], used: Json
 
 
 def refusal(status: int, code: str, message: str) -> Response:
-    """A refusal."""
     kind = "invalid_request_error"
     error = {"message": message, "type": kind, "param": None, "code": code}
     return JSONResponse({"error": error}, status)

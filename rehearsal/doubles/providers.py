@@ -44,7 +44,6 @@ class RefusedError(Exception):
 
 
 def main() -> None:
-    """Serve until the rehearsal ends."""
     inside.enter()
     server = Starlette(routes=[Route("/{path:path}", _serve, methods=["GET", "POST"])])
     port = int(os.environ.get("REHEARSAL_OUTSIDE_PORT") or PORT)

@@ -40,7 +40,6 @@ class Change:
 
     @property
     def changes(self) -> bool:
-        """Whether anything differs."""
         return bool(self.updates or self.replaces)
 
 

@@ -47,7 +47,6 @@ class CommandPackage:
     version = "1.2.1"
 
     def configure(self, config: Properties) -> "_CommandProvider":
-        """The package has no settings."""
         return _CommandProvider()
 
 
@@ -56,7 +55,6 @@ class _CommandProvider:
         self._running: set[asyncio.Task[Any]] = set()
 
     def kind(self, token: str) -> Kind:
-        """Command or CopyToRemote."""
         kinds = {"command:remote:Command": _Command, "command:remote:CopyToRemote": _CopyToRemote}
         if token not in kinds:
             raise unknown_token(token)
@@ -84,7 +82,6 @@ class _CommandProvider:
             self._running.discard(task)
 
     def cancel(self) -> None:
-        """End all dialling and all commands."""
         for task in list(self._running):
             task.get_loop().call_soon_threadsafe(task.cancel)
 
@@ -148,7 +145,6 @@ class _Remote(Kind):
         return new, failures
 
     def update(self, old: State, new: Properties, timeout: float) -> Properties:
-        """`create` once more."""
         return self.create(new, timeout)[1]
 
     def delete(self, old: State, timeout: float) -> None:

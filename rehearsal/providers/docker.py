@@ -59,17 +59,14 @@ class DockerProvider:
         self._cancelled = threading.Event()
 
     def kind(self, token: str) -> Kind:
-        """The four kinds that a lab is made of."""
         if token not in _KINDS:
             raise unknown_token(token)
         return _KINDS[token](self._engine, self._cancelled)
 
     def invoke(self, token: str, args: Properties) -> Properties:
-        """The rehearsal has none of the functions."""
         raise unknown_token(token)
 
     def cancel(self) -> None:
-        """End what waits for a container's health."""
         self._cancelled.set()
 
 

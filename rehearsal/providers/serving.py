@@ -58,7 +58,6 @@ class Served:
     _server: Any = field(repr=False)
 
     def stop(self) -> None:
-        """End it; calls under way are dropped."""
         self._server.stop(grace=None).wait()
 
 

@@ -98,7 +98,6 @@ class Grounds:
         )
 
     def close(self) -> None:
-        """Remove everything that this process made."""
         _remove(self.client, str(os.getpid()))
 
 
@@ -153,13 +152,11 @@ class RealServer:
         self._container.stop(timeout=_STOP_SECONDS)
 
     def reboot(self) -> None:
-        """Switch it off and on."""
         # Not Docker's own restart: the restart policy may get in first.
         self.stop()
         self.start()
 
     def destroy(self) -> None:
-        """Switch it off and forget its disk."""
         with suppress(NotFound):
             self._container.remove(force=True, v=True)
 

@@ -75,7 +75,6 @@ class Machine:
         self._boot = asyncio.create_task(self._boot_up())
 
     async def stop(self) -> None:
-        """Switch it off, with every process on it. The disk stays."""
         if self._boot is None:
             return
         self._boot.cancel()

@@ -31,18 +31,15 @@ class ServerProcess:
         self._news = threading.Condition()
 
     def start(self) -> None:
-        """Switch it on; comes back while it boots."""
         if self._process is None:
             self._launch()
         self._order("start")
 
     def stop(self) -> None:
-        """Switch it off, with every process on it."""
         if self._process is not None:
             self._order("stop")
 
     def destroy(self) -> None:
-        """Switch it off and forget its disk."""
         self.stop()
         if self._process is not None:
             assert self._process.stdin

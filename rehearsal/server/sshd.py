@@ -37,7 +37,6 @@ class SshDaemon:
         self._processes: set[Process] = set()
 
     async def open(self) -> None:
-        """Listen."""
         address = self._machine.description.address
         self._listener = await asyncssh.listen(
             address,
@@ -54,7 +53,6 @@ class SshDaemon:
         await self._machine.records.ports.publish("sshd", port, address, self._listener.get_port())
 
     def close(self) -> None:
-        """Listen no more, and end what is open and runs."""
         self._machine.records.ports.release("sshd")
         if self._listener is not None:
             self._listener.close()

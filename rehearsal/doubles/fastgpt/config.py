@@ -68,7 +68,6 @@ class Environment:
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Environment":
-        """Take what is set."""
         return cls(
             base_url=env.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
             chat_api_key=env.get("CHAT_API_KEY", ""),

@@ -35,7 +35,6 @@ class Problem(Exception):
         self.is_final = False
 
     def body(self) -> Document:
-        """The envelope."""
         told = {"code": self.code, "statusText": self.status_text, "message": self.message}
         return {**told, "data": None}
 
@@ -71,7 +70,6 @@ class Answer(JSONResponse):
 
 
 def done(data: Json = None) -> Answer:
-    """A success."""
     return Answer({"code": 200, "statusText": "", "message": "", "data": data})
 
 
@@ -87,7 +85,6 @@ class Call:
 
     @property
     def mongo(self) -> "Store":
-        """MongoDB, connected."""
         return self.service.mongo
 
     @property

@@ -38,7 +38,6 @@ class TrainingQueue:
         self._held: set[str] = set()
 
     def start(self) -> None:
-        """Begin to work."""
         for mode in ("chunk", "qa") * THREADS:
             threading.Thread(target=self._work, args=(mode,), daemon=True).start()
 

@@ -29,7 +29,6 @@ def object_id() -> str:
 
 
 def now() -> str:
-    """This moment as MongoDB's JSON has it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + ".000Z"
 
 
@@ -81,7 +80,6 @@ class Store:
         self._kept = _Postgres(place) if place.startswith("postgresql:") else _File(place)
 
     def get(self, collection: str, id_: Json) -> Document | None:
-        """The document with that id."""
         return next(iter(self.find(collection, _id=id_)), None)
 
     def existing(self, collection: str, id_: Json, missing: str) -> Document:
@@ -102,7 +100,6 @@ class Store:
         return [each for each in documents if all(each.get(k) == v for k, v in equal.items())]
 
     def put(self, collection: str, document: Document) -> Document:
-        """Keep `document`, under a new `_id` if it has none."""
         kept = {"_id": object_id(), **document}
         plain = {name: value for name, value in kept.items() if name != "vector"}
         vector = json.dumps(kept["vector"]) if "vector" in kept else None

@@ -32,12 +32,10 @@ class Upstream:
         return (vector + [0.0] * DIMENSIONS)[:DIMENSIONS]
 
     def chat(self, body: Document) -> str:
-        """A whole answer."""
         answer = self._post("/chat/completions", {**body, "stream": False})
         return answer["choices"][0]["message"].get("content") or ""
 
     def chat_stream(self, body: Document) -> Iterator[str]:
-        """The answer piece by piece."""
         url, asked = self._base_url + "/chat/completions", {**body, "stream": True}
         try:
             with self._http.stream("POST", url, json=asked, headers=self._headers) as answer:

@@ -24,7 +24,6 @@ class Autostart:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def schedule(self) -> None:
-        """Start, soon, what is down."""
         task = asyncio.create_task(self._run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

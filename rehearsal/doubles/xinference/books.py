@@ -49,11 +49,9 @@ class Release:
 
     @property
     def successor(self) -> bool:
-        """Whether it is 3.0 or later."""
         return int(self.text.partition(".")[0]) >= 3
 
     def replica_uid(self, uid: str, replica: int) -> str:
-        """The name of one replica."""
         return f"{uid}-rep{replica}" if self.successor else f"{uid}-{replica}"
 
     def row(self, replica: int) -> int:
@@ -123,7 +121,6 @@ class Model:
 
     @property
     def copies(self) -> int:
-        """How many were asked for."""
         return int(self.payload.get("replica") or 1)
 
     @property

@@ -31,7 +31,6 @@ class Entry(VendorModel, frozen=True):
         return "reasoning" in self.abilities and not (hybrid and told is False)
 
     def weights(self, spec: VendorSpec, quantization: str) -> int:
-        """Bytes."""
         if not spec.size:
             return int(_TOLD["bytes"].get(self.name) or self.billions * 2e9 or 1.3e9)
         billions = _TOLD["billions of a size"].get(spec.size) or billions_of(spec.size)

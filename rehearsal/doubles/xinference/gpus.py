@@ -23,7 +23,6 @@ def take(model: Model, replica: Replica) -> None:
 
 
 def release(replica: Replica) -> None:
-    """Give the memory back."""
     for card in replica.cards:
         card.taken.pop(replica.uid, None)
 

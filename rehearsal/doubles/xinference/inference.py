@@ -17,7 +17,6 @@ Body = dict[str, Any]
 
 
 def chat(model: Model, body: Body) -> Response:
-    """`POST /v1/chat/completions`."""
     _check(model.entry.type == "LLM", model, "chat")
     messages, asked = body["messages"], body.get("max_tokens") or 0
     prompt = sum(language.count_tokens(language.text_of(m.get("content"))) for m in messages)
@@ -58,7 +57,6 @@ def rerank(model: Model, body: Body) -> Response:
 
 
 def speech(model: Model, _body: Body) -> Response:
-    """`POST /v1/audio/speech`."""
     _check("text2audio" in model.entry.abilities, model, "text-to-speech")
     return Response(b"RIFF", media_type="audio/wav")
 

@@ -144,7 +144,6 @@ class ApiKind(Kind):
         return State(old.id, refreshed, now)
 
     def update(self, old: State, new: Properties, timeout: float) -> Properties:
-        """Change what differs."""
         self.modify(old.id, set(self.diff(old, new, ()).updates), old.outputs, new)
         return self._present(old.id, new)
 
@@ -172,7 +171,6 @@ class ApiKind(Kind):
         return {self.table.id_parameter: id}
 
     def call(self, action: str, **parameters: Any) -> Answer:  # noqa: ANN401
-        """The answer to an action of the kind's product."""
         return self._client.call(self.table.resource, self.table.product, action, **parameters)
 
     def describe(self, id: str) -> Answer | None:

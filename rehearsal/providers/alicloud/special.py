@@ -127,7 +127,6 @@ class Instance(ApiKind):
             self.call("StartInstance", InstanceId=id)
 
     def target(self, id: str) -> dict[str, Any]:
-        """A running one too."""
         return {"InstanceId": id, "Force": True}
 
     def describe(self, id: str) -> Answer | None:
