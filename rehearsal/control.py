@@ -40,17 +40,11 @@ class _WithTimeout(Transport):
 
 @dataclass(frozen=True)
 class World:
-    """A running world, as seen from another process.
-
-    Attributes:
-        folder: its folder.
-        pid: its process.
-        providers: package name to port, for `PULUMI_DEBUG_PROVIDERS`.
-        region_port: where the cloud's API listens, on 127.0.0.1.
-        prefix: `127.A.`, with which all its addresses begin.
-        ssh_port: where its servers' sshd listen.
-        operator: the public address that the operator appears to have.
-    """
+    """A running world, as seen from another process. `folder`: its folder; `pid`: its process;
+    `providers`: package name to port, for `PULUMI_DEBUG_PROVIDERS`; `region_port`: where the
+    cloud's API listens, on 127.0.0.1; `prefix`: `127.A.`, with which all its addresses begin;
+    `ssh_port`: where its servers' sshd listen; `operator`: the public address that the operator
+    appears to have."""
 
     folder: Path
     pid: int

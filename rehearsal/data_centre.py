@@ -6,22 +6,21 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from rehearsal.addresses import OPERATOR, SSH_PORT, Block
 from rehearsal.cloud import Instance
 from rehearsal.server.description import Description
 
-
-class Machine(Protocol):
-    """A rented server's inside: SSH, file tree, Docker."""
-
-    def start(self) -> None: ...  # comes back when it is on its way, not when sshd answers
-    def stop(self) -> None: ...  # with every process on it
-    def destroy(self) -> None: ...  # stops it, and forgets its disk
+if TYPE_CHECKING:
+    from rehearsal.real_server.server import RealServer
+    from rehearsal.server.process import ServerProcess
 
 
-MachineFactory = Callable[[Description, Callable[[int, str], bool]], Machine]
+Machine: TypeAlias = "ServerProcess | RealServer"
+"""A rented server's inside: SSH, file tree, Docker."""
+
+MachineFactory: TypeAlias = Callable[[Description, Callable[[int, str], bool]], Machine]
 """A machine from its description and the firewall in front of it."""
 
 Admits = Callable[[str, int, str], bool]

@@ -31,13 +31,9 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One finished run of the tool.
-
-    Attributes:
-        seconds: how long it took.
-        operations: operation (`create`, `update`, `same`, ...) to how many resources.
-        changed: `(operation, type, name)` of each resource that was not left as it is.
-    """
+    """One finished run of the tool. `seconds`: how long it took; `operations`: operation (`create`,
+    `update`, `same`, ...) to how many resources; `changed`: `(operation, type, name)` of each
+    resource that was not left as it is."""
 
     seconds: float
     output: str = field(repr=False)

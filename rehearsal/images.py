@@ -24,16 +24,10 @@ Program = Sequence[str]
 
 @dataclass(frozen=True)
 class Image:
-    """What one repository's images have inside.
-
-    Attributes:
-        name: the service, for messages.
-        homes: `registry/repository` of every place that holds it.
-        tags: regular expression of the tags that exist.
-        programs: name on the image's PATH to what runs.
-        port: where its service listens.
-        entrypoint, command, env, working_dir: as in the image's configuration.
-    """
+    """What one repository's images have inside. `name`: the service, for messages; `homes`:
+    `registry/repository` of every place that holds it; `tags`: regular expression of the tags that
+    exist; `programs`: name on the image's PATH to what runs; `port`: where its service listens;
+    `entrypoint, command, env, working_dir`: as in the image's configuration."""
 
     name: str
     homes: frozenset[str]

@@ -23,12 +23,8 @@ _EXAMPLES = ("192.0.2.", "198.51.100.", "203.0.113.")
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A stack file for the rehearsal.
-
-    Attributes:
-        config: full keys (`ai-lab:models`) to values, without secrets.
-        placeholders: full keys of the secrets to what stands for them.
-    """
+    """A stack file for the rehearsal. `config`: full keys (`ai-lab:models`) to values, without
+    secrets; `placeholders`: full keys of the secrets to what stands for them."""
 
     config: dict[str, Any]
     placeholders: dict[str, str]

@@ -36,7 +36,7 @@ from rehearsal.processes import PROJECT, adopt_orphans, command_of, descendants
 from rehearsal.providers.alicloud import AlicloudPackage
 from rehearsal.providers.command import CommandPackage
 from rehearsal.providers.docker import DockerPackage
-from rehearsal.providers.serving import Call, Served, serve
+from rehearsal.providers.serving import Served, serve
 from rehearsal.server.process import ServerProcess
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class World:
         self.outside.close()
         self.block.release()
 
-    def _note(self, call: Call) -> None:
+    def _note(self, call: dict[str, Any]) -> None:
         with self._calls_lock:
-            self._calls.write(json.dumps(asdict(call)) + "\n")
+            self._calls.write(json.dumps(call) + "\n")
 
 
 class Commands:

@@ -1,6 +1,6 @@
 """One account: its clock, stock, bill and servers' power; what it holds of each kind.
 
-What can be asked of it over the API is in the module of each kind. Servers run in a `DataCentre`,
+What can be asked of it over the API is in the module of each kind. Servers run in a data centre,
 which only has to switch them on and off.
 """
 
@@ -8,7 +8,7 @@ import ipaddress
 import itertools
 import threading
 from datetime import datetime, timedelta, timezone
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rehearsal.addresses import OPERATOR
 from rehearsal.cloud import market
@@ -17,24 +17,14 @@ from rehearsal.cloud.ram import Ram
 from rehearsal.cloud.refusals import Refusal, not_found
 from rehearsal.cloud.state import Eip, Group, Instance, KeyPair, Switch, Vpc
 
-
-class DataCentre(Protocol):
-    """Where servers run. Calls come one at a time per server.
-
-    An address is one that no one has had before in this world. A first boot, or one after the disk
-    was wiped, starts from the server's image.
-    """
-
-    def fresh_address(self) -> str: ...
-    def switch_on(self, instance: Instance, address: str, authorized_key: str) -> None: ...
-    def switch_off(self, instance: Instance) -> None: ...
-    def wipe(self, instance: Instance) -> None: ...
+if TYPE_CHECKING:
+    from rehearsal.data_centre import Servers
 
 
 class Cloud:
     """The whole account. Handlers of the API change it under `lock`; the methods take it."""
 
-    def __init__(self, data_centre: DataCentre, ram: Ram | None = None) -> None:
+    def __init__(self, data_centre: "Servers", ram: Ram | None = None) -> None:
         """`data_centre`: where its servers run; `ram`: what its user may do; everything if None."""
         self.lock = threading.RLock()
         self.data_centre = data_centre

@@ -48,12 +48,8 @@ class InstanceType:
 
 @dataclass(frozen=True)
 class Image:
-    """A system image.
-
-    Attributes:
-        size_gib: the smallest system disk it fits on.
-        driver: version of the NVIDIA driver in it, "" without one.
-    """
+    """A system image. `size_gib`: the smallest system disk it fits on; `driver`: version of the
+    NVIDIA driver in it, "" without one."""
 
     id: str
     platform: str

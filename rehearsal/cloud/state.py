@@ -92,14 +92,9 @@ class Eip(Thing):
 
 @dataclass(kw_only=True)
 class Instance(Thing):
-    """A rented server.
-
-    Attributes:
-        bandwidth: outwards, in Mbit/s.
-        metadata: `HttpEndpoint` and `HttpTokens`.
-        ends: when the cloud releases it by itself.
-        public_ips: its own address, if it has one; an EIP's address is the EIP's.
-    """
+    """A rented server. `bandwidth`: outwards, in Mbit/s; `metadata`: `HttpEndpoint` and
+    `HttpTokens`; `ends`: when the cloud releases it by itself; `public_ips`: its own address, if it
+    has one; an EIP's address is the EIP's."""
 
     zone: str
     type: market.InstanceType

@@ -27,14 +27,9 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF, _LONG_ENOUGH = 0.1, 60.0, 10.0
 
 @dataclass
 class Container:
-    """A container; all methods run in the server's event loop.
-
-    Attributes:
-        config: the body it was created with.
-        folder: its own, on the server's disk.
-        address: its own, beside the server's.
-        networks: name to the aliases it has there.
-    """
+    """A container; all methods run in the server's event loop. `config`: the body it was created
+    with; `folder`: its own, on the server's disk; `address`: its own, beside the server's;
+    `networks`: name to the aliases it has there."""
 
     id: str
     name: str

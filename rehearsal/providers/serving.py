@@ -39,15 +39,9 @@ _Context: TypeAlias = grpc.ServicerContext
 _Method: TypeAlias = Callable[["_Servicer", _Message, _Context], _Message]
 
 
-@dataclass(frozen=True)
-class Call:
-    """One finished call, for those who look where the time goes."""
-
-    package: str
-    method: str
-    subject: str
-    seconds: float
-    error: str | None = None
+Note: TypeAlias = Callable[[dict[str, Any]], None]
+"""Gets each finished call, for those who look where the time goes: `{package, method, subject,
+seconds, error}`."""
 
 
 @dataclass
@@ -61,7 +55,7 @@ class Served:
         self._server.stop(grace=None).wait()
 
 
-def serve(package: Package, on_call: Callable[[Call], None] | None = None) -> Served:
+def serve(package: Package, on_call: Note = lambda call: None) -> Served:
     """Offer `package` to engines on a free port of 127.0.0.1."""
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=_CALLS_AT_A_TIME),
@@ -71,9 +65,7 @@ def serve(package: Package, on_call: Callable[[Call], None] | None = None) -> Se
             ("grpc.so_reuseport", 0),
         ],
     )
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(
-        _Servicer(package, on_call or (lambda _: None)), server
-    )
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(_Servicer(package, on_call), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return Served(port, server)
@@ -94,8 +86,8 @@ def _answered(method: _Method) -> _Method:
             reason = str(error)
             _fail(context, error)
         finally:
-            seconds = time.monotonic() - started
-            self.on_call(Call(self.name, shown, subject, seconds, reason))
+            told = {"package": self.name, "method": shown, "subject": subject, "error": reason}
+            self.on_call({**told, "seconds": time.monotonic() - started})
 
     return call
 
@@ -103,7 +95,7 @@ def _answered(method: _Method) -> _Method:
 class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     """Translates calls. One engine connection is one provider resource: `peer` tells them apart."""
 
-    def __init__(self, package: Package, on_call: Callable[[Call], None]) -> None:
+    def __init__(self, package: Package, on_call: Note) -> None:
         self._package, self.name, self.on_call = package, package.name, on_call
         self._providers: dict[str, Provider] = {}
         self._latest: Provider | None = None

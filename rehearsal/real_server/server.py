@@ -107,13 +107,9 @@ class RealServer:
     def __init__(
         self, grounds: Grounds, name: str, key: str, published: Mapping[int, tuple[str, int]]
     ) -> None:
-        """Made, not started.
-
-        Args:
-            name: also its host name; unique among the grounds' servers.
-            key: the only one that opens root's login.
-            published: port of the server to address and port of this machine.
-        """
+        """Made, not started. `name`: also its host name; unique among the grounds' servers; `key`:
+        the only one that opens root's login; `published`: port of the server to address and port of
+        this machine."""
         legacy = grounds.client.info().get("CgroupVersion") != "2"
         self._container = grounds.client.containers.create(
             grounds.images["server"],

@@ -1,7 +1,7 @@
 """One server as a process of its own: `python -m rehearsal.server`, started by `process.py`.
 
-JSON lines both ways. In: first the `Description`, then orders `{"do": "start", "n": 1}` and answers
-to our questions `{"n": 7, "admitted": true}`. Out: `{"done": 1, "error": null}`, and questions
+JSON lines both ways. In: first the `Description`, then orders `{"do": "start"}` and answers
+to our questions `{"n": 7, "admitted": true}`. Out: `{"done": null}`, or the error, and questions
 `{"n": 7, "port": 22, "source": "127.0.0.1"}` for the firewall. The end of the input is its end.
 """
 
@@ -55,7 +55,7 @@ async def _obey(machine: Machine, order: dict[str, Any]) -> None:
         await (machine.start() if order["do"] == "start" else machine.stop())
     except OSError as problem:
         error = str(problem)
-    _say({"done": order["n"], "error": error})
+    _say({"done": error})
 
 
 if __name__ == "__main__":

@@ -6,15 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Description:
-    """What a server is made of.
-
-    Attributes:
-        root: its file tree.
-        address: in 127/8; containers get the following addresses of the same /24.
-        authorized_key: the line of the only key that may log in, as root.
-        gpus: `{"name", "memory_mib"}` each.
-        outside: emulated outside hosts, name to address.
-    """
+    """What a server is made of. `root`: its file tree; `address`: in 127/8; containers get the
+    following addresses of the same /24; `authorized_key`: the line of the only key that may log in,
+    as root; `gpus`: `{"name", "memory_mib"}` each; `outside`: emulated outside hosts, name to
+    address."""
 
     root: str
     address: str

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import queue
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,8 @@ class ServerProcess:
     def __init__(self, description: Description, network: Callable[[int, str], bool]) -> None:
         self._description, self._network = description, network
         self._process: subprocess.Popen[str] | None = None
-        self._done: dict[int, str | None] = {}
-        self._number = 0
-        self._news = threading.Condition()
+        self._done: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._saying = threading.Lock()
 
     def start(self) -> None:
         if self._process is None:
@@ -70,34 +70,30 @@ class ServerProcess:
         self._listener.start()
 
     def _order(self, what: str) -> None:
-        with self._news:
-            self._number += 1
-            number = self._number
-            self._say({"do": what, "n": number})
-            if not self._news.wait_for(lambda: number in self._done, _PATIENCE_SECONDS):
-                raise TimeoutError(
-                    f"no {what} in {_PATIENCE_SECONDS:.0f} s: see {self._description.root}.log"
-                )
-            error = self._done.pop(number)
+        """Orders come one at a time; one that was not answered is the end of the rehearsal."""
+        self._say({"do": what})
+        try:
+            error = self._done.get(timeout=_PATIENCE_SECONDS)
+        except queue.Empty:
+            text = f"no {what} in {_PATIENCE_SECONDS:.0f} s: see {self._description.root}.log"
+            raise TimeoutError(text) from None
         if error:
             raise OSError(error)
 
     def _say(self, line: dict[str, Any]) -> None:
         assert self._process is not None
         assert self._process.stdin
-        self._process.stdin.write(json.dumps(line) + "\n")
-        self._process.stdin.flush()
+        with self._saying:
+            self._process.stdin.write(json.dumps(line) + "\n")
+            self._process.stdin.flush()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout
         with process.stdout as lines:
-            for text in lines:
-                line = json.loads(text)
+            for line in map(json.loads, lines):
                 if "done" in line:
-                    with self._news:
-                        self._done[line["done"]] = line["error"]
-                        self._news.notify_all()
+                    self._done.put(line["done"])
                     continue
                 admitted = self._network(line["port"], line["source"])
-                with self._news, contextlib.suppress(OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError):
                     self._say({"n": line["n"], "admitted": admitted})
