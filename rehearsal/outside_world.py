@@ -13,10 +13,9 @@ from rehearsal.doubles.providers import HOSTS, PORT
 from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
 from rehearsal.guard import end_session
 from rehearsal.processes import PROJECT, Lifeline, guarded
-from rehearsal.reach import Reach, on_the_mainland, reach
+from rehearsal.reach import why_not
 
 _READY_SECONDS = 20.0
-_BLOCKED = frozenset({"api.openai.com"})
 _MODEL_HUBS = ("www.modelscope.cn", "modelscope.cn", "huggingface.co", "hf-mirror.com")
 _PACKAGE_INDEXES = ("mirrors.aliyun.com", "pypi.tuna.tsinghua.edu.cn")
 
@@ -55,11 +54,10 @@ class OutsideWorld:
 
     def hosts(self, region: str) -> dict[str, str]:
         """Host name to address, of what containers in `region` can reach."""
-        providers = HOSTS.keys() - (_BLOCKED if on_the_mainland(region) else set())
-        hubs = {
-            host for host in (*_MODEL_HUBS, *_PACKAGE_INDEXES) if reach(host, region) is Reach.OK
-        }
-        reached = providers | hubs | self._pages | {DEFAULT_PACKAGE_INDEX}
+        blocked = {host for host in HOSTS if why_not(host, region).startswith("timeout")}
+        asked = (*_MODEL_HUBS, *_PACKAGE_INDEXES)
+        hubs = {host for host in asked if not why_not(host, region)}
+        reached = (HOSTS.keys() - blocked) | hubs | self._pages | {DEFAULT_PACKAGE_INDEX}
         return dict.fromkeys(sorted(reached), self._address)
 
     @property

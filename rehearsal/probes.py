@@ -36,17 +36,10 @@ class Probe:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def models(self, kind: str) -> list[str]:
-        """Names of the models of a kind that the lab says it serves."""
-        return [m["name"] for m in self._outputs.get("models") or [] if m["kind"] == kind]
-
-    def in_xinference(self, kind: str) -> list[str]:
-        """Those of them that the lab's own GPU serves."""
-        return [
-            m["name"]
-            for m in self._outputs.get("models") or []
-            if m["kind"] == kind and m.get("servedBy") == "xinference"
-        ]
+    def models(self, kind: str, served_by: str = "") -> list[str]:
+        """Names of the models of a kind that the lab says it serves, or that such a one serves."""
+        told = [model for model in self._outputs.get("models") or [] if model["kind"] == kind]
+        return [m["name"] for m in told if served_by in ("", m["servedBy"])]
 
     def chat(self, model: str) -> dict[str, Any]:
         """`{model, answer, tokens}` of a chat completion through OneAPI."""

@@ -73,7 +73,7 @@ class Rehearsal:
             for model in probe.models("embedding")[:1]:
                 self.report.embedding = probe.embedding(model)
                 asked.append(f"{model}: {self.report.embedding['dimensions']} dimensions")
-            for model in probe.in_xinference("rerank")[:1]:
+            for model in probe.models("rerank", "xinference")[:1]:
                 self.report.rerank = probe.rerank(model)
                 asked.append(f"{model}: {self.report.rerank['score']:.2f} for the fitting text")
         if self.report.chat is None or self.report.embedding is None:
@@ -112,8 +112,8 @@ class Rehearsal:
         """Things change behind the lab's back, and refresh tells."""
         wanted = []
         with Probe(self.lab.outputs) as probe:
-            victim = (probe.in_xinference("rerank") or probe.in_xinference("embedding"))[:1]
-            for model in victim:
+            rerankers = probe.models("rerank", "xinference")
+            for model in (rerankers or probe.models("embedding", "xinference"))[:1]:
                 probe.terminate(model)
                 wanted.append(("xinference:Model", model))
             channel = next(iter(sorted(probe.channels())), None)

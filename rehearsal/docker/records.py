@@ -18,7 +18,7 @@ from rehearsal.docker.container import DATA, Container
 from rehearsal.docker.engine import EngineError, Json
 from rehearsal.docker.ports import Admits, PublishedPorts
 from rehearsal.processes import Lifeline
-from rehearsal.reach import Reach, reach
+from rehearsal.reach import why_not
 from rehearsal.server.description import Description
 
 _STOP_SECONDS = 10
@@ -196,9 +196,9 @@ class Records:
         config = json.loads(place.read_text()) if place.exists() else {}
         mirrors = config.get("registry-mirrors", []) if registry == images.HUB else []
         hosts = [str(urlsplit(mirror).hostname) for mirror in mirrors]
-        found = [reach(host, self._server.region) for host in (*hosts, registry)]
-        if Reach.OK not in found:
-            raise EngineError(f'Get "https://{registry}/v2/": {found[-1].value}', 500)
+        found = [why_not(host, self._server.region) for host in (*hosts, registry)]
+        if all(found):
+            raise EngineError(f'Get "https://{registry}/v2/": {found[-1]}', 500)
 
     def _source(self, name: str) -> Path:
         if name.startswith("/"):

@@ -5,12 +5,14 @@ with: words and pieces of words, Chinese characters and pairs. The same everywhe
 the same thing are near each other, so that retrieval and reranking find the right passage.
 """
 
+import json
 import math
 import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
@@ -24,23 +26,14 @@ _QUESTION = re.compile(
 _QUOTE_KEY = re.compile(
     r"^\W*(?:instruction|output|question|answer|content|q|a)[\"']?\s*[:：]\s*", re.I
 )
-_STOP_TEXT = """
-a an and any are as at be by can could do does for from has have how i if in is it its me my of on
-or our please should tell that the their them there these they this to us was we were what when
-where which who whose why will with would you your
-"""
-_STOP_WORDS = frozenset(_STOP_TEXT.split())
-_STOP_CHARACTERS = frozenset(
-    "的了是在有和与就都而及着或吗呢吧啊么什哪谁怎为请问我你他它们这那个些多少几"
-)
+_WORDS: dict[str, str] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
+_STOP_WORDS, _STOP_CHARACTERS = set(_WORDS["stop words"].split()), set(_WORDS["stop characters"])
 _COMMON_WEIGHT = 0.1
 _PIECE_WEIGHT = 0.35
 _FULL_STOPS = ".!?。！？…"
 _LEAST_RELEVANCE = 0.2
 _CLOSE_TO_BEST = 0.75
 _MOST_SENTENCES = 3
-_NO_ANSWER = "The given content does not answer this question."
-_NO_ANSWER_CHINESE = "给出的内容中没有这个问题的答案。"
 
 
 def embed(text: str, width: int) -> list[float]:
@@ -86,7 +79,7 @@ def answer(messages: Sequence[Mapping[str, Any]]) -> str:
         ranked = whole
     chinese = _CHINESE.search(question)
     if not ranked or ranked[-1][0] < _LEAST_RELEVANCE:
-        return _NO_ANSWER_CHINESE if chinese else _NO_ANSWER
+        return _WORDS["no answer in Chinese" if chinese else "no answer"]
     best = ranked[-1][0]
     chosen = [row for row in reversed(ranked) if row[0] >= best * _CLOSE_TO_BEST][:_MOST_SENTENCES]
     in_order = sorted(chosen, key=lambda row: -row[1])

@@ -24,7 +24,7 @@ _DOUBLES = (
     "rehearsal/__init__.py",
     "rehearsal/faults.py",
     "rehearsal/inside.py",
-    "rehearsal/doubles/*.py",
+    "rehearsal/doubles/*.*",
     "rehearsal/doubles/fastgpt/*.*",
     "rehearsal/doubles/xinference/*.*",
 )
