@@ -1,42 +1,10 @@
-"""Worlds and programs for tests on the real engine.
+"""The one standing lab that tests on the real engine share: a run of it costs some seconds."""
 
-Such a test costs some seconds per run of the tool. It is for what no cheaper one can show: that the
-engine, the program and the providers understand each other.
-"""
-
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from rehearsal.control import StartedWorld, World, start_world
-from rehearsal.engine import Engine
 from rehearsal.lab import Lab, prepare
-
-PROGRAMS = Path(__file__).with_name("programs")
-
-MakeEngine = Callable[..., Engine]
-
-
-@pytest.fixture
-def bare_world(tmp_path: Path) -> Iterator[World]:
-    """A world without a lab."""
-    started: StartedWorld = start_world(tmp_path / "world")
-    yield started.world
-    started.stop()
-
-
-@pytest.fixture
-def engine_for(tmp_path: Path, bare_world: World) -> MakeEngine:
-    """`engine_for("server", disk=100)`: a stack of `programs/server` with these settings."""
-
-    def make(program: str, **settings: object) -> Engine:
-        engine = Engine(tmp_path / "engine", PROGRAMS / program, "test", bare_world.debug_providers)
-        config = {f"{program}:{name}": value for name, value in settings.items()}
-        engine.init({"alicloud:region": "cn-hangzhou", **config}, {})
-        return engine
-
-    return make
 
 
 class Shared:

@@ -4,19 +4,26 @@ For tests that run several `up`s on one lab. Nothing here knows what a change sh
 """
 
 import json
-import subprocess
+import os
+import re
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rehearsal import stack_file
 from rehearsal.engine import EngineError, Outcome
 from rehearsal.lab import Lab, prepare
 from rehearsal.probes import Probe
+from rehearsal.processes import command_of, descendants
 from tools.stack_file import config_of
 
 PROJECT = "ai-lab"
+# Whatever the settings are: the program's own dynamic provider takes them all.
+PROVIDER = "pulumi-python default"
 _IDLE = frozenset({"same", "read", "refresh"})
 # Not things of their own: they group others, or only carry a connection.
 _WITHOUT_SUBSTANCE = ("ailab:lab:", "pulumi:pulumi:")
@@ -52,55 +59,40 @@ def change(lab: Lab, **settings: Any) -> None:
     stack_file.write(place, config, like=place)
 
 
-def set_secret(lab: Lab, name: str, value: str) -> None:
-    """`pulumi config set --secret`; the value is a placeholder, and is handed over by stdin."""
-    engine = lab.engine
-    place = ["--stack", engine.stack, "--config-file", str(engine.stack_file)]
-    subprocess.run(
-        ["pulumi", "config", "set", "--secret", name, *place, "--non-interactive"],
-        cwd=engine.program,
-        env=engine.environment,
-        input=value,
-        text=True,
-        capture_output=True,
-        check=True,
-    )
-
-
 def done_to(outcome: Outcome) -> dict[str, set[str]]:
     """Resource (`Model m3e-base`) to what the engine did to it; the idle are left out."""
     found: dict[str, set[str]] = {}
-    for event in outcome.events():
-        for kind in ("resourcePreEvent", "resOutputsEvent"):
-            metadata = (event.get(kind) or {}).get("metadata")
-            if metadata and metadata["op"] not in _IDLE:
-                name = _name(metadata)
-                if name:
-                    found.setdefault(name, set()).add(metadata["op"])
+    for operation, name in _operations(outcome, "resourcePreEvent", "resOutputsEvent"):
+        found.setdefault(name, set()).add(operation)
     return found
+
+
+def with_this_done(outcome: Outcome, *operations: str) -> set[str]:
+    """The resources to which just this was done."""
+    return {name for name, what in done_to(outcome).items() if what == set(operations)}
 
 
 def order_of(outcome: Outcome) -> list[tuple[str, str]]:
     """`(operation, resource)` in the order in which the operations were finished."""
-    finished = []
-    for event in outcome.events():
-        metadata = (event.get("resOutputsEvent") or {}).get("metadata")
-        if metadata and metadata["op"] not in _IDLE and (name := _name(metadata)):
-            finished.append((metadata["op"], name))
-    return finished
+    return list(_operations(outcome, "resOutputsEvent"))
+
+
+def concerned(outcome: Outcome) -> dict[str, set[str]]:
+    """`done_to` all but what changes with every setting."""
+    return {name: what for name, what in done_to(outcome).items() if name != PROVIDER}
+
+
+def resources_of(lab: Lab) -> list[dict[str, Any]]:
+    """What the state has."""
+    found: list[dict[str, Any]] = lab.engine.export()["deployment"]["resources"]
+    return found
 
 
 def refused(lab: Lab, attempt: Callable[[], Outcome]) -> str:
-    """What the operator is told by a run that has to fail.
-
-    Raises:
-        AssertionError: it did not fail.
-    """
-    try:
+    """What the operator is told by a run that has to fail."""
+    with pytest.raises(EngineError):
         attempt()
-    except EngineError:
-        return "\n".join(told(lab, "error"))
-    raise AssertionError("it went through, and should have been refused")
+    return "\n".join(told(lab, "error"))
 
 
 def told(lab: Lab, severity: str) -> list[str]:
@@ -128,15 +120,38 @@ def _said(lab: Lab) -> Iterator[tuple[str, str]]:
             yield event["severity"], event["message"]
 
 
-def question_of(lab: Lab) -> str:
-    """The question that the lab's settings ask."""
-    return str(settings_of(lab)["knowledge"]["question"]["ask"])
+def kill_the_up(lab: Lab, moment: str) -> None:
+    """Kill `pulumi up` when it prints this (an expression), and take its lock away."""
+    seen: list[str] = []
+
+    def on_line(line: str) -> None:
+        if not seen and re.search(moment, " ".join(line.split())):
+            seen.append(line)
+            for pid in descendants(os.getpid()):
+                if command_of(pid).startswith("pulumi up"):
+                    os.kill(pid, signal.SIGKILL)
+
+    lab.engine.on_line = on_line
+    try:
+        with pytest.raises(EngineError):
+            lab.engine.up()
+    finally:
+        lab.engine.on_line = lambda line: None
+    assert seen, f"the up never came to: {moment}"
+    assert not list(lab.folder.rglob("*.attrs")), "a kill can leave one of these half written"
+    pulumi(lab, "cancel", "--yes")
+
+
+def pulumi(lab: Lab, *arguments: str) -> str:
+    """Any other command on the lab's stack."""
+    return lab.engine._run([*arguments, "--stack", lab.engine.stack], quiet=True)
 
 
 def ask(lab: Lab) -> dict[str, Any]:
     """The lab's question through its first share link: `{question, answer, citations}`."""
+    question = settings_of(lab)["knowledge"]["question"]["ask"]
     with Probe(lab.outputs) as probe:
-        return probe.ask(next(iter(lab.outputs["shareLinks"].values())), question_of(lab))
+        return probe.ask(next(iter(lab.outputs["shareLinks"].values())), question)
 
 
 def bill(lab: Lab) -> list[str]:
@@ -148,9 +163,11 @@ def _full(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key if ":" in key else f"{PROJECT}:{key}": value for key, value in settings.items()}
 
 
-def _name(metadata: Mapping[str, Any]) -> str | None:
-    kind = str(metadata["type"])
-    if kind.startswith(_WITHOUT_SUBSTANCE):
-        return None
-    name = str(metadata["urn"]).rsplit("::", 1)[-1]
-    return f"{kind.rsplit(':', 1)[-1]} {name}"
+def _operations(outcome: Outcome, *kinds: str) -> Iterator[tuple[str, str]]:
+    for event in outcome.events():
+        for kind in kinds:
+            metadata = (event.get(kind) or {}).get("metadata")
+            if metadata and metadata["op"] not in _IDLE:
+                token, name = metadata["type"], metadata["urn"].rsplit("::", 1)[-1]
+                if not token.startswith(_WITHOUT_SUBSTANCE):
+                    yield metadata["op"], f"{token.rsplit(':', 1)[-1]} {name}"

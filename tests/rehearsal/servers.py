@@ -2,21 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncssh
 
 from rehearsal.addresses import Block
+from rehearsal.probes import ProbeFailed
 from rehearsal.server.description import Description
 from rehearsal.server.process import ServerProcess
 
 SSH_PORT = 2222
-LIMIT = 20.0
-
-_Answer = TypeVar("_Answer")
+LIMIT = 60.0
 
 
 @dataclass
@@ -37,51 +36,36 @@ class Login:
     @property
     def host_key(self) -> str:
         """Its public host key: algorithm and key."""
-        place = self.root / "etc/ssh/ssh_host_ed25519_key"
-        key = asyncssh.read_private_key(str(place))
-        return " ".join(key.export_public_key().decode().split()[:2])
+        return public(asyncssh.read_private_key(self.root / "etc/ssh/ssh_host_ed25519_key"))
 
     def out(self, command: str) -> str:
         """Stdout of a command that has to succeed, run on the server over SSH."""
+        return over_ssh(self.address, SSH_PORT, command, **self._options())
 
-        async def work() -> asyncssh.SSHCompletedProcess:
-            async with self.connect() as connection:
-                return await connection.run(command, timeout=LIMIT, stdin=asyncssh.DEVNULL)
-
-        ran = asyncio.run(work())
-        assert ran.exit_status == 0, f"{command}: {ran.exit_status}\n{ran.stdout}{ran.stderr}"
-        return str(ran.stdout)
-
-    def connect(self, **options: Any) -> Any:
+    def connect(self) -> Any:
         """An SSH connection, to be used as an asynchronous context."""
-        usual = {"username": "root", "client_keys": [str(self.key_file)], "known_hosts": None}
-        own = {**usual, "config": None, "agent_path": None, **options}
-        return asyncssh.connect(self.address, SSH_PORT, **own)
+        return asyncssh.connect(self.address, SSH_PORT, **self._options())
 
-    def answers(self) -> bool:
-        """Whether sshd does."""
-        try:
-            return self.out("echo up") == "up\n"
-        except OSError:
-            return False
+    def _options(self) -> dict[str, Any]:
+        own = {"config": None, "agent_path": None, "known_hosts": None}
+        return {**own, "username": "root", "client_keys": [str(self.key_file)]}
 
 
-@dataclass
 class ServerMaker:
     """Makes servers; ends them all with `close`."""
 
-    folder: Path
-    block: Block
-    made: list[ServerProcess] = field(default_factory=list)
+    def __init__(self, folder: Path, block: Block) -> None:
+        self._folder, self._block = folder, block
+        self._made: list[ServerProcess] = []
 
-    def __call__(self, up: bool = True) -> Login:
-        """A new server, up unless told otherwise."""
-        number = len(self.made)
+    def __call__(self) -> Login:
+        """A new server, up."""
+        number = len(self._made)
         key = asyncssh.generate_private_key("ssh-ed25519")
-        key_file = self.folder / f"key-{number}"
+        key_file = self._folder / f"key-{number}"
+        key_file.touch(mode=0o600)
         key_file.write_bytes(key.export_private_key())
-        key_file.chmod(0o600)
-        login = Login(self.block.fresh_server(), self.folder / f"server-{number}", key_file)
+        login = Login(self._block.fresh_server(), self._folder / f"server-{number}", key_file)
         description = Description(
             root=str(login.root),
             address=login.address,
@@ -90,30 +74,46 @@ class ServerMaker:
             authorized_key=key.export_public_key().decode(),
         )
         machine = ServerProcess(description, lambda port, source: login.allowed(port, source))
-        self.made.append(machine)
+        self._made.append(machine)
         machine.start()
-        if up:
-            until(login.answers, "the server to answer")
+        until(lambda: login.out("echo up"), "the server to answer")
         return login
 
     def close(self) -> None:
         """End all servers."""
-        for machine in self.made:
+        for machine in self._made:
             machine.destroy()
-        self.block.release()
+        self._block.release()
+
+
+def public(key: asyncssh.SSHKey) -> str:
+    """Algorithm and key."""
+    return " ".join(key.export_public_key().decode().split()[:2])
+
+
+def over_ssh(address: str, port: int, command: str, **options: Any) -> str:
+    """Stdout of a command that has to succeed."""
+
+    async def work() -> str:
+        async with asyncssh.connect(address, port, **{"config": None, **options}) as connection:
+            ran = await connection.run(command, timeout=LIMIT, stdin=asyncssh.DEVNULL)
+        assert ran.exit_status == 0, f"{command}: {ran.exit_status}\n{ran.stdout!r}{ran.stderr!r}"
+        return str(ran.stdout)
+
+    return asyncio.run(work())
 
 
 def until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
-    """The first true answer of `condition`; fails after `limit` seconds."""
+    """The first true answer of `condition`; an error of a connection is none."""
     deadline = time.monotonic() + limit
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"waited {limit} s for {what}; last seen: {found!r}"
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            last = condition()
+        except (OSError, asyncssh.Error, ProbeFailed) as error:
+            last = error
+        else:
+            if last:
+                return last
         time.sleep(0.05)
-
-
-def asynchronously(work: Coroutine[Any, Any, _Answer]) -> _Answer:
-    """Run a coroutine, within the time limit."""
-    return asyncio.run(asyncio.wait_for(work, LIMIT))
+    raise AssertionError(f"waited {limit:.0f} s for {what}; last seen: {last!r}")

@@ -15,10 +15,11 @@ from rehearsal.probes import Probe
 from tests.rehearsal.labs import (
     ask,
     change,
+    concerned,
     done_to,
     order_of,
+    pulumi,
     refused,
-    set_secret,
     settings_of,
     up,
 )
@@ -32,21 +33,9 @@ QWEN_TURBO = {
     "kind": "chat",
     "context": 131072,
     "tools": True,
-    "remote": {"provider": "dashscope"},
 }
-LLAMA_8B: dict[str, Any] = {
-    "name": LLAMA,
-    "kind": "chat",
-    "context": 16384,
-    "tools": True,
-    "xinference": {
-        "engine": "vllm",
-        "format": "awq",
-        "size": 8,
-        "quantization": "Int4",
-        "memoryShare": 0.65,
-    },
-}
+AWQ_8B = {"engine": "vllm", "format": "awq", "size": 8, "quantization": "Int4", "memoryShare": 0.65}
+LLAMA_8B = {"name": LLAMA, "kind": "chat", "context": 16384, "tools": True, "xinference": AWQ_8B}
 UPDATED, CREATED, DELETED = {"update"}, {"create"}, {"delete"}
 REPLACED = {"create-replacement", "replace", "delete-replaced"}
 
@@ -56,8 +45,6 @@ WITH_CONFIG_JSON = {
     "ContainersReady fastgpt-healthy": UPDATED,
     "Ready fastgpt-ready": UPDATED,
 }
-# Whatever the settings are: the program's own dynamic provider takes them all.
-_PROVIDERS = ("pulumi-python default",)
 
 
 @pytest.fixture
@@ -75,46 +62,30 @@ def reference(lab: Lab) -> Iterator[dict[str, Any]]:
     up(lab)
 
 
-def concerned(lab: Lab) -> tuple[dict[str, set[str]], list[tuple[str, str]]]:
-    """What `up` did to what, and in which order."""
-    done = up(lab)
-    did = done_to(done)
-    return {name: ops for name, ops in did.items() if name not in _PROVIDERS}, order_of(done)
-
-
 def test_a_remote_model_comes_moves_and_leaves(lab: Lab, reference: dict[str, Any]) -> None:
-    set_secret(lab, "key-dashscope", "rehearsal-dashscope.1")
-    change(lab, models=[*reference["models"], QWEN_TURBO])
-    did, _ = concerned(lab)
-    assert did == {**WITH_CONFIG_JSON, "Channel dashscope-chat": CREATED}
-    with Probe(lab.outputs) as probe:
-        assert probe.chat("qwen-turbo")["answer"]
-
-    elsewhere = {"provider": "dashscope", "baseUrl": "https://dashscope-intl.aliyuncs.com"}
-    change(lab, models=[*reference["models"], {**QWEN_TURBO, "remote": elsewhere}])
-    did, _ = concerned(lab)
-    assert set(did) == {
-        "Channel dashscope-chat",
-        "Channel dashscope-dashscope-intl-aliyuncs-com-chat",
-    }
-    with Probe(lab.outputs) as probe:
-        assert probe.chat("qwen-turbo")["answer"]
-
+    place = ["--config-file", str(lab.engine.stack_file)]
+    pulumi(lab, "config", "set", "--secret", "key-dashscope", "rehearsal-dashscope.1", *place)
+    here, elsewhere = "Channel dashscope-chat", "Channel dashscope-dashscope-intl-aliyuncs-com-chat"
+    dashscope = {"provider": "dashscope"}
+    abroad = {**dashscope, "baseUrl": "https://dashscope-intl.aliyuncs.com"}
+    moved = {here: DELETED, elsewhere: CREATED}
+    steps = ((dashscope, {**WITH_CONFIG_JSON, here: CREATED}), (abroad, moved))
+    for remote, expected in steps:
+        change(lab, models=[*reference["models"], {**QWEN_TURBO, "remote": remote}])
+        assert concerned(up(lab)) == expected
+        with Probe(lab.outputs) as probe:
+            assert probe.chat("qwen-turbo")["answer"]
     change(lab, models=reference["models"])
-    did, _ = concerned(lab)
-    gone = "Channel dashscope-dashscope-intl-aliyuncs-com-chat"
-    assert did == {**WITH_CONFIG_JSON, gone: DELETED}
+    assert concerned(up(lab)) == {**WITH_CONFIG_JSON, elsewhere: DELETED}
 
 
 def test_a_token_comes_and_leaves(lab: Lab, reference: dict[str, Any]) -> None:
     change(lab, tokens=[{"name": "notebook", "models": [QWEN]}])
-    did, _ = concerned(lab)
-    assert did == {"Token token-notebook": CREATED}
+    assert concerned(up(lab)) == {"Token token-notebook": CREATED}
     with Probe({**lab.outputs, "fastgptToken": lab.outputs["token-notebook"]}) as probe:
         assert probe.chat(QWEN)["answer"]
     change(lab, tokens=reference["tokens"])
-    did, _ = concerned(lab)
-    assert did == {"Token token-notebook": DELETED}
+    assert concerned(up(lab)) == {"Token token-notebook": DELETED}
 
 
 def test_another_chat_model_takes_the_place_of_the_old_one(
@@ -123,9 +94,9 @@ def test_another_chat_model_takes_the_place_of_the_old_one(
     link = lab.outputs["shareLinks"]
     change(lab, **with_chat_model(reference, LLAMA_8B))
     announced = done_to(lab.engine.preview())
-    did, order = concerned(lab)
-    assert did == {name: what for name, what in announced.items() if name not in _PROVIDERS}
-    assert did == {
+    done = up(lab)
+    assert done_to(done) == announced
+    assert concerned(done) == {
         **WITH_CONFIG_JSON,
         "Eviction chat-models-eviction": UPDATED,
         f"Model {QWEN}": DELETED,
@@ -136,6 +107,7 @@ def test_another_chat_model_takes_the_place_of_the_old_one(
         "App app-lab-assistant": UPDATED,
         "Answer answer": UPDATED,
     }
+    order = order_of(done)
     eviction = order.index(("update", "Eviction chat-models-eviction"))
     assert eviction < order.index(("create", f"Model {LLAMA}")), "the card has room for one"
     with Probe(lab.outputs) as probe:
@@ -148,9 +120,9 @@ def test_another_chat_model_takes_the_place_of_the_old_one(
 @pytest.mark.slow
 def test_a_model_that_does_not_start_can_be_taken_back(lab: Lab, reference: dict[str, Any]) -> None:
     # Other files than the test before left on the disk, so that it has to download.
-    source = {**LLAMA_8B["xinference"], "model": LLAMA, "format": "gptq"}
-    trial = {**LLAMA_8B, "name": "trial", "xinference": source}
+    source = {**AWQ_8B, "model": LLAMA, "format": "gptq"}
     lab.world.call("switch_on", fault="xinference.download", key=LLAMA)
+    trial = {**LLAMA_8B, "name": "trial", "xinference": source}
     change(lab, **with_chat_model(reference, trial))
     assert "trial" in refused(lab, lab.engine.up)
     lab.world.call("switch_on", fault="xinference.download", key=LLAMA, times=0)
@@ -165,11 +137,9 @@ def test_a_model_that_does_not_start_can_be_taken_back(lab: Lab, reference: dict
 def test_another_embedding_builds_its_base_anew(lab: Lab, reference: dict[str, Any]) -> None:
     embedding = {"name": "bge-m3", "kind": "embedding", "maxInput": 8192, "xinference": {}}
     models = [embedding if m["kind"] == "embedding" else m for m in reference["models"]]
-    knowledge = copy.deepcopy(reference["knowledge"])
-    knowledge["bases"][0]["embedding"] = "bge-m3"
-    change(lab, models=models, knowledge=knowledge)
-    did, _ = concerned(lab)
-    assert did == {
+    reference["knowledge"]["bases"][0]["embedding"] = "bge-m3"
+    change(lab, models=models, knowledge=reference["knowledge"])
+    assert concerned(up(lab)) == {
         **WITH_CONFIG_JSON,
         "Eviction side-models-eviction": UPDATED,
         "Model m3e-base": DELETED,
@@ -191,8 +161,7 @@ def test_another_embedding_builds_its_base_anew(lab: Lab, reference: dict[str, A
 def test_a_longer_lease_stops_nothing(lab: Lab, reference: dict[str, Any]) -> None:
     before = lab.world.call("servers")[0]
     change(lab, leaseHours=48)
-    did, _ = concerned(lab)
-    assert did == {"Lease lease": UPDATED, "Instance instance": UPDATED}
+    assert concerned(up(lab)) == {"Lease lease": UPDATED, "Instance instance": UPDATED}
     after = lab.world.call("servers")[0]
     assert after["ends"] > before["ends"]
     assert after["ends"] == lab.outputs["leaseEnds"]

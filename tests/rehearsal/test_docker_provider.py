@@ -1,7 +1,8 @@
-"""The docker package against a rehearsed server: what the real provider was measured to do, in what
-neither a whole lab nor the real Docker of tests/server shows."""
+"""The docker package against a rehearsed server: what the real provider was measured to do, and no
+lab that comes up shows: a stage that is kinder would hide a fault of the program."""
 
-import sys
+import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,15 +11,14 @@ import pytest
 from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.docker.over_ssh import stage_engine
-from rehearsal.providers.base import Change, InitFailed, State
+from rehearsal.providers.base import Change, InitFailed, Kind, ProviderError, State
 from rehearsal.providers.docker import DockerPackage, DockerProvider
 from rehearsal.providers.values import Properties
 from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker
 
-# An image whose containers have a process. It is healthy while its port is open.
 WEB = "registry.cn-hangzhou.aliyuncs.com/xprobe_xinference/xinference:v2.12.0"
-LISTENS = f"exec {sys.executable} -m http.server 9997 -b $REHEARSAL_ADDRESS -d $REHEARSAL_ROOT"
 CONTAINER = "docker:index/container:Container"
+IMAGE = "docker:index/remoteImage:RemoteImage"
 HEALTHY: Properties = {"tests": ["CMD-SHELL", "true"], "interval": "1m30s", "retries": 2}
 
 
@@ -31,55 +31,80 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Login]:
     maker.close()
 
 
+@pytest.fixture(autouse=True)
+def clean(server: Login) -> Iterator[None]:
+    yield
+    server.out("for id in $(docker ps -aq); do docker rm -f $id; done")
+
+
 def provider(login: Login) -> DockerProvider:
     options = ssh_options(login.key_file, login.host_key)
     host = f"ssh://root@{login.address}:{SSH_PORT}"
     return DockerPackage(stage_engine).configure({"host": host, "sshOpts": options})
 
 
-class Resource:
-    """One resource as the engine treats it: checked inputs, and the state of the last step."""
-
-    def __init__(self, docker: DockerProvider, token: str, **inputs: Any) -> None:
-        self.kind, self.inputs = docker.kind(token), inputs
-        assert self.kind.check({}, inputs) == (inputs, [])
-        self.id, self.outputs = self.kind.create(inputs, 0)
-
-    def diff(self, **changes: Any) -> Change:
-        wanted = {**self.inputs, **changes}
-        return self.kind.diff(State(self.id, self.inputs, self.outputs), wanted, [])
+def made(login: Login, token: str, inputs: Properties) -> tuple[Kind, str, Properties]:
+    """A resource as the engine makes it: its inputs are checked before."""
+    kind = provider(login).kind(token)
+    assert kind.check({}, inputs) == (inputs, [])
+    return kind, *kind.create(inputs, 0)
 
 
-def settings(name: str = "web", **more: Any) -> Properties:
-    own = {"name": name, "image": WEB, "command": ["bash", "-c", LISTENS], "healthcheck": HEALTHY}
-    return {**own, "mustRun": True, "restart": "unless-stopped", **more}
+def settings(**more: Any) -> Properties:
+    own = {"name": "web", "image": WEB, "command": ["bash", "-c", "sleep 60"]}
+    return {**own, "healthcheck": HEALTHY, "mustRun": True, "restart": "unless-stopped", **more}
 
 
 def test_what_replaces_and_what_updates(server: Login) -> None:
-    given = settings("kept", envs=["A=1"], memory=64, memorySwap=64)
-    container = Resource(provider(server), CONTAINER, **given)
+    given = settings(envs=["A=1"], memory=64, memorySwap=64)
+    kind, id_, outputs = made(server, CONTAINER, given)
+
+    def diff(**changes: Any) -> Change:
+        return kind.diff(State(id_, given, outputs), {**given, **changes}, [])
+
     replacing: Properties = {
         "envs": ["A=2"],
         "uploads": [{"file": "/f", "content": "new", "permissions": "0644"}],
         "healthcheck": {**HEALTHY, "retries": 9},
     }
     for name, value in replacing.items():
-        found = container.diff(**{name: value})
+        found = diff(**{name: value})
         assert (found.updates, found.replaces) == ([], [name])
         assert found.delete_before_replace
     in_place = {"restart": "no", "memory": 128, "memorySwap": 128, "waitTimeout": 99}
-    assert not container.diff().changes
-    assert container.diff(**in_place) == Change(sorted(in_place), [], True)
-    assert not container.diff(command=None).changes, "what the image says is not known here"
+    assert diff(**in_place) == Change(sorted(in_place), [], True)
+    assert not diff(command=None).changes, "what the image says is not known here"
 
 
 def test_waiting_for_health_fails_only_at_the_end_and_leaves_the_container(server: Login) -> None:
-    sick = settings(command=["bash", "-c", "sleep 60"], wait=True, waitTimeout=2)
     with pytest.raises(InitFailed, match="failed to be in healthy state") as failed:
-        Resource(provider(server), CONTAINER, **sick)
+        made(server, CONTAINER, settings(wait=True, waitTimeout=2))
     shown = server.out("docker inspect --format '{{.Id}} {{.State.Health.Status}}' web").split()
     assert shown == [failed.value.id, "starting"]
     assert failed.value.outputs["name"] == "web"
+
+
+HUB = "docker.io/xprobe/xinference:v2.12.0"
+INSIDE = "registry-vpc.cn-hangzhou.aliyuncs.com/fastgpt/mysql"
+
+
+@pytest.mark.parametrize(
+    ("mirror", "reference", "said"),
+    [
+        ("dockerproxy.com", HUB, "timeout"),
+        ("docker.1ms.run", HUB, ""),
+        ("", f"{INSIDE}:8.0.36", ""),
+        ("", f"{INSIDE}:1.2.3", "manifest unknown"),
+    ],
+)
+def test_what_can_be_pulled_on_the_mainland(
+    server: Login, mirror: str, reference: str, said: str
+) -> None:
+    mirrors = {"registry-mirrors": [f"https://{mirror}"]}
+    (server.root / "etc/docker/daemon.json").write_text(json.dumps(mirrors))
+    with pytest.raises(ProviderError, match=said) if said else contextlib.nullcontext():
+        _, id_, outputs = made(server, IMAGE, {"name": reference, "keepLocally": True})
+        assert id_ == outputs["imageId"] + reference
 
 
 @pytest.mark.parametrize(

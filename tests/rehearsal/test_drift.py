@@ -10,30 +10,35 @@ from collections.abc import Iterator
 
 import pytest
 
+from provisioning.clients.errors import Conflict
+from provisioning.clients.oneapi import OneApiRelay, Token
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe
 from rehearsal.processes import PROJECT
-from tests.rehearsal.hands import Hands, Refused, on_server, until, wait_until_healthy
+from tests.rehearsal.hands import Hands, chats_with, on_server, the, wait_until_healthy
 from tests.rehearsal.labs import (
     ask,
     change,
     done_to,
     everything_told,
     refused,
+    resources_of,
     settings_of,
     told,
     up,
+    with_this_done,
 )
+from tests.rehearsal.servers import until
 
-TOKEN = "team"
-KEY = "ci"
-CHAT = "qwen2.5-instruct"
-EMBEDDING = "m3e-base"
-RERANKER = "bge-reranker-v2-m3"
-BASE = "lab-manual"
-APP = "lab-assistant"
-LINK = "visitors"
-DOCUMENT = "lab-manual.pdf"
+CHAT, EMBEDDING, RERANKER = "qwen2.5-instruct", "m3e-base", "bge-reranker-v2-m3"
+BASE, APP, DOCUMENT = "lab-manual", "lab-assistant", "lab-manual.pdf"
+TOKEN, KEY, LINK = "team", "ci", "visitors"
+CHANNELS = {"Channel xinference-chat", "Channel xinference-embedding"}
+IN_ONEAPI = CHANNELS | {f"Token token-{TOKEN}"}
+IN_A_BASE = {f"Document document-{BASE}/{DOCUMENT}"}
+IN_AN_APP = {f"ShareLink link-{APP}/{LINK}", f"ApiKey key-{APP}/{KEY}"}
+KNOWLEDGE = {f"Dataset base-{BASE}", f"App app-{APP}", *IN_A_BASE, *IN_AN_APP}
+OUR_UPLOAD = {"parentId": None, "trainingType": "chunk", "chunkSize": 512}
 
 
 @pytest.fixture(scope="module")
@@ -49,158 +54,108 @@ def lab(rehearsed_lab: Lab) -> Iterator[Lab]:
     up(rehearsed_lab)
 
 
-def test_changed_by_hand(lab: Lab) -> None:
-    root_password, token = lab.outputs["oneapiPassword"], lab.outputs[f"token-{TOKEN}"]
-    api_key, link = lab.outputs[f"apiKey-{APP}/{KEY}"], lab.outputs["shareLinks"][f"{APP}/{LINK}"]
+@pytest.fixture
+def hands(lab: Lab) -> Iterator[Hands]:
     with Hands(lab.outputs) as hands:
-        _launch_another_as_the_reranker(hands)
-        hands.oneapi.edit_channel("xinference-chat", status=2)
-        hands.oneapi.edit_channel(
-            "xinference-embedding", models="another", base_url="http://elsewhere:9997"
-        )
-        hands.oneapi.edit_token(TOKEN, models=EMBEDDING, expired_time=1)
-        hands.oneapi.set_password("changed-by-hand")
-        _change_the_knowledge(hands)
+        yield hands
 
-    seen = done_to(lab.engine.refresh())
-    assert {name for name, what in seen.items() if what == {"update"}} == {
-        f"Model {RERANKER}",
-        "ModelsReady side-models-ready",
-        "Channel xinference-chat",
-        "Channel xinference-embedding",
-        f"Token token-{TOKEN}",
-        "Root oneapi-root",
-        f"Dataset base-{BASE}",
-        f"Document document-{BASE}/{DOCUMENT}",
-        f"App app-{APP}",
-        f"ShareLink link-{APP}/{LINK}",
-        f"ApiKey key-{APP}/{KEY}",
-    }
+
+def ids(hands: Hands) -> tuple[str, str]:
+    """Of the lab's app and base."""
+    return the(APP, hands.fastgpt.apps()).id, the(BASE, hands.fastgpt.datasets()).id
+
+
+def test_changed_by_hand(lab: Lab, hands: Hands) -> None:
+    before = dict(lab.outputs)
+    _launch_another_as_the_reranker(hands, lab)
+    hands.oneapi.edit_channel("xinference-chat", status=2)
+    elsewhere = "http://elsewhere:9997"
+    hands.oneapi.edit_channel("xinference-embedding", models="another", base_url=elsewhere)
+    hands.oneapi.edit_token(TOKEN, models=EMBEDDING, expired_time=1)
+    hands.oneapi.set_password("changed-by-hand")
+    _change_the_knowledge(hands)
+
+    of_the_reranker = {f"Model {RERANKER}", "ModelsReady side-models-ready"}
+    others = {"Root oneapi-root"} | of_the_reranker
+    assert with_this_done(lab.engine.refresh(), "update") == IN_ONEAPI | KNOWLEDGE | others
 
     up(lab)
-    assert lab.outputs["oneapiPassword"] == root_password
-    assert lab.outputs[f"token-{TOKEN}"] == token
-    assert lab.outputs[f"apiKey-{APP}/{KEY}"] == api_key
-    assert lab.outputs["shareLinks"][f"{APP}/{LINK}"] == link
+    for name in ("oneapiPassword", f"token-{TOKEN}", f"apiKey-{APP}/{KEY}", "shareLinks"):
+        assert lab.outputs[name] == before[name]
     _assert_all_is_well(lab)
 
 
-def test_put_into_folders_and_a_new_access_token(lab: Lab) -> None:
+def test_put_into_folders_and_a_new_access_token(lab: Lab, hands: Hands) -> None:
     """People tidy up. An app in a folder is still the lab's; a document in one cannot be found."""
-    with Hands(lab.outputs) as hands:
-        app, base = hands.fastgpt.app(APP)["_id"], hands.fastgpt.base(BASE)["_id"]
-        folder = hands.fastgpt.add_app("our apps", kind="folder")
-        hands.fastgpt.change_app(app, parentId=folder)
-        (document,) = hands.fastgpt.documents(base)
-        hands.fastgpt.move_document(document["_id"], hands.fastgpt.add_folder(base, "our papers"))
+    app, base = ids(hands)
+    folder = hands.fastgpt.add_folder_of_apps("our apps")
+    hands.fastgpt.move_app(app, folder)
+    (document,) = hands.fastgpt.collections(base)
+    hands.fastgpt.put_document_into_a_folder(base, document.id, "our papers")
+    hands.oneapi.new_access_token()
 
-        hands.oneapi.new_access_token()
+    done = done_to(up(lab, "--refresh"))
+    expected = {f"DocumentsReady base-{BASE}-ready", "Root oneapi-root"} | IN_ONEAPI
+    assert done == {name: {"update"} for name in expected}
+    there = {row.name: row.id for row in hands.fastgpt.collections(base)}
+    assert document.id in there.values()
+    assert [link.name for link in hands.fastgpt.share_links(app)] == [LINK]
 
-        done = done_to(up(lab, "--refresh"))
-        assert done == {
-            f"DocumentsReady base-{BASE}-ready": {"update"},
-            "Root oneapi-root": {"update"},
-            "Channel xinference-chat": {"update"},
-            "Channel xinference-embedding": {"update"},
-            f"Token token-{TOKEN}": {"update"},
-        }
-        assert document["_id"] in {row["_id"] for row in hands.fastgpt.documents(base)}
-        assert [link["name"] for link in hands.fastgpt.links(app)] == [LINK]
-
-        hands.fastgpt.change_app(app, parentId=None)
-        hands.fastgpt.delete_app(folder)
-        hands.fastgpt.delete_document(
-            next(d["_id"] for d in hands.fastgpt.documents(base) if d["name"] == "our papers")
-        )
+    hands.fastgpt.move_app(app, None)
+    hands.fastgpt.delete_app(folder)
+    hands.fastgpt.delete_collection(there["our papers"], dataset_id=base)
 
 
-def test_deleted_by_hand(lab: Lab) -> None:
-    with Hands(lab.outputs) as hands:
-        app, base = hands.fastgpt.app(APP)["_id"], hands.fastgpt.base(BASE)["_id"]
-        hands.xinference.stop(EMBEDDING)
-        # Its process ends: described as ever once another is in its place, and silent for good.
-        lab.world.call("switch_on", fault="xinference.crash", key=RERANKER, times=1)
-        until("the crash", lambda: hands.xinference.statuses(RERANKER) == [])
-        until("another process", lambda: RERANKER in hands.xinference.running())
-        for channel in ("xinference-chat", "xinference-embedding"):
-            hands.oneapi.delete_channel(channel)
-        hands.oneapi.delete_token(TOKEN)
-        hands.fastgpt.delete_document(hands.fastgpt.documents(base)[0]["_id"])
-        hands.fastgpt.delete_link(hands.fastgpt.links(app)[0]["_id"])
-        hands.fastgpt.delete_key(hands.fastgpt.keys(app)[0]["_id"])
+def test_deleted_by_hand(lab: Lab, hands: Hands) -> None:
+    app, base = ids(hands)
+    hands.xinference.stop(EMBEDDING)
+    _crash_the_reranker(lab)
+    _empty_oneapi(hands)
+    hands.fastgpt.delete_collection(hands.fastgpt.collections(base)[0].id, dataset_id=base)
+    hands.fastgpt.delete_share_link(hands.fastgpt.share_links(app)[0].id, app_id=app)
+    hands.fastgpt.delete_api_key(hands.fastgpt.api_keys(app)[0].id, app_id=app)
 
-    gone = done_to(lab.engine.refresh())
-    assert {name for name, what in gone.items() if what == {"delete"}} == {
-        f"Model {EMBEDDING}",
-        f"Model {RERANKER}",
-        "Channel xinference-chat",
-        "Channel xinference-embedding",
-        f"Token token-{TOKEN}",
-        f"Document document-{BASE}/{DOCUMENT}",
-        f"ShareLink link-{APP}/{LINK}",
-        f"ApiKey key-{APP}/{KEY}",
-    }
-
+    models = {f"Model {EMBEDDING}", f"Model {RERANKER}"}
+    gone = with_this_done(lab.engine.refresh(), "delete")
+    assert gone == IN_ONEAPI | IN_A_BASE | IN_AN_APP | models
     up(lab)
     _assert_all_is_well(lab)
 
 
-def test_whole_bases_and_apps_deleted_by_hand(lab: Lab) -> None:
+def test_whole_bases_and_apps_deleted_by_hand(lab: Lab, hands: Hands) -> None:
     """In one go: `up --refresh` sees it and mends it."""
-    with Hands(lab.outputs) as hands:
-        hands.fastgpt.delete_app(hands.fastgpt.app(APP)["_id"])
-        hands.fastgpt.delete_base(hands.fastgpt.base(BASE)["_id"])
-        for channel in ("xinference-chat", "xinference-embedding"):
-            hands.oneapi.delete_channel(channel)
-        hands.oneapi.delete_token(TOKEN)
-
+    app, base = ids(hands)
+    hands.fastgpt.delete_app(app)
+    hands.fastgpt.delete_dataset(base)
+    _empty_oneapi(hands)
     made = done_to(up(lab, "--refresh"))
-    assert {name for name, what in made.items() if "create" in what} == {
-        "Channel xinference-chat",
-        "Channel xinference-embedding",
-        f"Token token-{TOKEN}",
-        f"Dataset base-{BASE}",
-        f"Document document-{BASE}/{DOCUMENT}",
-        f"App app-{APP}",
-        f"ShareLink link-{APP}/{LINK}",
-        f"ApiKey key-{APP}/{KEY}",
-    }
+    assert {name for name, what in made.items() if "create" in what} == IN_ONEAPI | KNOWLEDGE
     _assert_all_is_well(lab)
 
 
-def test_made_twice_by_hand(lab: Lab) -> None:
+def test_made_twice_by_hand(lab: Lab, hands: Hands) -> None:
     """What can hold people's work gets another name; everything else is removed."""
-    with Hands(lab.outputs) as hands:
-        app, base = hands.fastgpt.app(APP)["_id"], hands.fastgpt.base(BASE)["_id"]
-        _copy_a_channel(hands)
-        _make_all_twice(hands, app, base)
-        with pytest.raises(Refused, match="already in the model list"):
-            hands.xinference.launch(
-                {"model_uid": EMBEDDING, "model_name": EMBEDDING, "model_type": "embedding"}
-            )
+    app, base = ids(hands)
+    (channel,) = hands.oneapi.channels_named("xinference-embedding")
+    hands.oneapi.create_channel(channel.model_copy(update={"key": "another"}))
+    _make_all_twice(hands, app, base)
+    taken = {"model_uid": EMBEDDING, "model_name": EMBEDDING, "model_type": "embedding"}
+    with pytest.raises(Conflict, match="already in the model list"):
+        hands.xinference.launch(taken)
 
-        seen = done_to(lab.engine.refresh())
-        assert {name for name, what in seen.items() if what == {"update"}} == {
-            "Channel xinference-embedding",
-            f"Token token-{TOKEN}",
-            f"Dataset base-{BASE}",
-            f"DocumentsReady base-{BASE}-ready",
-            f"App app-{APP}",
-            f"ShareLink link-{APP}/{LINK}",
-            f"ApiKey key-{APP}/{KEY}",
-        }
+    seen = with_this_done(lab.engine.refresh(), "update")
+    doubled = (IN_ONEAPI | KNOWLEDGE) - IN_A_BASE - {"Channel xinference-chat"}
+    assert seen == doubled | {f"DocumentsReady base-{BASE}-ready"}
 
-        up(lab)
-        assert hands.fastgpt.app(APP)["_id"] == app
-        assert hands.fastgpt.base(BASE)["_id"] == base
-        others = {row["name"]: row["_id"] for row in hands.fastgpt.apps()}
-        hands.fastgpt.delete_app(others[f"{APP} (2)"])
-        hands.fastgpt.delete_base(hands.fastgpt.base(f"{BASE} (2)")["_id"])
+    up(lab)
+    assert ids(hands) == (app, base)
+    hands.fastgpt.delete_app(the(f"{APP} (2)", hands.fastgpt.apps()).id)
+    hands.fastgpt.delete_dataset(the(f"{BASE} (2)", hands.fastgpt.datasets()).id)
     _assert_all_is_well(lab)
 
 
 def test_a_service_that_is_down_is_not_gone(lab: Lab) -> None:
-    before = _resources(lab)
+    before = _urns(lab)
     on_server(lab.outputs, "docker stop xinference oneapi mysql")
     lab.engine.refresh()
     warnings = told(lab, "warning")
@@ -208,16 +163,15 @@ def test_a_service_that_is_down_is_not_gone(lab: Lab) -> None:
     for name in ("Xinference: ", "OneAPI: "):
         assert [name in text for text in warnings].count(True) == 1, warnings
     assert all("`pulumi up" in text for text in warnings)
-    assert _resources(lab) == before
+    assert _urns(lab) == before
 
     done = done_to(up(lab))
     # As the real provider does it: replaced where a port is published, else started in place.
     published = {"Container xinference", "Container oneapi"}
     assert {name for name, what in done.items() if "replace" in what} == published
-    assert done["Container mysql"] == {"update"}
     # It starts and does not wait; these do, before anybody seeds.
-    assert done["ContainersReady oneapi-healthy"] == {"update"}
-    assert done["ContainersReady xinference-healthy"] == {"update"}
+    healthy = (f"ContainersReady {service}-healthy" for service in ("oneapi", "xinference"))
+    assert [done[name] for name in ("Container mysql", *healthy)] == [{"update"}] * 3
     # The new container's models were waited for, and OneAPI's data are the old ones.
     _assert_all_is_well(lab)
 
@@ -226,40 +180,34 @@ def test_what_was_stopped_is_told_by_a_preview_and_started_by_a_plain_up(lab: La
     on_server(lab.outputs, "docker stop fastgpt pg")
     lab.engine.preview()
     (warning,) = told(lab, "warning")
-    assert "fastgpt (Exited" in warning
-    assert "pg (Exited" in warning
-    assert "`pulumi up` brings them back" in warning
-
-    done = done_to(up(lab))
-    assert done == {
-        "ContainersReady fastgpt-healthy": {"update"},
-        "Ready fastgpt-ready": {"update"},
-    }
+    for words in ("fastgpt (Exited", "pg (Exited", "`pulumi up` brings them back"):
+        assert words in warning
+    awaited = ("ContainersReady fastgpt-healthy", "Ready fastgpt-ready")
+    assert done_to(up(lab)) == {name: {"update"} for name in awaited}
     _assert_all_is_well(lab)
 
 
 @pytest.mark.slow
 def test_a_server_that_is_off_is_not_gone_and_is_told_once(lab: Lab) -> None:
-    before = _resources(lab)
+    before = _urns(lab)
     lab.world.call("stop_server")
 
     lab.engine.preview()
     (warning,) = told(lab, "warning")
     assert "start it in the cloud's console and run `pulumi up`" in warning
 
-    error = refused(lab, lambda: lab.engine.up())
-    assert "docker system dial-stdio" not in error
+    assert "docker system dial-stdio" not in refused(lab, lab.engine.up)
     said = everything_told(lab)
     assert said.count("start it in the cloud's console") == 1
     assert "Traceback" not in said
 
     # The Docker provider fails for each of its resources; ours say it once, all together.
-    refused(lab, lambda: lab.engine.refresh())
+    refused(lab, lab.engine.refresh)
     assert "Traceback" not in everything_told(lab)
     assert all("dial-stdio" in text or "failed" in text for text in told(lab, "error"))
     (warning,) = told(lab, "warning")
     assert "start it in the cloud's console" in warning
-    assert _resources(lab) == before
+    assert _urns(lab) == before
 
     lab.world.call("start_server")
     wait_until_healthy(lab.outputs)
@@ -276,108 +224,110 @@ def test_a_damaged_vocabulary_is_brought_back_by_the_next_up(lab: Lab) -> None:
     assert on_server(lab.outputs, f"sha256sum {place}") == whole
 
 
-def test_what_leaves_the_settings_leaves_the_services(lab: Lab) -> None:
+def test_what_leaves_the_settings_leaves_the_services(lab: Lab, hands: Hands) -> None:
     """Doubles that people made go with what they double; what may hold their work stays."""
     before = settings_of(lab)
-    with Hands(lab.outputs) as hands:
-        app, base = hands.fastgpt.app(APP)["_id"], hands.fastgpt.base(BASE)["_id"]
-        _make_all_twice(hands, app, base)
-        change(lab, tokens=[], knowledge={})
-        up(lab)
-        assert [row["name"] for row in hands.oneapi.tokens()] == ["Initial Root Token"]
-        assert app not in {row["_id"] for row in hands.fastgpt.apps()}
-        assert base not in {row["_id"] for row in hands.fastgpt.bases()}
-        for row in hands.fastgpt.apps():
-            hands.fastgpt.delete_app(row["_id"])
-        for row in hands.fastgpt.bases():
-            hands.fastgpt.delete_base(row["_id"])
+    app, base = ids(hands)
+    _make_all_twice(hands, app, base)
+    change(lab, tokens=[], knowledge={})
+    up(lab)
+    assert hands.oneapi.tokens() == ["Initial Root Token"]
+    apps, bases = hands.fastgpt.apps(), hands.fastgpt.datasets()
+    assert not {app, base} & {row.id for row in (*apps, *bases)}
+    for row in apps:
+        hands.fastgpt.delete_app(row.id)
+    for dataset in bases:
+        hands.fastgpt.delete_dataset(dataset.id)
     change(lab, tokens=before["tokens"], knowledge=before["knowledge"])
     up(lab)
     _assert_all_is_well(lab)
     assert done_to(lab.engine.up("--refresh")) == {}, "after all that there is nothing left to do"
 
 
-def _launch_another_as_the_reranker(hands: Hands) -> None:
+def _launch_another_as_the_reranker(hands: Hands, lab: Lab) -> None:
     hands.xinference.stop(RERANKER)
-    hands.xinference.launch(
-        {
-            "model_uid": RERANKER,
-            "model_name": "bge-m3",
-            "model_type": "embedding",
-            "download_hub": "modelscope",
-        }
-    )
+    model = {"model_name": "bge-m3", "model_type": "embedding", "download_hub": "modelscope"}
+    hands.xinference.launch({"model_uid": RERANKER, **model})
+    with Probe(lab.outputs) as probe:
+        until(lambda: RERANKER in probe.running(), "the other model")
+
+
+def _crash_the_reranker(lab: Lab) -> None:
+    """Its process ends: described as ever once another is in its place, and silent for good."""
+    lab.world.call("switch_on", fault="xinference.crash", key=RERANKER, times=1)
+    url = f"{lab.outputs['xinferenceUrl']}/v1/models/{RERANKER}/replicas"
+    gone = ("TERMINATED", "TERMINATING")
+    with Probe(lab.outputs) as probe:
+        until(lambda: all(c["status"] in gone for c in probe._json("GET", url)), "the crash")
+        until(lambda: RERANKER in probe.running(), "another process")
+
+
+def _empty_oneapi(hands: Hands) -> None:
+    for channel in hands.oneapi.channels():
+        hands.oneapi.delete_channel(channel.id)
+    (token,) = hands.oneapi.tokens_named(TOKEN)
+    hands.oneapi.delete_token(token.id)
 
 
 def _change_the_knowledge(hands: Hands) -> None:
     page = hands.fastgpt
-    base, app = page.base(BASE), page.app(APP)
-    (document,), (link,), (key,) = (
-        page.documents(base["_id"]),
-        page.links(app["_id"]),
-        page.keys(app["_id"]),
+    app_id, base_id = ids(hands)
+    app, base = page.app(app_id), page.dataset(base_id)
+    (document,), (link,) = page.collections(base_id), page.share_links(app_id)
+    (key,) = page.api_keys(app_id)
+    page.update_dataset(base_id, name="renamed", agent_model=base.agent_model, intro=base.intro)
+    page.rename_document(document.id, "renamed.pdf")
+    page.update_share_link(link.id, "renamed", response_detail=False)
+    page.rename_api_key(key.id, "renamed")
+    (prompt,) = (i for node in app.nodes for i in node["inputs"] if i["key"] == "systemPrompt")
+    prompt["value"] = "Answer in riddles."
+    page.publish_app(
+        app_id, nodes=app.nodes, edges=app.edges, chat_config=app.chat_config, version_name="hand"
     )
-    page.rename_base(base["_id"], "renamed by hand")
-    page.rename_document(document["_id"], "renamed.pdf")
-    page.change_link(link["_id"], name="renamed", responseDetail=False)
-    page.rename_key(key["_id"], "renamed")
-    for node in app["modules"]:
-        for given in node["inputs"]:
-            if given["key"] == "systemPrompt":
-                given["value"] = "Answer in riddles."
-    page.publish(app["_id"], app["modules"], app["edges"], app["chatConfig"])
-    page.change_app(app["_id"], name="renamed by hand")
-
-
-def _copy_a_channel(hands: Hands) -> None:
-    channel = hands.oneapi.channel("xinference-embedding")
-    copied = ("name", "type", "base_url", "models", "model_mapping", "group", "priority")
-    hands.oneapi.add_channel({**{name: channel[name] for name in copied}, "key": "another"})
+    page.update_app(app_id, name="renamed by hand")
 
 
 def _make_all_twice(hands: Hands, app: str, base: str) -> None:
-    hands.oneapi.add_token(TOKEN)
+    hands.oneapi.create_token(Token(name=TOKEN, unlimited_quota=True))
     page = hands.fastgpt
-    page.add_app(APP)
-    page.add_link(app, LINK)
-    page.add_key(app, KEY)
-    page.add_base(BASE, EMBEDDING, CHAT)
-    page.upload(base, DOCUMENT, (PROJECT / "documents" / DOCUMENT).read_bytes())
+    page.create_app(APP, [], [])
+    page.create_share_link(app, LINK, response_detail=False)
+    page.create_api_key(app, KEY)
+    page.create_dataset(BASE, vector_model=EMBEDDING, agent_model=CHAT)
+    page.upload_file(base, DOCUMENT, (PROJECT / "documents" / DOCUMENT).read_bytes(), OUR_UPLOAD)
 
 
 def _assert_all_is_well(lab: Lab) -> None:
     """The services themselves say so, and the lab answers."""
+    api_key, token_key = lab.outputs[f"apiKey-{APP}/{KEY}"], lab.outputs[f"token-{TOKEN}"]
     with Hands(lab.outputs) as hands:
-        assert {CHAT, EMBEDDING, RERANKER} <= hands.xinference.running().keys()
-        assert hands.xinference.running()[RERANKER]["model_name"] == RERANKER
-        assert sorted(hands.xinference.autostarts()) == sorted([CHAT, EMBEDDING, RERANKER])
+        assert hands.xinference.describe(RERANKER)["model_name"] == RERANKER
+        assert hands.xinference.autostart().keys() == {CHAT, EMBEDDING, RERANKER}
 
-        rows = {row["name"]: row for row in hands.oneapi.channels()}
-        assert len(hands.oneapi.channels()) == len(rows) == 2
-        assert {name: row["models"] for name, row in rows.items()} == {
-            "xinference-chat": CHAT,
-            "xinference-embedding": EMBEDDING,
-        }
-        assert {row["base_url"] for row in rows.values()} == {"http://xinference:9997"}
-        assert {row["status"] for row in rows.values()} == {1}
-        token = hands.oneapi.token(TOKEN)
-        assert (token["models"], token["expired_time"], token["status"]) == (CHAT, -1, 1)
-        assert f"sk-{token['key']}" == lab.outputs[f"token-{TOKEN}"]
-        assert hands.oneapi.relay_status(lab.outputs[f"token-{TOKEN}"]) == 200
+        channels = [(c.name, c.models, c.base_url, c.status) for c in hands.oneapi.channels()]
+        ours = (("xinference-chat", CHAT), ("xinference-embedding", EMBEDDING))
+        expected = [(name, (model,), "http://xinference:9997", 1) for name, model in ours]
+        assert sorted(channels) == expected
+        (token,) = hands.oneapi.tokens_named(TOKEN)
+        assert (token.models, token.expired_time, token.status) == ((CHAT,), -1, 1)
+        assert f"sk-{token.key}" == token_key
+        with OneApiRelay(lab.outputs["oneapiUrl"], token_key) as relay:
+            assert relay.chat(CHAT, "Hi")
 
-        app, base = hands.fastgpt.app(APP), hands.fastgpt.base(BASE)
-        assert [row["name"] for row in hands.fastgpt.documents(base["_id"])] == [DOCUMENT]
-        assert "riddles" not in str(app["modules"])
-        assert base["_id"] in str(app["modules"])
-        (link,), (key,) = hands.fastgpt.links(app["_id"]), hands.fastgpt.keys(app["_id"])
-        assert (link["name"], link["responseDetail"]) == (LINK, True)
-        assert key["name"] == KEY
-        assert hands.fastgpt.chats_with(lab.outputs[f"apiKey-{APP}/{KEY}"])
-    answered = ask(lab)
-    assert {citation["source"] for citation in answered["citations"]} == {DOCUMENT}
+        app_id, base = ids(hands)
+        nodes = str(hands.fastgpt.app(app_id).nodes)
+        assert [row.name for row in hands.fastgpt.collections(base)] == [DOCUMENT]
+        assert "riddles" not in nodes
+        assert base in nodes
+        links = hands.fastgpt.share_links(app_id)
+        assert [(link.name, link.response_detail) for link in links] == [(LINK, True)]
+        assert [key.name for key in hands.fastgpt.api_keys(app_id)] == [KEY]
+        assert chats_with(lab.outputs, api_key)
+    assert {citation["source"] for citation in ask(lab)["citations"]} == {DOCUMENT}
     with Probe(lab.outputs) as probe:
+        assert {CHAT, EMBEDDING, RERANKER} <= set(probe.running())
         probe.rerank(RERANKER)
 
 
-def _resources(lab: Lab) -> set[str]:
-    return {resource["urn"] for resource in lab.engine.export()["deployment"]["resources"]}
+def _urns(lab: Lab) -> set[str]:
+    return {resource["urn"] for resource in resources_of(lab)}

@@ -6,25 +6,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.rehearsal.servers import until
+
 PROJECT = Path(__file__).resolve().parents[2]
 _PATIENCE = 240.0
-
-
-def _environment(base: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "REHEARSAL_DIR": str(base), "COLUMNS": "160", **more}
 
 
 def _start(base: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "rehearsal", *arguments],
         cwd=PROJECT,
-        env=_environment(base, **more),
+        env={**os.environ, "REHEARSAL_DIR": str(base), "COLUMNS": "160", **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -41,11 +37,6 @@ def _rehearse(base: Path, *arguments: str, **more: str) -> tuple[int, str]:
         return process.returncode, output
 
 
-def _report(base: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((base / "report.json").read_text())
-    return found
-
-
 def _left_behind(base: Path) -> list[str]:
     """Command lines of processes that have to do with a rehearsal under `base`."""
     found = []
@@ -60,24 +51,22 @@ def _left_behind(base: Path) -> list[str]:
     return found
 
 
-def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_an_end_in_the_midst_of_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
+    def has_containers() -> bool:
+        """Then everything that can be left behind is there."""
+        assert process.poll() is None, process.communicate()[0]
+        return any("rehearsal.doubles.xinference" in command for command in _left_behind(tmp_path))
+
     with _start(tmp_path, STACK="dev") as process:
-        _wait_for_containers(tmp_path, process)
-        process.send_signal(signal.SIGINT)
+        until(has_containers, "a container", _PATIENCE)
+        process.send_signal(how)
         output, _ = process.communicate(timeout=30)
-    assert process.returncode == 130, output
-    assert _report(tmp_path)["reason"] == "interrupted"
-    assert _left_behind(tmp_path) == []
-
-
-def test_even_a_killed_rehearsal_leaves_nothing(tmp_path: Path) -> None:
-    with _start(tmp_path, STACK="dev") as process:
-        _wait_for_containers(tmp_path, process)
-        process.kill()
-    deadline = time.monotonic() + 30
-    while left := _left_behind(tmp_path):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+    if how is signal.SIGINT:
+        assert process.returncode == 130, output
+        assert json.loads((tmp_path / "report.json").read_text())["reason"] == "interrupted"
+        assert _left_behind(tmp_path) == []
+    until(lambda: not _left_behind(tmp_path), "everything to end", 30)
 
 
 @pytest.mark.slow
@@ -93,28 +82,14 @@ def test_a_lab_that_is_kept_stands_until_it_is_stopped(tmp_path: Path) -> None:
     assert _left_behind(tmp_path) == []
 
 
-def test_a_stack_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+def test_what_keeps_it_from_beginning_is_said_at_once(tmp_path: Path) -> None:
     code, output = _rehearse(tmp_path, STACK="nonsense")
     assert code == 2
     assert "Pulumi.nonsense.yaml is not there; STACK may be" in output
     assert "dev" in output
-
-
-def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     code, output = _rehearse(in_the_way)
     assert code == 2
     assert "REHEARSAL_DIR" in output
     assert "Traceback" not in output
-
-
-def _wait_for_containers(base: Path, process: subprocess.Popen[str]) -> None:
-    """Until containers run: then everything that can be left behind is there."""
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[0]
-        if any("rehearsal.doubles.xinference" in command for command in _left_behind(base)):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no container within {_PATIENCE} s")

@@ -1,44 +1,28 @@
 """The world as a process: it comes, is asked, and leaves nothing behind. Only real processes and
-real ports can show that."""
+real ports can show that. (`test_rehearse` has how it ends with the one who started it.)"""
 
 import socket
-import subprocess
-import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rehearsal.addresses import claim_block
-from rehearsal.control import World, WorldError, read_world, start_world
+from rehearsal.control import StartedWorld, WorldError, start_world
 from rehearsal.lab import stop_all
 from rehearsal.processes import is_alive
-from tests.rehearsal.servers import until
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
-def test_a_killed_starter_takes_it_along(tmp_path: Path) -> None:
-    starter = (
-        "import sys, time; from pathlib import Path; from rehearsal.control import start_world;"
-        f"start_world(Path({str(tmp_path)!r})); print('up', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", starter], cwd=PROJECT, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"up\n"
-        world = read_world(tmp_path)
-        assert world
-        process.kill()
-    until(lambda: not is_alive(world.pid), "the world to end after its starter was killed")
-
-
-def test_it_stays_when_told_to_goes_when_stopped_and_does_not_meet_another(
-    bare_world: World, tmp_path: Path
-) -> None:
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[StartedWorld]:
+    """A world without a lab."""
     started = start_world(tmp_path / "run" / "world")
-    assert started.world.prefix != bare_world.prefix
+    yield started
+    started.stop()
+
+
+def test_it_stays_when_told_to_and_goes_when_stopped(started: StartedWorld, tmp_path: Path) -> None:
     started.stay()
     assert started.process.stdin
     started.process.stdin.close()
@@ -46,15 +30,18 @@ def test_it_stays_when_told_to_goes_when_stopped_and_does_not_meet_another(
     assert stop_all(tmp_path) == 1
     assert not is_alive(started.world.pid)
     assert stop_all(tmp_path) == 0
-    started.stop()
 
 
-def test_only_its_owner_may_ask(bare_world: World) -> None:
+def test_only_its_owner_may_ask_and_two_do_not_meet(started: StartedWorld, tmp_path: Path) -> None:
+    world = started.world
     with pytest.raises(WorldError, match="no command 'nonsense'"):
-        bare_world.call("nonsense")
+        world.call("nonsense")
     with pytest.raises(WorldError, match="wrong token"):
-        replace(bare_world, token="wrong").call("bill")
-    assert (bare_world.folder / "world.json").stat().st_mode & 0o077 == 0
+        replace(world, token="wrong").call("bill")
+    assert (world.folder / "world.json").stat().st_mode & 0o077 == 0
+    other = start_world(tmp_path / "other")
+    other.stop()
+    assert other.world.prefix != world.prefix
 
 
 def test_a_port_that_is_taken_leads_to_the_next_address() -> None:
