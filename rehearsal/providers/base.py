@@ -31,8 +31,7 @@ class InitFailed(ProviderError):
 
 @dataclass(frozen=True)
 class Change:
-    """What a new set of inputs means for a resource that exists: the properties that differ and
-    can be changed in place, those that cannot, and whether the old one has to leave first."""
+    """The properties that differ and can be changed in place, and those that cannot."""
 
     updates: Sequence[str] = ()
     replaces: Sequence[str] = ()
@@ -40,7 +39,6 @@ class Change:
 
     @property
     def changes(self) -> bool:
-        """Whether anything differs."""
         return bool(self.updates or self.replaces)
 
 
@@ -53,16 +51,12 @@ class Kind(ABC):
     """
 
     name = ""
-
     computed: ClassVar[frozenset[str]] = frozenset()
     """Outputs that only a real `create` can tell; unknown in its preview."""
-
     recomputed: ClassVar[frozenset[str]] = frozenset()
     """Outputs that an `update` may change; unknown in its preview."""
-
     force_new: ClassVar[frozenset[str]] = frozenset()
     """Inputs that cannot be changed in place."""
-
     delete_before_replace: ClassVar[bool] = False
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
@@ -70,20 +64,14 @@ class Kind(ABC):
         return new, []
 
     def diff(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore: Sequence[str],
+        self, id: str, old: Properties, state: Properties, new: Properties, ignore: Sequence[str]
     ) -> Change:
-        """What changed. By default: the inputs that differ, sorted by `force_new`."""
-        return self.compare(old_inputs, new_inputs, ignore)
+        """What changed from the inputs `old` and the outputs `state` to the inputs `new`."""
+        return self.compare(old, new, ignore)
 
     def compare(self, old: Properties, new: Properties, ignore: Iterable[str] = ()) -> Change:
         """The change between two sets of inputs, by top-level property."""
-        names = (old.keys() | new.keys()) - INTERNAL_KEYS - set(ignore)
-        changed = sorted(name for name in names if differs(old.get(name), new.get(name)))
+        changed = changed_names(old, new, ignore)
         return Change(
             updates=[name for name in changed if name not in self.force_new],
             replaces=[name for name in changed if name in self.force_new],
@@ -98,23 +86,16 @@ class Kind(ABC):
 
     @abstractmethod
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
-        """Make it; its id and outputs. `timeout` in seconds, 0 for the kind's own. InitFailed where
-        it exists, but is not in order."""
+        """Make it; its id and outputs. `timeout` in seconds, 0 for the kind's own."""
 
     def read(
         self, id: str, inputs: Properties, outputs: Properties
     ) -> tuple[str | None, Properties, Properties]:
-        """Its id, inputs and outputs as they really are; None as id when it is gone. By default as
-        in the state: right only for what lives in the state alone."""
+        """Its id, inputs and outputs as they really are; None as id when it is gone."""
         return id, inputs, outputs
 
     def update(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float,
+        self, id: str, old: Properties, state: Properties, new: Properties, timeout: float
     ) -> Properties:
         """Change it in place; its outputs from now on."""
         raise ProviderError(f"{type(self).__name__} cannot be changed in place")
@@ -125,7 +106,7 @@ class Kind(ABC):
 
 
 class Provider(Protocol):
-    """A package with its configuration: what one `pulumi:providers:...` resource stands for."""
+    """A package with its settings: what one `pulumi:providers:...` resource stands for."""
 
     def kind(self, token: str) -> Kind:
         """The resource type named by `token` (`alicloud:vpc/network:Network`)."""
@@ -144,22 +125,25 @@ class Package(Protocol):
     version: str
 
     def configure(self, config: Properties) -> Provider:
-        """A provider with these settings, nested ones decoded (`sshOpts` is a list). Called once
-        per provider resource and run; several may be alive side by side."""
+        """A provider with these settings, nested ones decoded; several may be alive at once."""
 
 
 def unknown_inputs(given: Properties, allowed: Collection[str], lead: str = "") -> list[Failure]:
     """Inputs that a kind of the rehearsal lacks: left out silently, they would hide a mistake."""
-    return [
-        (f"{lead}{name}", "the rehearsal has no such property here")
-        for name, value in given.items()
-        if name not in allowed and not name.startswith("__") and value is not None
-    ]
+    names = [name for name, value in given.items() if value is not None and name[:2] != "__"]
+    why = "the rehearsal has no such property here"
+    return [(f"{lead}{name}", why) for name in names if name not in allowed]
 
 
 def unknown_token(token: str) -> ProviderError:
     """The error for a resource type or function that a package does not have."""
     return ProviderError(f"the rehearsal has no {token}: add it to rehearsal/providers")
+
+
+def changed_names(old: Properties, new: Properties, ignore: Iterable[str]) -> list[str]:
+    """The top-level properties that differ."""
+    names = (old.keys() | new.keys()) - INTERNAL_KEYS - set(ignore)
+    return sorted(name for name in names if differs(old.get(name), new.get(name)))
 
 
 def differs(old: Value, new: Value) -> bool:

@@ -19,9 +19,7 @@ from rehearsal.providers.base import Failure, Kind, ProviderError, unknown_input
 from rehearsal.providers.remote import LOOP
 from rehearsal.providers.values import UNKNOWN, Properties, is_asset
 
-_FIRST_BACKOFF = 0.1
-_BACKOFF_FACTOR = 1.5
-_LONGEST_BACKOFF = 5.0
+_FIRST_BACKOFF, _BACKOFF_FACTOR, _LONGEST_BACKOFF = 0.1, 1.5, 5.0
 _CONNECTION = ("host", "user", "port", "privateKey", "dialErrorLimit", "perDialTimeout", "hostKey")
 _DIAL_ERRORS: dict[type[Exception], str] = {
     ConnectionRefusedError: "connect: connection refused",
@@ -34,13 +32,11 @@ _Answer = TypeVar("_Answer")
 
 
 class CommandPackage:
-    """What the world serves as `command`."""
+    """What the world serves as `command`. It has no settings."""
 
-    name = "command"
-    version = "1.2.1"
+    name, version = "command", "1.2.1"
 
     def configure(self, config: Properties) -> "_CommandProvider":
-        """The package has no settings."""
         return _CommandProvider()
 
 
@@ -49,14 +45,12 @@ class _CommandProvider:
         self._running: set[asyncio.Task[Any]] = set()
 
     def kind(self, token: str) -> Kind:
-        """Command or CopyToRemote."""
         kinds = {"command:remote:Command": _Command, "command:remote:CopyToRemote": _CopyToRemote}
         if token not in kinds:
             raise unknown_token(token)
         return kinds[token](self)
 
     def invoke(self, token: str, args: Properties) -> Properties:
-        """There are no functions in `command:remote`."""
         raise unknown_token(token)
 
     def wait(self, work: Coroutine[Any, Any, _Answer], timeout: float) -> _Answer:
@@ -89,31 +83,29 @@ async def _dial(given: Properties) -> asyncssh.SSHClientConnection:
         pinned = asyncssh.import_public_key(given["hostKey"])
     except asyncssh.KeyImportError as error:
         raise ProviderError(f"ssh: no key found: {error}") from error
+    host, port = given["host"], given.get("port", 22)
     limit, backoff, attempts = given.get("dialErrorLimit", 10), _FIRST_BACKOFF, 0
     while True:
         try:
-            return await asyncio.wait_for(
-                asyncssh.connect(
-                    given["host"],
-                    given.get("port", 22),
-                    username=given.get("user", "root"),
-                    client_keys=[key],
-                    known_hosts=([pinned], [], []),
-                    # As the plugin asks (1.2.1, provider/pkg/provider/remote/connection.go): for
-                    # the kind of key that is pinned, though the server may have others.
-                    server_host_key_algs=f"^{pinned.get_algorithm()}",
-                    agent_path=None,
-                    config=None,
-                    preferred_auth="publickey",
-                ),
-                given.get("perDialTimeout", 15),
+            dialled = asyncssh.connect(
+                host,
+                port,
+                username=given.get("user", "root"),
+                client_keys=[key],
+                known_hosts=([pinned], [], []),
+                # As the plugin asks (1.2.1, provider/pkg/provider/remote/connection.go): for the
+                # kind of key that is pinned, though the server may have others.
+                server_host_key_algs=f"^{pinned.get_algorithm()}",
+                agent_path=None,
+                config=None,
+                preferred_auth="publickey",
             )
+            return await asyncio.wait_for(dialled, given.get("perDialTimeout", 15))
         except (OSError, asyncssh.Error, asyncio.TimeoutError) as error:
             attempts += 1
             if -1 < limit < attempts:
-                said = _DIAL_ERRORS.get(type(error), str(error))
-                place = f"dial tcp {given['host']}:{given.get('port', 22)}"
-                raise ProviderError(f"after {attempts} failed attempts: {place}: {said}") from error
+                said = f"dial tcp {host}:{port}: {_DIAL_ERRORS.get(type(error), str(error))}"
+                raise ProviderError(f"after {attempts} failed attempts: {said}") from error
         await asyncio.sleep(backoff)
         backoff = min(backoff * _BACKOFF_FACTOR, _LONGEST_BACKOFF)
 
@@ -129,35 +121,27 @@ class _Remote(Kind):
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
         """Unknown properties, and a connection that trusts any server."""
-        failures, connection = unknown_inputs(new, self.allowed), new.get("connection")
-        if connection is not UNKNOWN:
-            given = connection or {}
+        failures, given = unknown_inputs(new, self.allowed), new.get("connection")
+        if given is not UNKNOWN:
+            given = given or {}
             failures += unknown_inputs(given, _CONNECTION, "connection.")
-            failures += [
-                (f"connection.{name}", "is needed in a rehearsal")
-                for name in ("host", "privateKey", "hostKey")
-                if given.get(name) is None
-            ]
+            needed = ("host", "privateKey", "hostKey")
+            missing = [f"connection.{name}" for name in needed if given.get(name) is None]
+            failures += [(name, "is needed in a rehearsal") for name in missing]
         return new, failures
 
     def update(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float,
+        self, id: str, old: Properties, state: Properties, new: Properties, timeout: float
     ) -> Properties:
         """`create` once more."""
-        return self.create(new_inputs, timeout)[1]
+        return self.create(new, timeout)[1]
 
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
         """Nothing is run, and a file stays."""
 
 
 class _Command(_Remote):
-    computed: ClassVar[frozenset[str]] = frozenset({"stdout", "stderr"})
-    recomputed: ClassVar[frozenset[str]] = frozenset({"stdout", "stderr"})
+    computed = recomputed = frozenset({"stdout", "stderr"})
     allowed = ("connection", "create", "triggers", "stdin", "addPreviousOutputInEnv")
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:

@@ -9,20 +9,14 @@ import contextlib
 import re
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from rehearsal.docker.engine import Engine, EngineError, Json, Unreachable
-from rehearsal.providers.base import (
-    Change,
-    Failure,
-    InitFailed,
-    Kind,
-    ProviderError,
-    unknown_inputs,
-    unknown_token,
-)
-from rehearsal.providers.values import UNKNOWN, Properties, Value
+from rehearsal.providers import base
+from rehearsal.providers.base import Change, Failure, InitFailed, Kind, ProviderError
+from rehearsal.providers.values import UNKNOWN, Properties
 
 _POLL_SECONDS = 0.2
 _DEFAULT_WAIT = 60
@@ -39,8 +33,7 @@ Connect = Callable[[str, Sequence[str]], Engine]
 class DockerPackage:
     """What the world serves as `docker`."""
 
-    name = "docker"
-    version = "5.2.0"
+    name, version = "docker", "5.2.0"
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
@@ -58,17 +51,14 @@ class DockerProvider:
         self._cancelled = threading.Event()
 
     def kind(self, token: str) -> Kind:
-        """The four kinds that a lab is made of."""
         if token not in _KINDS:
-            raise unknown_token(token)
+            raise base.unknown_token(token)
         return _KINDS[token](self._engine, self._cancelled)
 
     def invoke(self, token: str, args: Properties) -> Properties:
-        """The rehearsal has none of the functions."""
-        raise unknown_token(token)
+        raise base.unknown_token(token)
 
     def cancel(self) -> None:
-        """End what waits for a container's health."""
         self._cancelled.set()
 
 
@@ -99,7 +89,7 @@ class _DockerKind(Kind):
         self._engine, self._cancelled = engine, cancelled
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
-        return new, unknown_inputs(new, self.force_new | self.in_place)
+        return new, base.unknown_inputs(new, self.force_new | self.in_place)
 
     @_told()
     def read(
@@ -109,23 +99,23 @@ class _DockerKind(Kind):
             return id, inputs, self._outputs(id, inputs)
         return None, {}, {}
 
+    @abstractmethod
     def _outputs(self, id: str, inputs: Properties) -> Properties:
         """The state of what is there; EngineError where nothing is."""
-        raise NotImplementedError
 
     @_told()
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
         with _unless_gone():
             self._remove(id, outputs)
 
-    def _remove(self, id: str, outputs: Properties) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _remove(self, id: str, outputs: Properties) -> None: ...
 
 
 class _Image(_DockerKind):
-    force_new: ClassVar[frozenset[str]] = frozenset({"name"})
-    in_place: ClassVar[frozenset[str]] = frozenset({"keepLocally"})
-    computed: ClassVar[frozenset[str]] = frozenset({"imageId"})
+    force_new = frozenset({"name"})
+    in_place = frozenset({"keepLocally"})
+    computed = frozenset({"imageId"})
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
         inputs, failures = super().check(old, new)
@@ -153,7 +143,7 @@ class _Image(_DockerKind):
 
 
 class _Volume(_DockerKind):
-    force_new: ClassVar[frozenset[str]] = frozenset({"name"})
+    force_new = frozenset({"name"})
 
     @_told()
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
@@ -168,7 +158,7 @@ class _Volume(_DockerKind):
 
 
 class _Network(_DockerKind):
-    force_new: ClassVar[frozenset[str]] = frozenset({"name", "driver"})
+    force_new = frozenset({"name", "driver"})
 
     @_told()
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
@@ -183,19 +173,17 @@ class _Network(_DockerKind):
         self._engine.remove_network(id)
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+_FORCE_NEW = """
+command envs gpus healthcheck image logDriver logOpts name networksAdvanced ports shmSize uploads
+volumes
+"""
+_IN_PLACE = "destroyGraceSeconds memory memorySwap mustRun restart wait waitTimeout"
 
 
 class _Container(_DockerKind):
-    delete_before_replace: ClassVar[bool] = True
-    force_new: ClassVar[frozenset[str]] = _names(
-        "command envs gpus healthcheck image logDriver logOpts name networksAdvanced ports "
-        "shmSize uploads volumes"
-    )
-    in_place: ClassVar[frozenset[str]] = _names(
-        "destroyGraceSeconds memory memorySwap mustRun restart wait waitTimeout"
-    )
+    delete_before_replace = True
+    force_new = frozenset(_FORCE_NEW.split())
+    in_place = frozenset(_IN_PLACE.split())
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
         """With what would differ for ever (docs/facts/engine.md)."""
@@ -211,21 +199,17 @@ class _Container(_DockerKind):
         return inputs, failures
 
     def diff(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore: Sequence[str],
+        self, id: str, old: Properties, state: Properties, new: Properties, ignore: Sequence[str]
     ) -> Change:
         """Wanted inputs against what the last create or refresh found, as Terraform compares."""
         names = self.force_new | self.in_place
-        names -= {name for name in _COMPUTED_WHEN_ABSENT if new_inputs.get(name) is None}
-        return self.compare(
-            {name: _comparable(old_outputs.get(name)) for name in names},
-            {name: _comparable(new_inputs.get(name)) for name in names},
-            ignore,
+        names -= {name for name in _COMPUTED_WHEN_ABSENT if new.get(name) is None}
+        # No value and an empty one are the same to Terraform.
+        found, wanted = (
+            {name: None if each.get(name) in ([], {}, "") else each.get(name) for name in names}
+            for each in (state, new)
         )
+        return self.compare(found, wanted, ignore)
 
     @_told()
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
@@ -239,10 +223,9 @@ class _Container(_DockerKind):
 
     @_told()
     def _begin(self, id: str, inputs: Properties) -> None:
-        networks = inputs.get("networksAdvanced") or []
-        if networks:
+        if networks := inputs.get("networksAdvanced"):
             self._engine.disconnect_network("bridge", id)
-        for network in networks:
+        for network in networks or []:
             self._engine.connect_network(network["name"], id, network.get("aliases") or [])
         for file in inputs.get("uploads") or []:
             content, mode = str(file["content"]).encode(), int(file["permissions"], 8)
@@ -256,9 +239,8 @@ class _Container(_DockerKind):
         deadline = time.monotonic() + seconds
         while self._engine.inspect_container(id)["State"]["Health"]["Status"] != "healthy":
             if time.monotonic() >= deadline:
-                raise ProviderError(
-                    f"container {id} failed to be in healthy state: context deadline exceeded"
-                )
+                what = f"container {id} failed to be in healthy state"
+                raise ProviderError(f"{what}: context deadline exceeded")
             if self._cancelled.wait(_POLL_SECONDS):
                 raise ProviderError("context canceled")
 
@@ -279,21 +261,16 @@ class _Container(_DockerKind):
 
     @_told()
     def update(
-        self,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float,
+        self, id: str, old: Properties, state: Properties, new: Properties, timeout: float
     ) -> Properties:
         """Starts what was stopped; restart policy and memory change; the rest is state only.
 
         Nothing is waited for here, `wait` or not (docs/facts/measured.md §3).
         """
-        if not old_outputs.get("mustRun"):
+        if not state.get("mustRun"):
             self._engine.start_container(id)
-        self._engine.update_container(id, _limits(new_inputs))
-        return self._outputs(id, new_inputs)
+        self._engine.update_container(id, _limits(new))
+        return self._outputs(id, new)
 
     def _remove(self, id: str, outputs: Properties) -> None:
         """Stop, with no time to end unless a grace was asked for, and remove by force."""
@@ -307,11 +284,6 @@ _KINDS: dict[str, type[_DockerKind]] = {
     "docker:index/network:Network": _Network,
     "docker:index/container:Container": _Container,
 }
-
-
-def _comparable(value: Value) -> Value:
-    """No value and an empty one are the same to Terraform."""
-    return None if value in ([], {}, "") else value
 
 
 def _config(inputs: Properties) -> Json:

@@ -6,7 +6,6 @@
 
 import functools
 import json
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -19,20 +18,17 @@ from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
 from rehearsal.providers.base import (
-    INTERNAL_KEYS,
     Change,
     InitFailed,
     Kind,
     Package,
     Provider,
     ProviderError,
-    differs,
+    changed_names,
 )
 from rehearsal.providers.values import Value, from_struct, to_struct
 
 _NO_LIMIT = 400 * 1024 * 1024
-_CALLS_AT_A_TIME = 64
-
 _Message: TypeAlias = Any
 _Context: TypeAlias = grpc.ServicerContext
 _Method: TypeAlias = Callable[["_Servicer", _Message, _Context], _Message]
@@ -63,17 +59,11 @@ class Served:
 
 def serve(package: Package, on_call: Callable[[Call], None] | None = None) -> Served:
     """Offer `package` to engines on a free port of 127.0.0.1."""
-    server = grpc.server(
-        futures.ThreadPoolExecutor(max_workers=_CALLS_AT_A_TIME),
-        options=[
-            ("grpc.max_receive_message_length", _NO_LIMIT),
-            ("grpc.max_send_message_length", _NO_LIMIT),
-            ("grpc.so_reuseport", 0),
-        ],
-    )
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(
-        _Servicer(package, on_call or (lambda _: None)), server
-    )
+    sizes = [(f"grpc.max_{way}_message_length", _NO_LIMIT) for way in ("receive", "send")]
+    pool = futures.ThreadPoolExecutor(max_workers=64)
+    server = grpc.server(pool, options=[*sizes, ("grpc.so_reuseport", 0)])
+    servicer = _Servicer(package, on_call or (lambda _: None))
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return Served(port, server)
@@ -107,7 +97,6 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         self._package, self.name, self.on_call = package, package.name, on_call
         self._providers: dict[str, Provider] = {}
         self._latest: Provider | None = None
-        self._lock = threading.Lock()
 
     def Attach(self, request: _Message, context: _Context) -> _Message:
         return empty_pb2.Empty()
@@ -123,16 +112,12 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     def DiffConfig(self, request: _Message, context: _Context) -> _Message:
         old, new = from_struct(request.old_inputs), from_struct(request.news)
-        names = (old.keys() | new.keys()) - INTERNAL_KEYS - {"version"}
-        changed = sorted(name for name in names if differs(old.get(name), new.get(name)))
-        return _diff_response(Change(updates=changed))
+        return _diff_response(Change(changed_names(old, new, ["version"])))
 
     @_answered
     def Configure(self, request: _Message, context: _Context) -> _Message:
         config = {name: _decoded(value) for name, value in from_struct(request.args).items()}
-        provider = self._package.configure(config)
-        with self._lock:
-            self._providers[context.peer()] = self._latest = provider
+        self._providers[context.peer()] = self._latest = self._package.configure(config)
         return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=True)
 
     @_answered
@@ -144,14 +129,10 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answered
     def Diff(self, request: _Message, context: _Context) -> _Message:
-        change = self._kind(request.urn, context).diff(
-            request.id,
-            from_struct(request.old_inputs),
-            from_struct(request.olds),
-            from_struct(request.news),
-            list(request.ignoreChanges),
-        )
-        return _diff_response(change)
+        kind = self._kind(request.urn, context)
+        parts = request.old_inputs, request.olds, request.news
+        old, state, new = (from_struct(part) for part in parts)
+        return _diff_response(kind.diff(request.id, old, state, new, list(request.ignoreChanges)))
 
     @_answered
     def Create(self, request: _Message, context: _Context) -> _Message:
@@ -164,14 +145,10 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answered
     def Read(self, request: _Message, context: _Context) -> _Message:
-        id, inputs, outputs = self._kind(request.urn, context).read(
-            request.id, from_struct(request.inputs), from_struct(request.properties)
-        )
-        if id is None:
-            return provider_pb2.ReadResponse()
-        return provider_pb2.ReadResponse(
-            id=id, inputs=to_struct(inputs), properties=to_struct(outputs)
-        )
+        inputs, outputs = from_struct(request.inputs), from_struct(request.properties)
+        id, inputs, outputs = self._kind(request.urn, context).read(request.id, inputs, outputs)
+        told = {"inputs": to_struct(inputs), "properties": to_struct(outputs)}
+        return provider_pb2.ReadResponse(id=id or "", **told)
 
     @_answered
     def Update(self, request: _Message, context: _Context) -> _Message:
@@ -197,16 +174,13 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.InvokeResponse(**{"return": to_struct(found)})
 
     def Cancel(self, request: _Message, context: _Context) -> _Message:
-        with self._lock:
-            provider = self._providers.get(context.peer())
-        if provider is not None:
+        if provider := self._providers.get(context.peer()):
             provider.cancel()
         return empty_pb2.Empty()
 
     def _provider(self, context: grpc.ServicerContext) -> Provider:
-        with self._lock:
-            # gRPC may renew a connection, with a new peer; the engine configures only once.
-            provider = self._providers.get(context.peer(), self._latest)
+        # gRPC may renew a connection, with a new peer; the engine configures only once.
+        provider = self._providers.get(context.peer(), self._latest)
         if provider is None:
             raise ProviderError(f"{self._package.name} was used before it was configured")
         return provider
@@ -220,28 +194,20 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 def _fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     if isinstance(error, InitFailed):
         context.set_trailing_metadata((("grpc-status-details-bin", _init_failed(error)),))
-        context.abort(grpc.StatusCode.UNKNOWN, str(error))
     if isinstance(error, ProviderError):
         context.abort(grpc.StatusCode.UNKNOWN, str(error))
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    trace = "".join(traceback.format_exception(error))
     context.abort(grpc.StatusCode.INTERNAL, f"the rehearsal itself failed:\n{trace}")
     raise AssertionError("abort() always raises")
 
 
 def _init_failed(error: InitFailed) -> bytes:
+    made = {"inputs": to_struct(error.inputs), "properties": to_struct(error.outputs)}
     detail = any_pb2.Any()
-    detail.Pack(
-        provider_pb2.ErrorResourceInitFailed(
-            id=error.id,
-            inputs=to_struct(error.inputs),
-            properties=to_struct(error.outputs),
-            reasons=[str(error)],
-        )
-    )
+    detail.Pack(provider_pb2.ErrorResourceInitFailed(id=error.id, reasons=[str(error)], **made))
     code: int = grpc.StatusCode.UNKNOWN.value[0]
     status = status_pb2.Status(code=code, message=str(error), details=[detail])
-    encoded: bytes = status.SerializeToString()
-    return encoded
+    return bytes(status.SerializeToString())
 
 
 def _diff_response(change: Change) -> provider_pb2.DiffResponse:
@@ -256,12 +222,8 @@ def _diff_response(change: Change) -> provider_pb2.DiffResponse:
 
 def _decoded(value: Value) -> Value:
     """Nested settings of a provider arrive as JSON text (docs/facts/provider-states.json)."""
-    if not isinstance(value, str) or not value.startswith(("[", "{")):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+    nested = isinstance(value, str) and value.startswith(("[", "{"))
+    return json.loads(value) if nested else value
 
 
 def _token(urn: str) -> str:
