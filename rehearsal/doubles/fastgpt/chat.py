@@ -89,16 +89,10 @@ def _dataset_search(run: Run, node: Document, inputs: Document) -> Document:
     history = "\n".join(f"{_OBJ[item['role']]}: {item['content']}" for item in run.histories)
     found = search(run.service, ids, text, inputs, history)
     run.outputs[node["nodeId"], "quoteQA"] = found.items
-    return {
-        "query": text,
-        "model": found.model.get("name"),
-        "tokens": count_tokens(text),
-        "limit": inputs["limit"],
-        "searchMode": inputs["searchMode"],
-        "searchUsingReRank": found.reranked,
-        **({"similarity": inputs["similarity"]} if found.filtered else {}),
-        **({"quoteList": found.items} if found.items else {}),
-    }
+    told = picked(inputs, "limit", "searchMode", *(["similarity"] if found.filtered else []))
+    told |= {"quoteList": found.items} if found.items else {}
+    told |= {"query": text, "model": found.model.get("name"), "tokens": count_tokens(text)}
+    return {**told, "searchUsingReRank": found.reranked}
 
 
 def _chat(run: Run, inputs: Document) -> Generator[tuple[str, Any], None, Document]:
@@ -107,13 +101,9 @@ def _chat(run: Run, inputs: Document) -> Generator[tuple[str, Any], None, Docume
     tokens = sum(count_tokens(message["content"]) for message in messages)
     # The node's 0 to 10 on the model's scale.
     warm = model.get("maxTemperature", 1) * inputs["temperature"] / 10
-    body = {
-        **model.get("defaultConfig", {}),
-        "model": model["model"],
-        "temperature": round(max(0.01, warm), 2),
-        "max_tokens": max(1, min(inputs["maxToken"], model.get("maxContext", 16000) - tokens)),
-        "messages": messages,
-    }
+    most = max(1, min(inputs["maxToken"], model.get("maxContext", 16000) - tokens))
+    body = {**model.get("defaultConfig", {}), "model": model["model"], "messages": messages}
+    body |= {"temperature": round(max(0.01, warm), 2), "max_tokens": most}
     upstream = run.service.upstream
     for piece in filter(None, upstream.chat_stream(body) if run.stream else [upstream.chat(body)]):
         run.answer += piece
@@ -125,7 +115,7 @@ def _chat(run: Run, inputs: Document) -> Generator[tuple[str, Any], None, Docume
         "model": model.get("name"),
         "tokens": tokens + count_tokens(run.answer),
         "query": inputs["userChatInput"],
-        "maxToken": body["max_tokens"],
+        "maxToken": most,
         "historyPreview": [{"obj": _OBJ[m["role"]], "value": m["content"]} for m in shown],
         "contextTotalLen": len(shown),
     }
@@ -159,7 +149,7 @@ class Chatter:
 
 
 def init(call: Call) -> Document:
-    """GET /api/core/chat/outLink/init?chatId=&shareId=&outLinkUid=."""
+    """What a visitor of a share link is shown first."""
     chatter = _visitor(call, call.query)
     app, chat_id = chatter.app, call.query.get("chatId")
     version = newest_version(call, app["_id"])
@@ -167,6 +157,7 @@ def init(call: Call) -> Document:
     version["chatConfig"].pop("scheduledTriggerConfig", None)
     items = call.mongo.find("chatitems", appId=app["_id"], chatId=chat_id)
     models = chat_models(call.service.config, version["nodes"])
+    shown = picked(app, "name", "avatar", "intro", "type") | picked(version, "chatConfig")
     return {
         "chatId": chat_id,
         "appId": app["_id"],
@@ -174,12 +165,7 @@ def init(call: Call) -> Document:
         "userAvatar": SHAPES["user"]["avatar"],
         "variables": {},
         "history": [_shown(chatter, item) for item in items],
-        "app": {
-            **picked(app, "name", "avatar", "intro", "type"),
-            "chatConfig": version["chatConfig"],
-            "chatModels": [model["name"] for model in models],
-            "pluginInputs": [],
-        },
+        "app": {**shown, "chatModels": [model["name"] for model in models], "pluginInputs": []},
     }
 
 
@@ -192,7 +178,7 @@ def _shown(chatter: Chatter, item: Document) -> Document:
 
 
 def completions(call: Call) -> Response:
-    """POST /api/v1/chat/completions: an OpenAI-like answer, or an event stream that tells all."""
+    """An OpenAI-like answer, or an event stream that tells all."""
     if call.body.get("stream"):
         kind = {"content-type": "text/event-stream;charset=utf-8"}
         return StreamingResponse(_told(call), headers=kind)
@@ -221,7 +207,7 @@ def _told(call: Call) -> Iterator[str]:
     except Exception as error:
         problem = crash(error)
         # A known one whole, of any other the message.
-        told = problem.body() if problem.status_text else {"message": problem.message}
+        told = problem.body if problem.status_text else {"message": problem.message}
         yield _event("error", told)
 
 
@@ -241,33 +227,24 @@ def _prepare(call: Call) -> tuple[Chatter, Run]:
     version = newest_version(call, app_id)
     kept = call.mongo.find("chatitems", appId=app_id, chatId=chat_id) if chat_id else []
     roles = {"Human": "user", "AI": "assistant"}
-    remembered = [{"role": roles[item["obj"]], "content": item["content"]} for item in kept]
-    return chatter, Run(
-        service=call.service,
-        nodes=version["nodes"],
-        edges=version["edges"],
-        question=call.body["messages"][-1]["content"],
-        histories=remembered,
-        stream=bool(call.body.get("stream")),
-    )
+    histories = [{"role": roles[item["obj"]], "content": item["content"]} for item in kept]
+    question, stream = call.body["messages"][-1]["content"], bool(call.body.get("stream"))
+    graph = version["nodes"], version["edges"]
+    return chatter, Run(call.service, *graph, question, histories, stream)
 
 
 def _chatter(call: Call) -> Chatter:
     if call.body.get("shareId") and call.body.get("outLinkUid"):
         return _visitor(call, call.body)
-    app_id = _api_key(call)["appId"]
-    return Chatter(call.mongo.existing("apps", app_id, "app is empty"), is_visitor=False)
-
-
-def _api_key(call: Call) -> Document:
-    """The app key that is the bearer: FastGPT splits it at dashes, and takes two parts."""
     bearer = call.headers.get("authorization", "").removeprefix("Bearer ").strip()
     if bearer.count("-") != 1:
+        # FastGPT splits a key at its dashes, and takes two parts.
         raise known("unAuthorization")
-    found = call.mongo.find("openapis", apiKey=bearer)
-    if not found:
+    keys = call.mongo.find("openapis", apiKey=bearer)
+    if not keys:
         raise known("unAuthApiKey")
-    return found[0]
+    app = call.mongo.existing("apps", keys[0]["appId"], "app is empty")
+    return Chatter(app, is_visitor=False)
 
 
 def _visitor(call: Call, given: Mapping[str, Any]) -> Chatter:

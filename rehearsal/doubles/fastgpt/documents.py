@@ -16,7 +16,6 @@ from bs4 import BeautifulSoup
 from provisioning.pdf_text import pdf_pages
 from rehearsal.doubles.fastgpt.envelope import Problem
 
-SAMPLE_BYTES = 200
 _PARTS = r"word/document\d*\.xml|ppt/(slides|notesSlides)/\w+\.xml|xl/(sharedS|worksheets/).*\.xml"
 
 
@@ -43,15 +42,15 @@ def html_text(page: str) -> tuple[str, str]:
 
 def _plain(content: bytes) -> str:
     """Of what is no Unicode with a mark, UTF-8 or ASCII, all is GBK to FastGPT."""
-    sample = content[:SAMPLE_BYTES]
+    sample, encoding = content[:200], "gbk"
     if sample.startswith(b"\xff\xfe"):
-        return content.decode("utf-16-le", errors="replace")
-    if str(chardet.detect(sample)["encoding"]).lower() in ("utf-8", "utf-8-sig"):
-        return content.decode("utf-8", errors="replace")
-    if sample.isascii():
+        encoding = "utf-16-le"
+    elif str(chardet.detect(sample)["encoding"]).lower() in ("utf-8", "utf-8-sig"):
+        encoding = "utf-8"
+    elif sample.isascii():
         # Node keeps the lower seven bits.
-        return bytes(byte & 0x7F for byte in content).decode("ascii")
-    return content.decode("gbk", errors="replace")
+        content = bytes(byte & 0x7F for byte in content)
+    return content.decode(encoding, errors="replace")
 
 
 def _office(content: bytes) -> str:

@@ -29,15 +29,10 @@ class Problem(Exception):
 
     def __init__(self, message: str, code: int = 500, status_text: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.code = code
-        self.status_text = status_text
+        self.message, self.status_text = message, status_text
+        told = {"code": code, "statusText": status_text, "message": message}
+        self.body: Document = {**told, "data": None}
         self.is_final = False
-
-    def body(self) -> Document:
-        """The envelope."""
-        told = {"code": self.code, "statusText": self.status_text, "message": self.message}
-        return {**told, "data": None}
 
 
 def picked(row: Mapping[str, Any], *names: str) -> Document:
@@ -71,7 +66,6 @@ class Answer(JSONResponse):
 
 
 def done(data: Json = None) -> Answer:
-    """A success."""
     return Answer({"code": 200, "statusText": "", "message": "", "data": data})
 
 
@@ -87,7 +81,6 @@ class Call:
 
     @property
     def mongo(self) -> "Store":
-        """MongoDB, connected."""
         return self.service.mongo
 
     @property

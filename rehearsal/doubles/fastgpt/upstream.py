@@ -8,8 +8,6 @@ import httpx
 from rehearsal.doubles.fastgpt.envelope import Document, Json, Problem
 
 DIMENSIONS = 1536
-TIMEOUT = httpx.Timeout(480.0, connect=10.0)
-RERANK_SECONDS = 30.0
 
 
 class Upstream:
@@ -18,7 +16,7 @@ class Upstream:
     def __init__(self, base_url: str, key: str) -> None:
         self._base_url = base_url
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(timeout=TIMEOUT, trust_env=False)
+        self._http = httpx.Client(timeout=httpx.Timeout(480, connect=10), trust_env=False)
 
     def embedding(self, model: Document, text: str) -> list[float]:
         """The vector of one text, padded with zeros or cut to 1536 numbers; its error is logged."""
@@ -32,12 +30,10 @@ class Upstream:
         return (vector + [0.0] * DIMENSIONS)[:DIMENSIONS]
 
     def chat(self, body: Document) -> str:
-        """A whole answer."""
         answer = self._post("/chat/completions", {**body, "stream": False})
         return answer["choices"][0]["message"].get("content") or ""
 
     def chat_stream(self, body: Document) -> Iterator[str]:
-        """The answer piece by piece."""
         url, asked = self._base_url + "/chat/completions", {**body, "stream": True}
         try:
             with self._http.stream("POST", url, json=asked, headers=self._headers) as answer:
@@ -55,8 +51,7 @@ class Upstream:
         """Index and relevance of the documents, asked from the reranker itself, not OneAPI."""
         headers = {"Authorization": f"Bearer {model['requestAuth']}"}
         body = {"model": model["model"], "query": query, "documents": documents}
-        url = model["requestUrl"]
-        answer = self._http.post(url, json=body, headers=headers, timeout=RERANK_SECONDS)
+        answer = self._http.post(model["requestUrl"], json=body, headers=headers, timeout=30)
         answer.raise_for_status()
         return [(row["index"], row["relevance_score"]) for row in answer.json()["results"]]
 
