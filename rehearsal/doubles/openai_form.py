@@ -12,12 +12,8 @@ Json = dict[str, Any]
 
 
 def usage(prompt: int, completion: int) -> Json:
-    """Tokens of a call."""
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
+    told = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return {**told, "total_tokens": prompt + completion}
 
 
 def pieces(text: str) -> list[str]:
@@ -50,16 +46,11 @@ def _event(head: Json, choice: Json) -> str:
 
 
 def answer_embeddings(model: str, vectors: Sequence[Sequence[float]], used: Json) -> Response:
-    """The answer to a request for embeddings."""
-    rows = [
-        {"object": "embedding", "index": index, "embedding": vector}
-        for index, vector in enumerate(vectors)
-    ]
+    rows = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    rows = [{"object": "embedding", **row} for row in rows]
     return JSONResponse({"object": "list", "data": rows, "model": model, "usage": used})
 
 
-def refusal(status: int, code: str, message: str) -> Response:
-    """A refusal."""
-    kind = "invalid_request_error"
-    error = {"message": message, "type": kind, "param": None, "code": code}
+def refusal(status: int, message: str, code: str) -> Response:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return JSONResponse({"error": error}, status)

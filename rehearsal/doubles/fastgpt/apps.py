@@ -6,8 +6,6 @@ from rehearsal.doubles.fastgpt.config import Config
 from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, known, picked
 from rehearsal.doubles.fastgpt.store import now, object_id
 
-LEAST_LIMIT = 3000
-
 
 def create_app(call: Call) -> str:
     given = picked(call.body, "name", "type", "modules", "edges", "parentId")
@@ -64,7 +62,7 @@ def newest_version(call: Call, app_id: str) -> Document:
 def lowered_limits(config: Config, nodes: list[Document]) -> list[Document]:
     """The graph as it is saved: no dataset search may quote more than the chat models can take."""
     quoted = (model.get("quoteMaxToken", 0) for model in chat_models(config, nodes))
-    most = max(LEAST_LIMIT, *quoted, 0)
+    most = max(3000, *quoted, 0)
     for item in (item for node in nodes for item in node["inputs"] if item["key"] == "limit"):
         item["value"] = min(item["value"], most)
     return nodes

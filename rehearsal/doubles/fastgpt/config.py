@@ -29,7 +29,6 @@ class Config:
         return _named(self.models["llmModels"], name)
 
     def vector(self, name: Json) -> Document:
-        """The embedding model of that name; silently the first one if there is none such."""
         return _named(self.models["vectorModels"], name)
 
 
@@ -65,5 +64,4 @@ class Environment(BaseModel, frozen=True):
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Environment":
-        """Take what is set."""
         return cls.model_validate({name: value for name, value in env.items() if value})

@@ -15,9 +15,6 @@ from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, Json, Pro
 from rehearsal.doubles.fastgpt.index import queue, source_of
 from rehearsal.doubles.fastgpt.store import now, object_id
 
-MOST_PER_PAGE = 30
-LINK_SECONDS = 20.0
-
 
 def create_dataset(call: Call) -> str:
     """The id; `intro` is ignored (docs/facts/measured.md §1 F4)."""
@@ -56,8 +53,7 @@ def delete_dataset(call: Call) -> None:
 
 def training_queue(call: Call) -> Document:
     id_ = _dataset(call, call.query.get("datasetId"))["_id"]
-    waiting = len(call.mongo.find("trainings", datasetId=id_))
-    return {"rebuildingCount": 0, "trainingCount": waiting}
+    return {"rebuildingCount": 0, "trainingCount": len(call.mongo.find("trainings", datasetId=id_))}
 
 
 def _dataset(call: Call, id_: Json) -> Document:
@@ -82,12 +78,11 @@ def create_from_file(call: Call) -> Document:
     body = json.loads(call.body["data"])
     text = file_text(name, content)
     metadata = {**body.get("fileMetadata", {}), **call.owner, "encoding": "utf-8"}
-    file = {"_id": object_id(), "filename": name, "contentType": kind, "metadata": metadata}
-    size: Document = {"length": len(content), "chunkSize": 261120, "uploadDate": now()}
+    told = {"filename": name, "contentType": kind, "metadata": metadata, "uploadDate": now()}
+    file = {"_id": object_id(), "length": len(content), "chunkSize": 261120, **told}
     metadata = {**body.get("collectionMetadata", {}), "relatedImgId": secrets.token_hex(6)}
     source = {"type": "file", "name": name, "metadata": metadata}
-    source |= {"fileId": file["_id"], "file": {**file, **size}}
-    return _cut_and_queued(call, body, source, text)
+    return _cut_and_queued(call, body, {**source, "fileId": file["_id"], "file": file}, text)
 
 
 def create_from_text(call: Call) -> Document:
@@ -118,7 +113,7 @@ def _page(link: str) -> tuple[str, str]:
             # In a rehearsed container the web's ports are the outside world's one, without TLS.
             port = int(os.environ.get("REHEARSAL_OUTSIDE_PORT") or 8080)
             url = url.copy_with(scheme="http", port=port)
-        answer = httpx.get(url, timeout=LINK_SECONDS, follow_redirects=True, trust_env=False)
+        answer = httpx.get(url, timeout=20, follow_redirects=True, trust_env=False)
         answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         print("fetch link error", error, flush=True)
@@ -145,7 +140,7 @@ def _insert(call: Call, body: Json, source: Document, text: str) -> Document:
 
 def _paged(call: Call, rows: list[Document], names: list[str]) -> Document:
     page = call.body["pageNum"]
-    size = min(call.body["pageSize"], MOST_PER_PAGE)
+    size = min(call.body["pageSize"], 30)
     data = [picked(row, *names) for row in rows[(page - 1) * size : page * size]]
     return {"pageNum": page, "pageSize": size, "total": len(rows), "data": data}
 

@@ -1,7 +1,7 @@
 """The text of an uploaded file or of a web page (docs/facts/fastgpt.md §4).
 
-Text by the encoding that its first 200 bytes look like, and PDFs with pdf.js, as FastGPT does. Of
-other kinds it makes Markdown; here their text is all that there is.
+Text by the encoding that its first 200 bytes look like, as FastGPT does; of what it makes Markdown
+of, the text alone.
 """
 
 import io

@@ -16,22 +16,17 @@ from rehearsal.doubles.language import count_tokens
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
 
-THREADS = 4
 _QA = re.compile(r"Q\d+[:：](.*?)A\d+[:：](.*?)(?=\s*Q\d+[:：]|\Z)", re.S)
 # Characters of a passage for each token that config.json gives the embedding, the chat model (F1).
 OVER_MAX_TOKEN, OVER_MAX_CONTEXT = 1.3, 0.8
 RECALLED = {"embedding": (100, 0), "fullTextRecall": (0, 100), "mixedRecall": (80, 60)}
 RRF, RERANKED_RRF = 60, 58
-TOKENS_OVER = 500
-"""How far the last quote may go beyond the limit."""
+TOKENS_OVER = 500  # How far the last quote may go beyond the limit.
 _WORD = re.compile(r"[a-z0-9]+|(?=([\u3400-\u9fff]{2}))")
 
 
 class TrainingQueue:
-    """Worker threads over the `trainings` collection, some for each mode.
-
-    A chunk that failed stays: tried again after a while, or never if the upstream calls it invalid.
-    """
+    """Worker threads over the `trainings` collection, where a chunk that failed stays."""
 
     def __init__(self, service: "Service") -> None:
         self._service = service
@@ -39,7 +34,7 @@ class TrainingQueue:
         self._held: set[str] = set()
 
     def start(self) -> None:
-        for mode in ("chunk", "qa") * THREADS:
+        for mode in ("chunk", "qa") * 4:
             threading.Thread(target=self._work, args=(mode,), daemon=True).start()
 
     def wake(self) -> None:
@@ -159,11 +154,7 @@ class Found(NamedTuple):
 def search(
     service: "Service", dataset_ids: list[str], text: str, how: Mapping[str, Any], history: str = ""
 ) -> Found:
-    """The passages for `text`, asked by the embedding model of the first dataset (F8).
-
-    `how` is `searchMode`, `usingReRank`, `similarity`, and `limit` in tokens of quotes. A failing
-    reranker is only logged, and the search goes on without it.
-    """
+    """The passages for `text`, asked by the embedding model of the first dataset (F8)."""
     data = [row for row in service.mongo.find("dataset_datas") if row["datasetId"] in dataset_ids]
     dataset = service.mongo.existing("datasets", dataset_ids[0], "unExistDataset")
     model = service.config.vector(dataset["vectorModel"])
@@ -214,13 +205,12 @@ def _scored(kind: str, scored: list[tuple[float, Document]]) -> list[Document]:
 
 
 def _rerank(service: "Service", query: str, items: list[Document]) -> list[Document]:
-    models = service.config.models["reRankModels"]
-    if not models or not items:
-        return []
+    models = service.config.models["reRankModels"] if items else []
     texts = [f"{item['q']}\n{item['a']}" for item in items]
     try:
-        rows = service.upstream.rerank(models[0], query, texts)
+        rows = service.upstream.rerank(models[0], query, texts) if models else []
     except Exception:
+        # The search goes on without it.
         log("rerank error")
         return []
     return _scored("reRank", [(score, items[index]) for index, score in rows])

@@ -84,7 +84,6 @@ class Store:
             return self._kept.rows(query, *values)
 
     def get(self, collection: str, id_: Json) -> Document | None:
-        """The document with that id."""
         return next(iter(self.find(collection, _id=id_)), None)
 
     def existing(self, collection: str, id_: Json, missing: str) -> Document:
@@ -111,6 +110,5 @@ class Store:
         return kept
 
     def delete(self, collection: str, **equal: Json) -> None:
-        """Delete the documents whose fields equal those given."""
         for document in self.find(collection, **equal):
             self._rows(_DELETE, collection, document["_id"])

@@ -41,8 +41,8 @@ class Upstream:
                     answer.read()
                     raise _refused(answer)
                 for line in answer.iter_lines():
-                    if line.startswith("data:") and line[5:].strip() != "[DONE]":
-                        choices = json.loads(line[5:]).get("choices") or [{}]
+                    if line.startswith("data: {"):
+                        choices = json.loads(line[6:]).get("choices") or [{}]
                         yield (choices[0].get("delta") or {}).get("content") or ""
         except httpx.HTTPError as error:
             raise Problem("Connection error.") from error

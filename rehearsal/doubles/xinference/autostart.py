@@ -30,12 +30,11 @@ class Autostart:
         task.add_done_callback(self._tasks.discard)
 
     def listed(self) -> dict[str, Any]:
-        """`GET /v1/autostart/models`: the entries, each with its state."""
         entries = self._load().items()
         return {"models": [{**each, "state": self._states.get(uid, {})} for uid, each in entries]}
 
     def put(self, entry: Payload) -> dict[str, Any]:
-        """`POST /v1/autostart/models`: insert or replace by uid, and start what is down."""
+        """Insert or replace by uid, and start what is down."""
         launch = {key: value for key, value in entry["launch"].items() if value is not None}
         uid = launch["model_uid"]
         self._save({**self._load(), uid: {"priority": 100, **entry, "launch": launch}})
@@ -44,7 +43,7 @@ class Autostart:
         return self.listed()
 
     def remove(self, uid: str) -> dict[str, Any]:
-        """`DELETE /v1/autostart/models/{uid}`: what is left; an absent one is no error."""
+        """What is left; an absent one is no error."""
         self._save({known: entry for known, entry in self._load().items() if known != uid})
         self._states.pop(uid, None)
         return self.listed()
@@ -64,10 +63,7 @@ class Autostart:
                 state["status"] = "active"
 
     def _load(self) -> dict[str, dict[str, Any]]:
-        if not self._file.exists():
-            return {}
-        entries: dict[str, dict[str, Any]] = json.loads(self._file.read_text())
-        return entries
+        return dict(json.loads(self._file.read_text())) if self._file.exists() else {}
 
     def _save(self, entries: dict[str, dict[str, Any]]) -> None:
         fresh = self._file.with_suffix(".new")

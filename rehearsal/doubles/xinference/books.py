@@ -16,9 +16,7 @@ from rehearsal.doubles.xinference.catalogue import Entry
 from rehearsal.doubles.xinference.hub import Download
 
 Payload = dict[str, Any]
-_ERRORS: dict[str, tuple[int, str]] = json.loads(
-    Path(__file__).with_name("errors.json").read_bytes()
-)
+_ERRORS: dict[str, Any] = json.loads(Path(__file__).with_name("errors.json").read_bytes())
 
 
 class ServiceError(Exception):
@@ -36,24 +34,18 @@ class ActorError(ServiceError):
 class Cancelled(ServiceError):
     """The launch was cancelled by another call."""
 
-    def __init__(self) -> None:
-        super().__init__("cancelled")
-
 
 @dataclass(frozen=True)
 class Release:
-    """2.12, or its successor, 4.1: it wants a login, installs engines, tells stages and bytes, and
-    ends what is cancelled."""
+    """2.12, or its successor, 4.1 (3.0 or later)."""
 
     text: str
 
     @property
     def successor(self) -> bool:
-        """Whether it is 3.0 or later."""
         return int(self.text.partition(".")[0]) >= 3
 
     def replica_uid(self, uid: str, replica: int) -> str:
-        """The name of one replica."""
         return f"{uid}-rep{replica}" if self.successor else f"{uid}-{replica}"
 
     def row(self, replica: int) -> int:
@@ -72,23 +64,18 @@ class Card:
     """One GPU; `taken` is MiB by replica, 0 for one that has only been placed."""
 
     index: int
-    name: str
     total_mib: int
     taken: dict[str, int] = field(default_factory=dict)
 
     @property
     def free_mib(self) -> int:
-        """What nobody took."""
         return self.total_mib - sum(self.taken.values())
 
 
 @dataclass
 class Replica:
-    """One copy of a model, how its process is, and what the book of instances says of it.
-
-    `process`: "starting"; "up"; "dead", which nobody has noticed yet; "gone", which was noticed;
-    "idle", started again in its place, which never answers (docs/facts/measured.md §2 finding 2).
-    """
+    """One copy of a model. `process` is "starting", "up", "dead" (which nobody has noticed yet),
+    "gone" (which was), or "idle": started again, and never answers (measured.md §2 finding 2)."""
 
     index: int
     uid: str
@@ -100,10 +87,7 @@ class Replica:
 
 @dataclass(eq=False)
 class Model:
-    """A launch, on its way or READY. What it is in the catalogue comes late.
-
-    `status` and `replicas` (none until it has been scheduled) are what the book tells of it.
-    """
+    """A launch, on its way or READY; no `replicas` until it has been scheduled."""
 
     uid: str
     payload: Payload
@@ -123,7 +107,6 @@ class Model:
 
     @property
     def copies(self) -> int:
-        """How many were asked for."""
         return int(self.payload.get("replica") or 1)
 
     @property

@@ -1,6 +1,4 @@
-"""`pip` in Xinference's image, as far as it changes which models load: one package of its index.
-
-    python -m rehearsal.doubles.xinference.packages install [options] name==version ...
+"""`pip install name==version ...` in Xinference's image.
 
 Like the real one it asks nobody for what is installed already, and fails where the index does not
 resolve. What is installed is in the container's own tree, so a new container begins anew.

@@ -14,32 +14,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from rehearsal import faults, inside
-from rehearsal.doubles.xinference import gpus
-from rehearsal.doubles.xinference.books import (
-    ActorError,
-    Cancelled,
-    Model,
-    Payload,
-    Release,
-    Replica,
-    ServiceError,
-)
-from rehearsal.doubles.xinference.worker import Worker
+from rehearsal.doubles.xinference import books
+from rehearsal.doubles.xinference.books import ActorError, Cancelled, Model, Replica, ServiceError
+from rehearsal.doubles.xinference.worker import Worker, release_memory, take_memory
 
-SCHEDULE_SECONDS = 0.03
-"""A background launch shows no status this long."""
-MESSAGE_SECONDS = 0.05
-"""Between a replica's ERROR and the message of it."""
-NOTICE_SECONDS = 0.5
-RECREATE_SECONDS = 0.4
-WATCH_SECONDS = 0.2
+SCHEDULE_SECONDS = 0.03  # A background launch shows no status this long.
+MESSAGE_SECONDS = 0.05  # Between a replica's ERROR and the message of it.
+NOTICE_SECONDS, RECREATE_SECONDS, WATCH_SECONDS = 0.5, 0.4, 0.2
 _ACTIVE = ("CREATING", "TERMINATING", "READY")
 
 
 class Supervisor:
     """All models of one server. `home` is the folder of XINFERENCE_HOME."""
 
-    def __init__(self, release: Release, home: Path) -> None:
+    def __init__(self, release: books.Release, home: Path) -> None:
         self.release = release
         self.models: dict[str, Model] = {}
         self.book: dict[str, Model] = {}
@@ -48,8 +36,8 @@ class Supervisor:
         self._worker = Worker(release, home)
         self.cards = self._worker.cards
 
-    async def launch(self, payload: Payload, wait_ready: bool) -> str:
-        """`POST /v1/models`: the uid; without `wait_ready` only what is known at once fails."""
+    async def launch(self, payload: books.Payload, wait_ready: bool) -> str:
+        """The uid; without `wait_ready` only what is known at once fails."""
         uid = str(payload.get("model_uid") or payload["model_name"])
         reserved = self.release.successor and re.search(r"-rep\d+$", uid)
         if not 0 < len(uid.strip()) <= 100 or reserved:
@@ -67,13 +55,11 @@ class Supervisor:
     async def _launch(self, model: Model) -> None:
         await asyncio.sleep(SCHEDULE_SECONDS)
         self._clear_orphan(model)
-        model.replicas = [
-            Replica(index, self.release.replica_uid(model.uid, index))
-            for index in range(model.copies)
-        ]
+        uids = [self.release.replica_uid(model.uid, index) for index in range(model.copies)]
+        model.replicas = [Replica(index, uid) for index, uid in enumerate(uids)]
         launches = [self._launch_replica(model, replica) for replica in model.replicas]
         results = await asyncio.gather(*launches, return_exceptions=True)
-        failure = next((each for each in results if isinstance(each, BaseException)), None)
+        failure = next(filter(None, results), None)
         if failure is not None:
             cancelled = isinstance(failure, Cancelled)
             self._forget(model, "" if cancelled else "TERMINATED")
@@ -87,8 +73,7 @@ class Supervisor:
 
     def _clear_orphan(self, model: Model) -> None:
         """A launch that meets a copy without a way to it fails, and stops that copy."""
-        orphan = self._orphans.pop(model.uid, None)
-        if orphan is not None:
+        if orphan := self._orphans.pop(model.uid, None):
             self._forget(orphan)
             uid = orphan.replicas[0].uid
             model.replicas = [Replica(0, uid, status="TERMINATED")]
@@ -118,7 +103,7 @@ class Supervisor:
         model.replicas[self.release.row(replica.index)].status = status
 
     async def terminate(self, uid: str) -> None:
-        """`DELETE /v1/models/{uid}`. A launch is not stopped by it: it is refused and goes on."""
+        """A launch is not stopped by it: it is refused and goes on."""
         model = self._routed(uid)
         first = self.release.replica_uid(uid, 0)
         if not model.ready:
@@ -129,11 +114,7 @@ class Supervisor:
         model.status = "TERMINATED"
 
     async def cancel(self, uid: str) -> None:
-        """`POST /v1/models/{uid}/cancel`.
-
-        2.12 answers at once, writes nothing into the rows, and unwinds afterwards; its successor
-        blocks until the launch has unwound and failed.
-        """
+        """2.12 answers at once and unwinds afterwards, its successor the other way round."""
         model = self.models.get(uid)
         if model is None:
             raise ActorError("not launched", uid=uid)
@@ -157,7 +138,7 @@ class Supervisor:
     def _forget(self, model: Model, status: str = "") -> None:
         """Take a model off its cards and off the routes; what loaded is `status` afterwards."""
         for replica in model.replicas:
-            gpus.release(replica)
+            release_memory(replica)
             if status and replica.process != "starting":
                 self._note(model, replica, status)
         if self.models.get(model.uid) is model:
@@ -173,14 +154,14 @@ class Supervisor:
 
     async def _crash(self, model: Model, replica: Replica) -> None:
         replica.process = "dead"
-        gpus.release(replica)
+        release_memory(replica)
         await asyncio.sleep(NOTICE_SECONDS)
         replica.process = "gone"
         self._note(model, replica, "TERMINATING")
         model.status = "ERROR"
         await asyncio.sleep(RECREATE_SECONDS)
         with suppress(ActorError):
-            gpus.take(model, replica)
+            take_memory(model, replica)
         # Nobody waits for what was started in its place to load, so it never counts as ready.
         replica.process = "idle"
         model.status = "READY"
@@ -189,9 +170,8 @@ class Supervisor:
         """The model that a uid describes, whether it answers or not; refused while it launches."""
         model = self._routed(uid)
         self._check_launched(model)
-        first = model.replicas[0]
-        if first.process == "gone":
-            raise ActorError("absent", uid=first.uid)
+        if model.replicas[0].process == "gone":
+            raise ActorError("absent", uid=model.replicas[0].uid)
         return model
 
     def serving(self, uid: str) -> Model:
