@@ -1,7 +1,4 @@
-"""DashScope's own form of a chat and of embeddings.
-
-OneAPI speaks it on channels of type 17 (docs/facts/oneapi.md §9).
-"""
+"""DashScope's own form, which OneAPI speaks on channels of type 17 (docs/facts/oneapi.md §9)."""
 
 import json
 import uuid

@@ -1,8 +1,7 @@
 """The text machinery of the rehearsed models: embeddings, relevance and extractive answers.
 
-No model weights are to be had without a network, so texts are compared by what they are written
-with: words and pieces of words, Chinese characters and pairs. The same everywhere, and texts about
-the same thing are near each other, so that retrieval and reranking find the right passage.
+Texts are compared by what they are written with: words and pieces of words, Chinese characters and
+pairs. So retrieval and reranking find the right passage without the weights of a model.
 """
 
 import math
@@ -49,23 +48,15 @@ def embed(text: str, width: int) -> list[float]:
 
 
 def relevance(query: str, document: str) -> float:
-    """How much of what `query` asks `document` speaks of, from 0 to 1.
-
-    Long documents lose a little, so that of two passages with the same words the shorter one wins.
-    """
+    """How much of what `query` asks `document` speaks of, from 0 to 1; long ones lose a little."""
     asked, said = _features(query), _features(document)
-    whole = sum(asked.values())
-    if not whole or not said:
-        return 0.0
+    whole = sum(asked.values()) or 1.0
     covered = sum(weight for feature, weight in asked.items() if feature in said) / whole
     return covered * (1 - 0.1 * (1 - 1 / (1 + math.log1p(len(document) / 200))))
 
 
 def answer(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The given sentences nearest to the last user's question, or that there are none such.
-
-    Sentences come from tagged quotes where there are any, else from everything else that was said.
-    """
+    """The sentences of the tagged quotes (without such, of all) nearest to the last question."""
     question, given = _question_and_context(messages)
     ranked = sorted(((relevance(question, text), -place, text) for place, text in enumerate(given)))
     # A heading repeats the question and answers nothing.
@@ -88,7 +79,6 @@ def count_tokens(text: str) -> int:
 
 
 def text_of(content: object) -> str:
-    """The text of a message's `content`: a string, or a list of parts of which some are text."""
     parts = content if isinstance(content, list) else [{"text": content or ""}]
     return "\n".join(str(part.get("text", "")) for part in parts)
 
@@ -120,9 +110,7 @@ def _weight(piece: str) -> float:
 
 def _question_and_context(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     said = [(str(message.get("role", "")), text_of(message.get("content"))) for message in messages]
-    asked = max((place for place, (role, _) in enumerate(said) if role == "user"), default=-1)
-    if asked < 0:
-        return "", []
+    asked = max(place for place, (role, _) in enumerate(said) if role == "user")
     question, rest = _split_question(said.pop(asked)[1])
     everything = "\n".join([*(text for role, text in said if role != "assistant"), rest])
     quotes = [match.group(2) for match in _TAGGED.finditer(everything)]
@@ -133,10 +121,7 @@ def _question_and_context(messages: Sequence[Mapping[str, Any]]) -> tuple[str, l
 
 def _split_question(text: str) -> tuple[str, str]:
     untagged = _TAGGED.sub("\n", text)
-    marked = list(_QUESTION.finditer(untagged))
-    if marked:
+    if marked := list(_QUESTION.finditer(untagged)):
         return marked[-1].group(1).strip(), text
-    lines = [line for line in untagged.splitlines() if line.strip()]
-    if not lines:
-        return "", text
-    return lines[-1].strip(), text[: text.rfind(lines[-1])]
+    last = next((line for line in reversed(untagged.splitlines()) if line.strip()), "")
+    return last.strip(), text[: text.rfind(last)]

@@ -17,7 +17,6 @@ def usage(prompt: int, completion: int) -> Json:
 
 
 def pieces(text: str) -> list[str]:
-    """What the events of a stream say one after the other."""
     return [text[start : start + 8] for start in range(0, len(text), 8)]
 
 

@@ -1,14 +1,11 @@
 """The model providers outside in the OpenAI form, DashScope in its own too (`dashscope.py`).
 
-`python -m rehearsal.doubles.providers` listens on `REHEARSAL_ADDRESS`, port
-`REHEARSAL_OUTSIDE_PORT` (8080), for all hosts at once: the Host header tells whose models it has
-(`providers.json`). TLS is left away, as for everything outside that is emulated.
+All hosts are one server without TLS: the Host header tells whose models it has.
 
 `REHEARSAL_PAGES` (a JSON list) are hosts of plain web pages: each path of theirs is a page that
 stands for the real one and says so. Fault `pages.gone` (key: the host) answers 404.
 
-A call is refused as a provider refuses it: 401 for a missing key or one that contains `invalid`,
-404 for a model that the host does not have.
+A key is refused where it is missing or contains `invalid`.
 """
 
 import json
@@ -31,8 +28,7 @@ from rehearsal.doubles.openai_form import Json
 
 PORT = 8080
 HOSTS: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text())
-"""Whose models each emulated host has, embeddings with their vectors' widths; `adjustable` ones
-take `dimensions`. The rehearsal's outside world resolves these names."""
+"""Whose models each host has, embeddings with their widths; `adjustable` ones can be shortened."""
 
 
 class RefusedError(Exception):

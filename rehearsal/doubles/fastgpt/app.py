@@ -12,7 +12,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from rehearsal.doubles.fastgpt import apps, chat, datasets, index
@@ -21,9 +21,8 @@ from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, c
 
 PAGES = Path(__file__).parent
 Handler = Callable[[Call], Any]
-
-KEY = ("openapis", "openapiUnExist")
-LINK = ("outlinks", "outlinkUnExist")
+Endpoint = Callable[[Request], Awaitable[Response]]
+KEY, LINK = ("openapis", "openapiUnExist"), ("outlinks", "outlinkUnExist")
 
 
 def _init_data(call: Call) -> Document:
@@ -53,13 +52,12 @@ def _login(call: Call) -> Answer:
 
 def _user(call: Call) -> Document:
     (root,) = call.mongo.find("users")
-    given = {"userId": root["_id"], "permission": SHAPES["permission"]}
-    team = {**SHAPES["team"], **call.owner, **given}
+    team = {**SHAPES["team"], **call.owner, "userId": root["_id"]}
+    team["permission"] = SHAPES["permission"]
     return {"_id": root["_id"], "username": "root", **SHAPES["user"], "team": team}
 
 
 def _plan_status(call: Call) -> Document:
-    """Counts the vectors in PostgreSQL."""
     return {**SHAPES["plan"], "usedDatasetSize": len(call.service.vectors.find("modeldata"))}
 
 
@@ -124,9 +122,7 @@ def build_app(service: Service) -> Starlette:
     return Starlette(routes=routes)
 
 
-def _endpoint(
-    service: Service, handler: Handler, for_root: bool
-) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(service: Service, handler: Handler, for_root: bool) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         call = await _read(service, request)
         begun = service.waits_for()
@@ -169,4 +165,4 @@ async def _read(service: Service, request: Request) -> Call:
 
 
 def _page(name: str) -> Callable[[Request], Response]:
-    return lambda _: HTMLResponse((PAGES / name).read_text(encoding="utf-8"))
+    return lambda _: FileResponse(PAGES / name)

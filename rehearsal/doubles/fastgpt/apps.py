@@ -38,7 +38,12 @@ def update_app(call: Call) -> Document:
 
 def publish(call: Call) -> Document:
     app, body = _app(call), call.body
-    nodes = lowered_limits(call.service.config, body["nodes"])
+    nodes = body["nodes"]
+    # No dataset search may quote more than the chat models can take.
+    quoted = (model.get("quoteMaxToken", 0) for model in chat_models(call.service.config, nodes))
+    most = max(3000, 0, *quoted)
+    for item in (item for node in nodes for item in node["inputs"] if item["key"] == "limit"):
+        item["value"] = min(item["value"], most)
     graph = {"modules": nodes, "chatConfig": {**body["chatConfig"], "_id": object_id()}}
     graph |= picked(body, "edges", "type")
     kept = {**app, **SHAPES["published"], **graph, "updateTime": now()}
@@ -59,15 +64,6 @@ def newest_version(call: Call, app_id: str) -> Document:
     return call.mongo.find("app_versions", appId=app_id)[-1]
 
 
-def lowered_limits(config: Config, nodes: list[Document]) -> list[Document]:
-    """The graph as it is saved: no dataset search may quote more than the chat models can take."""
-    quoted = (model.get("quoteMaxToken", 0) for model in chat_models(config, nodes))
-    most = max(3000, *quoted, 0)
-    for item in (item for node in nodes for item in node["inputs"] if item["key"] == "limit"):
-        item["value"] = min(item["value"], most)
-    return nodes
-
-
 def chat_models(config: Config, nodes: list[Document]) -> list[Document]:
     inputs = (item for node in nodes for item in node["inputs"])
     return [config.llm(item.get("value")) for item in inputs if item["key"] == "model"]
@@ -80,17 +76,16 @@ def _insert_version(call: Call, app: Document) -> None:
 
 
 def _app(call: Call) -> Document:
-    return call.mongo.existing("apps", call.query.get("appId"), "appUnExist")
+    id_ = call.query.get("appId") or call.body.get("appId")
+    return call.mongo.existing("apps", id_, "appUnExist")
 
 
 def create_link(call: Call) -> str:
     """The shareId, which is not the `_id`."""
-    app = call.mongo.existing("apps", call.body.get("appId"), "appUnExist")
-    share_id = secrets.token_hex(12)
     given = picked(call.body, "type", "name", "responseDetail", "limit")
-    kept = {**SHAPES["metered"], **call.owner, **given, "appId": app["_id"], "shareId": share_id}
-    call.mongo.put("outlinks", kept)
-    return share_id
+    given |= {"appId": _app(call)["_id"], "shareId": secrets.token_hex(12)}
+    kept = call.mongo.put("outlinks", {**SHAPES["metered"], **call.owner, **given})
+    return str(kept["shareId"])
 
 
 def list_links(call: Call) -> list[Document]:
@@ -101,10 +96,9 @@ def list_links(call: Call) -> list[Document]:
 
 def create_key(call: Call) -> str:
     """The whole key, for the only time."""
-    app = call.mongo.existing("apps", call.body.get("appId"), "appUnExist")
     prefix = call.service.config.system_env.get("openapiPrefix") or "fastgpt"
     key = f"{prefix}-{secrets.token_hex(28)}"
-    given = {**picked(call.body, "name", "limit"), "appId": app["_id"], "apiKey": key}
+    given = {**picked(call.body, "name", "limit"), "appId": _app(call)["_id"], "apiKey": key}
     call.mongo.put("openapis", {**SHAPES["metered"], **call.owner, **given, "createTime": now()})
     return key
 

@@ -18,7 +18,6 @@ from rehearsal.doubles.fastgpt.index import TrainingQueue
 from rehearsal.doubles.fastgpt.store import Store, object_id
 from rehearsal.doubles.fastgpt.upstream import Upstream
 
-RETRY_SECONDS = 1.0
 _Done = TypeVar("_Done")
 
 
@@ -37,10 +36,7 @@ class Service:
         self.ready = threading.Event()
 
     def waits_for(self) -> threading.Event:
-        """What a request has to wait for: the first begins the start-up and waits for its end.
-
-        Later ones wait for MongoDB only: the flag is up before the start-up is through.
-        """
+        """The first request begins the start-up and waits for its end, others for MongoDB only."""
         if not self._asked.acquire(blocking=False):
             return self._connected
         threading.Thread(target=self._start_up, daemon=True).start()
@@ -62,9 +58,14 @@ class Service:
         except Exception as error:
             print(error, file=sys.stderr, flush=True)
             os._exit(1)
-        # The real one prints all of it, the reranker's key included (docs/facts/fastgpt.md §1).
+        # The real one prints these, the reranker's key and the password included (fastgpt.md §1).
         print("config:", json.dumps(self.config.models, ensure_ascii=False), flush=True)
-        _init_root_user(self.mongo, given.root_password)
+        # Its password is overwritten on every start.
+        (root, *_) = self.mongo.find("users") or [{"teamId": object_id(), "tmbId": object_id()}]
+        stored = hash_str(hash_str(given.root_password))
+        self.mongo.put("users", {**root, "username": "root", "password": stored})
+        told = {"username": "root", "password": given.root_password}
+        print("root user init:", told, flush=True)
         _until_done("pg", lambda: _check_resolves(given.pg_url))
         self.queue.start()
         self.ready.set()
@@ -73,16 +74,6 @@ class Service:
 def hash_str(text: str) -> str:
     """What is stored of a password that the browser has hashed once already."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _init_root_user(mongo: Store, password: str) -> None:
-    """Create `root`, or overwrite its password; on every start."""
-    found = mongo.find("users")
-    root = found[0] if found else {"teamId": object_id(), "tmbId": object_id()}
-    stored = hash_str(hash_str(password))
-    mongo.put("users", {**root, "username": "root", "password": stored})
-    # The real one prints it too: docs/facts/fastgpt.md §1.
-    print("root user init:", {"username": "root", "password": password}, flush=True)
 
 
 def _check_resolves(uri: str) -> None:
@@ -99,4 +90,4 @@ def _until_done(name: str, step: Callable[[], _Done]) -> _Done:
             return step()
         except Problem as problem:
             log(f"{name} connect error {problem}")
-            time.sleep(RETRY_SECONDS)
+            time.sleep(1)

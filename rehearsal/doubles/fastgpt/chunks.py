@@ -61,8 +61,9 @@ _RULES = (
 
 
 def split(text: str, size: int) -> list[str]:
-    """The chunks of `text`, aimed at `size` characters each."""
-    if _is_table(text):
+    lines = [line.strip() for line in text.split("\n")]
+    ruled = len(lines) > 1 and _TABLE_RULE.fullmatch(lines[1])
+    if ruled and all(row[0] == row[-1] == "|" for row in lines if row):
         return _table_chunks(text, size)
     fenced = _FENCE.sub(lambda code: code[0].replace("\n", _FENCED_LINE_END), text)
     cut = _cut(_BLANK_LINES.sub("\n\n\n", fenced), size, 0, "")
@@ -119,13 +120,6 @@ def _tail(text: str, size: int, step: int) -> str:
             return longer
         tail = longer
     return tail
-
-
-def _is_table(text: str) -> bool:
-    """Whether `text` is one Markdown table and nothing else."""
-    lines = [line.strip() for line in text.split("\n")]
-    ruled = len(lines) > 1 and _TABLE_RULE.fullmatch(lines[1]) is not None
-    return ruled and all(row.startswith("|") and row.endswith("|") for row in lines if row)
 
 
 def _table_chunks(text: str, size: int) -> list[str]:

@@ -146,7 +146,6 @@ def _paged(call: Call, rows: list[Document], names: list[str]) -> Document:
 
 
 def list_collections(call: Call) -> Document:
-    """It wakes the queue."""
     dataset = _dataset(call, call.body.get("datasetId"))["_id"]
     of_it = {"datasetId": dataset, "parentId": call.body.get("parentId")}
     rows = call.mongo.find("dataset_collections", **of_it)[::-1]

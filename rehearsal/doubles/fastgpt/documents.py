@@ -1,8 +1,4 @@
-"""The text of an uploaded file or of a web page (docs/facts/fastgpt.md §4).
-
-Text by the encoding that its first 200 bytes look like, as FastGPT does; of what it makes Markdown
-of, the text alone.
-"""
+"""The text of an uploaded file or of a web page, without Markdown (docs/facts/fastgpt.md §4)."""
 
 import io
 import re
@@ -32,7 +28,6 @@ def file_text(name: str, content: bytes) -> str:
 
 
 def html_text(page: str) -> tuple[str, str]:
-    """Title and text of a web page."""
     soup = BeautifulSoup(page, "html.parser")
     for dropped in soup(["script", "style"]):
         dropped.decompose()

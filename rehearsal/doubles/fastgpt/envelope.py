@@ -1,7 +1,4 @@
-"""A call, and its answer (docs/facts/fastgpt.md, head).
-
-A known business error is an HTTP 200 with its code in the body. Any other error is an HTTP 500.
-"""
+"""A call, and its answer: a known business error is an HTTP 200 with its code in the body."""
 
 import json
 import time
@@ -60,8 +57,6 @@ def log(text: str) -> None:
 
 
 class Answer(JSONResponse):
-    """An answer as Next.js sends it."""
-
     media_type = "application/json; charset=utf-8"
 
 

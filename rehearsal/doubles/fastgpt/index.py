@@ -130,7 +130,6 @@ def _tidied(text: str) -> str:
 
 
 def search_test(call: Call) -> Document:
-    """What was found, and what was really done for it: not a bare list."""
     how = {**SHAPES["inputs"], **call.body}
     if not (text := how.get("text")):
         raise Problem("缺少参数")
@@ -143,8 +142,6 @@ def search_test(call: Call) -> Document:
 
 
 class Found(NamedTuple):
-    """The passages, best first, and what was really done to get them."""
-
     items: list[Document]
     reranked: bool
     filtered: bool
@@ -185,15 +182,11 @@ def _by_vector(service: "Service", asked: list[float], data: list[Document]) -> 
 
 
 def _by_text(text: str, data: list[Document]) -> list[Document]:
-    words = _words(text)
-    said = ((item, _words(f"{item['q']} {item['a']}")) for item in data)
-    scored = [(len(words & found) / (1 + len(found) / 100), item) for item, found in said]
+    # For Chinese, pairs of characters, where the real one asks jieba.
+    texts = [text, *(f"{item['q']} {item['a']}" for item in data)]
+    asked, *said = ({m[1] or m[0] for m in _WORD.finditer(each.lower())} for each in texts)
+    scored = [(len(asked & s) / (1 + len(s) / 100), d) for s, d in zip(said, data, strict=True)]
     return _scored("fullText", [(score, item) for score, item in scored if score])
-
-
-def _words(text: str) -> set[str]:
-    """Words, and for Chinese pairs of characters, where the real one asks jieba."""
-    return {found[1] or found[0] for found in _WORD.finditer(text.lower())}
 
 
 def _scored(kind: str, scored: list[tuple[float, Document]]) -> list[Document]:

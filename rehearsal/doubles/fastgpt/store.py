@@ -25,12 +25,10 @@ _DELETE = "DELETE FROM kept WHERE collection = ? AND key = ?"
 
 
 def object_id() -> str:
-    """A new MongoDB id: 24 hex digits."""
     return secrets.token_hex(12)
 
 
 def now() -> str:
-    """This moment as MongoDB's JSON has it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
 
 
@@ -69,10 +67,7 @@ class _Postgres:
 
 
 class Store:
-    """Documents by collection and `_id`, safe to share between threads.
-
-    A second process that opens the same place, as a replaced container does, finds everything.
-    """
+    """Documents by collection and `_id`, for all threads; a replaced container finds them again."""
 
     def __init__(self, place: str) -> None:
         """`place`: a file, or the address of a PostgreSQL. A Problem where that is away."""
@@ -87,7 +82,6 @@ class Store:
         return next(iter(self.find(collection, _id=id_)), None)
 
     def existing(self, collection: str, id_: Json, missing: str) -> Document:
-        """The document with that id, or the Problem `missing`."""
         if found := self.get(collection, id_):
             return found
         raise known(missing)

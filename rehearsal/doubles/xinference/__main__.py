@@ -14,7 +14,6 @@ from rehearsal.doubles.xinference.books import release_of
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until told to stop; the exit code."""
     inside.enter()
     # uvicorn hands a stop on to this once it has shut down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

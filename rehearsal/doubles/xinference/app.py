@@ -15,10 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rehearsal.doubles.xinference import inference
-from rehearsal.doubles.xinference.autostart import Autostart
-from rehearsal.doubles.xinference.books import ActorError, Model, Release, ServiceError
-from rehearsal.doubles.xinference.catalogue import MIB
-from rehearsal.doubles.xinference.supervisor import Supervisor
+from rehearsal.doubles.xinference.books import MIB, ActorError, Model, Release, ServiceError
+from rehearsal.doubles.xinference.supervisor import Autostart, Supervisor
 
 
 class Call(NamedTuple):
@@ -59,27 +57,24 @@ def application(release: Release, home: Path) -> Starlette:
         method, _, path = place.partition(" ")
         endpoint = _endpoint(answer, locked and path != "/status")
         routes.append(Route(path, endpoint, methods=[method]))
-    return Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={ServiceError: answer_error}
-    )
+    errors = {ServiceError: answer_error}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=errors)
 
 
 def _endpoint(answer: Answer, locked: bool) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         if locked:
             raise ServiceError("no login")
-        uid = str(request.path_params.get("uid", ""))
-        answered = answer(Call(uid, request.query_params, await _body(request)))
+        uid, body = str(request.path_params.get("uid", "")), {}
+        if "form-data" in request.headers.get("content-type", ""):
+            body = dict(await request.form())
+        elif await request.body():
+            body = dict(await request.json())
+        answered = answer(Call(uid, request.query_params, body))
         answered = await answered if isawaitable(answered) else answered
         return answered if isinstance(answered, Response) else JSONResponse(answered)
 
     return endpoint
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    if "form-data" in request.headers.get("content-type", ""):
-        return dict(await request.form())
-    return dict(await request.json()) if await request.body() else {}
 
 
 def _answers(supervisor: Supervisor, autostart: Autostart) -> dict[str, Answer]:

@@ -24,8 +24,6 @@ DEFAULT_PACKAGE_INDEX = "default-package-index"
 
 @dataclass
 class Download:
-    """One model's download, for its progress."""
-
     name: str
     total: int
     done: int = 0
@@ -42,7 +40,9 @@ async def fetch(
     download.done = min(kept, download.total)
     # The hub asked for, if the model is there, else another one that has it.
     wanted = hub or os.environ.get("XINFERENCE_MODEL_SRC") or "huggingface"
-    host = _host(wanted if wanted in spec.hubs else spec.hubs[0])
+    wanted = wanted if wanted in spec.hubs else spec.hubs[0]
+    face = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
+    host = "www.modelscope.cn" if wanted == "modelscope" else face
     if download.done < download.total and not _resolves(host):
         await asyncio.sleep(UNREACHED_SECONDS)
         return False
@@ -68,11 +68,6 @@ async def _transfer(download: Download) -> None:
         download.done, last = min(download.done + int((now - last) * rate), limit), now
 
 
-def _host(hub: str) -> str:
-    face = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    return "www.modelscope.cn" if hub == "modelscope" else urlsplit(face).hostname or face
-
-
 def _resolves(host: str) -> bool:
     try:
         inside.resolve(host)
@@ -88,5 +83,4 @@ def package_index() -> str:
 
 
 def index_answers() -> bool:
-    """Whether engines can be installed at all."""
     return _resolves(package_index())

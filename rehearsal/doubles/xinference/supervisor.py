@@ -1,17 +1,18 @@
 """Launches and what runs: the supervisor of `xinference-local`.
 
-Two books are kept, as in the original: the routes (`models`), which a failed launch leaves, and the
-statuses (`book`), which remember READY, ERROR and TERMINATED after that.
-
-Faults: `xinference.crash` (key: model name) ends the process of a model that is READY.
+Two books are kept: the routes (`models`), which a failed launch leaves, and the statuses (`book`),
+which remember READY, ERROR and TERMINATED after that. The fault `xinference.crash` (key: model
+name) ends the process of a model that is READY.
 """
 
 import asyncio
+import json
 import os
 import re
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rehearsal import faults, inside
 from rehearsal.doubles.xinference import books
@@ -25,8 +26,6 @@ _ACTIVE = ("CREATING", "TERMINATING", "READY")
 
 
 class Supervisor:
-    """All models of one server. `home` is the folder of XINFERENCE_HOME."""
-
     def __init__(self, release: books.Release, home: Path) -> None:
         self.release = release
         self.models: dict[str, Model] = {}
@@ -145,7 +144,6 @@ class Supervisor:
             del self.models[model.uid]
 
     async def watch(self) -> None:
-        """Let the fault `xinference.crash` end the last process of a model that is READY."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             for model in [each for each in self.models.values() if each.ready]:
@@ -190,12 +188,7 @@ class Supervisor:
             raise ServiceError("loading", text=self.prefixed(f"Model {uid} is loading"))
         return model
 
-    def is_active(self, uid: str) -> bool:
-        """Whether autostart leaves a uid alone."""
-        return uid in self.models or (uid in self.book and self.book[uid].status in _ACTIVE)
-
     def prefixed(self, text: str) -> str:
-        """An actor's error as it is answered."""
         return f"[address={self.address}, pid={os.getpid()}] {text}"
 
     def _routed(self, uid: str) -> Model:
@@ -207,3 +200,66 @@ class Supervisor:
         if not model.ready:
             text = f"Model {model.uid} is launching, not yet ready for inference"
             raise ServiceError("loading", text=self.prefixed(text))
+
+
+class Autostart:
+    """What comes back after a restart, one by one: the entries kept on the volume.
+
+    An entry loses its nulls when it is written, so a CPU model (`n_gpu: null`) comes back on a GPU.
+    Writing any entry starts every model with an entry that is down, also one deleted by hand.
+    """
+
+    def __init__(self, supervisor: Supervisor, home: Path) -> None:
+        self._supervisor = supervisor
+        self._file = home / "launch_history.json"
+        self._states: dict[str, dict[str, Any]] = {}
+        self._turns = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def schedule(self) -> None:
+        """Start, soon, what is down."""
+        task = asyncio.create_task(self._run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def listed(self) -> dict[str, Any]:
+        entries = self._load().items()
+        return {"models": [{**each, "state": self._states.get(uid, {})} for uid, each in entries]}
+
+    def put(self, entry: books.Payload) -> dict[str, Any]:
+        """Insert or replace by uid, and start what is down."""
+        launch = {key: value for key, value in entry["launch"].items() if value is not None}
+        uid = launch["model_uid"]
+        self._save({**self._load(), uid: {"priority": 100, **entry, "launch": launch}})
+        self._states.pop(uid, None)
+        self.schedule()
+        return self.listed()
+
+    def remove(self, uid: str) -> dict[str, Any]:
+        self._save({known: entry for known, entry in self._load().items() if known != uid})
+        self._states.pop(uid, None)
+        return self.listed()
+
+    async def _run(self) -> None:
+        async with self._turns:
+            entries = sorted(self._load().items(), key=lambda each: (each[1]["priority"], each[0]))
+            for uid, entry in entries:
+                state = self._states.setdefault(uid, {})
+                book = self._supervisor.book
+                active = uid in book and book[uid].status in _ACTIVE
+                if uid not in self._supervisor.models and not active:
+                    state["status"] = "launching"
+                    try:
+                        await self._supervisor.launch(entry["launch"], wait_ready=True)
+                    except ServiceError as error:
+                        state |= {"status": "error", "last_error": str(error)}
+                        continue
+                state["status"] = "active"
+
+    def _load(self) -> dict[str, dict[str, Any]]:
+        return dict(json.loads(self._file.read_text())) if self._file.exists() else {}
+
+    def _save(self, entries: dict[str, dict[str, Any]]) -> None:
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(json.dumps(entries))
+        fresh.replace(self._file)

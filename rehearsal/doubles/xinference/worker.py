@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 
 from rehearsal import faults, inside
-from rehearsal.doubles.xinference import hub, packages
-from rehearsal.doubles.xinference.books import ActorError, Cancelled, Card, Model, Release, Replica
-from rehearsal.doubles.xinference.catalogue import CATALOGUE, MIB
+from rehearsal.doubles.xinference import books, hub, packages
+from rehearsal.doubles.xinference.books import MIB, ActorError, Cancelled, Card, Model, Replica
 
 SPAWN_SECONDS = 0.15  # A process for the model comes first at 2.12, before the catalogue.
 CONTEXT_MIB = 350  # What a process takes for CUDA itself.
@@ -17,12 +16,9 @@ INSTALL_SECONDS = UNWIND_SECONDS = 0.3
 
 
 class Worker:
-    """Launches replicas on this machine's cards. `home` is the folder of XINFERENCE_HOME.
+    """The fault `xinference.spawn` (key: model name) lets a process not start in its minute."""
 
-    Fault: `xinference.spawn` (key: model name) lets a process not start in its minute.
-    """
-
-    def __init__(self, release: Release, home: Path) -> None:
+    def __init__(self, release: books.Release, home: Path) -> None:
         found = enumerate(inside.gpus())
         self.cards = [Card(index, int(gpu["memory_mib"])) for index, gpu in found]
         self._release, self._home = release, home
@@ -127,17 +123,17 @@ def _resolve(model: Model) -> None:
     type_, name = payload.get("model_type") or "LLM", payload["model_name"]
     format_, quantization = payload.get("model_format"), payload.get("quantization")
     size = payload.get("model_size_in_billions")
-    entry = CATALOGUE.get(name)
+    entry = books.CATALOGUE.get(name)
     for spec in entry.specs if entry and entry.type == type_ else ():
         fits = format_ in (None, spec.format) and (size is None or spec.size in ("", str(size)))
         if fits and quantization in (None, *spec.quantizations):
-            model.entry, model.spec = CATALOGUE[name], spec
+            model.entry, model.spec = books.CATALOGUE[name], spec
             model.quantization = quantization or spec.quantizations[0]
             return
     if type_ == "LLM":
         told = {"format": format_, "size": size, "quantization": quantization}
         raise ActorError("unknown LLM", name=name, **told)
-    known = [each.name for each in CATALOGUE.values() if each.type == type_]
+    known = [each.name for each in books.CATALOGUE.values() if each.type == type_]
     raise ActorError("unknown model", type=type_.capitalize(), name=name, known=known)
 
 
