@@ -1,7 +1,4 @@
-"""DashScope's own form of a chat and of embeddings.
-
-OneAPI speaks it on channels of type 17 (docs/facts/oneapi.md §9).
-"""
+"""DashScope's own form, which OneAPI speaks on channels of type 17 (docs/facts/oneapi.md §9)."""
 
 import json
 import uuid
@@ -18,13 +15,9 @@ EMBEDDING_PATH = f"{ROOT}embeddings/text-embedding/text-embedding"
 
 def as_openai(body: Json) -> Json:
     """A request in the OpenAI form. `incremental_output` is what OneAPI sends for a stream."""
-    given, parameters = body.get("input") or {}, body.get("parameters") or {}
-    return {
-        "model": body.get("model"),
-        "messages": given.get("messages"),
-        "input": given.get("texts"),
-        "stream": bool(parameters.get("incremental_output")),
-    }
+    given, stream = body["input"], body.get("parameters", {}).get("incremental_output")
+    asked = {"messages": given.get("messages"), "input": given.get("texts")}
+    return {"model": body["model"], "stream": stream, **asked}
 
 
 def answer_chat(_model: str, said: str, used: Json, stream: bool) -> Response:
@@ -41,25 +34,21 @@ def _events(said: str, used: Json) -> Iterator[str]:
 
 def _chat(said: str, finish_reason: str, used: Json) -> Json:
     message = {"role": "assistant", "content": said}
-    choice = {"message": message, "finish_reason": finish_reason}
-    return _identified({"output": {"choices": [choice]}, "usage": _usage(used)})
+    return _output(used, choices=[{"message": message, "finish_reason": finish_reason}])
 
 
 def answer_embeddings(_model: str, vectors: Sequence[Sequence[float]], used: Json) -> Response:
     rows = [{"embedding": vector, "text_index": index} for index, vector in enumerate(vectors)]
-    return JSONResponse(_identified({"output": {"embeddings": rows}, "usage": _usage(used)}))
+    return JSONResponse(_output(used, embeddings=rows))
 
 
-def refusal(status: int, code: str, message: str) -> Response:
+def refusal(status: int, message: str, code: str) -> Response:
     """A refusal; a bad key has a name of its own."""
     name = "InvalidApiKey" if code == "invalid_api_key" else "InvalidParameter"
-    return JSONResponse(_identified({"code": name, "message": message}), status)
+    return JSONResponse({"code": name, "message": message, "request_id": uuid.uuid4().hex}, status)
 
 
-def _usage(used: Json) -> Json:
+def _output(used: Json, **output: Json | list[Json]) -> Json:
     names = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
-    return {names.get(name, name): count for name, count in used.items()}
-
-
-def _identified(body: Json) -> Json:
-    return {**body, "request_id": uuid.uuid4().hex}
+    usage = {names.get(name, name): count for name, count in used.items()}
+    return {"output": output, "usage": usage, "request_id": uuid.uuid4().hex}

@@ -1,18 +1,15 @@
 """The text machinery of the rehearsed models: embeddings, relevance and extractive answers.
 
-No model weights are to be had without a network, so texts are compared by what they are written
-with: words and pieces of words, Chinese characters and pairs. The same everywhere, and texts about
-the same thing are near each other, so that retrieval and reranking find the right passage.
+Texts are compared by what they are written with: words and pieces of words, Chinese characters and
+pairs. So retrieval and reranking find the right passage without the weights of a model.
 """
 
-import json
 import math
 import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
@@ -23,63 +20,52 @@ _QUESTION = re.compile(
     r"(?:问题|提问|question|query)\s*[:：]\s*(?:\"\"\"|[\"“'])?(.+?)(?:\"\"\"|[\"”']\s*$|$)",
     re.S | re.I,
 )
-_QUOTE_KEY = re.compile(
-    r"^\W*(?:instruction|output|question|answer|content|q|a)[\"']?\s*[:：]\s*", re.I
+_STOP_TEXT = """
+a an and any are as at be by can could do does for from has have how i if in is it its me my of on
+or our please should tell that the their them there these they this to us was we were what when
+where which who whose why will with would you your
+"""
+_STOP_WORDS = frozenset(_STOP_TEXT.split())
+_STOP_CHARACTERS = frozenset(
+    "的了是在有和与就都而及着或吗呢吧啊么什哪谁怎为请问我你他它们这那个些多少几"
 )
-_WORDS: dict[str, str] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
-_STOP_WORDS, _STOP_CHARACTERS = set(_WORDS["stop words"].split()), set(_WORDS["stop characters"])
-_COMMON_WEIGHT = 0.1
-_PIECE_WEIGHT = 0.35
-_FULL_STOPS = ".!?。！？…"
-_LEAST_RELEVANCE = 0.2
-_CLOSE_TO_BEST = 0.75
-_MOST_SENTENCES = 3
+_COMMON_WEIGHT, _PIECE_WEIGHT = 0.1, 0.35
+_LEAST_RELEVANCE, _CLOSE_TO_BEST, _MOST_SENTENCES = 0.2, 0.75, 3
+_NO_ANSWER = "The given content does not answer this question."
+_NO_ANSWER_CHINESE = "给出的内容中没有这个问题的答案。"
 
 
 def embed(text: str, width: int) -> list[float]:
-    """The embedding of `text`: `width` floats of length 1, the same for the same text everywhere.
-
-    A text without a single word or character embeds as the first unit vector.
-    """
+    """The embedding of `text`: `width` floats of length 1, the same for the same text."""
     vector = [0.0] * width
     for feature, weight in _features(text).items():
         hashed = zlib.crc32(feature.encode())
         vector[hashed % width] += weight if hashed & 0x40000000 else -weight
-    length = math.sqrt(sum(value * value for value in vector))
-    if not length:
-        return [1.0] + [0.0] * (width - 1)
+    if not any(vector):
+        vector[0] = 1.0
+    length = math.hypot(*vector)
     return [value / length for value in vector]
 
 
 def relevance(query: str, document: str) -> float:
-    """How much of what `query` asks `document` speaks of, from 0 to 1.
-
-    Long documents lose a little, so that of two passages with the same words the shorter one wins.
-    """
+    """How much of what `query` asks `document` speaks of, from 0 to 1; long ones lose a little."""
     asked, said = _features(query), _features(document)
-    whole = sum(asked.values())
-    if not whole or not said:
-        return 0.0
+    whole = sum(asked.values()) or 1.0
     covered = sum(weight for feature, weight in asked.items() if feature in said) / whole
     return covered * (1 - 0.1 * (1 - 1 / (1 + math.log1p(len(document) / 200))))
 
 
 def answer(messages: Sequence[Mapping[str, Any]]) -> str:
-    """What the rehearsed chat model says: the given sentences nearest to the last user's question.
-
-    `messages` are an OpenAI chat's. Sentences come from tagged quotes (`<Data>...</Data>`) where
-    there are any, else from everything else that was said. Where none is related, the answer says
-    so in the question's language.
-    """
+    """The sentences of the tagged quotes (without such, of all) nearest to the last question."""
     question, given = _question_and_context(messages)
     ranked = sorted(((relevance(question, text), -place, text) for place, text in enumerate(given)))
     # A heading repeats the question and answers nothing.
-    whole = [row for row in ranked if row[2][-1] in _FULL_STOPS]
+    whole = [row for row in ranked if row[2][-1] in ".!?。！？…"]
     if whole and whole[-1][0] >= _LEAST_RELEVANCE:
         ranked = whole
     chinese = _CHINESE.search(question)
     if not ranked or ranked[-1][0] < _LEAST_RELEVANCE:
-        return _WORDS["no answer in Chinese" if chinese else "no answer"]
+        return _NO_ANSWER_CHINESE if chinese else _NO_ANSWER
     best = ranked[-1][0]
     chosen = [row for row in reversed(ranked) if row[0] >= best * _CLOSE_TO_BEST][:_MOST_SENTENCES]
     in_order = sorted(chosen, key=lambda row: -row[1])
@@ -93,12 +79,8 @@ def count_tokens(text: str) -> int:
 
 
 def text_of(content: object) -> str:
-    """The text of a message's `content`: a string, or a list of parts of which some are text."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return ""
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    return "\n".join(str(part.get("text", "")) for part in parts)
 
 
 @lru_cache(maxsize=4096)
@@ -121,34 +103,25 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _weight(piece: str) -> float:
-    if piece.startswith("~"):
-        return _PIECE_WEIGHT
-    if piece in _STOP_WORDS or all(character in _STOP_CHARACTERS for character in piece):
+    if piece in _STOP_WORDS or _STOP_CHARACTERS.issuperset(piece):
         return _COMMON_WEIGHT
-    if len(piece) == 1 and not piece.isascii():
-        return _PIECE_WEIGHT
-    return 1.0
+    return _PIECE_WEIGHT if piece[0] == "~" or (len(piece) == 1 and piece > "~") else 1.0
 
 
 def _question_and_context(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     said = [(str(message.get("role", "")), text_of(message.get("content"))) for message in messages]
-    asked = max((place for place, (role, _) in enumerate(said) if role == "user"), default=-1)
-    if asked < 0:
-        return "", []
+    asked = max(place for place, (role, _) in enumerate(said) if role == "user")
     question, rest = _split_question(said.pop(asked)[1])
     everything = "\n".join([*(text for role, text in said if role != "assistant"), rest])
     quotes = [match.group(2) for match in _TAGGED.finditer(everything)]
     parts = _SENTENCE_END.split("\n".join(quotes) if quotes else everything)
-    found = (_QUOTE_KEY.sub("", part).strip(" \t\r\"'{}[],") for part in parts)
+    found = (part.strip() for part in parts)
     return question, list(dict.fromkeys(part for part in found if len(part) > 1))
 
 
 def _split_question(text: str) -> tuple[str, str]:
     untagged = _TAGGED.sub("\n", text)
-    marked = list(_QUESTION.finditer(untagged))
-    if marked:
+    if marked := list(_QUESTION.finditer(untagged)):
         return marked[-1].group(1).strip(), text
-    lines = [line for line in untagged.splitlines() if line.strip()]
-    if not lines:
-        return "", text
-    return lines[-1].strip(), text[: text.rfind(lines[-1])]
+    last = next((line for line in reversed(untagged.splitlines()) if line.strip()), "")
+    return last.strip(), text[: text.rfind(last)]

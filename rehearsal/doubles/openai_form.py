@@ -12,11 +12,8 @@ Json = dict[str, Any]
 
 
 def usage(prompt: int, completion: int) -> Json:
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
+    told = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return {**told, "total_tokens": prompt + completion}
 
 
 def pieces(text: str) -> list[str]:
@@ -24,6 +21,7 @@ def pieces(text: str) -> list[str]:
 
 
 def answer_chat(model: str, said: str, used: Json, stream: bool, reason: str = "stop") -> Response:
+    """The answer to a chat, whole or as a stream of events; `used` may be empty in a stream."""
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
     if stream:
         return StreamingResponse(_events(head, said, used, reason), media_type="text/event-stream")
@@ -47,14 +45,11 @@ def _event(head: Json, choice: Json) -> str:
 
 
 def answer_embeddings(model: str, vectors: Sequence[Sequence[float]], used: Json) -> Response:
-    rows = [
-        {"object": "embedding", "index": index, "embedding": vector}
-        for index, vector in enumerate(vectors)
-    ]
+    rows = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    rows = [{"object": "embedding", **row} for row in rows]
     return JSONResponse({"object": "list", "data": rows, "model": model, "usage": used})
 
 
-def refusal(status: int, code: str, message: str) -> Response:
-    kind = "invalid_request_error"
-    error = {"message": message, "type": kind, "param": None, "code": code}
+def refusal(status: int, message: str, code: str) -> Response:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return JSONResponse({"error": error}, status)

@@ -1,19 +1,16 @@
-"""The model providers outside: DashScope, Zhipu, OpenAI and others, in the OpenAI form; DashScope
-speaks its own form too (`dashscope.py`), which OneAPI uses for channels of its type.
+"""The model providers outside in the OpenAI form, DashScope in its own too (`dashscope.py`).
 
-`python -m rehearsal.doubles.providers` listens on `REHEARSAL_ADDRESS`, port
-`REHEARSAL_OUTSIDE_PORT` (8080), for all hosts at once: the Host header tells whose models it has
-(`providers.json`). TLS is left away, as for everything outside that is emulated.
+All hosts are one server without TLS: the Host header tells whose models it has.
 
 `REHEARSAL_PAGES` (a JSON list) are hosts of plain web pages: each path of theirs is a page that
 stands for the real one and says so. Fault `pages.gone` (key: the host) answers 404.
 
-A call is refused as a provider refuses it: 401 for a missing key or one that contains `invalid`,
-404 for a model that the host does not have, 400 for a body that is none.
+A key is refused where it is missing or contains `invalid`.
 """
 
 import json
 import os
+from collections.abc import Collection
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -27,20 +24,15 @@ from starlette.routing import Route
 from rehearsal import faults, inside
 from rehearsal.doubles import dashscope, openai_form
 from rehearsal.doubles.language import answer, count_tokens, embed, text_of
+from rehearsal.doubles.openai_form import Json
 
 PORT = 8080
 HOSTS: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text())
-"""Whose models each emulated host has, embeddings with their vectors' widths; `adjustable` ones
-take `dimensions`. The rehearsal's outside world resolves these names."""
+"""Whose models each host has, embeddings with their widths; `adjustable` ones can be shortened."""
 
 
 class RefusedError(Exception):
-    """The provider refuses; `code` is OpenAI's."""
-
-    def __init__(self, status: int, message: str, code: str = "invalid_request") -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+    """The provider refuses: status, message, and OpenAI's code."""
 
 
 def main() -> None:
@@ -57,13 +49,12 @@ async def _serve(request: Request) -> Response:
     form = dashscope if path.startswith(dashscope.ROOT) else openai_form
     try:
         if host not in HOSTS:
-            raise RefusedError(404, f"no provider is rehearsed at {host!r}")
+            raise RefusedError(404, f"no provider is rehearsed at {host!r}", "invalid_request")
         key = request.headers.get("authorization", "").removeprefix("Bearer").strip()
         if not key or "invalid" in key.lower():
             raise RefusedError(401, "Incorrect API key provided.", "invalid_api_key")
-        body = await _body(request)
-        if form is dashscope:
-            body = dashscope.as_openai(body)
+        body = await request.json()
+        body = dashscope.as_openai(body) if form is dashscope else body
         if path == dashscope.CHAT_PATH or path.endswith("/chat/completions"):
             said, used = _chat(HOSTS[host], body)
             reply: Response = form.answer_chat(body["model"], said, used, bool(body.get("stream")))
@@ -71,9 +62,9 @@ async def _serve(request: Request) -> Response:
             vectors, used = _embeddings(HOSTS[host], body)
             reply = form.answer_embeddings(body["model"], vectors, used)
         else:
-            raise RefusedError(404, f"Invalid URL ({request.method} {path})")
+            raise RefusedError(404, f"Invalid URL ({request.method} {path})", "invalid_request")
     except RefusedError as refusal:
-        reply = form.refusal(refusal.status, refusal.code, str(refusal))
+        reply = form.refusal(*refusal.args)
     return reply
 
 
@@ -87,46 +78,29 @@ def _page(host: str, path: str) -> Response:
     )
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.body())
-    except ValueError as error:
-        raise RefusedError(400, "The body is not JSON.") from error
-    if not isinstance(body, dict):
-        raise RefusedError(400, "The body is not an object.")
-    return body
-
-
-def _chat(provider: dict[str, Any], body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    _check_known(body.get("model"), provider["chats"])
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise RefusedError(400, "'messages' must be a list of messages, and not empty")
+def _chat(provider: Json, body: Json) -> tuple[str, Json]:
+    _check_known(body["model"], provider["chats"])
+    messages = body["messages"]
     said = answer(messages)
     asked = sum(count_tokens(text_of(message.get("content"))) for message in messages)
     return said, openai_form.usage(asked, count_tokens(said))
 
 
-def _embeddings(
-    provider: dict[str, Any], body: dict[str, Any]
-) -> tuple[list[list[float]], dict[str, Any]]:
-    model, texts = body.get("model"), body.get("input")
+def _embeddings(provider: Json, body: Json) -> tuple[list[list[float]], Json]:
+    model, texts = body["model"], body["input"]
     widths = provider.get("embeddings", {})
     _check_known(model, widths)
     texts = [texts] if isinstance(texts, str) else texts
-    if not isinstance(texts, list) or not texts:
-        raise RefusedError(400, "'input' must be a text or a list of texts")
-    width, wanted = widths[model], body.get("dimensions")
-    if wanted is not None and model in provider.get("adjustable", ()):
-        if not 1 <= wanted <= width:
-            raise RefusedError(400, f"'dimensions' must be from 1 to {width}")
-        width = wanted
+    most = width = widths[model]
+    if model in provider.get("adjustable", ()):
+        width = body.get("dimensions") or most
+    if not 1 <= width <= most:
+        raise RefusedError(400, f"'dimensions' must be from 1 to {most}", "invalid_request")
     used = openai_form.usage(sum(map(count_tokens, texts)), 0)
     return [embed(text, width) for text in texts], used
 
 
-def _check_known(model: object, known: object) -> None:
-    assert isinstance(known, list | dict)
+def _check_known(model: str, known: Collection[str]) -> None:
     if model not in known:
         text = f"The model `{model}` does not exist or you do not have access to it."
         raise RefusedError(404, text, "model_not_found")

@@ -16,16 +16,14 @@ SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
 ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
 
 _UNKNOWN_STRING = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-_UNKNOWNS = frozenset(
-    {
-        _UNKNOWN_STRING,
-        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # bool
-        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # number
-        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # array
-        "030794c1-ac77-496b-92df-f27374a8bd58",  # asset
-        "e48ece36-62e2-4504-bad9-02848725956a",  # archive
-        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # object
-    }
+_UNKNOWNS = (
+    _UNKNOWN_STRING,
+    "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # bool
+    "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # number
+    "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # array
+    "030794c1-ac77-496b-92df-f27374a8bd58",  # asset
+    "e48ece36-62e2-4504-bad9-02848725956a",  # archive
+    "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # object
 )
 
 Value: TypeAlias = Any
@@ -50,13 +48,13 @@ UNKNOWN: Final = _Unknown()
 
 def from_struct(struct: struct_pb2.Struct) -> Properties:
     """The property map in `struct`; whole numbers as int, special values as this module's."""
-    return {key: _from_value(value) for key, value in struct.fields.items()}
+    return {name: _read(value) for name, value in json_format.MessageToDict(struct).items()}
 
 
 def to_struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
-    """`properties` as the engine reads them; an error for what no property can hold."""
+    """`properties` as the engine reads them; ValueError for what no property can hold."""
     struct = struct_pb2.Struct()
-    json_format.ParseDict(_known(properties), struct)
+    struct.update(_written(properties))
     return struct
 
 
@@ -65,26 +63,22 @@ def is_asset(value: Value) -> bool:
     return isinstance(value, dict) and value.get(SIGNATURE) == ASSET_SIGNATURE
 
 
-def _from_value(value: struct_pb2.Value) -> Value:
-    kind = value.WhichOneof("kind")
-    if kind == "string_value":
-        return UNKNOWN if value.string_value in _UNKNOWNS else value.string_value
-    if kind == "number_value":
-        number = value.number_value
-        return int(number) if number.is_integer() else number
-    if kind == "bool_value":
-        return value.bool_value
-    if kind == "list_value":
-        return [_from_value(item) for item in value.list_value.values]
-    if kind == "struct_value":
-        found = from_struct(value.struct_value)
+def _read(value: Value) -> Value:
+    if isinstance(value, str):
+        return UNKNOWN if value in _UNKNOWNS else value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list):
+        return [_read(item) for item in value]
+    if isinstance(value, dict):
+        found = {name: _read(item) for name, item in value.items()}
         return found["value"] if found.get(SIGNATURE) == SECRET_SIGNATURE else found
-    return None
+    return value
 
 
-def _known(value: Value) -> Value:
+def _written(value: Value) -> Value:
     if isinstance(value, Mapping):
-        return {key: _known(item) for key, item in value.items()}
+        return {name: _written(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_known(item) for item in value]
+        return [_written(item) for item in value]
     return _UNKNOWN_STRING if value is UNKNOWN else value

@@ -85,7 +85,7 @@ def test_a_lab_that_is_kept_stands_until_it_is_stopped(tmp_path: Path) -> None:
 def test_what_keeps_it_from_beginning_is_said_at_once(tmp_path: Path) -> None:
     code, output = _rehearse(tmp_path, STACK="nonsense")
     assert code == 2
-    assert "Pulumi.nonsense.yaml is not there; STACK may be" in output
+    assert "Pulumi.nonsense.yaml is not there: STACK may be" in output
     assert "dev" in output
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")

@@ -9,12 +9,8 @@ from rehearsal.doubles.fastgpt.config import Environment
 
 if __name__ == "__main__":
     inside.enter()
-    environment = Environment.read()
-    uvicorn.run(
-        build_app(Service(environment)),
-        # A Next standalone server listens on HOSTNAME only, when there is one.
-        host=inside.resolve(environment.hostname),
-        port=environment.port,
-        log_level="warning",
-        timeout_graceful_shutdown=1,
-    )
+    env = Environment.read()
+    app = build_app(Service(env))
+    # A Next standalone server listens on HOSTNAME only, when there is one.
+    host = inside.resolve(env.hostname)
+    uvicorn.run(app, host=host, port=env.port, log_level="warning", timeout_graceful_shutdown=1)

@@ -7,6 +7,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from rehearsal import inside
@@ -16,27 +18,25 @@ from rehearsal.doubles.fastgpt.index import TrainingQueue
 from rehearsal.doubles.fastgpt.store import Store, object_id
 from rehearsal.doubles.fastgpt.upstream import Upstream
 
-RETRY_SECONDS = 1.0
+_Done = TypeVar("_Done")
 
 
 class Service:
     """What the handlers share. Nothing is connected before the first API request."""
 
+    mongo: Store
+    config: Config
+
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.upstream = Upstream(environment.base_url, environment.chat_api_key)
         self.queue = TrainingQueue(self)
-        self.mongo: Store
-        self.config: Config
         self._asked = threading.Lock()
         self._connected = threading.Event()
         self.ready = threading.Event()
 
     def waits_for(self) -> threading.Event:
-        """What a request has to wait for: the first begins the start-up and waits for its end.
-
-        Later ones wait for MongoDB only: the flag is up before the start-up is through.
-        """
+        """The first request begins the start-up and waits for its end, others for MongoDB only."""
         if not self._asked.acquire(blocking=False):
             return self._connected
         threading.Thread(target=self._start_up, daemon=True).start()
@@ -44,24 +44,29 @@ class Service:
 
     @property
     def vectors(self) -> Store:
-        """PostgreSQL; a Problem where it cannot be reached."""
-        if missing := _missing(self.environment.pg_url):
-            raise Problem(missing)
+        """PostgreSQL; a Problem where it cannot be reached: one that runs has a name."""
+        _check_resolves(self.environment.pg_url)
         return self.mongo
 
     def _start_up(self) -> None:
-        _wait_for("mongo", self.environment.mongodb_uri)
-        self.mongo = _opened(self.environment.memory)
+        given = self.environment
+        _until_done("mongo", lambda: _check_resolves(given.mongodb_uri))
+        self.mongo = _until_done("pg", lambda: Store(given.memory or given.pg_url))
         self._connected.set()
         try:
             self.config = read_config(inside.path(INSIDE))
         except Exception as error:
             print(error, file=sys.stderr, flush=True)
             os._exit(1)
-        # The real one prints all of it, the reranker's key included (docs/facts/fastgpt.md §1).
+        # The real one prints these, the reranker's key and the password included (fastgpt.md §1).
         print("config:", json.dumps(self.config.models, ensure_ascii=False), flush=True)
-        _init_root_user(self.mongo, self.environment.root_password)
-        _wait_for("pg", self.environment.pg_url)
+        # Its password is overwritten on every start.
+        (root, *_) = self.mongo.find("users") or [{"teamId": object_id(), "tmbId": object_id()}]
+        stored = hash_str(hash_str(given.root_password))
+        self.mongo.put("users", {**root, "username": "root", "password": stored})
+        told = {"username": "root", "password": given.root_password}
+        print("root user init:", told, flush=True)
+        _until_done("pg", lambda: _check_resolves(given.pg_url))
         self.queue.start()
         self.ready.set()
 
@@ -71,36 +76,18 @@ def hash_str(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _init_root_user(mongo: Store, password: str) -> None:
-    """Create `root`, or overwrite its password; on every start."""
-    found = mongo.find("users")
-    root = found[0] if found else {"teamId": object_id(), "tmbId": object_id()}
-    stored = hash_str(hash_str(password))
-    mongo.put("users", {**root, "username": "root", "password": stored})
-    # The real one prints it too: docs/facts/fastgpt.md §1.
-    print("root user init:", {"username": "root", "password": password}, flush=True)
-
-
-def _opened(place: str) -> Store:
-    while True:
-        try:
-            return Store(place)
-        except Problem as problem:
-            log(f"pg connect error {problem}")
-            time.sleep(RETRY_SECONDS)
-
-
-def _missing(uri: str) -> str:
-    """Why a database cannot be reached, "" where it can: one that runs has a name."""
+def _check_resolves(uri: str) -> None:
     try:
         inside.resolve(urlsplit(uri).hostname or "")
     except socket.gaierror as error:
-        return str(error)
-    return ""
+        raise Problem(str(error)) from error
 
 
-def _wait_for(name: str, uri: str) -> None:
-    """Until the database is there; tried again for ever (docs/facts/measured.md §1 F3)."""
-    while missing := _missing(uri):
-        log(f"{name} connect error {missing}")
-        time.sleep(RETRY_SECONDS)
+def _until_done(name: str, step: Callable[[], _Done]) -> _Done:
+    """What comes of a step that is tried for ever (docs/facts/measured.md §1 F3)."""
+    while True:
+        try:
+            return step()
+        except Problem as problem:
+            log(f"{name} connect error {problem}")
+            time.sleep(1)

@@ -1,24 +1,19 @@
-"""How a text is cut into chunks (docs/facts/measured.md §1 F1).
+"""How a text is cut into chunks, of up to four times the size (docs/facts/measured.md §1 F1).
 
-The size asked for is a target. A piece is cut further only where it is longer than its rule lets it
-grow, so chunks come out at up to four times the size; a heading is repeated before all that stands
-under it, and comes on top.
+A piece is cut further only where it is longer than its rule lets it grow; a heading is repeated
+before all that stands under it, and comes on top.
 """
 
 import re
-from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
-_OVERLAP = 0.2
-# Of the size: a chunk this long is not filled up with what follows.
-_ENOUGH = 0.7
-# Of the size: less than this at the end goes to the chunk before; an overlap is no longer.
-_LITTLE = 0.4
-# Of the size: what no rule can cut stays whole below this.
-_WHOLE = 3
+# Of the size: what chunks share; when one is filled up no more; what goes to the one before.
+_OVERLAP, _ENOUGH, _LITTLE = 0.2, 0.7, 0.4
+# Of the size: what no rule can cut stays whole below this; the rows of a table have this room.
+_WHOLE, _ROOM_FOR_ROWS = 3, 1.2
 # Characters that a part of its own needs to become a chunk.
 _STANDS_ALONE = 30
-_ROOM_FOR_ROWS = 1.2
 _FENCE = re.compile(r"```.*?```|~~~.*?~~~", re.S)
 # Stands for a line end inside a code block while a text is cut, and counts with its own length.
 _FENCED_LINE_END = "CODE_BLOCK_LINE_MARKER"
@@ -37,17 +32,11 @@ class _Rule(NamedTuple):
 
     def parts(self, text: str) -> list[tuple[str, str]]:
         """Title and text of each part; one without text is no part, its title neither."""
-        pieces = [piece for piece in self._pieces(text) if piece.strip()]
-        titled = [self._titled(piece) if self.titles else ("", piece) for piece in pieces]
+        found = self.found.finditer(text)
+        cuts = [match.start() if self.begins else match.end() for match in found]
+        pieces = (text[begin:end] for begin, end in pairwise([0, *cuts, len(text)]))
+        titled = (self._titled(piece) if self.titles else ("", piece) for piece in pieces)
         return [(title, body) for title, body in titled if body.strip()]
-
-    def _pieces(self, text: str) -> Iterator[str]:
-        begin = 0
-        for match in self.found.finditer(text):
-            cut = match.start() if self.begins else match.end()
-            yield text[begin:cut]
-            begin = cut
-        yield text[begin:]
 
     def _titled(self, piece: str) -> tuple[str, str]:
         # The line end after a heading gets lost: a heading without a blank line after it takes the
@@ -72,8 +61,9 @@ _RULES = (
 
 
 def split(text: str, size: int) -> list[str]:
-    """The chunks of `text`, aimed at `size` characters each."""
-    if _is_table(text):
+    lines = [line.strip() for line in text.split("\n")]
+    ruled = len(lines) > 1 and _TABLE_RULE.fullmatch(lines[1])
+    if ruled and all(row[0] == row[-1] == "|" for row in lines if row):
         return _table_chunks(text, size)
     fenced = _FENCE.sub(lambda code: code[0].replace("\n", _FENCED_LINE_END), text)
     cut = _cut(_BLANK_LINES.sub("\n\n\n", fenced), size, 0, "")
@@ -83,7 +73,9 @@ def split(text: str, size: int) -> list[str]:
 def _cut(text: str, size: int, step: int, title: str) -> list[str]:
     # By one rule after the other, each only what the rule before left too long.
     if step == len(_RULES):
-        return _sliced(text, size, title)
+        starts = range(0, len(text), size - round(size * _OVERLAP))
+        slices = [title + text[start : start + size] for start in starts]
+        return [text] if len(text) < size * _WHOLE else slices
     rule = _RULES[step]
     parts = rule.parts(text)
     most = size * (rule.most if len(parts) > 1 else 1)
@@ -105,25 +97,14 @@ def _cut(text: str, size: int, step: int, title: str) -> list[str]:
         if len(open_) >= full:
             chunks.append(titles + open_)
             open_ = _tail(open_, size, step)
-    return _ended(chunks, size, open_, title)
-
-
-def _ended(chunks: list[str], size: int, rest: str, title: str) -> list[str]:
-    """`chunks` with what is left over: a chunk of its own, or a little more of the last one."""
+    # What is left over is a chunk of its own, or a little more of the last one.
     if not chunks:
-        return [rest] if rest else []
-    if not rest or chunks[-1].endswith(rest):
+        return [open_] if open_ else []
+    if chunks[-1].endswith(open_):
         return chunks
-    if len(rest) < size * _LITTLE:
-        return [*chunks[:-1], chunks[-1] + rest]
-    return [*chunks, title + rest]
-
-
-def _sliced(text: str, size: int, title: str) -> list[str]:
-    if len(text) < size * _WHOLE:
-        return [text]
-    starts = range(0, len(text), size - round(size * _OVERLAP))
-    return [title + text[start : start + size] for start in starts]
+    if len(open_) < size * _LITTLE:
+        return [*chunks[:-1], chunks[-1] + open_]
+    return [*chunks, title + open_]
 
 
 def _tail(text: str, size: int, step: int) -> str:
@@ -139,13 +120,6 @@ def _tail(text: str, size: int, step: int) -> str:
             return longer
         tail = longer
     return tail
-
-
-def _is_table(text: str) -> bool:
-    """Whether `text` is one Markdown table and nothing else."""
-    lines = [line.strip() for line in text.split("\n")]
-    ruled = len(lines) > 1 and _TABLE_RULE.fullmatch(lines[1]) is not None
-    return ruled and all(row.startswith("|") and row.endswith("|") for row in lines if row)
 
 
 def _table_chunks(text: str, size: int) -> list[str]:

@@ -4,14 +4,15 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, Field
 
 from rehearsal.doubles.fastgpt.envelope import SHAPES, Document, Json
 
 LISTS = ("llmModels", "vectorModels", "reRankModels", "audioSpeechModels")
-VERSION = "4.8.8"
 INSIDE = "/app/data/config.json"
 
 
@@ -28,7 +29,6 @@ class Config:
         return _named(self.models["llmModels"], name)
 
     def vector(self, name: Json) -> Document:
-        """The embedding model of that name; silently the first one if there is none such."""
         return _named(self.models["vectorModels"], name)
 
 
@@ -38,45 +38,30 @@ def read_config(path: Path) -> Config:
         # The image runs as uid 1001, which owns nothing that is mounted into it.
         raise PermissionError(f"EACCES: permission denied, open '{INSIDE}'")
     raw = json.loads(path.read_text(encoding="utf-8"))
-    return Config(
-        fe_configs={**raw.get("feConfigs", {}), **SHAPES["feConfigs"]},
-        system_env=raw.get("systemEnv", {}),
-        models={key: raw.get(key, []) for key in LISTS},
-    )
+    shown = {**raw.get("feConfigs", {}), **SHAPES["feConfigs"]}
+    return Config(shown, raw.get("systemEnv", {}), {key: raw.get(key, []) for key in LISTS})
 
 
 def _named(models: list[Document], name: Json) -> Document:
     return next((model for model in models if model.get("model") == name), models[0])
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(BaseModel, frozen=True):
     """What FastGPT reads from its environment, with the real defaults."""
 
-    base_url: str
-    chat_api_key: str = field(repr=False)
-    token_key: str = field(repr=False)
-    root_password: str = field(repr=False)
-    mongodb_uri: str = field(repr=False)
-    pg_url: str = field(repr=False)
-    port: int
-    hostname: str
-    retry_seconds: float
+    base_url: str = Field("https://api.openai.com/v1", alias="OPENAI_BASE_URL")
+    chat_api_key: str = Field("", alias="CHAT_API_KEY", repr=False)
+    token_key: str = Field("any", alias="TOKEN_KEY", repr=False)
+    root_password: str = Field("123456", alias="DEFAULT_ROOT_PSW", repr=False)
+    mongodb_uri: str = Field("", alias="MONGODB_URI", repr=False)
+    pg_url: str = Field("", alias="PG_URL", repr=False)
+    port: int = Field(3000, alias="PORT")
+    hostname: str = Field("", alias="HOSTNAME")
+    retry_seconds: float = Field(2, alias="REHEARSAL_RETRY_SECONDS")
     """Stands for the minute that a failed chunk waits before the queue takes it again."""
-    memory: str
-    """What holds what the real one has in both databases: a file, else PostgreSQL."""
+    memory: str = Field("", alias="REHEARSAL_MEMORY")
+    """The file that holds what the real one has in both databases; without, PostgreSQL does."""
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Environment":
-        return cls(
-            base_url=env.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
-            chat_api_key=env.get("CHAT_API_KEY", ""),
-            token_key=env.get("TOKEN_KEY") or "any",
-            root_password=env.get("DEFAULT_ROOT_PSW") or "123456",
-            mongodb_uri=env.get("MONGODB_URI", ""),
-            pg_url=env.get("PG_URL", ""),
-            port=int(env.get("PORT") or 3000),
-            hostname=env.get("HOSTNAME", ""),
-            retry_seconds=float(env.get("REHEARSAL_RETRY_SECONDS") or 2),
-            memory=env.get("REHEARSAL_MEMORY") or env.get("PG_URL", ""),
-        )
+        return cls.model_validate({name: value for name, value in env.items() if value})

@@ -1,8 +1,4 @@
-"""The text of an uploaded file or of a web page (docs/facts/fastgpt.md §4).
-
-Text by the encoding that its first 200 bytes look like, and PDFs with pdf.js, as FastGPT does. Of
-other kinds it makes Markdown; here their text is all that there is.
-"""
+"""The text of an uploaded file or of a web page, without Markdown (docs/facts/fastgpt.md §4)."""
 
 import io
 import re
@@ -16,7 +12,6 @@ from bs4 import BeautifulSoup
 from provisioning.pdf_text import pdf_pages
 from rehearsal.doubles.fastgpt.envelope import Problem
 
-SAMPLE_BYTES = 200
 _PARTS = r"word/document\d*\.xml|ppt/(slides|notesSlides)/\w+\.xml|xl/(sharedS|worksheets/).*\.xml"
 
 
@@ -33,7 +28,6 @@ def file_text(name: str, content: bytes) -> str:
 
 
 def html_text(page: str) -> tuple[str, str]:
-    """Title and text of a web page."""
     soup = BeautifulSoup(page, "html.parser")
     for dropped in soup(["script", "style"]):
         dropped.decompose()
@@ -43,15 +37,15 @@ def html_text(page: str) -> tuple[str, str]:
 
 def _plain(content: bytes) -> str:
     """Of what is no Unicode with a mark, UTF-8 or ASCII, all is GBK to FastGPT."""
-    sample = content[:SAMPLE_BYTES]
+    sample, encoding = content[:200], "gbk"
     if sample.startswith(b"\xff\xfe"):
-        return content.decode("utf-16-le", errors="replace")
-    if str(chardet.detect(sample)["encoding"]).lower() in ("utf-8", "utf-8-sig"):
-        return content.decode("utf-8", errors="replace")
-    if sample.isascii():
+        encoding = "utf-16-le"
+    elif str(chardet.detect(sample)["encoding"]).lower() in ("utf-8", "utf-8-sig"):
+        encoding = "utf-8"
+    elif sample.isascii():
         # Node keeps the lower seven bits.
-        return bytes(byte & 0x7F for byte in content).decode("ascii")
-    return content.decode("gbk", errors="replace")
+        content = bytes(byte & 0x7F for byte in content)
+    return content.decode(encoding, errors="replace")
 
 
 def _office(content: bytes) -> str:

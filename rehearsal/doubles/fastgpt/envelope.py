@@ -1,7 +1,4 @@
-"""A call, and its answer (docs/facts/fastgpt.md, head).
-
-A known business error is an HTTP 200 with its code in the body. Any other error is an HTTP 500.
-"""
+"""A call, and its answer: a known business error is an HTTP 200 with its code in the body."""
 
 import json
 import time
@@ -29,14 +26,10 @@ class Problem(Exception):
 
     def __init__(self, message: str, code: int = 500, status_text: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.code = code
-        self.status_text = status_text
+        self.message, self.status_text = message, status_text
+        told = {"code": code, "statusText": status_text, "message": message}
+        self.body: Document = {**told, "data": None}
         self.is_final = False
-
-    def body(self) -> Document:
-        told = {"code": self.code, "statusText": self.status_text, "message": self.message}
-        return {**told, "data": None}
 
 
 def picked(row: Mapping[str, Any], *names: str) -> Document:
@@ -64,8 +57,6 @@ def log(text: str) -> None:
 
 
 class Answer(JSONResponse):
-    """An answer as Next.js sends it."""
-
     media_type = "application/json; charset=utf-8"
 
 

@@ -5,6 +5,7 @@ import operator
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,22 +16,17 @@ from rehearsal.doubles.language import count_tokens
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
 
-THREADS = 4
 _QA = re.compile(r"Q\d+[:：](.*?)A\d+[:：](.*?)(?=\s*Q\d+[:：]|\Z)", re.S)
 # Characters of a passage for each token that config.json gives the embedding, the chat model (F1).
 OVER_MAX_TOKEN, OVER_MAX_CONTEXT = 1.3, 0.8
 RECALLED = {"embedding": (100, 0), "fullTextRecall": (0, 100), "mixedRecall": (80, 60)}
 RRF, RERANKED_RRF = 60, 58
-TOKENS_OVER = 500
-"""How far the last quote may go beyond the limit."""
-_WORD = re.compile(r"[a-z0-9]+|[\u3400-\u9fff]+")
+TOKENS_OVER = 500  # How far the last quote may go beyond the limit.
+_WORD = re.compile(r"[a-z0-9]+|(?=([\u3400-\u9fff]{2}))")
 
 
 class TrainingQueue:
-    """Worker threads over the `trainings` collection, some for each mode.
-
-    A chunk that failed stays: tried again after a while, or never if the upstream calls it invalid.
-    """
+    """Worker threads over the `trainings` collection, where a chunk that failed stays."""
 
     def __init__(self, service: "Service") -> None:
         self._service = service
@@ -38,7 +34,7 @@ class TrainingQueue:
         self._held: set[str] = set()
 
     def start(self) -> None:
-        for mode in ("chunk", "qa") * THREADS:
+        for mode in ("chunk", "qa") * 4:
             threading.Thread(target=self._work, args=(mode,), daemon=True).start()
 
     def wake(self) -> None:
@@ -58,8 +54,7 @@ class TrainingQueue:
 
     def _free(self, mode: str) -> Document | None:
         tasks = self._service.mongo.find("trainings", mode=mode)
-        free = (task for task in tasks if task["lockTime"] is not None)
-        due = (task for task in free if task["lockTime"] <= time.time())
+        due = (task for task in tasks if task["lockTime"] <= time.time())
         return next((task for task in due if task["_id"] not in self._held), None)
 
     def _do(self, task: Document) -> None:
@@ -68,11 +63,10 @@ class TrainingQueue:
         except Exception as error:
             problem = crash(error)
             log(problem.message)
-            # The real one locks an invalid chunk until the year 2998.
-            free = time.time() + self._service.environment.retry_seconds
-            lock = None if problem.is_final else free
+            # An invalid chunk is locked until the year 2998.
+            wait = 1e11 if problem.is_final else self._service.environment.retry_seconds
             if self._service.mongo.get("trainings", task["_id"]):
-                self._service.mongo.put("trainings", {**task, "lockTime": lock})
+                self._service.mongo.put("trainings", {**task, "lockTime": time.time() + wait})
 
     def _embed(self, task: Document) -> None:
         service = self._service
@@ -106,10 +100,11 @@ def queue(service: "Service", collection: Document, data: list[Document]) -> Doc
     """Put passages (`q`, `a`, `chunkIndex`) into the queue; those that cannot be are told."""
     mode = collection["trainingType"]
     dataset = service.mongo.existing("datasets", collection["datasetId"], "unExistDataset")
-    model = dataset["agentModel" if mode == "qa" else "vectorModel"]
     if mode == "qa":
+        model = dataset["agentModel"]
         most = service.config.llm(model).get("maxContext", math.inf) * OVER_MAX_CONTEXT
     else:
+        model = dataset["vectorModel"]
         most = service.config.vector(model).get("maxToken", math.inf) * OVER_MAX_TOKEN
     names = {"datasetId": dataset["_id"], "collectionId": collection["_id"]}
     task = {**names, "mode": mode, "model": model, "lockTime": 0}
@@ -135,25 +130,18 @@ def _tidied(text: str) -> str:
 
 
 def search_test(call: Call) -> Document:
-    """POST /api/core/dataset/searchTest: `{list, duration, usingReRank, ...}`, not a bare list."""
     how = {**SHAPES["inputs"], **call.body}
     if not (text := how.get("text")):
         raise Problem("缺少参数")
     dataset = call.mongo.existing("datasets", how.get("datasetId"), "unExistDataset")
     began = time.monotonic()
     found = search(call.service, [dataset["_id"]], text, how)
-    return {
-        "list": found.items,
-        "duration": f"{time.monotonic() - began:.3f}s",
-        "usingReRank": found.reranked,
-        "usingSimilarityFilter": found.filtered,
-        **picked(how, "searchMode", "limit", "similarity"),
-    }
+    used = {"usingReRank": found.reranked, "usingSimilarityFilter": found.filtered}
+    told = {"list": found.items, "duration": f"{time.monotonic() - began:.3f}s", **used}
+    return {**told, **picked(how, "searchMode", "limit", "similarity")}
 
 
 class Found(NamedTuple):
-    """The passages, best first, and what was really done to get them."""
-
     items: list[Document]
     reranked: bool
     filtered: bool
@@ -163,41 +151,30 @@ class Found(NamedTuple):
 def search(
     service: "Service", dataset_ids: list[str], text: str, how: Mapping[str, Any], history: str = ""
 ) -> Found:
-    """The passages for `text`, asked by the embedding model of the first dataset (F8).
-
-    `how` is `searchMode`, `usingReRank`, `similarity`, and `limit` in tokens of quotes. A failing
-    reranker is only logged, and the search goes on without it.
-    """
-    every = service.mongo.find("dataset_datas")
-    data = [item for item in every if item["datasetId"] in dataset_ids]
+    """The passages for `text`, asked by the embedding model of the first dataset (F8)."""
+    data = [row for row in service.mongo.find("dataset_datas") if row["datasetId"] in dataset_ids]
     dataset = service.mongo.existing("datasets", dataset_ids[0], "unExistDataset")
     model = service.config.vector(dataset["vectorModel"])
     vectors, texts = RECALLED[how["searchMode"]]
-    by_vector = _by_vector(service, model, text, data)[:vectors]
+    by_vector = _by_vector(service, service.upstream.embedding(model, text), data)[:vectors]
     by_text = _by_text(text, data)[:texts]
     recalled = list({item["_id"]: item for item in by_vector + by_text}.values())
     asked = f"{history}\nHuman: {text}\n" if history else text
     reranked = _rerank(service, asked, recalled) if how["usingReRank"] else []
     items = _fused([(RRF, by_vector), (RRF, by_text), (RERANKED_RRF, reranked)])
     counted = "reRank" if reranked else "embedding" if not texts else None
+
     # One without a score of the kind that counts passes.
-    similar = [
-        item
-        for item in items
-        if all(s["value"] >= how["similarity"] for s in item["score"] if s["type"] == counted)
-    ]
-    return Found(
-        items=[_item(service, item) for item in within(similar, how["limit"], TOKENS_OVER)],
-        reranked=bool(reranked),
-        filtered=counted is not None,
-        model=model,
-    )
+    def is_similar(item: Document) -> bool:
+        counts = (score["value"] for score in item["score"] if score["type"] == counted)
+        return all(value >= how["similarity"] for value in counts)
+
+    quoted = within([*filter(is_similar, items)], how["limit"], TOKENS_OVER)
+    shown = [_item(service, item) for item in quoted]
+    return Found(shown, bool(reranked), counted is not None, model)
 
 
-def _by_vector(
-    service: "Service", model: Document, text: str, data: list[Document]
-) -> list[Document]:
-    asked = service.upstream.embedding(model, text)
+def _by_vector(service: "Service", asked: list[float], data: list[Document]) -> list[Document]:
     stored = {row["_id"]: row["vector"] for row in service.vectors.find("modeldata")}
     # The inner product, as the index has it; above 1 for a model that does not normalise.
     pairs = [(stored[item["vectorId"]], item) for item in data if item["vectorId"] in stored]
@@ -205,22 +182,11 @@ def _by_vector(
 
 
 def _by_text(text: str, data: list[Document]) -> list[Document]:
-    words = _words(text)
-    scored = []
-    for item in data:
-        said = _words(f"{item['q']} {item['a']}")
-        if found := len(words & said):
-            scored.append((found / (1 + len(said) / 100), item))
-    return _scored("fullText", scored)
-
-
-def _words(text: str) -> set[str]:
-    """Words, and for Chinese pairs of characters, where the real one asks jieba."""
-    words: set[str] = set()
-    for token in _WORD.findall(text.lower()):
-        step = len(token) if token.isascii() else 2
-        words.update(token[place : place + step] for place in range(max(1, len(token) - step + 1)))
-    return words
+    # For Chinese, pairs of characters, where the real one asks jieba.
+    texts = [text, *(f"{item['q']} {item['a']}" for item in data)]
+    asked, *said = ({m[1] or m[0] for m in _WORD.finditer(each.lower())} for each in texts)
+    scored = [(len(asked & s) / (1 + len(s) / 100), d) for s, d in zip(said, data, strict=True)]
+    return _scored("fullText", [(score, item) for score, item in scored if score])
 
 
 def _scored(kind: str, scored: list[tuple[float, Document]]) -> list[Document]:
@@ -232,13 +198,12 @@ def _scored(kind: str, scored: list[tuple[float, Document]]) -> list[Document]:
 
 
 def _rerank(service: "Service", query: str, items: list[Document]) -> list[Document]:
-    models = service.config.models["reRankModels"]
-    if not models or not items:
-        return []
+    models = service.config.models["reRankModels"] if items else []
     texts = [f"{item['q']}\n{item['a']}" for item in items]
     try:
-        rows = service.upstream.rerank(models[0], query, texts)
+        rows = service.upstream.rerank(models[0], query, texts) if models else []
     except Exception:
+        # The search goes on without it.
         log("rerank error")
         return []
     return _scored("reRank", [(score, items[index]) for index, score in rows])
@@ -250,16 +215,14 @@ def _fused(lists: list[tuple[int, list[Document]]]) -> list[Document]:
     if len(lists) == 1:
         return lists[0][1]
     joined: dict[str, Document] = {}
-    weight: dict[str, float] = {}
+    weight: dict[str, float] = defaultdict(float)
     for k, ranked in lists:
         for place, item in enumerate(ranked):
             known = joined.setdefault(item["_id"], {**item, "score": []})
-            known["score"] = known["score"] + item["score"]
-            weight[item["_id"]] = weight.get(item["_id"], 0) + 1 / (k + place + 1)
-    ordered = sorted(joined.values(), key=lambda item: -weight[item["_id"]])
-    for place, item in enumerate(ordered):
-        item["score"].append({"type": "rrf", "value": weight[item["_id"]], "index": place})
-    return ordered
+            known["score"] += item["score"]
+            weight[item["_id"]] += 1 / (k + place + 1)
+    fused = _scored("rrf", [(weight[id_], item) for id_, item in joined.items()])
+    return [{**item, "score": joined[item["_id"]]["score"] + item["score"]} for item in fused]
 
 
 def within(items: list[Document], limit: float, over: float = 0) -> list[Document]:
@@ -278,13 +241,13 @@ def within(items: list[Document], limit: float, over: float = 0) -> list[Documen
 
 def _item(service: "Service", item: Document) -> Document:
     source = service.mongo.get("dataset_collections", item["collectionId"]) or {}
-    names = ("q", "a", "chunkIndex", "datasetId", "collectionId", "score")
-    tokens = count_tokens(item["q"] + item["a"])
-    return {"id": item["_id"], **picked(item, *names), "tokens": tokens, **source_of(source)}
+    told = picked(item, "q", "a", "chunkIndex", "datasetId", "collectionId", "score")
+    told |= {"id": item["_id"], "tokens": count_tokens(item["q"] + item["a"])}
+    return {**told, **source_of(source)}
 
 
 def source_of(collection: Document) -> Document:
     """Where a passage comes from: a name, and what people can open of it."""
     opened = collection.get("fileId") or collection.get("rawLink")
-    named = {"sourceName": collection.get("name", "")}
-    return {**named, "sourceId": opened} if opened else named
+    told = {"sourceName": collection.get("name", ""), "sourceId": opened}
+    return told if opened else picked(told, "sourceName")

@@ -21,24 +21,22 @@ INSERT INTO kept (collection, key, value, vector) VALUES (?, ?, ?, ?)
 ON CONFLICT (collection, key) DO UPDATE SET value = excluded.value, vector = excluded.vector
 """
 _FIND = "SELECT value, vector FROM kept WHERE collection = ? ORDER BY number"
+_DELETE = "DELETE FROM kept WHERE collection = ? AND key = ?"
 
 
 def object_id() -> str:
-    """A new MongoDB id: 24 hex digits."""
     return secrets.token_hex(12)
 
 
 def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + ".000Z"
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
 
 
 class _File:
-    """SQLite, against a kill as well."""
-
     def __init__(self, place: str) -> None:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
         self._file = sqlite3.connect(place, check_same_thread=False)
-        self._file.execute("PRAGMA journal_mode = WAL")
+        self._file.execute("PRAGMA journal_mode = WAL")  # so that a kill loses nothing
         self._file.execute(_TABLE.format(number="INTEGER PRIMARY KEY", vector="TEXT"))
 
     def rows(self, query: str, *values: str | None) -> list[tuple[str, ...]]:
@@ -69,47 +67,42 @@ class _Postgres:
 
 
 class Store:
-    """Documents by collection and `_id`, safe to share between threads.
-
-    A second process that opens the same place, as a replaced container does, finds everything.
-    """
+    """Documents by collection and `_id`, for all threads; a replaced container finds them again."""
 
     def __init__(self, place: str) -> None:
         """`place`: a file, or the address of a PostgreSQL. A Problem where that is away."""
         self._lock = threading.Lock()
         self._kept = _Postgres(place) if place.startswith("postgresql:") else _File(place)
 
+    def _rows(self, query: str, *values: str | None) -> list[tuple[str, ...]]:
+        with self._lock:
+            return self._kept.rows(query, *values)
+
     def get(self, collection: str, id_: Json) -> Document | None:
         return next(iter(self.find(collection, _id=id_)), None)
 
     def existing(self, collection: str, id_: Json, missing: str) -> Document:
-        """The document with that id, or the Problem `missing`."""
-        found = self.get(collection, id_)
-        if found is None:
-            raise known(missing)
-        return found
+        if found := self.get(collection, id_):
+            return found
+        raise known(missing)
 
     def find(self, collection: str, **equal: Json) -> list[Document]:
         """The documents whose fields equal those given, oldest first."""
-        with self._lock:
-            rows = self._kept.rows(_FIND, collection)
-        documents: list[Document] = [
-            {**json.loads(value), **({"vector": json.loads(vector)} if vector else {})}
-            for value, vector in rows
-        ]
-        return [each for each in documents if all(each.get(k) == v for k, v in equal.items())]
+        found: list[Document] = []
+        for value, vector in self._rows(_FIND, collection):
+            document = json.loads(value) | ({"vector": json.loads(vector)} if vector else {})
+            if all(document.get(name) == wanted for name, wanted in equal.items()):
+                found.append(document)
+        return found
 
     def put(self, collection: str, document: Document) -> Document:
+        """Keep `document`, under a new `_id` if it has none."""
         kept = {"_id": object_id(), **document}
         plain = {name: value for name, value in kept.items() if name != "vector"}
         vector = json.dumps(kept["vector"]) if "vector" in kept else None
-        with self._lock:
-            self._kept.rows(_PUT, collection, kept["_id"], json.dumps(plain), vector)
+        self._rows(_PUT, collection, kept["_id"], json.dumps(plain), vector)
         return kept
 
     def delete(self, collection: str, **equal: Json) -> None:
-        """Delete the documents whose fields equal those given."""
         for document in self.find(collection, **equal):
-            with self._lock:
-                query = "DELETE FROM kept WHERE collection = ? AND key = ?"
-                self._kept.rows(query, collection, document["_id"])
+            self._rows(_DELETE, collection, document["_id"])

@@ -8,8 +8,6 @@ import httpx
 from rehearsal.doubles.fastgpt.envelope import Document, Json, Problem
 
 DIMENSIONS = 1536
-TIMEOUT = httpx.Timeout(480.0, connect=10.0)
-RERANK_SECONDS = 30.0
 
 
 class Upstream:
@@ -18,7 +16,7 @@ class Upstream:
     def __init__(self, base_url: str, key: str) -> None:
         self._base_url = base_url
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(timeout=TIMEOUT, trust_env=False)
+        self._http = httpx.Client(timeout=httpx.Timeout(480, connect=10), trust_env=False)
 
     def embedding(self, model: Document, text: str) -> list[float]:
         """The vector of one text, padded with zeros or cut to 1536 numbers; its error is logged."""
@@ -43,8 +41,8 @@ class Upstream:
                     answer.read()
                     raise _refused(answer)
                 for line in answer.iter_lines():
-                    if line.startswith("data:") and line[5:].strip() != "[DONE]":
-                        choices = json.loads(line[5:]).get("choices") or [{}]
+                    if line.startswith("data: {"):
+                        choices = json.loads(line[6:]).get("choices") or [{}]
                         yield (choices[0].get("delta") or {}).get("content") or ""
         except httpx.HTTPError as error:
             raise Problem("Connection error.") from error
@@ -53,8 +51,7 @@ class Upstream:
         """Index and relevance of the documents, asked from the reranker itself, not OneAPI."""
         headers = {"Authorization": f"Bearer {model['requestAuth']}"}
         body = {"model": model["model"], "query": query, "documents": documents}
-        url = model["requestUrl"]
-        answer = self._http.post(url, json=body, headers=headers, timeout=RERANK_SECONDS)
+        answer = self._http.post(model["requestUrl"], json=body, headers=headers, timeout=30)
         answer.raise_for_status()
         return [(row["index"], row["relevance_score"]) for row in answer.json()["results"]]
 

@@ -14,7 +14,6 @@ from rehearsal.doubles.xinference.books import release_of
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until told to stop; the exit code."""
     inside.enter()
     # uvicorn hands a stop on to this once it has shut down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -30,13 +29,8 @@ def main(arguments: list[str]) -> int:
         parser.error(f"nobody outside of the container reaches {options.host}: give -H 0.0.0.0")
     release = release_of(os.environ.get("REHEARSAL_IMAGE_TAG") or "v2.12.0")
     home = inside.path(os.environ.get("XINFERENCE_HOME") or "/root/.xinference")
-    uvicorn.run(
-        application(release, home),
-        host=inside.address(),
-        port=options.port,
-        log_level="warning",
-        timeout_graceful_shutdown=1,
-    )
+    how = {"host": inside.address(), "port": options.port, "log_level": "warning"}
+    uvicorn.run(application(release, home), timeout_graceful_shutdown=1, **how)
     return 0
 
 

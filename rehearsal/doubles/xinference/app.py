@@ -3,26 +3,23 @@
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from inspect import isawaitable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import anyio
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rehearsal.doubles.xinference import inference
-from rehearsal.doubles.xinference.autostart import Autostart
-from rehearsal.doubles.xinference.books import ActorError, Model, Release, Replica, ServiceError
-from rehearsal.doubles.xinference.catalogue import MIB
-from rehearsal.doubles.xinference.supervisor import Supervisor
+from rehearsal.doubles.xinference.books import MIB, ActorError, Model, Release, ServiceError
+from rehearsal.doubles.xinference.supervisor import Autostart, Supervisor
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """What was asked: the uid in its path, its query, and its body or form."""
 
     uid: str
@@ -35,7 +32,6 @@ Answer: TypeAlias = Callable[[Call], object]
 
 
 def application(release: Release, home: Path) -> Starlette:
-    """The server for one home folder."""
     home.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(release, home)
     autostart = Autostart(supervisor, home)
@@ -61,36 +57,32 @@ def application(release: Release, home: Path) -> Starlette:
         method, _, path = place.partition(" ")
         endpoint = _endpoint(answer, locked and path != "/status")
         routes.append(Route(path, endpoint, methods=[method]))
-    return Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={ServiceError: answer_error}
-    )
+    errors = {ServiceError: answer_error}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=errors)
 
 
 def _endpoint(answer: Answer, locked: bool) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         if locked:
             raise ServiceError("no login")
-        uid = str(request.path_params.get("uid", ""))
-        answered = answer(Call(uid, request.query_params, await _body(request)))
+        uid, body = str(request.path_params.get("uid", "")), {}
+        if "form-data" in request.headers.get("content-type", ""):
+            body = dict(await request.form())
+        elif await request.body():
+            body = dict(await request.json())
+        answered = answer(Call(uid, request.query_params, body))
         answered = await answered if isawaitable(answered) else answered
         return answered if isinstance(answered, Response) else JSONResponse(answered)
 
     return endpoint
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    if "form-data" in request.headers.get("content-type", ""):
-        return dict(await request.form())
-    return dict(await request.json()) if await request.body() else {}
-
-
 def _answers(supervisor: Supervisor, autostart: Autostart) -> dict[str, Answer]:
     def infer(how: Callable[[Model, dict[str, Any]], Response]) -> Answer:
-        return lambda call: anyio.to_thread.run_sync(
-            how, supervisor.serving(call.body["model"]), call.body
-        )
+        serving = supervisor.serving
+        return lambda call: run_in_threadpool(how, serving(call.body["model"]), call.body)
 
-    release = supervisor.release
+    release, models = supervisor.release, supervisor.models
     return {
         "GET /status": lambda _: _status(supervisor),
         "GET /v1/cluster/version": lambda _: {"version": release.text},
@@ -103,9 +95,7 @@ def _answers(supervisor: Supervisor, autostart: Autostart) -> dict[str, Answer]:
         "GET /v1/models/{uid}": lambda call: _described(supervisor.described(call.uid), release),
         "DELETE /v1/models/{uid}": lambda call: supervisor.terminate(call.uid),
         "GET /v1/models/{uid}/replicas": lambda call: _rows(supervisor.book.get(call.uid)),
-        "GET /v1/models/{uid}/progress": lambda call: _progress(
-            supervisor.models.get(call.uid), release
-        ),
+        "GET /v1/models/{uid}/progress": lambda call: _progress(models.get(call.uid), release),
         "POST /v1/models/{uid}/cancel": lambda call: supervisor.cancel(call.uid),
         "POST /v1/chat/completions": infer(inference.chat),
         "POST /v1/embeddings": infer(inference.embeddings),
@@ -116,10 +106,10 @@ def _answers(supervisor: Supervisor, autostart: Autostart) -> dict[str, Answer]:
 
 
 def _status(supervisor: Supervisor) -> dict[str, Any]:
-    cards = {
-        f"gpu-{card.index}": {"mem_total": card.total_mib * MIB, "mem_free": card.free_mib * MIB}
-        for card in supervisor.cards
-    }
+    cards = {}
+    for card in supervisor.cards:
+        sizes = {"mem_total": card.total_mib * MIB, "mem_free": card.free_mib * MIB}
+        cards[f"gpu-{card.index}"] = sizes
     return {"uptime": 1, "workers": {supervisor.address: {"status": cards}}}
 
 
@@ -133,11 +123,9 @@ async def _launch(supervisor: Supervisor, call: Call) -> dict[str, str]:
 
 
 def _serving(supervisor: Supervisor) -> list[dict[str, Any]]:
-    return [
-        {"id": model.uid, **_described(model, supervisor.release)}
-        for model in supervisor.models.values()
-        if model.ready and model.replicas[0].process != "gone"
-    ]
+    ready = [model for model in supervisor.models.values() if model.ready]
+    serving = [model for model in ready if model.replicas[0].process != "gone"]
+    return [{"id": model.uid, **_described(model, supervisor.release)} for model in serving]
 
 
 def _described(model: Model, release: Release) -> dict[str, Any]:
@@ -158,23 +146,17 @@ def _described(model: Model, release: Release) -> dict[str, Any]:
 
 
 def _instances(supervisor: Supervisor, query: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "model_uid": model.uid,
-            "status": model.status,
-            "instance_created_ts": model.created,
-            "replica_statuses": _rows(model),
-        }
-        for model in supervisor.book.values()
-        if model.status != "TERMINATED" and query.get("model_uid") in (None, model.uid)
-    ]
+    def row(model: Model) -> dict[str, Any]:
+        told = {"model_uid": model.uid, "status": model.status, "replica_statuses": _rows(model)}
+        return {**told, "instance_created_ts": model.created}
+
+    known = [each for each in supervisor.book.values() if each.status != "TERMINATED"]
+    return [row(model) for model in known if query.get("model_uid") in (None, model.uid)]
 
 
 def _rows(model: Model | None) -> list[dict[str, Any]]:
-    def row(replica: Replica) -> dict[str, Any]:
-        return {"status": replica.status, "error_message": replica.error}
-
-    return [row(replica) for replica in model.replicas] if model else []
+    rows = model.replicas if model else []
+    return [{"status": row.status, "error_message": row.error} for row in rows]
 
 
 def _progress(model: Model | None, release: Release) -> dict[str, Any]:
@@ -183,7 +165,7 @@ def _progress(model: Model | None, release: Release) -> dict[str, Any]:
     if not release.successor:
         return answer
     files = []
-    if model and model.download and model.stage == "downloading":
-        numbers = {"downloaded_bytes": model.download.done, "total_bytes": model.download.total}
-        files = [{**numbers, "speed_bytes_per_second": model.download.rate}]
+    if model and (load := model.download) and model.stage == "downloading":
+        numbers = {"downloaded_bytes": load.done, "total_bytes": load.total}
+        files = [{**numbers, "speed_bytes_per_second": load.rate}]
     return {**answer, "stage": model.stage if model else "pending", "download_files": files}

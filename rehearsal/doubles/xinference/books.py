@@ -1,7 +1,4 @@
-"""What is remembered of models, how errors are told, and what differs between two releases.
-
-Facts: docs/facts/xinference.md §0 and §2, docs/facts/measured.md §2.
-"""
+"""What is known and remembered of models, how errors are told, and what differs by release."""
 
 import asyncio
 import json
@@ -11,14 +8,52 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from provisioning.vendor import VendorSpec
-from rehearsal.doubles.xinference.catalogue import Entry
+from provisioning.vendor import ModelType, VendorModel, VendorSpec, billions_of, vendor_models
 from rehearsal.doubles.xinference.hub import Download
 
 Payload = dict[str, Any]
-_ERRORS: dict[str, tuple[int, str]] = json.loads(
-    Path(__file__).with_name("errors.json").read_bytes()
-)
+MIB = 1024 * 1024
+_TYPES: tuple[ModelType, ...] = ("LLM", "embedding", "rerank", "audio")
+# What the vendor's list does not say: bytes of published weights, and a token's cache (layers x KV
+# heads x head width x 4 bytes); the product's estimate of memory is held against it.
+_TOLD: dict[str, Any] = json.loads(Path(__file__).with_name("catalogue.json").read_bytes())
+_ERRORS: dict[str, Any] = json.loads(Path(__file__).with_name("errors.json").read_bytes())
+
+
+class Entry(VendorModel, frozen=True):
+    @property
+    def runs_on(self) -> tuple[str, ...]:
+        """Its engines; the first is the default of a non-LLM."""
+        ordered = sorted(self.engines, key=lambda name: name != "sentence_transformers")
+        return tuple(ordered) or ("transformers",)
+
+    def thinks(self, told: object) -> bool:
+        """Whether it reasons before it answers; a hybrid unless it is told not to."""
+        hybrid = "hybrid" in self.abilities
+        return "reasoning" in self.abilities and not (hybrid and told is False)
+
+    def weights(self, spec: VendorSpec, quantization: str) -> int:
+        if not spec.size:
+            return int(_TOLD["bytes"].get(self.name) or self.billions * 2e9 or 1.3e9)
+        billions = _TOLD["billions of a size"].get(spec.size) or billions_of(spec.size)
+        if spec.format == "ggufv2":
+            bits = _TOLD["bits of a digit"]
+            width = next((bits[letter] / 8 for letter in quantization if letter in bits), 2.0)
+        elif spec.format in ("awq", "gptq", "bnb", "fp4"):
+            width = 0.68 if "4" in quantization else 1.15
+        else:
+            width = 1.06 if spec.format == "fp8" else 2.0
+        return int(billions * 1e9 * width)
+
+    def token_bytes(self, size: str) -> int:
+        return int(_TOLD["KiB of a token"].get(size, 160)) * 1024 if size else 0
+
+
+CATALOGUE = {
+    name: Entry.model_validate(listed.model_dump())
+    for type_ in _TYPES
+    for name, listed in vendor_models(type_).items()
+}
 
 
 class ServiceError(Exception):
@@ -36,14 +71,10 @@ class ActorError(ServiceError):
 class Cancelled(ServiceError):
     """The launch was cancelled by another call."""
 
-    def __init__(self) -> None:
-        super().__init__("cancelled")
-
 
 @dataclass(frozen=True)
 class Release:
-    """2.12, or its successor, 4.1: it wants a login, installs engines, tells stages and bytes, and
-    ends what is cancelled."""
+    """2.12, or its successor, 4.1 (3.0 or later)."""
 
     text: str
 
@@ -70,23 +101,18 @@ class Card:
     """One GPU; `taken` is MiB by replica, 0 for one that has only been placed."""
 
     index: int
-    name: str
     total_mib: int
     taken: dict[str, int] = field(default_factory=dict)
 
     @property
     def free_mib(self) -> int:
-        """What nobody took."""
         return self.total_mib - sum(self.taken.values())
 
 
 @dataclass
 class Replica:
-    """One copy of a model, how its process is, and what the book of instances says of it.
-
-    `process`: "starting"; "up"; "dead", which nobody has noticed yet; "gone", which was noticed;
-    "idle", started again in its place, which never answers (docs/facts/measured.md §2 finding 2).
-    """
+    """One copy of a model. `process` is "starting", "up", "dead" (which nobody has noticed yet),
+    "gone" (which was), or "idle": started again, and never answers (measured.md §2 finding 2)."""
 
     index: int
     uid: str
@@ -98,10 +124,7 @@ class Replica:
 
 @dataclass(eq=False)
 class Model:
-    """A launch, on its way or READY. What it is in the catalogue comes late.
-
-    `status` and `replicas` (none until it has been scheduled) are what the book tells of it.
-    """
+    """A launch, on its way or READY; no `replicas` until it has been scheduled."""
 
     uid: str
     payload: Payload

@@ -1,8 +1,7 @@
-"""Downloads: which hub answers, how fast bytes come, and the cache on the volume.
+"""Downloads: a hub answers when its name resolves, and the cache is on the volume.
 
-A hub answers when its host's name resolves in the container. `REHEARSAL_HUB_BYTES_PER_SECOND` is
-the rate of a download. Faults: `xinference.download` (key: model name) fails one launch's download
-half-way; `xinference.hang` lets its bytes stand still until it is cancelled.
+Faults: `xinference.download` (key: model name) fails one launch's download half-way;
+`xinference.hang` lets its bytes stand still until it is cancelled.
 """
 
 import asyncio
@@ -17,8 +16,6 @@ from urllib.parse import urlsplit
 from provisioning.vendor import VendorSpec
 from rehearsal import faults, inside
 
-DEFAULT_RATE = 6e9
-TICK_SECONDS = 0.04
 UNREACHED_SECONDS = 0.4
 """How long it takes to give up a hub that does not answer; a minute in truth."""
 DEFAULT_PACKAGE_INDEX = "default-package-index"
@@ -27,8 +24,6 @@ DEFAULT_PACKAGE_INDEX = "default-package-index"
 
 @dataclass
 class Download:
-    """One model's download, for its progress."""
-
     name: str
     total: int
     done: int = 0
@@ -45,9 +40,10 @@ async def fetch(
     download.done = min(kept, download.total)
     # The hub asked for, if the model is there, else another one that has it.
     wanted = hub or os.environ.get("XINFERENCE_MODEL_SRC") or "huggingface"
-    if download.done < download.total and not _resolves(
-        _host(wanted if wanted in spec.hubs else spec.hubs[0])
-    ):
+    wanted = wanted if wanted in spec.hubs else spec.hubs[0]
+    face = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
+    host = "www.modelscope.cn" if wanted == "modelscope" else face
+    if download.done < download.total and not _resolves(host):
         await asyncio.sleep(UNREACHED_SECONDS)
         return False
     await _transfer(download)
@@ -63,20 +59,13 @@ async def _transfer(download: Download) -> None:
     hangs = faults.take("xinference.hang", download.name)
     half = download.done + (download.total - download.done) // 2
     limit = half if fails or hangs else download.total
-    rate = float(os.environ.get("REHEARSAL_HUB_BYTES_PER_SECOND", DEFAULT_RATE))
+    rate = float(os.environ.get("REHEARSAL_HUB_BYTES_PER_SECOND", 6e9))
     last = time.monotonic()
     while not download.cancelled and (download.done < limit or hangs):
-        await asyncio.sleep(TICK_SECONDS)
+        await asyncio.sleep(0.04)
         now = time.monotonic()
         download.rate = rate if download.done < limit else 0.0
         download.done, last = min(download.done + int((now - last) * rate), limit), now
-
-
-def _host(hub: str) -> str:
-    if hub == "modelscope":
-        return "www.modelscope.cn"
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    return urlsplit(endpoint).hostname or endpoint
 
 
 def _resolves(host: str) -> bool:
@@ -94,5 +83,4 @@ def package_index() -> str:
 
 
 def index_answers() -> bool:
-    """Whether engines can be installed at all."""
     return _resolves(package_index())

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from rehearsal.doubles import language
-from rehearsal.doubles.openai_form import answer_chat, usage
+from rehearsal.doubles.openai_form import answer_chat, answer_embeddings, usage
 from rehearsal.doubles.xinference.books import ActorError, Model
 
 Body = dict[str, Any]
@@ -34,20 +34,17 @@ def chat(model: Model, body: Body) -> Response:
 
 
 def embeddings(model: Model, body: Body) -> Response:
-    """`POST /v1/embeddings`: too long an input is cut as the model would."""
+    """Too long an input is cut as the model would."""
     _check(model.entry.type == "embedding", model, "creating embedding")
     entry, given = model.entry, body["input"]
     texts = [_cut(text, entry.context) for text in ([given] if isinstance(given, str) else given)]
-    rows = [
-        {"index": index, "object": "embedding", "embedding": language.embed(text, entry.width)}
-        for index, text in enumerate(texts)
-    ]
     used = usage(sum(map(language.count_tokens, texts)), 0)
-    return JSONResponse({"object": "list", "model": model.uid, "data": rows, "usage": used})
+    vectors = [language.embed(text, entry.width) for text in texts]
+    return answer_embeddings(model.uid, vectors, used)
 
 
 def rerank(model: Model, body: Body) -> Response:
-    """`POST /v1/rerank`: Cohere's shape, by falling score; `index` is the place asked with."""
+    """Cohere's shape, by falling score; `index` is the place asked with."""
     _check(model.entry.type == "rerank", model, "reranking")
     texts = [_cut(document, model.entry.context) for document in body["documents"]]
     scores = [language.relevance(body["query"], text) for text in texts]
@@ -62,7 +59,6 @@ def speech(model: Model, _body: Body) -> Response:
 
 
 def transcriptions(model: Model, _body: Body) -> Response:
-    """`POST /v1/audio/transcriptions`: hears nothing."""
     _check("audio2text" in model.entry.abilities, model, "transcription")
     return JSONResponse({"text": ""})
 

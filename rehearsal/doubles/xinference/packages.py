@@ -1,10 +1,4 @@
-"""`pip` in Xinference's image, as far as it changes which models load: one package of its index.
-
-    python -m rehearsal.doubles.xinference.packages install [options] name==version ...
-
-Like the real one it asks nobody for what is installed already, and fails where the index does not
-resolve. What is installed is in the container's own tree, so a new container begins anew.
-"""
+"""`pip install name==version ...` in Xinference's image: a new container begins anew."""
 
 import sys
 
@@ -21,7 +15,6 @@ def installed(name: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Install what is named; the exit code."""
     inside.enter()
     assert arguments[:1] == ["install"], f"the rehearsed pip has no command {arguments[:1]}"
     for wanted in (each for each in arguments[1:] if not each.startswith("-")):

@@ -1,45 +1,32 @@
 """Launches and what runs: the supervisor of `xinference-local`.
 
-Two books are kept, as in the original: the routes (`models`), which a failed launch leaves, and the
-statuses (`book`), which remember READY, ERROR and TERMINATED after that.
-
-Faults: `xinference.crash` (key: model name) ends the process of a model that is READY.
+Two books are kept: the routes (`models`), which a failed launch leaves, and the statuses (`book`),
+which remember READY, ERROR and TERMINATED after that. The fault `xinference.crash` (key: model
+name) ends the process of a model that is READY.
 """
 
 import asyncio
+import json
 import os
 import re
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rehearsal import faults, inside
-from rehearsal.doubles.xinference import gpus
-from rehearsal.doubles.xinference.books import (
-    ActorError,
-    Cancelled,
-    Model,
-    Payload,
-    Release,
-    Replica,
-    ServiceError,
-)
-from rehearsal.doubles.xinference.worker import Worker
+from rehearsal.doubles.xinference import books
+from rehearsal.doubles.xinference.books import ActorError, Cancelled, Model, Replica, ServiceError
+from rehearsal.doubles.xinference.worker import Worker, release_memory, take_memory
 
-SCHEDULE_SECONDS = 0.03
-"""A background launch shows no status this long."""
-MESSAGE_SECONDS = 0.05
-"""Between a replica's ERROR and the message of it."""
-NOTICE_SECONDS = 0.5
-RECREATE_SECONDS = 0.4
-WATCH_SECONDS = 0.2
+SCHEDULE_SECONDS = 0.03  # A background launch shows no status this long.
+MESSAGE_SECONDS = 0.05  # Between a replica's ERROR and the message of it.
+NOTICE_SECONDS, RECREATE_SECONDS, WATCH_SECONDS = 0.5, 0.4, 0.2
 _ACTIVE = ("CREATING", "TERMINATING", "READY")
 
 
 class Supervisor:
-    """All models of one server. `home` is the folder of XINFERENCE_HOME."""
-
-    def __init__(self, release: Release, home: Path) -> None:
+    def __init__(self, release: books.Release, home: Path) -> None:
         self.release = release
         self.models: dict[str, Model] = {}
         self.book: dict[str, Model] = {}
@@ -48,8 +35,8 @@ class Supervisor:
         self._worker = Worker(release, home)
         self.cards = self._worker.cards
 
-    async def launch(self, payload: Payload, wait_ready: bool) -> str:
-        """`POST /v1/models`: the uid; without `wait_ready` only what is known at once fails."""
+    async def launch(self, payload: books.Payload, wait_ready: bool) -> str:
+        """The uid; without `wait_ready` only what is known at once fails."""
         uid = str(payload.get("model_uid") or payload["model_name"])
         reserved = self.release.successor and re.search(r"-rep\d+$", uid)
         if not 0 < len(uid.strip()) <= 100 or reserved:
@@ -67,13 +54,11 @@ class Supervisor:
     async def _launch(self, model: Model) -> None:
         await asyncio.sleep(SCHEDULE_SECONDS)
         self._clear_orphan(model)
-        model.replicas = [
-            Replica(index, self.release.replica_uid(model.uid, index))
-            for index in range(model.copies)
-        ]
+        uids = [self.release.replica_uid(model.uid, index) for index in range(model.copies)]
+        model.replicas = [Replica(index, uid) for index, uid in enumerate(uids)]
         launches = [self._launch_replica(model, replica) for replica in model.replicas]
         results = await asyncio.gather(*launches, return_exceptions=True)
-        failure = next((each for each in results if isinstance(each, BaseException)), None)
+        failure = next(filter(None, results), None)
         if failure is not None:
             cancelled = isinstance(failure, Cancelled)
             self._forget(model, "" if cancelled else "TERMINATED")
@@ -87,8 +72,7 @@ class Supervisor:
 
     def _clear_orphan(self, model: Model) -> None:
         """A launch that meets a copy without a way to it fails, and stops that copy."""
-        orphan = self._orphans.pop(model.uid, None)
-        if orphan is not None:
+        if orphan := self._orphans.pop(model.uid, None):
             self._forget(orphan)
             uid = orphan.replicas[0].uid
             model.replicas = [Replica(0, uid, status="TERMINATED")]
@@ -118,7 +102,7 @@ class Supervisor:
         model.replicas[self.release.row(replica.index)].status = status
 
     async def terminate(self, uid: str) -> None:
-        """`DELETE /v1/models/{uid}`. A launch is not stopped by it: it is refused and goes on."""
+        """A launch is not stopped by it: it is refused and goes on."""
         model = self._routed(uid)
         first = self.release.replica_uid(uid, 0)
         if not model.ready:
@@ -129,11 +113,7 @@ class Supervisor:
         model.status = "TERMINATED"
 
     async def cancel(self, uid: str) -> None:
-        """`POST /v1/models/{uid}/cancel`.
-
-        2.12 answers at once, writes nothing into the rows, and unwinds afterwards; its successor
-        blocks until the launch has unwound and failed.
-        """
+        """2.12 answers at once and unwinds afterwards, its successor the other way round."""
         model = self.models.get(uid)
         if model is None:
             raise ActorError("not launched", uid=uid)
@@ -157,14 +137,13 @@ class Supervisor:
     def _forget(self, model: Model, status: str = "") -> None:
         """Take a model off its cards and off the routes; what loaded is `status` afterwards."""
         for replica in model.replicas:
-            gpus.release(replica)
+            release_memory(replica)
             if status and replica.process != "starting":
                 self._note(model, replica, status)
         if self.models.get(model.uid) is model:
             del self.models[model.uid]
 
     async def watch(self) -> None:
-        """Let the fault `xinference.crash` end the last process of a model that is READY."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             for model in [each for each in self.models.values() if each.ready]:
@@ -173,14 +152,14 @@ class Supervisor:
 
     async def _crash(self, model: Model, replica: Replica) -> None:
         replica.process = "dead"
-        gpus.release(replica)
+        release_memory(replica)
         await asyncio.sleep(NOTICE_SECONDS)
         replica.process = "gone"
         self._note(model, replica, "TERMINATING")
         model.status = "ERROR"
         await asyncio.sleep(RECREATE_SECONDS)
         with suppress(ActorError):
-            gpus.take(model, replica)
+            take_memory(model, replica)
         # Nobody waits for what was started in its place to load, so it never counts as ready.
         replica.process = "idle"
         model.status = "READY"
@@ -189,9 +168,8 @@ class Supervisor:
         """The model that a uid describes, whether it answers or not; refused while it launches."""
         model = self._routed(uid)
         self._check_launched(model)
-        first = model.replicas[0]
-        if first.process == "gone":
-            raise ActorError("absent", uid=first.uid)
+        if model.replicas[0].process == "gone":
+            raise ActorError("absent", uid=model.replicas[0].uid)
         return model
 
     def serving(self, uid: str) -> Model:
@@ -210,12 +188,7 @@ class Supervisor:
             raise ServiceError("loading", text=self.prefixed(f"Model {uid} is loading"))
         return model
 
-    def is_active(self, uid: str) -> bool:
-        """Whether autostart leaves a uid alone."""
-        return uid in self.models or (uid in self.book and self.book[uid].status in _ACTIVE)
-
     def prefixed(self, text: str) -> str:
-        """An actor's error as it is answered."""
         return f"[address={self.address}, pid={os.getpid()}] {text}"
 
     def _routed(self, uid: str) -> Model:
@@ -227,3 +200,66 @@ class Supervisor:
         if not model.ready:
             text = f"Model {model.uid} is launching, not yet ready for inference"
             raise ServiceError("loading", text=self.prefixed(text))
+
+
+class Autostart:
+    """What comes back after a restart, one by one: the entries kept on the volume.
+
+    An entry loses its nulls when it is written, so a CPU model (`n_gpu: null`) comes back on a GPU.
+    Writing any entry starts every model with an entry that is down, also one deleted by hand.
+    """
+
+    def __init__(self, supervisor: Supervisor, home: Path) -> None:
+        self._supervisor = supervisor
+        self._file = home / "launch_history.json"
+        self._states: dict[str, dict[str, Any]] = {}
+        self._turns = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def schedule(self) -> None:
+        """Start, soon, what is down."""
+        task = asyncio.create_task(self._run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def listed(self) -> dict[str, Any]:
+        entries = self._load().items()
+        return {"models": [{**each, "state": self._states.get(uid, {})} for uid, each in entries]}
+
+    def put(self, entry: books.Payload) -> dict[str, Any]:
+        """Insert or replace by uid, and start what is down."""
+        launch = {key: value for key, value in entry["launch"].items() if value is not None}
+        uid = launch["model_uid"]
+        self._save({**self._load(), uid: {"priority": 100, **entry, "launch": launch}})
+        self._states.pop(uid, None)
+        self.schedule()
+        return self.listed()
+
+    def remove(self, uid: str) -> dict[str, Any]:
+        self._save({known: entry for known, entry in self._load().items() if known != uid})
+        self._states.pop(uid, None)
+        return self.listed()
+
+    async def _run(self) -> None:
+        async with self._turns:
+            entries = sorted(self._load().items(), key=lambda each: (each[1]["priority"], each[0]))
+            for uid, entry in entries:
+                state = self._states.setdefault(uid, {})
+                book = self._supervisor.book
+                active = uid in book and book[uid].status in _ACTIVE
+                if uid not in self._supervisor.models and not active:
+                    state["status"] = "launching"
+                    try:
+                        await self._supervisor.launch(entry["launch"], wait_ready=True)
+                    except ServiceError as error:
+                        state |= {"status": "error", "last_error": str(error)}
+                        continue
+                state["status"] = "active"
+
+    def _load(self) -> dict[str, dict[str, Any]]:
+        return dict(json.loads(self._file.read_text())) if self._file.exists() else {}
+
+    def _save(self, entries: dict[str, dict[str, Any]]) -> None:
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(json.dumps(entries))
+        fresh.replace(self._file)

@@ -5,36 +5,22 @@ import os
 from pathlib import Path
 
 from rehearsal import faults, inside
-from rehearsal.doubles.xinference import gpus, hub, packages
-from rehearsal.doubles.xinference.books import (
-    ActorError,
-    Cancelled,
-    Card,
-    Model,
-    Release,
-    Replica,
-)
-from rehearsal.doubles.xinference.catalogue import CATALOGUE
+from rehearsal.doubles.xinference import books, hub, packages
+from rehearsal.doubles.xinference.books import MIB, ActorError, Cancelled, Card, Model, Replica
 
-SPAWN_SECONDS = 0.15
-"""A process for the model comes first at 2.12, before anybody looks into the catalogue."""
-LOAD_SECONDS = {"LLM": 0.4}
-LOAD_SECONDS_OTHERS = 0.12
-INSTALL_SECONDS = 0.3
-UNWIND_SECONDS = 0.3
+SPAWN_SECONDS = 0.15  # A process for the model comes first at 2.12, before the catalogue.
+CONTEXT_MIB = 350  # What a process takes for CUDA itself.
+# vLLM's peak beside weights and KV cache, and a transformers model's working memory.
+ACTIVATION_MIB = 1200
+INSTALL_SECONDS = UNWIND_SECONDS = 0.3
 
 
 class Worker:
-    """Launches replicas on this machine's cards. `home` is the folder of XINFERENCE_HOME.
+    """The fault `xinference.spawn` (key: model name) lets a process not start in its minute."""
 
-    Fault: `xinference.spawn` (key: model name) lets a process not start in its minute.
-    """
-
-    def __init__(self, release: Release, home: Path) -> None:
-        self.cards = [
-            Card(index, gpu["name"], int(gpu["memory_mib"]))
-            for index, gpu in enumerate(inside.gpus())
-        ]
+    def __init__(self, release: books.Release, home: Path) -> None:
+        found = enumerate(inside.gpus())
+        self.cards = [Card(index, int(gpu["memory_mib"])) for index, gpu in found]
         self._release, self._home = release, home
         self._launching: set[str] = set()
 
@@ -69,8 +55,8 @@ class Worker:
         trusted = os.environ.get("XINFERENCE_TRUST_REMOTE_CODE") == "1"
         if "BaichuanForCausalLM" in model.entry.architecture and not trusted:
             raise ActorError("own code", name=model.entry.name)
-        gpus.take(model, replica)
-        await asyncio.sleep(LOAD_SECONDS.get(model.entry.type, LOAD_SECONDS_OTHERS))
+        take_memory(model, replica)
+        await asyncio.sleep(0.4 if model.entry.type == "LLM" else 0.12)
         _check_cancelled(model)
 
     def _place(self, model: Model) -> list[Card]:
@@ -98,8 +84,7 @@ class Worker:
     async def _install(self, model: Model) -> None:
         """From 3.0 on the engine that is named comes from PyPI into the volume, once.
 
-        Where none is named nothing comes, and the image has none. Before, the image's own packages
-        serve, and hold a pair that does not import until peft is 0.18.
+        Before, the image's own packages serve, with a pair that does not import until peft is 0.18.
         """
         if not self._release.successor:
             if model.engine == "sentence_transformers" and packages.installed("peft") < "0.18":
@@ -121,7 +106,7 @@ class Worker:
 
 def _check_cancelled(model: Model) -> None:
     if model.cancelled:
-        raise Cancelled
+        raise Cancelled("cancelled")
 
 
 def _choose_engine(model: Model, replica: Replica) -> None:
@@ -138,20 +123,60 @@ def _resolve(model: Model) -> None:
     type_, name = payload.get("model_type") or "LLM", payload["model_name"]
     format_, quantization = payload.get("model_format"), payload.get("quantization")
     size = payload.get("model_size_in_billions")
-    entry = CATALOGUE.get(name)
-    specs = [
-        spec
-        for spec in (entry.specs if entry and entry.type == type_ else ())
-        if format_ in (None, spec.format)
-        and (size is None or spec.size in ("", str(size)))
-        and quantization in (None, *spec.quantizations)
-    ]
-    if entry and specs:
-        model.entry, model.spec = entry, specs[0]
-        model.quantization = quantization or specs[0].quantizations[0]
-    elif type_ == "LLM":
+    entry = books.CATALOGUE.get(name)
+    for spec in entry.specs if entry and entry.type == type_ else ():
+        fits = format_ in (None, spec.format) and (size is None or spec.size in ("", str(size)))
+        if fits and quantization in (None, *spec.quantizations):
+            model.entry, model.spec = books.CATALOGUE[name], spec
+            model.quantization = quantization or spec.quantizations[0]
+            return
+    if type_ == "LLM":
         told = {"format": format_, "size": size, "quantization": quantization}
         raise ActorError("unknown LLM", name=name, **told)
-    else:
-        known = [each.name for each in CATALOGUE.values() if each.type == type_]
-        raise ActorError("unknown model", type=type_.capitalize(), name=name, known=known)
+    known = [each.name for each in books.CATALOGUE.values() if each.type == type_]
+    raise ActorError("unknown model", type=type_.capitalize(), name=name, known=known)
+
+
+def take_memory(model: Model, replica: Replica) -> None:
+    """Claim the memory of a replica's cards, split evenly (docs/facts/xinference.md §4, §6).
+
+    vLLM takes its share of the whole card whatever the model needs; the others take their weights
+    and some working memory.
+    """
+    needed = _vllm if model.engine == "vllm" and model.entry.type == "LLM" else _others
+    share = [needed(card, model, len(replica.cards)) for card in replica.cards]
+    for card, mib in zip(replica.cards, share, strict=True):
+        card.taken[replica.uid] = mib
+
+
+def release_memory(replica: Replica) -> None:
+    for card in replica.cards:
+        card.taken.pop(replica.uid, None)
+
+
+def _others(card: Card, model: Model, ways: int) -> int:
+    cache = model.entry.token_bytes(model.spec.size) * model.context // MIB // ways
+    working = ACTIVATION_MIB if model.entry.type == "LLM" else 0
+    wanted = model.weights // MIB // ways + cache + working + CONTEXT_MIB
+    _check_room(wanted <= card.free_mib, card, "out of memory")
+    return wanted
+
+
+def _vllm(card: Card, model: Model, ways: int) -> int:
+    share = float(model.payload.get("gpu_memory_utilization") or 0.9)
+    budget = int(share * card.total_mib)
+    told = {"share": share, "budget": budget / 1024, "context": model.context}
+    _check_room(budget <= card.free_mib, card, "share", **told)
+    weights = model.weights // MIB // ways
+    _check_room(weights + CONTEXT_MIB <= card.total_mib, card, "out of memory")
+    cache = budget - weights - ACTIVATION_MIB
+    _check_room(cache > 0, card, "no cache")
+    tokens = cache * MIB * ways // model.entry.token_bytes(model.spec.size)
+    _check_room(model.context <= tokens, card, "small cache", tokens=tokens, **told)
+    return budget
+
+
+def _check_room(enough: bool, card: Card, error: str, **told: object) -> None:
+    if not enough:
+        sizes = {"free": card.free_mib / 1024, "total": card.total_mib / 1024}
+        raise ActorError(error, index=card.index, **sizes, **told)
