@@ -1,123 +1,156 @@
-"""What Xinference is told: payloads as docs/facts/xinference.md §4 has them."""
+"""What Xinference is told (docs/facts/xinference.md §4), and the list that it is checked by."""
 
+import difflib
 from typing import Any
 
 import pytest
 
-from provisioning.catalogue import Model
+from provisioning.catalogue import input_tokens
 from provisioning.containers import CONTAINERS
-from provisioning.launch import (
-    launch_payload,
-    xinference_command,
-    xinference_environment,
-)
+from provisioning.launch import launch_payload, xinference_command, xinference_environment
+from provisioning.launch_checks import launch_problems
 from provisioning.regions import region
-from provisioning.versions import xinference_release
-from tests.unit.launches import AWQ, PAYLOADS, R1, model
+from provisioning.vendor import ModelType, engine_arguments, release, vendor_models
+from provisioning.versions import DEFAULT_XINFERENCE, xinference_release
+from tests.unit.plans import cases, model, remote
 
 MAINLAND, ABROAD = region("cn-hangzhou", {}), region("ap-southeast-1", {})
+PINNED, SUCCESSOR = xinference_release("2.12.0"), xinference_release("4.1.0")
 
 
-@pytest.mark.parametrize(("entry", "payload"), PAYLOADS, ids=[m.name for m, _ in PAYLOADS])
-def test_the_launch_of_a_model(entry: Model, payload: dict[str, Any]) -> None:
-    assert launch_payload(entry, MAINLAND) == payload
+@pytest.mark.parametrize("case", cases("launches.yaml"))
+def test_the_launch_of_a_model(case: dict[str, Any]) -> None:
+    entry = model(**case["model"])
+    assert launch_payload(entry, MAINLAND) == case["told"]
+    problems = launch_problems([entry], MAINLAND)
+    assert all(problem.warning for problem in problems)
+    warned = [problem.path.removeprefix("models[0].") for problem in problems]
+    assert warned == case.get("warned", [])
+
+
+R1 = "deepseek-r1-distill-qwen"
 
 
 @pytest.mark.parametrize(
-    ("entry", "mainland", "abroad"),
+    ("told", "hubs"),
     [
-        (model("m3e-base", "embedding"), "modelscope", "huggingface"),
+        ({"name": "m3e-base", "kind": "embedding"}, ("modelscope", "huggingface")),
         # On one hub only: that one, wherever the lab stands.
-        (model("r", "chat", size=14, **R1, **AWQ), *["huggingface"] * 2),
-        (model("r", "chat", size=32, **R1, **AWQ | {"format": "gptq"}), *["modelscope"] * 2),
-        (model("whisper-tiny", "transcription"), *["huggingface"] * 2),
+        ({"awq": {"model": R1}}, ("huggingface", "huggingface")),
+        ({"awq": {"model": R1, "size": 32, "format": "gptq"}}, ("modelscope", "modelscope")),
+        ({"name": "whisper-tiny", "kind": "transcription"}, ("huggingface", "huggingface")),
         # Xinference tells neither small from capital letters, nor us of models it does not have.
-        (
-            model("qwen3", "chat", size=8, **AWQ | {"quantization": "int4"}),
-            *("modelscope", "huggingface"),
-        ),
-        (model("unheard-of", "embedding"), "modelscope", "huggingface"),
+        ({"awq": {"model": "qwen3", "size": 8, "quantization": "int4"}},
+         ("modelscope", "huggingface")),
+        ({"name": "unheard-of", "kind": "embedding"}, ("modelscope", "huggingface")),
     ],
-)
-def test_models_come_from_where_they_are(entry: Model, mainland: str, abroad: str) -> None:
-    assert launch_payload(entry, MAINLAND)["download_hub"] == mainland
-    assert launch_payload(entry, ABROAD)["download_hub"] == abroad
+)  # fmt: skip
+def test_models_come_from_where_they_are(told: dict[str, Any], hubs: tuple[str, str]) -> None:
+    places = (MAINLAND, ABROAD)
+    assert tuple(launch_payload(model(**told), at)["download_hub"] for at in places) == hubs
 
 
 @pytest.mark.parametrize(
     ("name", "told"), [("qwen3.5", False), ("glm-4.5", False), ("qwen2.5-instruct", None)]
 )
 def test_what_may_think_is_told_not_to(name: str, told: bool | None) -> None:
-    payload = launch_payload(model(name, "chat", size=9, **AWQ), MAINLAND)
+    payload = launch_payload(model(name, awq={"size": 9}), MAINLAND)
     assert payload.get("enable_thinking") is told
-    asked = model(name, "chat", size=9, engineArguments={"enable_thinking": True}, **AWQ)
+    asked = model(name, awq={"size": 9, "engineArguments": {"enable_thinking": True}})
     assert launch_payload(asked, MAINLAND)["enable_thinking"] is True
 
 
 def test_a_remote_model_is_not_launched() -> None:
-    remote = Model.model_validate({"name": "a", "kind": "chat", "remote": {"provider": "openai"}})
     with pytest.raises(ValueError, match="not served by Xinference"):
-        launch_payload(remote, MAINLAND)
-
-
-BAICHUAN = PAYLOADS[2][0]
+        launch_payload(remote("a", "chat"), MAINLAND)
 
 
 @pytest.mark.parametrize(
-    ("models", "version", "trusted"),
+    ("name", "source", "version", "trusted"),
     [
-        ([BAICHUAN], "2.12.0", True),
-        ([model("mine", "chat", model="baichuan-2-chat")], "2.12.0", True),
-        ([BAICHUAN], "4.1.0", True),
-        ([model("m3e-base", "embedding")], "2.12.0", False),
+        ("baichuan-2-chat", {}, "2.12.0", True),
+        ("mine", {"model": "baichuan-2-chat"}, "2.12.0", True),
+        ("baichuan-2-chat", {}, "4.1.0", True),
+        ("m3e-base", {}, "2.12.0", False),
     ],
 )
 def test_custom_code_runs_only_where_a_model_needs_it(
-    models: list[Model], version: str, trusted: bool
+    name: str, source: dict[str, str], version: str, trusted: bool
 ) -> None:
-    environment = xinference_environment(models, MAINLAND, xinference_release(version))
+    served = [model(name, xinference=source)]
+    environment = xinference_environment(served, MAINLAND, xinference_release(version))
     assert (environment.get("XINFERENCE_TRUST_REMOTE_CODE") == "1") is trusted
 
 
 def test_the_environment_follows_region_and_release() -> None:
-    old = xinference_environment([], MAINLAND, xinference_release("2.12.0"))
-    new = xinference_environment([], ABROAD, xinference_release("4.1.0"))
-    assert "XINFERENCE_AUTH_ADVANCED" not in old
-    assert new["XINFERENCE_AUTH_ADVANCED"] == "0"
-    assert old["XINFERENCE_MODEL_SRC"] == "modelscope"
-    assert new["XINFERENCE_MODEL_SRC"] == "huggingface"
+    old = xinference_environment([], MAINLAND, PINNED)
+    new = xinference_environment([], ABROAD, SUCCESSOR)
+    assert (old.get("XINFERENCE_AUTH_ADVANCED"), new["XINFERENCE_AUTH_ADVANCED"]) == (None, "0")
+    hubs = (old["XINFERENCE_MODEL_SRC"], new["XINFERENCE_MODEL_SRC"])
+    assert hubs == ("modelscope", "huggingface")
     assert (old["HF_ENDPOINT"], new["HF_ENDPOINT"]) == (MAINLAND.hf_endpoint, ABROAD.hf_endpoint)
-    assert old["PIP_INDEX_URL"] == MAINLAND.pypi_mirror
-    assert "PIP_INDEX_URL" not in new
-    # Without a limit a model that runs out of memory is recreated for ever.
-    assert int(old["XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT"]) > 0
+    assert (old["PIP_INDEX_URL"], new.get("PIP_INDEX_URL")) == (MAINLAND.pypi_mirror, None)
+    for told in (old, new):
+        # Without a limit a model that runs out of memory is recreated for ever.
+        assert int(told["XINFERENCE_MODEL_ACTOR_AUTO_RECOVER_LIMIT"]) > 0
+        # The usual five looks at the worker are over sooner than a busy machine starts it.
+        looks = int(told["XINFERENCE_HEALTH_CHECK_FAILURE_THRESHOLD"])
+        assert 5 < looks * 5 / 60 + 1 <= CONTAINERS["xinference"].health.start_minutes
 
 
 def test_only_an_image_that_needs_it_is_mended_before_it_serves() -> None:
     """One exact package without its dependencies, and no server where that fails."""
     serves = "xinference-local -H 0.0.0.0 --port 9997"
-    shell, option, text = xinference_command(xinference_release("2.12.0"))
+    shell, option, text = xinference_command(PINNED)
     mend, _, serve = text.partition(" && ")
     assert (shell, option, serve) == ("sh", "-c", f"exec {serves}")
     assert mend.split()[:3] == ["pip", "install", "--no-deps"]
     assert mend.split()[-1] == "peft==0.18.1"
-    assert xinference_command(xinference_release("4.1.0")) == tuple(serves.split())
+    assert xinference_command(SUCCESSOR) == tuple(serves.split())
 
 
-def test_engines_are_named_only_where_the_image_lacks_them() -> None:
+@pytest.mark.parametrize("kind", ["embedding", "rerank"])
+def test_engines_are_named_only_where_the_image_lacks_them(kind: str) -> None:
     """A release without engines installs the one that is named, and nothing for a nameless one."""
-    pinned, successor = xinference_release("2.12.0"), xinference_release("4.1.0")
-    for kind in ("embedding", "rerank"):
-        side = model("bge-m3", kind)
-        assert "model_engine" not in launch_payload(side, MAINLAND, pinned)
-        assert launch_payload(side, MAINLAND, successor)["model_engine"] == "sentence_transformers"
-    other = model("bge-m3", "embedding", engine="vllm")
-    assert launch_payload(other, MAINLAND, successor)["model_engine"] == "vllm"
+    side, other = model("bge-m3", kind), model("bge-m3", kind, xinference={"engine": "vllm"})
+    assert "model_engine" not in launch_payload(side, MAINLAND, PINNED)
+    assert launch_payload(side, MAINLAND, SUCCESSOR)["model_engine"] == "sentence_transformers"
+    assert launch_payload(other, MAINLAND, SUCCESSOR)["model_engine"] == "vllm"
 
 
-def test_a_worker_that_is_slow_to_start_does_not_end_the_server() -> None:
-    """The usual five looks at the worker are over sooner than a busy machine starts it."""
-    for version in ("2.12.0", "4.1.0"):
-        told = xinference_environment([], MAINLAND, xinference_release(version))
-        looks = int(told["XINFERENCE_HEALTH_CHECK_FAILURE_THRESHOLD"])
-        assert 5 < looks * 5 / 60 + 1 <= CONTAINERS["xinference"].health.start_minutes
+def test_the_list_is_the_pinned_releases() -> None:
+    assert release() == DEFAULT_XINFERENCE
+    assert {"gpu_memory_utilization", "kv_cache_dtype"} <= engine_arguments("vllm")
+    assert "virtual_env_packages" in engine_arguments("launch")
+
+
+@pytest.mark.parametrize("type_", ["LLM", "embedding", "rerank"])
+def test_every_line_of_the_list_can_be_asked_for(type_: ModelType) -> None:
+    """No rule of ours refuses a format, size or quantization that the release has."""
+    kind = {"LLM": "chat"}.get(type_, type_)
+    mistaken = {f"models[0].xinference.{key}" for key in ("format", "size", "quantization")}
+    for listed in vendor_models(type_).values():
+        for spec in listed.specs:
+            source = {"format": spec.format, "size": spec.size or None, "model": listed.name}
+            asked = model("x", kind, xinference=source | {"quantization": spec.quantizations[0]})
+            paths = {problem.path for problem in launch_problems([asked], MAINLAND)}
+            assert not paths & mistaken, (listed, spec)
+
+
+def test_a_problem_names_the_place_in_the_whole_catalogue() -> None:
+    models = [remote("r", "chat"), model(awq={"size": 8})]
+    assert launch_problems(models, MAINLAND)[0].path == "models[1].xinference.size"
+
+
+def test_how_much_an_embedding_reads_is_the_lists_unless_it_is_set() -> None:
+    own = model("mine", "embedding", xinference={"model": "bge-m3"}, maxInput=1024)
+    wide = model("e", "embedding", remote={"provider": "openai"}, maxInput=8191)
+    listed = [model("m3e-base", "embedding"), model("bge-m3", "embedding")]
+    read = [input_tokens(e) for e in (*listed, own, remote("e", "embedding"), wide)]
+    assert read == [512, 8192, 1024, 512, 8191]
+
+
+def test_names_in_advice_are_of_the_kind_that_was_asked_for() -> None:
+    """`gpt-2` continues texts, so it is no advice for who wants to chat."""
+    assert difflib.get_close_matches("gpt-4", vendor_models("LLM"))[0] == "gpt-2"
+    assert "gpt-2" not in launch_problems([model("gpt-4", awq={})], MAINLAND)[0].right
