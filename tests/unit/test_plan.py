@@ -9,36 +9,29 @@ from provisioning.host import VOCABULARY_FOLDER, script
 from provisioning.launch import XINFERENCE_HOME
 from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError
-from tests.unit.plans import planned
+from tests.unit.plans import AWQ, planned
 
 
 def test_every_port_names_its_networks_and_the_chat_alone_opens_to_all() -> None:
-    two = ["198.18.0.9/32", "198.18.0.5/32"]
-    assert planned(allowedCidrs=two, sshPort=2222).open_ports == dict.fromkeys(
-        (2222, 3000, 3001, 9997), tuple(sorted(two))
-    )
+    two = ("198.18.0.5/32", "198.18.0.9/32")
+    own = planned(allowedCidrs=two[::-1], sshPort=2222).open_ports
+    assert own == dict.fromkeys((2222, 3000, 3001, 9997), two)
     public = planned("cpu", publicChat=True).open_ports
-    assert public == {22: ("198.18.0.5/32",), 3000: ("0.0.0.0/0",), 3001: ("198.18.0.5/32",)}
+    assert public == {22: two[:1], 3000: ("0.0.0.0/0",), 3001: two[:1]}
 
 
-def test_a_launch_for_each_model_on_the_server_and_a_channel_for_each_source() -> None:
-    lab = planned()
+def test_models_and_cards_give_launches_channels_and_a_driver() -> None:
+    lab, cpu = planned(), planned("cpu")
     assert list(lab.launches) == ["qwen2.5-instruct", "m3e-base", "bge-reranker-v2-m3"]
     assert [channel.name for channel in lab.channels] == ["xinference-chat", "xinference-embedding"]
-    assert planned("cpu").launches == {}
-
-
-def test_the_server_gets_a_driver_where_it_has_a_card() -> None:
-    assert "driver" in [step.name for step in planned().steps]
-    assert "driver" not in [step.name for step in planned("cpu").steps]
+    assert "driver" in [step.name for step in lab.steps]
+    assert cpu.launches == {}
+    assert "driver" not in [step.name for step in cpu.steps]
 
 
 def test_what_does_not_fit_is_planned_all_the_same() -> None:
-    models = [
-        {"name": "qwen2.5-instruct", "kind": "chat", "context": 131072}
-        | {"xinference": {"engine": "vllm", "format": "pytorch", "size": 72}}
-    ]
-    assert planned(models=models).fit.problems
+    huge = {"name": "qwen2.5-instruct", "kind": "chat", "xinference": AWQ | {"size": 72}}
+    assert planned(models=[huge]).fit.problems
 
 
 @pytest.mark.parametrize(
@@ -59,10 +52,9 @@ def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], 
 def test_the_containers_find_what_the_host_s_steps_left() -> None:
     """The table writes down again what other tables say."""
     found = planned().containers
-    folders = {name: set(container.mounts) for name, container in found.items()}
-    (folder,) = folders["mongo"]
+    (folder,) = found["mongo"].mounts
     assert f"\nfolder={folder.removeprefix('/root/')}\n" in script("mongo-keyfile")
-    assert folders["oneapi"] == {f"/root/{VOCABULARY_FOLDER}"}
+    assert set(found["oneapi"].mounts) == {f"/root/{VOCABULARY_FOLDER}"}
     assert found["xinference"].data == XINFERENCE_HOME
     assert {port for container in found.values() for port in container.published} == set(PUBLISHED)
 
