@@ -9,38 +9,17 @@ from provisioning.channels import channel_plans
 from provisioning.regions import Region, region
 from provisioning.shape_problems import shape_problems
 from provisioning.traits import PROVIDERS
-from tests.unit.plans import model, remote
+from tests.unit.plans import cases, model, remote
 
 MAINLAND = region("cn-hangzhou", {})
-CATALOGUE = [
-    model(),
-    model("m3e-base", "embedding"),
-    model("bge-reranker-v2-m3", "rerank"),
-    model("llama-3.1-instruct"),
-    remote("qwen-plus", "chat", "dashscope"),
-    remote("text-embedding-v1", "embedding", "dashscope"),
-    remote("ernie", "chat", "baidu", model="ERNIE-Speed-128K"),
-    remote("glm-4v", "chat", "zhipu", apiKey="team"),
-    remote("gpt-4o-mini", "chat", baseUrl="https://gate.example:8443"),
-    model("whisper-large-v3", "transcription"),
-]
+TABLE = cases("plans.yaml")
+CATALOGUE = [model(**told) for told in TABLE["catalogue"]]
 
 
 def test_one_channel_per_source_and_kind() -> None:
     plans = channel_plans(CATALOGUE, MAINLAND)
-    here, alibaba = "http://xinference:9997", "https://dashscope.aliyuncs.com"
-    gate = "https://gate.example:8443"
-    assert [(p.name, p.type, p.base_url, p.models, p.api_key) for p in plans] == [
-        ("xinference-chat", 1, here, ("qwen2.5-instruct", "llama-3.1-instruct"), None),
-        ("xinference-embedding", 1, here, ("m3e-base",), None),
-        ("dashscope-chat", 17, alibaba, ("qwen-plus",), "key-dashscope"),
-        ("dashscope-embedding", 17, alibaba, ("text-embedding-v1",), "key-dashscope"),
-        ("baidu-chat", 15, "", ("ernie",), "key-baidu"),
-        ("zhipu-team-chat", 16, "", ("glm-4v",), "key-team"),
-        ("openai-gate-example-8443-chat", 1, gate, ("gpt-4o-mini",), "key-openai"),
-        # The name that OneAPI routes by comes with it.
-        ("xinference-transcription", 1, here, ("whisper-large-v3", "whisper-1"), None),
-    ]
+    told = [[p.name, p.type, p.base_url, list(p.models), p.api_key] for p in plans]
+    assert told == TABLE["channels"]
     assert [p.model_mapping for p in plans if p.model_mapping] == [{"ernie": "ERNIE-Speed-128K"}]
 
 

@@ -138,20 +138,3 @@ def test_a_section_of_one_line_is_not_lost(size: int) -> None:
     notes = "".join(f"## 第{n}节\n{n}号书架。{SENTENCE * 5}\n" for n in range(40))
     chunks = "".join(split(with_spaced_headings(notes), size))
     assert [n for n in range(40) if f"\n{n}号书架" not in chunks] == []
-
-
-@pytest.mark.parametrize(
-    ("text", "sent"),
-    [
-        ("# A\ntext", "# A\n\ntext"),
-        ("# A\n\ntext\n", "# A\n\ntext\n"),
-        ("# A\r\n\r\ntext", "# A\r\n\r\ntext"),
-        ("# A\n## B\ntext\n", "# A\n\n## B\n\ntext\n"),
-        ("#tag\ntext # no heading\n##### E\n", "#tag\ntext # no heading\n##### E\n"),
-        ("```\n# a comment\nrun()\n```\n# A\nx", "```\n# a comment\nrun()\n```\n# A\n\nx"),
-        ("# A\n", "# A\n\n"),
-    ],
-)
-def test_a_heading_stands_alone(text: str, sent: str) -> None:
-    assert with_spaced_headings(text) == sent
-    assert with_spaced_headings(sent) == sent

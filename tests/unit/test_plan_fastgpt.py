@@ -9,7 +9,7 @@ from provisioning.app_graph import CHAT_NODE, SEARCH_NODE, START_NODE, served_li
 from provisioning.catalogue import Model
 from provisioning.fastgpt_config import config_json, quote_max_token
 from provisioning.knowledge import App
-from tests.unit.plans import model
+from tests.unit.plans import cases, model
 
 CHAT = model(context=16384, title="Qwen 2.5", tools=True)
 GLM = model("glm-4v", vision=True, remote={"provider": "zhipu"})
@@ -17,12 +17,9 @@ TINY = model("tiny", context=2048)
 M3E = model("m3e-base", "embedding")
 WIDE = model("wide", "embedding", dimensions=1024, maxInput=8192)
 RERANK = model("bge-reranker-v2-m3", "rerank")
-CHAT_FIELDS = """
-    model name avatar maxContext maxResponse quoteMaxToken maxTemperature charsPointsPrice censor
-    vision datasetProcess usedInClassify usedInExtractFields usedInToolCall usedInQueryExtension
-    toolChoice functionCall customCQPrompt customExtractPrompt defaultSystemChatPrompt defaultConfig
-"""
-NODE_FIELDS = "nodeId name intro avatar flowNodeType showStatus position version inputs outputs"
+TABLE = cases("plans.yaml")
+APP = App.model_validate(TABLE["app"])
+BASES = (["d1", "d2"], "m3e-base")
 
 
 def config(*models: Model) -> dict[str, Any]:
@@ -32,17 +29,16 @@ def config(*models: Model) -> dict[str, Any]:
 def test_the_catalogue_s_order_and_capabilities_are_kept() -> None:
     told = config(RERANK, GLM, WIDE, CHAT, M3E)
     glm, qwen = told["llmModels"]
-    assert set(qwen) == set(CHAT_FIELDS.split()), "every field of 4.8.8"
-    assert qwen.items() >= {
-        "model": "qwen2.5-instruct", "name": "Qwen 2.5", "maxContext": 16384, "maxResponse": 4096,
-        "vision": False, "toolChoice": True, "datasetProcess": True,
-    }.items()  # fmt: skip
+    assert set(qwen) == set(TABLE["chat_fields"])
+    assert qwen.items() >= TABLE["chat"].items()
     # Zhipu refuses temperatures over 1.
     own = {"model": "glm-4v", "vision": True, "toolChoice": False, "maxTemperature": 1}
     assert glm.items() >= own.items()
     # An upload by hand is proposed a size that the model reads; only a width that is set is asked.
     vectors = [(e["model"], e["defaultToken"], e["defaultConfig"]) for e in told["vectorModels"]]
     assert vectors == [("wide", 512, {"dimensions": 1024}), ("m3e-base", 256, {})]
+    # Not even the longest cell of a spreadsheet is thrown away, whatever the model reads.
+    assert all(entry["maxToken"] * 1.3 > 32_767 for entry in told["vectorModels"])
     (reranker,) = told["reRankModels"]
     assert reranker["requestUrl"] == "http://xinference:9997/v1/rerank"
     assert reranker["requestAuth"]
@@ -53,14 +49,6 @@ def test_the_catalogue_s_order_and_capabilities_are_kept() -> None:
 def test_quotes_and_answer_fit_the_context(entry: Model) -> None:
     assert quote_max_token(entry) > 0
     assert quote_max_token(entry) + entry.answer_tokens <= entry.context
-
-
-@pytest.mark.parametrize("read", [64, 512, 8192])
-def test_no_chunk_is_thrown_away_whatever_the_model_reads(read: int) -> None:
-    # The longest that its splitter was seen to leave whole, and a spreadsheet's longest cell.
-    longest = max(4 * 3000, 32_767)
-    entry = config(CHAT, model("e", "embedding", maxInput=read))["vectorModels"][0]
-    assert entry["maxToken"] * 1.3 > longest
 
 
 def test_nothing_is_listed_that_is_not_served() -> None:
@@ -78,19 +66,6 @@ def test_speech_and_transcription() -> None:
     assert told["audioSpeechModels"][0]["voices"] == [voice]
     whisper = {"model": "whisper-1", "name": "whisper-1", "charsPointsPrice": 0}
     assert told["whisperModel"] == whisper
-
-
-APP = App(
-    name="manual", bases=("lab",), prompt="Answer briefly.", welcome="Hello", rerank=True,
-    search_mode="mixedRecall", similarity=0.5, limit=2000, temperature=2, history=4,
-)  # fmt: skip
-BASES = (["d1", "d2"], "m3e-base")
-
-
-def test_the_same_catalogue_gives_the_same_file_and_graph() -> None:
-    assert config_json([CHAT, M3E]) == config_json([CHAT, M3E])
-    assert config_json([CHAT, M3E]).endswith("}\n")
-    assert simple_app(APP, CHAT, *BASES) == simple_app(APP, CHAT, *BASES)
 
 
 def inputs(nodes: list[dict[str, Any]], node_id: str) -> dict[str, Any]:
@@ -112,35 +87,14 @@ def test_an_app_with_bases_searches_and_then_answers() -> None:
     assert graph.chat_config["welcomeText"] == "Hello"
     assert graph.chat_config["questionGuide"] is False
     # What its canvas needs.
-    assert all(set(node) == set(NODE_FIELDS.split()) for node in graph.nodes)
+    assert all(set(node) == set(TABLE["node_fields"]) for node in graph.nodes)
     assert len({str(node["position"]) for node in graph.nodes}) == len(graph.nodes)
 
 
 def test_search_and_answer_are_as_the_settings_say() -> None:
     nodes = simple_app(APP, CHAT, *BASES).nodes
-    embedding = {"model": "m3e-base"}
-    search = {
-        "datasets": [{"datasetId": id_, "vectorModel": embedding} for id_ in ("d1", "d2")],
-        "similarity": 0.5,
-        "limit": 2000,
-        "searchMode": "mixedRecall",
-        "usingReRank": True,
-        # Its default would call one more chat model for each question.
-        "datasetSearchUsingExtensionQuery": False,
-        "datasetSearchExtensionModel": "qwen2.5-instruct",
-        "userChatInput": [START_NODE, "userChatInput"],
-    }
-    answer = {
-        "model": "qwen2.5-instruct",
-        "quoteQA": [SEARCH_NODE, "quoteQA"],
-        "systemPrompt": "Answer briefly.",
-        "temperature": 2,
-        "history": 4,
-        "maxToken": 4096,
-        "isResponseAnswerText": True,
-    }
-    assert inputs(nodes, SEARCH_NODE).items() >= search.items()
-    assert inputs(nodes, CHAT_NODE).items() >= answer.items()
+    assert inputs(nodes, SEARCH_NODE).items() >= TABLE["search"].items()
+    assert inputs(nodes, CHAT_NODE).items() >= TABLE["answer"].items()
     assert not {"quoteTemplate", "quotePrompt"} & set(inputs(nodes, CHAT_NODE))
 
 

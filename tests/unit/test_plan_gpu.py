@@ -58,7 +58,7 @@ def test_the_reference_lab_fits_and_its_table_adds_up() -> None:
     assert found.needed_mib == sum(row.needed_mib for row in found.rows)
 
 
-@pytest.mark.parametrize("case", cases("weights.yaml"))
+@pytest.mark.parametrize("case", cases("plans.yaml")["weights"])
 def test_every_kind_of_model_is_weighed(case: dict[str, Any]) -> None:
     at_least, at_most = case["mib"]
     assert at_least <= need(model(**case["model"])).total <= at_most

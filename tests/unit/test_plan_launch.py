@@ -14,11 +14,12 @@ from provisioning.vendor import ModelType, engine_arguments, release, vendor_mod
 from provisioning.versions import DEFAULT_XINFERENCE, xinference_release
 from tests.unit.plans import cases, model, remote
 
+TABLE = cases("plans.yaml")
 MAINLAND, ABROAD = region("cn-hangzhou", {}), region("ap-southeast-1", {})
 PINNED, SUCCESSOR = xinference_release("2.12.0"), xinference_release("4.1.0")
 
 
-@pytest.mark.parametrize("case", cases("launches.yaml"))
+@pytest.mark.parametrize("case", TABLE["launches"])
 def test_the_launch_of_a_model(case: dict[str, Any]) -> None:
     entry = model(**case["model"])
     assert launch_payload(entry, MAINLAND) == case["told"]
@@ -28,26 +29,10 @@ def test_the_launch_of_a_model(case: dict[str, Any]) -> None:
     assert warned == case.get("warned", [])
 
 
-R1 = "deepseek-r1-distill-qwen"
-
-
-@pytest.mark.parametrize(
-    ("told", "hubs"),
-    [
-        ({"name": "m3e-base", "kind": "embedding"}, ("modelscope", "huggingface")),
-        # On one hub only: that one, wherever the lab stands.
-        ({"awq": {"model": R1}}, ("huggingface", "huggingface")),
-        ({"awq": {"model": R1, "size": 32, "format": "gptq"}}, ("modelscope", "modelscope")),
-        ({"name": "whisper-tiny", "kind": "transcription"}, ("huggingface", "huggingface")),
-        # Xinference tells neither small from capital letters, nor us of models it does not have.
-        ({"awq": {"model": "qwen3", "size": 8, "quantization": "int4"}},
-         ("modelscope", "huggingface")),
-        ({"name": "unheard-of", "kind": "embedding"}, ("modelscope", "huggingface")),
-    ],
-)  # fmt: skip
-def test_models_come_from_where_they_are(told: dict[str, Any], hubs: tuple[str, str]) -> None:
-    places = (MAINLAND, ABROAD)
-    assert tuple(launch_payload(model(**told), at)["download_hub"] for at in places) == hubs
+@pytest.mark.parametrize("case", TABLE["hubs"])
+def test_models_come_from_where_they_are(case: dict[str, Any]) -> None:
+    entry = model(**case["model"])
+    assert [launch_payload(entry, at)["download_hub"] for at in (MAINLAND, ABROAD)] == case["at"]
 
 
 @pytest.mark.parametrize(

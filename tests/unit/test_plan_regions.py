@@ -5,18 +5,16 @@ import pytest
 from provisioning.images import Images, images
 from provisioning.regions import INTERNATIONAL_REGIONS, MAINLAND_REGIONS, Cells, region
 from provisioning.versions import DEFAULT_XINFERENCE, NVIDIA_DRIVER, xinference_release
+from tests.unit.plans import cases
 
 DIGEST = "sha256:" + "ab" * 32
-BLOCKED = """
-    download.docker.com nvidia.github.io //huggingface.co ghcr.io -intl
-    docker.nju.edu.cn dockerproxy.com registry.docker-cn.com
-"""
+TABLE = cases("plans.yaml")
 
 
 @pytest.mark.parametrize("region_id", sorted(MAINLAND_REGIONS))
 def test_a_mainland_region_uses_only_what_answers_there(region_id: str) -> None:
     cells = region(region_id, {})
-    assert [name for name in BLOCKED.split() if name in str(cells)] == []
+    assert [name for name in TABLE["blocked"] if name in str(cells)] == []
     assert (cells.mainland, cells.model_hub) == (True, "modelscope")
     assert cells.registry_mirrors == ("https://docker.m.daocloud.io", "https://docker.1ms.run")
     assert cells.docker_key.startswith("https://")
@@ -34,26 +32,12 @@ def test_an_international_region_needs_no_mainland_mirror(region_id: str) -> Non
     assert cells.dashscope_url == "https://dashscope-intl.aliyuncs.com"
 
 
-OVERRIDES: dict[str, tuple[str, object]] = {
-    "registry": ("registry.example.com/lab/", "registry.example.com/lab"),
-    "aptMirror": ("", ""),
-    "dockerApt": ("https://a.example/d", "https://a.example/d"),
-    "dockerKey": ("https://a.example/gpg", "https://a.example/gpg"),
-    "toolkitRepo": ("https://a.example/t/", "https://a.example/t"),
-    "registryMirrors": ("https://a.cn, https://b.cn", ("https://a.cn", "https://b.cn")),
-    "modelHub": ("huggingface", "huggingface"),
-    "hfEndpoint": ("https://hf.example/", "https://hf.example"),
-    "pypiMirror": ("https://p.example/simple/", "https://p.example/simple"),
-    "dashscopeUrl": ("https://ds.example", "https://ds.example"),
-}
-
-
 def test_every_cell_can_be_set() -> None:
-    assert {field.alias for field in Cells.model_fields.values()} == set(OVERRIDES)
+    assert {field.alias for field in Cells.model_fields.values()} == set(TABLE["cells"])
     plain = dict(region("cn-hangzhou", {}))
-    for key, (given, kept) in OVERRIDES.items():
-        [cell] = dict(region("cn-hangzhou", {key: given})).items() - plain.items()
-        assert cell[1] == kept
+    for key, (given, *other) in TABLE["cells"].items():
+        [(_, kept)] = dict(region("cn-hangzhou", {key: given})).items() - plain.items()
+        assert (list(kept) if isinstance(kept, tuple) else kept) == (other or [given])[0]
 
 
 def _images(region_id: str = "cn-hangzhou", gpu: bool = True, **overrides: str) -> Images:

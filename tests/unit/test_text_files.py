@@ -1,52 +1,22 @@
 """Texts are sent so that FastGPT reads them right, or are refused (docs/facts/fastgpt.md §4)."""
 
-import itertools
-
 import pytest
 
-from provisioning.text_files import as_sent, decoded
+from provisioning.text_files import as_sent, decoded, with_spaced_headings
 from rehearsal.doubles.fastgpt.documents import file_text
+from tests.unit.plans import cases
 
-ENGLISH = "The library opens at nine.\nIt closes at five.\n"
-CHINESE = "阅览室每天九点开放，周一闭馆。\n借书证遗失须付五元工本费（约 5 元）。\n"
-TRADITIONAL = "圖書館每天九點開放，週一閉館。借書證遺失須付五元工本費。"
-KOREAN = "도서관은 매일 아침 아홉시에 엽니다. 월요일은 휴관입니다."
-JAPANESE = "図書館は九時に開きます。月曜日は休館日です。"
-RUSSIAN = "Библиотека открыта каждый день с девяти часов"
-FRENCH = "Bibliothèque ouverte dès neuf heures, fermée à Noël"
+TABLE = cases("texts.yaml")
+TEXTS = [text for text, _ in TABLE["known"]]
+ENGLISH, CHINESE, TRADITIONAL, _, JAPANESE = TEXTS[:5]
 
 
-UNICODE = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
-TABLE = "项目,电话\r\n阅览室,5551234\r\n"
-KNOWN = {
-    (ENGLISH, CHINESE, TRADITIONAL, KOREAN, JAPANESE, RUSSIAN): UNICODE,
-    # Without a mark.
-    (ENGLISH, CHINESE, "第一章\n一"): ("utf-16-le", "utf-16-be"),
-    (CHINESE, "借书证", TABLE, CHINESE + "😀"): ("gb18030",),
-}
+@pytest.mark.parametrize(("text", "encodings"), TABLE["known"])
+def test_what_cannot_be_another_encoding_is_read(text: str, encodings: str) -> None:
+    assert [e for e in encodings.split() if decoded(text.encode(e)) != text] == []
 
 
-@pytest.mark.parametrize(("texts", "encodings"), KNOWN.items())
-def test_what_cannot_be_another_encoding_is_read(
-    texts: tuple[str, ...], encodings: tuple[str, ...]
-) -> None:
-    for text, encoding in itertools.product(texts, encodings):
-        assert decoded(text.encode(encoding)) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "encodings"),
-    [
-        (TRADITIONAL, "big5 gbk"),
-        (JAPANESE, "shift_jis euc_jp iso2022_jp"),
-        ("東京都,大阪府,京都府,北海道,青森県,岩手県,宮城県", "euc_jp"),
-        (KOREAN, "euc_kr johab"),
-        (RUSSIAN, "koi8_r cp1251"),
-        (FRENCH, "cp1252 mac_roman"),
-        # Two characters may be anything.
-        ("公交", "gbk utf-16-le"),
-    ],
-)
+@pytest.mark.parametrize(("text", "encodings"), TABLE["unknown"])
 def test_what_may_be_another_encoding_is_not_guessed(text: str, encodings: str) -> None:
     assert [e for e in encodings.split() if decoded(text.encode(e)) is not None] == []
 
@@ -81,3 +51,9 @@ def test_fastgpt_reads_what_is_sent_right(name: str, encoding: str) -> None:
 
 def test_without_the_mark_fastgpt_reads_late_letters_wrong() -> None:
     assert "阅览室" not in file_text("a.txt", LATE.encode())
+
+
+@pytest.mark.parametrize(("text", "sent"), TABLE["headings"])
+def test_a_heading_stands_alone(text: str, sent: str) -> None:
+    assert with_spaced_headings(text) == sent
+    assert with_spaced_headings(sent) == sent
