@@ -41,3 +41,4 @@ def test_what_is_said_of_a_catalogue(check: str, case: dict[str, Any]) -> None:
     at = case["at"] if case["at"].startswith("models") else f"models[0].{case['at']}"
     assert (problem.path, problem.warning) == (at, case.get("warning", False))
     assert [words for words in case["says"] if words not in str(problem)] == []
+    assert "hush" not in str(problem), "a password is not repeated"

