@@ -23,7 +23,12 @@ from tests.unit.plans import CASES, cases
 from tests.unit.program import PROJECT, given, make_key
 
 Case = dict[str, Any]
-_PLACES = {"chat": 0, "embedding": 1, "rerank": 2}
+_PLACES = {"chat": "models[0]", "embedding": "models[1]", "rerank": "models[2]"}
+# Who used the reference lab's model of a kind uses the case's.
+_USERS = {
+    "chat": ("knowledge.bases[0].fileModel", "knowledge.apps[0].model"),
+    "embedding": ("knowledge.bases[0].embedding",),
+}
 _DOCUMENT = "knowledge.bases[0].documents[1]"
 
 
@@ -65,24 +70,15 @@ def test_case(case: Case, key: Path, tmp_path: Path) -> None:
 def _changes(case: Case, lab: Case) -> Case:
     kind = case["kind"]
     if kind in _PLACES:
-        return _model_in_place(case, lab)
+        name = case["model"]
+        model = {"name": name, "kind": kind, "xinference": case.get("x", {})}
+        return {_PLACES[kind]: model} | dict.fromkeys(_USERS.get(kind, ()), name)
     if kind == "remote":
         return {f"models[{len(lab['models'])}]": case["model"]}
     if kind == "document":
         return {_DOCUMENT: {"file": str((CASES / case["file"]).relative_to(PROJECT))}}
     changes: Case = json.loads(json.dumps(case["set"]))
     return changes
-
-
-def _model_in_place(case: Case, lab: Case) -> Case:
-    """The case's model instead of the reference lab's; who used that one uses this one."""
-    place, name = _PLACES[case["kind"]], case["model"]
-    model = {"name": name, "kind": case["kind"], "xinference": case.get("x", {})}
-    base, app = lab["knowledge"]["bases"][0], lab["knowledge"]["apps"][0]
-    users = {"chat": [(base, "fileModel"), (app, "model")], "embedding": [(base, "embedding")]}
-    for user, role in users.get(case["kind"], []):
-        user[role] = name
-    return {f"models[{place}]": model}
 
 
 def put(lab: Case, path: str, value: object) -> None:

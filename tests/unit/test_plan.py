@@ -27,9 +27,7 @@ def test_models_and_cards_give_launches_channels_and_a_driver() -> None:
     assert "driver" in [step.name for step in lab.steps]
     assert cpu.launches == {}
     assert "driver" not in [step.name for step in cpu.steps]
-
-
-def test_what_does_not_fit_is_planned_all_the_same() -> None:
+    # What does not fit is planned all the same.
     huge = {"name": "qwen2.5-instruct", "kind": "chat", "xinference": AWQ | {"size": 72}}
     assert planned(models=[huge]).fit.problems
 

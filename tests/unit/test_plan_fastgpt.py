@@ -43,6 +43,7 @@ def test_the_catalogue_s_order_and_capabilities_are_kept() -> None:
     assert reranker["requestUrl"] == "http://xinference:9997/v1/rerank"
     assert reranker["requestAuth"]
     assert "null" not in json.dumps(told)
+    assert config_json([CHAT, M3E]).endswith("}\n")
 
 
 @pytest.mark.parametrize("entry", [CHAT, GLM, model("tiny", context=512)])

@@ -45,8 +45,7 @@ def _texts() -> dict[str, str]:
 
 def _sections(page: str) -> set[str]:
     text = (FACTS / f"{page}.md").read_text(encoding="utf-8")
-    found = set(NUMBERED.findall(text))
-    return found | {f"1 {finding}" for finding in FINDING.findall(text)}
+    return {*NUMBERED.findall(text), *(f"1 {finding}" for finding in FINDING.findall(text))}
 
 
 def test_every_reference_has_its_page_and_its_section() -> None:
