@@ -37,10 +37,6 @@ def remote(name: str, kind: str, provider: str = "openai", **source: Any) -> Mod
     return model(name, kind, remote={"provider": provider, **source})
 
 
-def settings(stack: str = "dev", **changes: Any) -> Settings:
-    """A stack's settings, in shape but not checked."""
-    return Settings.model_validate(given(stack, Path("no-key")) | changes)
-
-
 def planned(stack: str = "dev", **changes: Any) -> Plan:
-    return plan(settings(stack, **changes))
+    """The plan of a stack's settings, in shape but not checked."""
+    return plan(Settings.model_validate(given(stack, Path("no-key")) | changes))

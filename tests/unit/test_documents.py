@@ -161,14 +161,9 @@ def test_pages_without_text_are_counted_and_named(
     assert said in "".join(map(str, found))
 
 
-def test_a_pdf_with_a_password_is_refused(tmp_path: Path) -> None:
-    found = one(tmp_path, "locked.pdf", pdf(words(), password="secret"))
-    assert "opens with a password only" in str(found)
-    assert not found.warning
-
-
-def test_a_file_over_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_file_and_a_large_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readable, "LARGEST_BYTES", 2 << 20)
+    assert "opens with a password only" in one(tmp_path, "b.pdf", pdf(words(), password="x")).wrong
     assert "a.md has 3 MiB" in one(tmp_path, "a.md", b"x" * (3 << 20)).wrong
 
 

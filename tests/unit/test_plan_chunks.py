@@ -103,12 +103,11 @@ PROSE = {
     "several languages": "The lab ends by its lease. 实验室到期自动释放。ラボは終了します。 " * 400,
     "clauses": ("书" * 400 + "，") * 60,
 }
-LONG_ROWS = "| name | text |\n| --- | --- |\n" + "| a | " + "字" * 5000 + " |\n"
 MANUAL = PdfReader(PROJECT / "documents" / "lab-manual.pdf").pages
 DOCUMENTS = {
     **PROSE,
     "one long table": "| a | b |\n| --- | --- |\n" + "| 书架 | 三号楼二层左手第一间 |\n" * 800,
-    "a table with long rows": LONG_ROWS * 3,
+    "a table with long rows": ("| a | b |\n| --- | --- |\n| a | " + "字" * 5000 + " |\n") * 3,
     "one long block of code": "# Use\n\n```\n" + "run(lab, hours=24)\n" * 900 + "```\n",
     "README.md": (PROJECT / "README.md").read_text(),
     "README.zh-CN.md": (PROJECT / "README.zh-CN.md").read_text(),

@@ -58,9 +58,6 @@ def test_nothing_is_listed_that_is_not_served() -> None:
     assert "whisperModel" not in told
     # The parser of keys splits them at dashes.
     assert "-" not in told["systemEnv"]["openapiPrefix"]
-
-
-def test_speech_and_transcription() -> None:
     speaks, hears = model("tts-1", "speech", voices=["alloy"]), model("whisper-1", "transcription")
     told = config(CHAT, M3E, speaks, hears)
     voice = {"label": "alloy", "value": "alloy", "bufferId": "tts-1-alloy"}

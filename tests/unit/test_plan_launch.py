@@ -113,11 +113,6 @@ def test_every_line_of_the_list_can_be_asked_for(type_: ModelType) -> None:
             assert not paths & mistaken, (listed, spec)
 
 
-def test_a_problem_names_the_place_in_the_whole_catalogue() -> None:
-    models = [remote("r", "chat"), model(awq={"size": 8})]
-    assert launch_problems(models, MAINLAND)[0].path == "models[1].xinference.size"
-
-
 def test_how_much_an_embedding_reads_is_the_lists_unless_it_is_set() -> None:
     own = model("mine", "embedding", xinference={"model": "bge-m3"}, maxInput=1024)
     wide = model("e", "embedding", remote={"provider": "openai"}, maxInput=8191)
