@@ -6,12 +6,9 @@ right, and what must come: a refusal or a warning at a path, acceptance, the tex
 reads from a file, the payload that Xinference gets.
 """
 
-import copy
 import json
 import re
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +19,17 @@ from provisioning.problems import Problem
 from provisioning.regions import region
 from provisioning.validation import read_settings
 from rehearsal.doubles.fastgpt.documents import file_text
+from tests.unit.plans import CASES, cases
 from tests.unit.program import PROJECT, given, make_key
 
-CASES = PROJECT / "tests" / "cases"
 Case = dict[str, Any]
-
-
-@dataclass
-class Came:
-    """What came of a lab's settings."""
-
-    refused: list[Problem] = field(default_factory=list)
-    warned: list[Problem] = field(default_factory=list)
-    models: tuple[Any, ...] = ()
+_PLACES = {"chat": "models[0]", "embedding": "models[1]", "rerank": "models[2]"}
+# Who used the reference lab's model of a kind uses the case's.
+_USERS = {
+    "chat": ("knowledge.bases[0].fileModel", "knowledge.apps[0].model"),
+    "embedding": ("knowledge.bases[0].embedding",),
+}
+_DOCUMENT = "knowledge.bases[0].documents[1]"
 
 
 @pytest.fixture(scope="module")
@@ -42,73 +37,48 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_key(tmp_path_factory.mktemp("ssh"))
 
 
-def load() -> list[Any]:
-    cases: list[Case] = json.loads((CASES / "cases.json").read_text())
-    cases += [_one_value(case) for case in json.loads((CASES / "settings.json").read_text())]
-    return [pytest.param(case, id=case["id"]) for case in cases]
+ONE_VALUE = [
+    {"kind": "value", "expect": case["should"], "at": case["setting"]}
+    | {"set": {**case.get("with", {}), case["setting"]: case["value"]}, **case}
+    for case in cases("settings.json")
+]
 
 
-def _one_value(case: Case) -> Case:
-    """A case of settings.json in the form of those of cases.json."""
-    changed = {**case.get("with", {}), case["setting"]: case["value"]}
-    return {**case, "kind": "value", "set": changed, "expect": case["should"],
-            "at": case.get("at", case["setting"])}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", load())
+@pytest.mark.parametrize("case", [*cases("cases.json"), *ONE_VALUE], ids=lambda case: case["id"])
 def test_case(case: Case, key: Path, tmp_path: Path) -> None:
     if case["kind"] == "double":
-        judge_text(case, file_text(case["file"], (CASES / case["file"]).read_bytes()))
+        text = file_text(case["file"], (CASES / case["file"]).read_bytes())
+        assert [words for words in case["says"] if words not in text] == []
         return
-    came = read(*lab_of(case, key, tmp_path))
+    if "make" in case:
+        case = json.loads(json.dumps(case).replace("KEY", str(tmp_path / "key")))
+        subprocess.run(case["make"], shell=True, check=True)
+        case.setdefault("set", {"sshKeyFile": str(tmp_path / "key")})
+    lab = given("cpu" if case["kind"] == "remote" else "dev", key)
+    for path, value in _changes(case, lab).items():
+        put(lab, path, value)
+    secrets = ["key-dashscope"] * (case["kind"] == "remote") + case.get("secrets", [])
+    settings, problems = read_settings(lab, secrets, PROJECT)
     if case["expect"] == "launch":
-        payload = launch_payload(came.models[0], region("cn-hangzhou", {}))
+        assert settings is not None
+        payload = launch_payload(settings.models[0], region("cn-hangzhou", {}))
         assert payload.items() >= case["has"].items(), payload
     else:
-        judge(case, came)
-
-
-def lab_of(case: Case, key: Path, folder: Path) -> tuple[Case, list[str]]:
-    """Settings that are right but for what the case changes, and the names of their secrets."""
-    remote = case["kind"] == "remote"
-    lab = given("cpu" if remote else "dev", key)
-    secrets = [*(["key-dashscope"] if remote else []), *case.get("secrets", [])]
-    changed = _changes(case, lab)
-    if "make" in case:
-        subprocess.run(case["make"].replace("KEY", str(folder / "key")), shell=True, check=True)
-        changed.setdefault("sshKeyFile", "KEY")
-        changed["sshKeyFile"] = changed["sshKeyFile"].replace("KEY", str(folder / "key"))
-    for path, value in changed.items():
-        put(lab, path, value)
-    return lab, secrets
-
-
-_PLACES = {"chat": 0, "embedding": 1, "rerank": 2}
-_DOCUMENT = "knowledge.bases[0].documents[1]"
+        judge(case, problems)
 
 
 def _changes(case: Case, lab: Case) -> Case:
     kind = case["kind"]
     if kind in _PLACES:
-        return _model_in_place(case, lab)
+        name = case["model"]
+        model = {"name": name, "kind": kind, "xinference": case.get("x", {})}
+        return {_PLACES[kind]: model} | dict.fromkeys(_USERS.get(kind, ()), name)
     if kind == "remote":
         return {f"models[{len(lab['models'])}]": case["model"]}
     if kind == "document":
         return {_DOCUMENT: {"file": str((CASES / case["file"]).relative_to(PROJECT))}}
-    if kind == "setting_path":
-        return {"knowledge.bases[0].documents[0].chunkSize": 3000}
-    return copy.deepcopy(case.get("set", {}))
-
-
-def _model_in_place(case: Case, lab: Case) -> Case:
-    """The case's model instead of the reference lab's; who used that one uses this one."""
-    place, name = _PLACES[case["kind"]], case["model"]
-    model = {"name": name, "kind": case["kind"], "xinference": case.get("x", {})}
-    base, app = lab["knowledge"]["bases"][0], lab["knowledge"]["apps"][0]
-    users = {"chat": [(base, "fileModel"), (app, "model")], "embedding": [(base, "embedding")]}
-    for user, role in users.get(case["kind"], []):
-        user[role] = name
-    return {f"models[{place}]": model}
+    changes: Case = json.loads(json.dumps(case["set"]))
+    return changes
 
 
 def put(lab: Case, path: str, value: object) -> None:
@@ -124,48 +94,26 @@ def put(lab: Case, path: str, value: object) -> None:
         place[last] = value
 
 
-def read(lab: Case, secrets: Iterable[str]) -> Came:
-    settings, problems = read_settings(lab, secrets, PROJECT)
-    refused, warned = (
-        [problem for problem in problems if problem.warning is warning] for warning in (False, True)
-    )
-    return Came(refused, warned, settings.models if settings else ())
-
-
-def judge(case: Case, came: Came) -> None:
-    """What came is what should, at the path of the case, said whole."""
-    told = came.refused + came.warned
+def judge(case: Case, told: list[Problem]) -> None:
+    """What came is what should, at the path of the case, said whole in the operator's words."""
     for problem in told:
-        judge_sentence(problem)
-    if case["expect"] == "accept" or (case["expect"] == "accept_or_says" and not came.refused):
-        assert not came.refused, came.refused
-        return
-    counts = told if case["expect"] in ("warn", "refuse_or_warn") else came.refused
-    at = case.get("at", _DOCUMENT if case["kind"] == "document" else "")
-    here = [problem for problem in counts if is_at(problem.path, at)]
-    assert here, told
-    said = "\n".join(str(problem) for problem in here)
-    assert all(words in said for words in case.get("says", [])), said
-    assert not any(words in said for words in case.get("says_not", [])), said
-
-
-def judge_sentence(problem: Problem) -> None:
-    """A problem names the setting, the fault and the remedy, in the operator's words."""
-    assert problem.path, problem
-    assert problem.wrong.strip(), problem
-    assert problem.right.strip(), problem
-    said = str(problem)
-    assert not said.rstrip().endswith(";"), said
-    assert "pattern" not in said, said
-    assert "[A-Za-z" not in said, said
-    assert r"\d" not in said, said
+        assert all(part.strip() for part in (problem.path, problem.wrong, problem.right)), problem
+        assert not str(problem).rstrip().endswith(";"), problem
+        assert not re.search(r"pattern|\[A-Za-z|\\d", str(problem)), problem
+    expect, refused = case["expect"], [problem for problem in told if not problem.warning]
+    if expect == "say nothing":
+        assert told == []
+    elif expect == "accept" or (expect == "accept_or_says" and not refused):
+        assert refused == []
+    else:
+        counts = told if expect in ("warn", "refuse_or_warn") else refused
+        at = case.get("at", _DOCUMENT if case["kind"] == "document" else "")
+        said = "".join(f"{problem}\n" for problem in counts if is_at(problem.path, at))
+        assert said, told
+        assert all(words in said for words in case.get("says", [])), said
+        assert not any(words in said for words in case.get("says_not", [])), said
 
 
 def is_at(path: str, wanted: str) -> bool:
     """Whether `path` is the wanted one or lies below it."""
     return not wanted or path == wanted or path.startswith((f"{wanted}.", f"{wanted}["))
-
-
-def judge_text(case: Case, text: str) -> None:
-    missing = [words for words in case["says"] if words not in text]
-    assert not missing, text

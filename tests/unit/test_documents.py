@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -10,14 +11,12 @@ from typing import Any
 import pytest
 
 from provisioning import readable
-from provisioning.documents import files_of, source_problems, sources
-from provisioning.knowledge import Base, Document
+from provisioning.documents import source_problems, sources
+from provisioning.knowledge import Base
 from provisioning.problems import Problem
-from tests.tables import table
 from tests.unit.pdfs import Page, pdf, words
-
-PROJECT = Path(__file__).resolve().parents[2]
-MANUAL = PROJECT / "documents" / "lab-manual.pdf"
+from tests.unit.plans import cases
+from tests.unit.program import PROJECT
 
 
 def base(*given: dict[str, Any]) -> Base:
@@ -47,35 +46,59 @@ def one(folder: Path, name: str, content: bytes) -> Problem:
     return found
 
 
-# -- which there are ----------------------------------------------------------------------------
+def content(case: dict[str, Any]) -> bytes:
+    if "zip" not in case:
+        return str(case["text"]).encode(case.get("encoding", "utf-8"))
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for name, text in {"[Content_Types].xml": "<Types/>", **case["zip"]}.items():
+            file.writestr(name, text)
+    return made.getvalue()
 
 
-def test_a_folder_is_every_readable_file_below_it(tmp_path: Path) -> None:
-    written(tmp_path, "notes/b.md", "notes/deep/a.TXT", "notes/picture.png", "other/c.md")
-    found = sources(base({"folder": "notes"}), tmp_path)
-    assert [(s.name, s.file) for s in found] == [
-        ("b.md", "notes/b.md"),
-        ("a.TXT", "notes/deep/a.TXT"),
-    ]
+@pytest.mark.parametrize("case", cases("documents.yaml"))
+def test_what_is_said_of_documents(tmp_path: Path, case: dict[str, Any]) -> None:
+    written(tmp_path, "x/a.md", "y/a.md", "notes/picture.png")
+    if "file" in case:
+        (tmp_path / case["file"]).write_bytes(content(case))
+    given = case.get("documents") or [{"file": case["file"]}]
+    found = problems(tmp_path, *given)
+    if "says" not in case:
+        assert found == []
+        return
+    (problem,) = found
+    assert problem.path.startswith(f"knowledge.bases[0].documents[{len(given) - 1}]")
+    assert case["says"] in str(problem)
+    assert "secret" not in str(problem)
+    assert not problem.warning
 
 
-def test_what_programs_put_beside_an_open_file_is_no_document(tmp_path: Path) -> None:
-    written(tmp_path, "notes/a.md", "notes/.a.md", "notes/~$a.docx", "notes/.git/readme.md")
-    assert [file.name for file in files_of(Document(folder="notes"), tmp_path)] == ["a.md"]
+@pytest.mark.parametrize(
+    ("files", "folder", "found"),
+    [
+        (["notes/b.md", "notes/deep/a.TXT", "notes/picture.png", "other/c.md"], "notes",
+         [("b.md", "notes/b.md"), ("a.TXT", "notes/deep/a.TXT")]),
+        # What programs put beside an open file is no document.
+        (["n/a.md", "n/.a.md", "n/~$a.docx", "n/.git/readme.md"], "n", [("a.md", "n/a.md")]),
+        # A hidden folder that is named itself counts.
+        ([".private/a.md"], ".private", [("a.md", ".private/a.md")]),
+    ],
+)  # fmt: skip
+def test_a_folder_is_every_readable_file_below_it(
+    tmp_path: Path, files: list[str], folder: str, found: list[tuple[str, str]]
+) -> None:
+    written(tmp_path, *files)
+    assert [(s.name, s.file) for s in sources(base({"folder": folder}), tmp_path)] == found
 
 
-def test_a_hidden_folder_that_is_named_itself_counts(tmp_path: Path) -> None:
-    written(tmp_path, ".private/a.md")
-    assert [s.name for s in sources(base({"folder": ".private"}), tmp_path)] == ["a.md"]
-
-
-def test_a_file_of_the_project_is_named_relative_to_it(tmp_path: Path) -> None:
+def test_a_source_has_a_name_and_a_file_relative_to_the_project(tmp_path: Path) -> None:
     written(tmp_path, "project/a.md", "elsewhere/b.md")
-    project = tmp_path / "project"
-    absolute = str(tmp_path / "elsewhere" / "b.md")
-    given = base({"file": "a.md"}, {"file": "../elsewhere/b.md"}, {"file": absolute})
-    found = [(source.name, source.file) for source in sources(given, project)]
-    assert found == [("a.md", "a.md"), ("b.md", "../elsewhere/b.md"), ("b.md", absolute)]
+    away, link = str(tmp_path / "elsewhere" / "b.md"), "https://example.com/a"
+    files = [{"file": name} for name in ("a.md", "../elsewhere/b.md", away)]
+    given = base(*files, {"text": "It is so.", "name": "facts"}, {"link": link})
+    found = [(s.name, s.index, s.file) for s in sources(given, tmp_path / "project")]
+    assert found[:2] == [("a.md", 0, "a.md"), ("b.md", 1, "../elsewhere/b.md")]
+    assert found[2:] == [("b.md", 2, away), ("facts", 3, None), (link, 4, None)]
 
 
 def test_a_path_may_begin_with_the_home_folder(
@@ -86,26 +109,15 @@ def test_a_path_may_begin_with_the_home_folder(
     assert not problems(Path("/nowhere"), {"file": "~/papers/a.md"})
 
 
-def test_a_text_and_a_link_are_sources_without_a_file(tmp_path: Path) -> None:
-    given = base({"text": "It is so.", "name": "facts"}, {"link": "https://example.com/a"})
-    found = sources(given, tmp_path)
-    assert [(s.name, s.index, s.file) for s in found] == [
-        ("facts", 0, None),
-        ("https://example.com/a", 1, None),
-    ]
-
-
 def test_a_name_is_the_same_on_every_system(tmp_path: Path) -> None:
     written(tmp_path, unicodedata.normalize("NFD", "Übersicht.md"))
-    found = sources(base({"folder": "."}), tmp_path)
-    assert [s.name for s in found] == [unicodedata.normalize("NFC", "Übersicht.md")]
+    (found,) = sources(base({"folder": "."}), tmp_path)
+    assert found.name == unicodedata.normalize("NFC", "Übersicht.md")
 
 
 def test_what_a_folder_leaves_out_is_told(tmp_path: Path) -> None:
-    written(
-        tmp_path, "n/a.md", "n/.b.md", "n/.old/c.md", "n/.old/d.md", "n/deep/e.rtf", "n/.DS_Store",
-        "n/.git/config", "n/~$a.docx",
-    )  # fmt: skip
+    names = "a.md .b.md .old/c.md .old/d.md deep/e.rtf .DS_Store .git/config ~$a.docx"
+    written(tmp_path, *(f"n/{name}" for name in names.split()))
     (tmp_path / "n" / "linked").symlink_to(tmp_path)
     (told,) = problems(tmp_path, {"folder": "n"})
     assert told.warning
@@ -119,70 +131,6 @@ def test_of_many_left_out_some_are_named(tmp_path: Path) -> None:
     assert told.wrong.endswith("08.png, 09.png, and 15 more")
 
 
-# -- what FastGPT could not read ----------------------------------------------------------------
-
-
-def archive(kind: str, part: str, content: str) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as file:
-        file.writestr("[Content_Types].xml", "<Types/>")
-        file.writestr(f"{kind}/{part}", content)
-    return made.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.md", b"Some text."),
-        ("manual.pdf", MANUAL.read_bytes()),
-        ("a.docx", archive("word", "document.xml", "<d xmlns:w='w'><w:t>Hello.</w:t></d>")),
-        ("a.pptx", archive("ppt/slides", "slide12.xml", "<s xmlns:a='a'><a:t>Hello.</a:t></s>")),
-        ("a.xlsx", archive("xl/worksheets", "sheet1.xml", "<s><c><v>3</v></c></s>")),
-        ("a.html", b"<title>x</title><body><p>Open at nine"),
-        ("实验室手册.md", "这是手册。".encode()),
-        ("手册.txt", "这是手册。".encode("gb18030")),
-        # The client percent-encodes names, so that FastGPT's decoding gives them back.
-        ("50% off.md", b"Half the price."),
-        ("100%.md", b"Everything."),
-        ("a%20b.md", b"Not a space."),
-    ],
-)
-def test_good_files(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    assert not problems(tmp_path, {"file": name})
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a.exe", b"x", "use one of .pdf"),
-        ("a.doc", b"x", "save it as .docx"),
-        ("a.htm", b"x", "rename it to .html"),
-        ("a.md", b"", "a.md is empty"),
-        ("a.txt", b" \n\t ", "a.txt has no text"),
-        ("a.csv", b",,,\n,,,\n", "a.csv has no text"),
-        ("a.txt", "図書館は九時に開きます。".encode("shift_jis"), "iconv"),
-        ("a.html", b"<script>var x</script><style>p{}</style>", "a.html has no text"),
-        ("a.html", b"<body><noscript>Enable scripts</noscript><i>lost</i>", "a.html has no text"),
-        ("scan.pdf", pdf(Page(painted=True)), "run it through OCR"),
-        ("blank.pdf", pdf(Page(), Page()), "blank pages only"),
-        ("locked.pdf", pdf(words(), password="secret"), "opens with a password only"),
-        ("a.pdf", b"<html>saved by mistake</html>", "a.pdf is not a readable PDF"),
-        ("a.docx", b"\xd0\xcf\x11\xe0 an old .doc", "locked with a password, or of the time"),
-        ("a.docx", b"<html>", "a.docx is not a readable .docx"),
-        ("a.docx", archive("word", "document.xml", "<broken"), "not a readable .docx"),
-        ("a.docx", archive("word", "document.xml", "<d/>"), "a.docx has no text"),
-        ("a.docx", archive("xl", "workbook.xml", "<d/>"), "an archive, but no .docx"),
-        ("a.pptx", archive("ppt/slides", "slide1.xml", "<s/>"), "no text on its slides"),
-        ("a.xlsx", archive("xl/worksheets", "sheet1.xml", "<s><c><v/></c></s>"), "no filled cell"),
-    ],
-)
-def test_bad_files(tmp_path: Path, name: str, content: bytes, said: str) -> None:
-    found = one(tmp_path, name, content)
-    assert said in str(found)
-    assert not found.warning
-
-
 SCANNED = Page(painted=True)
 TURNED = Page(((400, "few"), (700, "many more words")), turned=90)
 
@@ -190,43 +138,32 @@ TURNED = Page(((400, "few"), (700, "many more words")), turned=90)
 @pytest.mark.parametrize(
     ("pages", "refused", "said"),
     [
+        # Blank pages do not count.
+        ([words(), Page(), Page()], None, ""),
+        # Most of them without text: it is refused. Half or fewer: a warning.
         ([words()] * 9 + [SCANNED], False, "no text on 1 of 10 pages of a.pdf (page 10)"),
         ([words(), SCANNED] * 3, False, "on 3 of 6 pages of a.pdf (pages 2, 4, 6)"),
         ([words(), SCANNED, SCANNED], True, "on 2 of 3 pages of a.pdf (pages 2-3)"),
+        ([words(), words(), SCANNED] * 12, False, "27, 30, ...)"),
+        ([SCANNED], True, "run it through OCR"),
+        ([Page(), Page()], True, "blank pages only"),
         ([Page(((400, "阅览室"),), font="Identity-H", mapped=False)], True, "no ToUnicode"),
         ([Page(((770, "Head"), (20, "Foot")))], True, "wider margins"),
         ([TURNED], False, "leaves out most of the text of a.pdf on page 1"),
     ],
-)  # fmt: skip
+)
 def test_pages_without_text_are_counted_and_named(
-    tmp_path: Path, pages: list[Page], refused: bool, said: str
+    tmp_path: Path, pages: list[Page], refused: bool | None, said: str
 ) -> None:
-    """Most of them: it is refused. Half or fewer: a warning."""
-    found = one(tmp_path, "a.pdf", pdf(*pages))
-    assert said in str(found)
-    assert found.warning != refused
+    (tmp_path / "a.pdf").write_bytes(pdf(*pages))
+    found = problems(tmp_path, {"file": "a.pdf"})
+    assert [not problem.warning for problem in found] == ([] if refused is None else [refused])
+    assert said in "".join(map(str, found))
 
 
-def test_blank_pages_do_not_count(tmp_path: Path) -> None:
-    (tmp_path / "a.pdf").write_bytes(pdf(words(), Page(), Page()))
-    assert not problems(tmp_path, {"file": "a.pdf"})
-
-
-def test_of_many_runs_of_pages_ten_are_named(tmp_path: Path) -> None:
-    found = one(tmp_path, "a.pdf", pdf(*[words(), words(), Page(painted=True)] * 12))
-    assert "27, 30, ...)" in found.wrong
-
-
-@table("documents")
-def test_what_is_not_there_to_read(given: dict[str, Any], said: str, tmp_path: Path) -> None:
-    written(tmp_path, "notes/picture.png")
-    (found,) = problems(tmp_path, given)
-    assert said in str(found)
-    assert not found.warning
-
-
-def test_a_file_over_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_file_and_a_large_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readable, "LARGEST_BYTES", 2 << 20)
+    assert "opens with a password only" in one(tmp_path, "b.pdf", pdf(words(), password="x")).wrong
     assert "a.md has 3 MiB" in one(tmp_path, "a.md", b"x" * (3 << 20)).wrong
 
 
@@ -249,61 +186,16 @@ def test_a_name_that_is_no_utf_8_can_be_nobodys(tmp_path: Path) -> None:
     assert all(str(problem).isprintable() for problem in found)
 
 
-# -- links and texts ----------------------------------------------------------------------------
-
-
-@table("documents")
-def test_links_that_the_server_can_fetch(link: str, tmp_path: Path) -> None:
-    assert not problems(tmp_path, {"link": link})
-
-
-@table("documents")
-def test_links_that_it_cannot_or_must_not(link: str, said: str, tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, {"link": link})
-    assert said in str(found)
-    assert "secret" not in str(found)
-
-
-@pytest.mark.parametrize(
-    ("text", "name"), [("  ", "n"), ("...", "n"), ("It is so.", "a/b"), ("It is so.", " ")]
-)
-def test_texts_that_nobody_could_cite(tmp_path: Path, text: str, name: str) -> None:
-    assert len(problems(tmp_path, {"text": text, "name": name})) == 1
-
-
-# -- a base as a whole --------------------------------------------------------------------------
-
-
-@table("documents")
-def test_documents_of_one_name_are_refused(
-    one: dict[str, Any], other: dict[str, Any], tmp_path: Path
-) -> None:
-    written(tmp_path, "x/a.md", "y/a.md")
-    (found,) = problems(tmp_path, one, other)
-    assert found.path == "knowledge.bases[0].documents[1]"
-    assert "is there twice" in found.wrong
-    assert "rename one" in found.right
-
-
 def test_two_of_one_name_below_one_folder_are_both_named(tmp_path: Path) -> None:
     written(tmp_path, "notes/x/readme.md", "notes/y/readme.md")
     (found,) = problems(tmp_path, {"folder": "notes"})
-    assert "notes/x/readme.md" in found.wrong
-    assert "notes/y/readme.md" in found.wrong
+    assert re.search("notes/x/readme.md.*notes/y/readme.md", found.wrong)
 
 
 def test_every_bad_document_is_said_at_its_place(tmp_path: Path) -> None:
     written(tmp_path, "good.md")
-    (tmp_path / "empty.md").write_text("")
-    found = problems(
-        tmp_path,
-        {"file": "good.md"},
-        {"file": "empty.md"},
-        {"text": "  ", "name": "nothing"},
-        {"link": "example.com/page"},
-        {"file": "gone.md"},
-    )
-    assert [p.path[-2] for p in found] == ["1", "2", "3", "4"]
+    bad = [{"text": "  ", "name": "nothing"}, {"link": "example.com/page"}, {"file": "gone.md"}]
+    assert [p.path[-2] for p in problems(tmp_path, {"file": "good.md"}, *bad)] == ["1", "2", "3"]
 
 
 def test_the_projects_own_documents_are_readable() -> None:

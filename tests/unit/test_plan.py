@@ -9,40 +9,38 @@ from provisioning.host import VOCABULARY_FOLDER, script
 from provisioning.launch import XINFERENCE_HOME
 from provisioning.ports import PUBLISHED
 from provisioning.problems import PlanError
-from tests.tables import table
-from tests.unit.plans import planned
+from tests.unit.plans import AWQ, planned
 
 
 def test_every_port_names_its_networks_and_the_chat_alone_opens_to_all() -> None:
-    two = ["198.18.0.9/32", "198.18.0.5/32"]
-    assert planned(allowedCidrs=two, sshPort=2222).open_ports == dict.fromkeys(
-        (2222, 3000, 3001, 9997), tuple(sorted(two))
-    )
+    two = ("198.18.0.5/32", "198.18.0.9/32")
+    own = planned(allowedCidrs=two[::-1], sshPort=2222).open_ports
+    assert own == dict.fromkeys((2222, 3000, 3001, 9997), two)
     public = planned("cpu", publicChat=True).open_ports
-    assert public == {22: ("198.18.0.5/32",), 3000: ("0.0.0.0/0",), 3001: ("198.18.0.5/32",)}
+    assert public == {22: two[:1], 3000: ("0.0.0.0/0",), 3001: two[:1]}
 
 
-def test_a_launch_for_each_model_on_the_server_and_a_channel_for_each_source() -> None:
-    lab = planned()
+def test_models_and_cards_give_launches_channels_and_a_driver() -> None:
+    lab, cpu = planned(), planned("cpu")
     assert list(lab.launches) == ["qwen2.5-instruct", "m3e-base", "bge-reranker-v2-m3"]
     assert [channel.name for channel in lab.channels] == ["xinference-chat", "xinference-embedding"]
-    assert planned("cpu").launches == {}
+    assert "driver" in [step.name for step in lab.steps]
+    assert cpu.launches == {}
+    assert "driver" not in [step.name for step in cpu.steps]
+    # What does not fit is planned all the same.
+    huge = {"name": "qwen2.5-instruct", "kind": "chat", "xinference": AWQ | {"size": 72}}
+    assert planned(models=[huge]).fit.problems
 
 
-def test_the_server_gets_a_driver_where_it_has_a_card() -> None:
-    assert "driver" in [step.name for step in planned().steps]
-    assert "driver" not in [step.name for step in planned("cpu").steps]
-
-
-def test_what_does_not_fit_is_planned_all_the_same() -> None:
-    models = [
-        {"name": "qwen2.5-instruct", "kind": "chat", "context": 131072}
-        | {"xinference": {"engine": "vllm", "format": "pytorch", "size": 72}}
-    ]
-    assert planned(models=models).fit.problems
-
-
-@table("plan")
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"region": "cn-atlantis"}, "alicloud:region"),
+        ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
+        ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
+        ({"mirrors": {"dockerApt": "a.example"}}, "mirrors.dockerApt"),
+    ],
+)
 def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], path: str) -> None:
     with pytest.raises(PlanError) as error:
         planned(**change)
@@ -52,10 +50,9 @@ def test_where_the_tables_know_nothing_there_is_no_plan(change: dict[str, Any], 
 def test_the_containers_find_what_the_host_s_steps_left() -> None:
     """The table writes down again what other tables say."""
     found = planned().containers
-    folders = {name: set(container.mounts) for name, container in found.items()}
-    (folder,) = folders["mongo"]
+    (folder,) = found["mongo"].mounts
     assert f"\nfolder={folder.removeprefix('/root/')}\n" in script("mongo-keyfile")
-    assert folders["oneapi"] == {f"/root/{VOCABULARY_FOLDER}"}
+    assert set(found["oneapi"].mounts) == {f"/root/{VOCABULARY_FOLDER}"}
     assert found["xinference"].data == XINFERENCE_HOME
     assert {port for container in found.values() for port in container.published} == set(PUBLISHED)
 
@@ -74,7 +71,15 @@ def test_the_price_is_made_of_its_parts() -> None:
     assert "out of date" in price.note
 
 
-@table("plan")
+@pytest.mark.parametrize(
+    ("change", "known", "said"),
+    [
+        ({"region": "cn-beijing", "spot": True}, True, "Spot follows the market"),
+        ({"instanceType": "ecs.g7.large"}, False, "ecs.g7.large"),
+        ({"diskCategory": "cloud_new"}, False, "this disk"),
+        ({"region": "ap-southeast-1"}, False, "outside the mainland"),
+    ],
+)
 def test_a_price_that_is_not_known_is_none(change: dict[str, Any], known: bool, said: str) -> None:
     price = planned(**change).price
     assert (price.total is not None) is known

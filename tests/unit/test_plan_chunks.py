@@ -1,7 +1,6 @@
 """Chunk sizes follow from what the models of a base read (`docs/facts/measured.md §1 F1`)."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,89 +18,79 @@ from provisioning.fastgpt_config import config_json
 from provisioning.knowledge import SMALLEST_CHUNK, Base, Document
 from provisioning.text_files import with_spaced_headings
 from rehearsal.doubles.fastgpt.chunks import split
-from tests.tables import table
+from tests.unit.plans import model
+from tests.unit.program import PROJECT
 
-PROJECT = Path(__file__).parents[2]
-
-
-def model(name: str, kind: str = "embedding", **more: Any) -> Model:
-    source = {} if "remote" in more else {"xinference": {}}
-    return Model.model_validate({"name": name, "kind": kind, **source, **more})
+CHAT = model("qwen", context=16384)
+BIG = model("big", context=131072)
 
 
-def remote(name: str, read: int) -> Model:
-    return model(name, maxInput=read, remote={"provider": "openai"})
+def reads(tokens: int, name: str = "m3e-base") -> Model:
+    return model(name, "embedding", maxInput=tokens)
 
 
-CHAT = model("qwen", "chat", context=16384)
-M3E = model("m3e-base", maxInput=512)
-OUTSIDE = remote("text-embedding-v1", 2048)
+def outside(tokens: int) -> Model:
+    return model("outside", "embedding", maxInput=tokens, remote={"provider": "openai"})
+
+
+M3E, BGE, OUTSIDE = reads(512), reads(8192, "bge-m3"), outside(2048)
 
 
 def problems(document: dict[str, Any], *models: Model, **base: str) -> list[str]:
-    documents = [{"link": "http://x"}, document]
+    documents = [{"link": "http://x"}, {"link": "http://y", **document}]
     told = Base.model_validate({"name": "b", "documents": documents, **base})
     return [str(problem) for problem in chunk_size_problems(told, models, "bases[1]")]
 
 
-def test_more_than_a_local_model_reads_would_be_cut_silently() -> None:
-    assert problems({"link": "http://y", "chunkSize": 512}, CHAT, M3E) == []
-    (said,) = problems({"link": "http://y", "chunkSize": 3000}, CHAT, M3E)
-    assert said.startswith("bases[1].documents[1].chunkSize: m3e-base reads 512 tokens")
-    assert "set 512 or less" in said
-
-
-def test_a_provider_refuses_what_prose_may_come_to() -> None:
-    assert problems({"link": "http://y", "chunkSize": 512}, CHAT, OUTSIDE) == []
-    (said,) = problems({"link": "http://y", "chunkSize": 513}, CHAT, OUTSIDE)
-    assert "the provider of text-embedding-v1 refuses a text of more than 2048 tokens" in said
-    assert "set 512 or less" in said
-
-
-def test_questions_are_written_by_a_model_that_reads_the_chunk() -> None:
-    document = {"link": "http://y", "training": "qa", "chunkSize": 8000}
-    assert problems(document, model("big", "chat", context=131072), M3E) == []
-    (said,) = problems(document, CHAT, M3E)
-    assert "qwen's context of 16384 tokens" in said
-    assert "set 4369 or less" in said
+@pytest.mark.parametrize(
+    ("document", "models", "largest", "said"),
+    [
+        # Of more than a local model reads the rest would be cut silently; a provider refuses it.
+        ({"chunkSize": 3000}, (CHAT, M3E), 512, "m3e-base reads 512 tokens"),
+        ({"chunkSize": 513}, (CHAT, OUTSIDE), 512,
+         "the provider of outside refuses a text of more than 2048 tokens"),
+        # Questions are written by a model that reads the chunk.
+        ({"chunkSize": 8000, "training": "qa"}, (CHAT, M3E), 4369,
+         "qwen's context of 16384 tokens"),
+    ],
+)  # fmt: skip
+def test_what_the_models_cannot_read_is_refused(
+    document: dict[str, Any], models: tuple[Model, ...], largest: int, said: str
+) -> None:
+    assert problems(document | {"chunkSize": largest}, *models) == []
+    (problem,) = problems(document, *models)
+    assert problem.startswith("bases[1].documents[1].chunkSize: ")
+    assert said in problem
+    assert f"set {largest} or less" in problem
 
 
 def test_it_is_the_bases_own_models_that_count() -> None:
-    wide = model("bge-m3", maxInput=8192)
-    document = {"link": "http://y", "chunkSize": 3000}
-    assert problems(document, CHAT, M3E, wide, embedding="bge-m3") == []
-    assert problems(document, CHAT, wide, M3E, embedding="m3e-base") != []
+    document = {"chunkSize": 3000}
+    assert problems(document, CHAT, M3E, BGE, embedding="bge-m3") == []
+    assert problems(document, CHAT, BGE, M3E, embedding="m3e-base") != []
+    # A longer context is long enough.
+    assert problems({"chunkSize": 8000, "training": "qa"}, BIG, M3E) == []
     # A model that is not there is said with the base.
     assert problems(document, CHAT, M3E, embedding="no-such") == []
 
 
 @pytest.mark.parametrize("training", ["chunk", "qa"])
-@pytest.mark.parametrize(
-    "embedding",
-    [M3E, OUTSIDE, remote("small", 384), remote("wide", 8192), model("tiny", maxInput=64)],
-)
+@pytest.mark.parametrize("embedding", [M3E, OUTSIDE, outside(384), outside(8192), reads(64)])
 @pytest.mark.parametrize("context", [512, 4096, 16384, 131072])
 def test_what_is_taken_where_nothing_is_set_is_allowed(
     training: str, embedding: Model, context: int
 ) -> None:
-    chat = model("c", "chat", context=context)
-    unset = Document.model_validate({"link": "http://y", "training": training})
-    size = chunk_size(unset, embedding, chat)
-    written = {"link": "http://y", "training": training, "chunkSize": size}
-    assert problems(written, chat, embedding) == []
-    assert chunk_size(Document.model_validate(written), embedding, chat) == size
+    chat = model("c", context=context)
+    unset = {"link": "http://y", "training": training}
+    size = chunk_size(Document.model_validate(unset), embedding, chat)
+    assert problems(unset | {"chunkSize": size}, chat, embedding) == []
+    assert chunk_size(Document.model_validate(unset | {"chunkSize": size}), embedding, chat) == size
 
 
-@pytest.mark.parametrize(
-    ("embedding", "size"), [(M3E, 256), (OUTSIDE, 512), (remote("x", 512), 128)]
-)
-def test_the_usual_size_follows_the_model(embedding: Model, size: int) -> None:
-    assert usual_chunk_size(embedding) == size
-
-
-def test_a_provider_is_never_sent_more_than_it_reads() -> None:
+def test_the_usual_size_follows_the_model_and_what_a_provider_reads() -> None:
+    assert [usual_chunk_size(e) for e in (M3E, OUTSIDE, outside(512))] == [256, 512, 128]
     for read in (512, 2048, 3072, 8192):
-        assert usual_chunk_size(remote("x", read)) * GROWN <= read
+        assert usual_chunk_size(outside(read)) * GROWN <= read
 
 
 SENTENCE = "馆里的每台机器都有编号，借用前请在前台登记姓名和时间。"
@@ -114,24 +103,20 @@ PROSE = {
     "several languages": "The lab ends by its lease. 实验室到期自动释放。ラボは終了します。 " * 400,
     "clauses": ("书" * 400 + "，") * 60,
 }
-LONG_ROWS = "| name | text |\n| --- | --- |\n" + "| a | " + "字" * 5000 + " |\n"
+MANUAL = PdfReader(PROJECT / "documents" / "lab-manual.pdf").pages
 DOCUMENTS = {
     **PROSE,
     "one long table": "| a | b |\n| --- | --- |\n" + "| 书架 | 三号楼二层左手第一间 |\n" * 800,
-    "a table with long rows": LONG_ROWS * 3,
+    "a table with long rows": ("| a | b |\n| --- | --- |\n| a | " + "字" * 5000 + " |\n") * 3,
     "one long block of code": "# Use\n\n```\n" + "run(lab, hours=24)\n" * 900 + "```\n",
     "README.md": (PROJECT / "README.md").read_text(),
     "README.zh-CN.md": (PROJECT / "README.zh-CN.md").read_text(),
-    "architecture.md": (PROJECT / "docs" / "architecture.md").read_text(),
-    "lab-manual.pdf": "".join(
-        page.extract_text().replace("\n", "")
-        for page in PdfReader(PROJECT / "documents" / "lab-manual.pdf").pages
-    ),
+    "lab-manual.pdf": "".join(page.extract_text().replace("\n", "") for page in MANUAL),
 }
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-@pytest.mark.parametrize("embedding", [M3E, model("bge-m3", maxInput=8192), OUTSIDE])
+@pytest.mark.parametrize("embedding", [M3E, BGE, OUTSIDE])
 def test_no_chunk_of_a_sound_document_is_left_out(embedding: Model, name: str) -> None:
     kept = json.loads(config_json([CHAT, embedding]))["vectorModels"][0]["maxToken"] * 1.3
     longest = min(3000, longest_chunk_size(embedding))
@@ -142,8 +127,7 @@ def test_no_chunk_of_a_sound_document_is_left_out(embedding: Model, name: str) -
 @pytest.mark.parametrize("name", PROSE)
 @pytest.mark.parametrize("read", [512, 2048, 8192])
 def test_prose_comes_to_no_more_than_a_provider_reads(read: int, name: str) -> None:
-    longest = longest_chunk_size(remote("x", read))
-    for size in {SMALLEST_CHUNK, longest}:
+    for size in {SMALLEST_CHUNK, longest_chunk_size(outside(read))}:
         assert max(map(len, split(PROSE[name], size))) <= read
 
 
@@ -152,9 +136,3 @@ def test_a_section_of_one_line_is_not_lost(size: int) -> None:
     notes = "".join(f"## 第{n}节\n{n}号书架。{SENTENCE * 5}\n" for n in range(40))
     chunks = "".join(split(with_spaced_headings(notes), size))
     assert [n for n in range(40) if f"\n{n}号书架" not in chunks] == []
-
-
-@table("plan_chunks")
-def test_a_heading_stands_alone(text: str, sent: str) -> None:
-    assert with_spaced_headings(text) == sent
-    assert with_spaced_headings(sent) == sent

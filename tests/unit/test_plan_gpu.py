@@ -1,4 +1,4 @@
-"""The models' memory, and the price, before anything is paid."""
+"""The models' memory on the cards of a type; what does not fit is in `tests/cases/models.yaml`."""
 
 from typing import Any
 
@@ -9,52 +9,33 @@ from provisioning.catalogue import Model
 from provisioning.gpu import fit
 from provisioning.memory import least_weights_mib, need
 from provisioning.vendor import ModelType, vendor_models
-from tests.tables import table
+from tests.unit.plans import cases, model, remote
 
-A10 = "ecs.gn7i-c16g1.4xlarge"
-
-
-def chat(share: float | None = 0.7, context: int = 16384, **source: Any) -> Model:
-    told = {"engine": "vllm", "format": "awq", "size": 14, "quantization": "Int4"} | source
-    if share is not None:
-        told["memoryShare"] = share
-    return Model.model_validate(
-        {"name": "qwen2.5-instruct", "kind": "chat", "context": context, "xinference": told}
-    )
+A10 = gpus_of("ecs.gn7i-c16g1.4xlarge")
+TWO = gpus_of("ecs.gn7i-2x.8xlarge")
+REMOTE = remote("qwen-plus", "chat", "dashscope")
+M3E, RERANK = model("m3e-base", "embedding"), model("bge-reranker-v2-m3", "rerank")
 
 
-def small(name: str, kind: str, **source: Any) -> Model:
-    return Model.model_validate({"name": name, "kind": kind, "xinference": source})
+def chat(share: float = 0.7, **source: Any) -> Model:
+    return model(awq={"memoryShare": share, **source}, context=16384)
 
 
-REMOTE = Model.model_validate(
-    {"name": "qwen-plus", "kind": "chat", "remote": {"provider": "dashscope"}}
-)
-M3E = small("m3e-base", "embedding")
-RERANK = small("bge-reranker-v2-m3", "rerank")
+def heavy(name: str) -> Model:
+    return model(name, "embedding", xinference={"memoryGiB": 6})
 
 
-@pytest.mark.parametrize("instance_type", types_with(""))
-def test_every_type_of_the_table_is_one_with_gpus(instance_type: str) -> None:
-    gpus = gpus_of(instance_type)
-    assert gpus is not None
-    assert type_problem(instance_type, needs_gpu=True) is None
-    assert gpus.count >= 1
-    assert 0 < gpus.usable_mib < gpus.memory_mib
-    if instance_type == A10:
-        # What the driver reports, not 24 GiB.
-        assert (gpus.card, gpus.count, gpus.memory_mib) == ("NVIDIA A10", 1, 22731)
-
-
-@table("plan_gpu")
-def test_a_type_that_cannot_serve_is_called_what_it_is(
-    instance_type: str, wrong: str, right: str
-) -> None:
-    assert gpus_of(instance_type) is None
-    problem = type_problem(instance_type, needs_gpu=True)
-    assert problem is not None
-    assert wrong in problem.wrong
-    assert right in problem.right
+def test_every_type_of_the_table_is_one_with_gpus_that_are_as_the_driver_reports() -> None:
+    for instance_type in types_with(""):
+        gpus = gpus_of(instance_type)
+        assert gpus is not None
+        assert type_problem(instance_type, needs_gpu=True) is None
+        assert gpus.count >= 1
+        assert 0 < gpus.usable_mib < gpus.memory_mib
+    assert A10 is not None
+    assert (A10.card, A10.count, A10.memory_mib) == ("NVIDIA A10", 1, 22731), "not 24 GiB"
+    for unknown in ("ecs.gn8v.6xlarge", "ecs.gn6v-c8g1.2xlarge", "ecs.c7.xlarge"):
+        assert gpus_of(unknown) is None
 
 
 def test_a_type_without_models_on_it_only_has_to_look_like_one() -> None:
@@ -64,7 +45,7 @@ def test_a_type_without_models_on_it_only_has_to_look_like_one() -> None:
 
 
 def test_the_reference_lab_fits_and_its_table_adds_up() -> None:
-    found = fit([REMOTE, chat(), M3E, RERANK], gpus_of(A10))
+    found = fit([REMOTE, chat(), M3E, RERANK], A10)
     assert not found.problems
     # vLLM counts what is taken when it starts, so it comes last.
     names = [row.model.name for row in found.rows]
@@ -74,34 +55,10 @@ def test_the_reference_lab_fits_and_its_table_adds_up() -> None:
     assert found.needed_mib == sum(row.needed_mib for row in found.rows)
 
 
-SHARE = "models[0].xinference.memoryShare"
-WHOLE: dict[str, Any] = {"engine": "transformers", "format": "pytorch", "quantization": "none"}
-CROWD = [M3E, RERANK, small("a", "embedding"), small("b", "embedding")]
-
-
-@table("plan_gpu")
-def test_what_does_not_fit_says_what_would(models: list[Model], path: str, said: str) -> None:
-    problem = fit(models, gpus_of(A10)).problems[0]
-    assert problem.path == path
-    assert said in problem.right
-    assert "memoryGiB" in problem.right, "an estimate can be overruled"
-
-
-@table("plan_gpu")
-def test_what_cannot_be_is_refused_by_itself(model: Model, setting: str, said: str) -> None:
-    (problem,) = fit([model], gpus_of(A10)).problems
-    assert problem.path == f"models[0].xinference.{setting}"
-    assert said in problem.right
-
-
-@table("plan_gpu")
-def test_the_advice_holds(models: list[Model], fits: bool) -> None:
-    assert (fit(models, gpus_of(A10)).problems == ()) is fits
-
-
-@table("plan_gpu")
-def test_every_kind_of_model_is_weighed(model: Model, at_least: int, at_most: int) -> None:
-    assert at_least <= need(model).total <= at_most
+@pytest.mark.parametrize("case", cases("plans.yaml")["weights"])
+def test_every_kind_of_model_is_weighed(case: dict[str, Any]) -> None:
+    at_least, at_most = case["mib"]
+    assert at_least <= need(model(**case["model"])).total <= at_most
 
 
 @pytest.mark.parametrize("type_", ["LLM", "embedding", "rerank"])
@@ -112,56 +69,55 @@ def test_nothing_of_the_list_is_beyond_weighing(type_: ModelType) -> None:
             told = {"model": listed.name, "format": spec.format, "size": spec.size or None}
             for quantization in spec.quantizations:
                 source = told | {"engine": "vllm", "quantization": quantization}
-                model = Model.model_validate(
-                    {"name": "any", "kind": kind, "context": 4096, "xinference": source}
-                )
+                any_ = model("any", kind, xinference=source, context=4096)
                 # Nothing that anybody serves weighs less than its bits, or more than 32 of them.
-                assert least_weights_mib(model) <= need(model).weights
-                assert need(model).weights > 20
+                assert least_weights_mib(any_) <= need(any_).weights
+                assert need(any_).weights > 20
 
 
 def test_an_unknown_shape_is_said() -> None:
-    known, guessed = chat(size=14), chat(model="qwen3.5", size=9)
-    assert "shape is not known" not in need(known).how
-    assert "shape is not known" in need(guessed).how
+    assert "shape is not known" not in need(chat()).how
+    assert "shape is not known" in need(chat(model="qwen3.5", size=9)).how
     # Of Qwen2's architecture, but each head has a cache of its own.
-    assert "shape is not known" in need(chat(model="qwen1.5-chat", size=14)).how
-
-
-def test_a_chat_model_of_the_same_shape_has_the_same_cache() -> None:
-    distilled = chat(model="deepseek-r1-distill-qwen", size=14)
-    assert need(distilled).cache == need(chat(size=14)).cache
+    assert "shape is not known" in need(chat(model="qwen1.5-chat")).how
+    # A chat model of the same shape has the same cache.
+    assert need(chat(model="deepseek-r1-distill-qwen")).cache == need(chat()).cache
 
 
 def test_the_operator_may_know_better() -> None:
-    heavy = small("m3e-base", "embedding", memoryGiB=6)
-    found = fit([heavy, chat(0.7)], gpus_of(A10))
-    assert found.rows[0].needed_mib == 6 * 1024
-    assert fit([heavy, chat(0.74)], gpus_of(A10)).problems
+    six = heavy("m3e-base")
+    assert fit([six, chat(0.7)], A10).rows[0].needed_mib == 6 * 1024
+    assert fit([six, chat(0.74)], A10).problems
     # Of vLLM it tells what the share must hold; the share itself is still what it takes.
-    assert fit([chat(0.5, memoryGiB=12)], gpus_of(A10)).problems
-    assert fit([chat(0.55, memoryGiB=12)], gpus_of(A10)).rows[0].needed_mib == 12503
+    assert fit([chat(0.5, memoryGiB=12)], A10).problems
+    assert fit([chat(0.55, memoryGiB=12)], A10).rows[0].needed_mib == 12503
 
 
-@table("plan_gpu")
+@pytest.mark.parametrize(
+    ("models", "cards"),
+    [
+        ([chat(0.9), M3E, RERANK], [(0,), (1,), (0,)]),
+        # The idlest is the one with the fewest models, however large they are.
+        ([heavy("a"), model("b", "embedding"), RERANK, chat(0.5)], [(0,), (1,), (1,), (0,)]),
+    ],
+)
 def test_two_cards_are_filled_as_xinference_does(models: list[Model], cards: list[Any]) -> None:
-    found = fit(models, gpus_of("ecs.gn7i-2x.8xlarge"))
-    assert [list(row.cards) for row in found.rows] == cards
+    found = fit(models, TWO)
+    assert [row.cards for row in found.rows] == cards
     assert found.needed_mib == sum(row.needed_mib for row in found.rows if row.cards == (0,))
 
 
 def test_a_model_over_two_cards_and_two_replicas() -> None:
-    two = gpus_of("ecs.gn7i-2x.8xlarge")
-    over = fit([chat(0.9, gpus=2, size=32)], two)
+    over = fit([chat(0.9, gpus=2, size=32)], TWO)
     assert not over.problems
     assert over.rows[0].cards == (0, 1)
-    assert fit([chat(0.7, replicas=2)], two).rows[0].cards == (0, 1)
-    assert fit([chat(0.9, size=32)], two).problems
+    assert fit([chat(0.7, replicas=2)], TWO).rows[0].cards == (0, 1)
+    assert fit([chat(0.9, size=32)], TWO).problems
 
 
 def test_without_gpu_everything_runs_on_the_cpu_or_is_refused() -> None:
-    on_cpu = small("m3e-base", "embedding", gpus=0)
-    for gpus in (None, gpus_of(A10)):
+    on_cpu = model("m3e-base", "embedding", xinference={"gpus": 0})
+    for gpus in (None, A10):
         found = fit([on_cpu, REMOTE], gpus)
         assert (found.problems, found.needed_mib, found.rows[0].cards) == ((), 0, ())
     refused = fit([REMOTE, M3E, chat(gpus=0)], None).problems

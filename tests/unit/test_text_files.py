@@ -1,48 +1,29 @@
-"""Text files are sent so that FastGPT reads them right, or are refused (docs/facts/fastgpt.md
-§4)."""
+"""Texts are sent so that FastGPT reads them right, or are refused (docs/facts/fastgpt.md §4)."""
 
 import pytest
 
-from provisioning.text_files import as_sent, decoded
+from provisioning.text_files import as_sent, decoded, with_spaced_headings
 from rehearsal.doubles.fastgpt.documents import file_text
-from tests.tables import table
+from tests.unit.plans import cases
 
-ENGLISH = "The library opens at nine.\nIt closes at five.\n"
-CHINESE = "阅览室每天九点开放，周一闭馆。\n借书证遗失须付五元工本费（约 5 元）。\n"
-TRADITIONAL = "圖書館每天九點開放，週一閉館。借書證遺失須付五元工本費。"
-KOREAN = "도서관은 매일 아침 아홉시에 엽니다. 월요일은 휴관입니다."
-JAPANESE = "図書館は九時に開きます。月曜日は休館日です。"
-RUSSIAN = "Библиотека открыта каждый день с девяти часов"
-FRENCH = "Bibliothèque ouverte dès neuf heures, fermée à Noël"
+TABLE = cases("texts.yaml")
+TEXTS = [text for text, _ in TABLE["known"]]
+ENGLISH, CHINESE, TRADITIONAL, _, JAPANESE = TEXTS[:5]
 
 
-@pytest.mark.parametrize("text", [ENGLISH, CHINESE, TRADITIONAL, KOREAN, JAPANESE, RUSSIAN])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_unicode_is_read_whatever_the_language(text: str, encoding: str) -> None:
-    assert decoded(text.encode(encoding)) == text
+@pytest.mark.parametrize(("text", "encodings"), TABLE["known"])
+def test_what_cannot_be_another_encoding_is_read(text: str, encodings: str) -> None:
+    assert [e for e in encodings.split() if decoded(text.encode(e)) != text] == []
 
 
-@pytest.mark.parametrize("text", [ENGLISH, CHINESE, "第一章\n一"])
-@pytest.mark.parametrize("order", ["le", "be"])
-def test_utf_16_is_known_without_a_mark(text: str, order: str) -> None:
-    assert decoded(text.encode(f"utf-16-{order}")) == text
+@pytest.mark.parametrize(("text", "encodings"), TABLE["unknown"])
+def test_what_may_be_another_encoding_is_not_guessed(text: str, encodings: str) -> None:
+    assert [e for e in encodings.split() if decoded(text.encode(e)) is not None] == []
 
 
-@pytest.mark.parametrize(
-    "text", [CHINESE, "借书证", "项目,电话\r\n阅览室,5551234\r\n", CHINESE + "😀"]
-)
-def test_simplified_chinese_is_known_in_its_own_encoding(text: str) -> None:
-    assert decoded(text.encode("gb18030")) == text
-
-
-@table("text_files")
-def test_what_may_be_another_encoding_is_not_guessed(text: str, encoding: str) -> None:
-    assert decoded(text.encode(encoding)) is None
-
-
-@pytest.mark.parametrize("content", [bytes(64), b"text\0text", b"\xff\xfe\x00\xd8", b"\x89PNG\r\n"])
-def test_what_is_no_text_is_none(content: bytes) -> None:
-    assert decoded(content) is None
+def test_what_is_no_text_is_none() -> None:
+    contents = (bytes(64), b"text\0text", b"\xff\xfe\x00\xd8", b"\x89PNG\r\n")
+    assert [decoded(content) for content in contents] == [None] * 4
 
 
 def test_a_web_page_says_its_encoding_itself() -> None:
@@ -51,11 +32,8 @@ def test_a_web_page_says_its_encoding_itself() -> None:
     assert decoded(page.replace("big5", "no-such").encode("big5")) is None
 
 
-def test_other_files_are_sent_as_they_are() -> None:
+def test_other_files_are_sent_as_they_are_and_unreadable_texts_not_at_all() -> None:
     assert as_sent("a.pdf", CHINESE.encode("gbk")) == CHINESE.encode("gbk")
-
-
-def test_a_text_that_cannot_be_read_is_not_sent() -> None:
     with pytest.raises(UnicodeError, match=r"a\.TXT"):
         as_sent("a.TXT", JAPANESE.encode("shift_jis"))
 
@@ -68,9 +46,14 @@ LATE = ENGLISH * 10 + CHINESE
 def test_fastgpt_reads_what_is_sent_right(name: str, encoding: str) -> None:
     """Also where the first other letter comes late, which it takes for ASCII without a mark."""
     text = file_text(name, as_sent(name, LATE.encode(encoding)))
-    for word in ("library", "阅览室每天九点开放", "约 5 元"):
-        assert word in text
+    assert all(words in text for words in ("library", "阅览室每天九点开放", "约 5 元"))
 
 
 def test_without_the_mark_fastgpt_reads_late_letters_wrong() -> None:
     assert "阅览室" not in file_text("a.txt", LATE.encode())
+
+
+@pytest.mark.parametrize(("text", "sent"), TABLE["headings"])
+def test_a_heading_stands_alone(text: str, sent: str) -> None:
+    assert with_spaced_headings(text) == sent
+    assert with_spaced_headings(sent) == sent
