@@ -1,4 +1,4 @@
-"""What the contract suite's cases share: an upstream, programs, a folder, Xinference."""
+"""What the contract suite's cases share: an upstream, FastGPT, Xinference."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
-from tests.contract.processes import Program
+from tests.contract.fastgpt_subject import FastGpt, Stage
 from tests.contract.upstream import Upstream
-from tests.contract.xinference_lab import Lab, StartLab
-from tests.contract.xinference_subject import Double, StartDouble
+from tests.contract.xinference_subject import Double, Lab, StartDouble, StartLab
 
 
 @pytest.fixture(scope="session")
@@ -23,24 +22,32 @@ def upstream_server() -> Iterator[Upstream]:
 
 @pytest.fixture
 def upstream(upstream_server: Upstream) -> Upstream:
-    """The upstream, having forgotten what earlier cases asked."""
+    """The upstream, having forgotten what earlier cases asked; one model is refused there."""
     upstream_server.forget()
+    error = {"message": "No such key.", "type": "invalid_request_error", "code": "bad_key"}
+    upstream_server.refuse("refused", 401, **error, param=None)
     return upstream_server
 
 
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """OneAPI and a reranker, for FastGPTs with their own memory."""
+    made = Stage(tmp_path_factory.mktemp("stage"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def running(stage: Stage) -> FastGpt:
+    """One FastGPT for all tests of a module, logged in."""
+    return stage.fastgpt("fastgpt").up().ready()
+
+
 @pytest.fixture
-def programs() -> Iterator[list[Program]]:
-    """Programs put in here end with the case."""
-    started: list[Program] = []
-    yield started
-    for program in started:
-        program.stop()
-
-
-@pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the session's programs."""
-    return tmp_path_factory.mktemp("contract")
+def fastgpt(stage: Stage, running: FastGpt) -> FastGpt:
+    """The module's FastGPT, with an upstream that remembers and refuses nothing yet."""
+    stage.upstream.forget()
+    return running
 
 
 @pytest.fixture
@@ -49,14 +56,12 @@ def start_double(tmp_path: Path) -> Iterator[StartDouble]:
     made: list[Double] = []
 
     def begin(**options: Any) -> Double:
-        tree = tmp_path / str(len(made))
-        tree.mkdir()
-        made.append(Double(tree, **options))
+        made.append(Double(tmp_path / str(len(made)), **options))
         return made[-1]
 
     yield begin
     for double in made:
-        double.close()
+        double.stop()
 
 
 @pytest.fixture(params=[DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
-from tests.contract.xinference_subject import HUBS, Double, Subject
+from tests.contract.xinference_subject import ENGINE, HUBS, Double, Subject
 
 REAL = os.environ.get("XINFERENCE_URL")
 AWQ = {
@@ -27,6 +27,7 @@ AWQ = {
     "model_size_in_billions": 7,
     "quantization": "Int4",
 }
+NOBODY = {"model_name": "nobody", "model_type": "embedding"}
 # With no way to a hub the real one tries for a minute, and a model takes as long to load.
 SLOW = 180.0
 SUBJECTS = (DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE, *(["real"] if REAL else []))
@@ -39,7 +40,7 @@ def subject(
     """A server that reaches no hub."""
     made = _subject(request.param, tmp_path_factory.mktemp("xinference"), hubs=())
     yield made
-    made.close()
+    made.stop()
 
 
 @pytest.fixture(scope="module", params=SUBJECTS)
@@ -51,15 +52,13 @@ def loading(
         pytest.skip("XINFERENCE_EMBEDDING names no embedding of the real server")
     made = _subject(request.param, tmp_path_factory.mktemp("xinference"), hubs=HUBS)
     yield made
-    made.close()
+    made.stop()
 
 
 def _subject(which: str, tree: Path, hubs: tuple[str, ...]) -> Subject:
     if which == "real":
         assert REAL
-        made = Subject(REAL)
-        assert made.version.rpartition(".")[0] in ("2.12", "4.1"), made.version
-        return made
+        return Subject(REAL)
     return Double(tree, tag=f"v{which}-cpu", gpus=0, hubs=hubs)
 
 
@@ -68,24 +67,15 @@ def uid() -> str:
     return f"m-{uuid.uuid4().hex[:8]}"
 
 
-@pytest.fixture
-def embedder(loading: Subject, uid: str) -> Iterator[str]:
-    """The uid of an embedding that serves."""
-    assert loading.launch(embedding(loading, uid)).status_code == 200
-    yield uid
-    loading.call("DELETE", f"/v1/models/{uid}")
-
-
 def embedding(subject: Subject, uid: str, **more: Any) -> dict[str, Any]:
-    name = "m3e-base" if isinstance(subject, Double) else os.environ["XINFERENCE_EMBEDDING"]
-    payload = {"model_uid": uid, "model_name": name, "model_type": "embedding", **more}
-    if is_successor(subject) and isinstance(subject, Double):
-        payload["model_engine"] = "sentence_transformers"
-    return payload
+    is_double = isinstance(subject, Double)
+    name = "m3e-base" if is_double else os.environ["XINFERENCE_EMBEDDING"]
+    engine = ENGINE if is_double and is_successor(subject) else {}
+    return {"model_uid": uid, "model_name": name, "model_type": "embedding", **engine, **more}
 
 
 def is_successor(subject: Subject) -> bool:
-    return subject.version == SUCCESSOR_XINFERENCE
+    return bool(subject.get("/v1/cluster/version")["version"] == SUCCESSOR_XINFERENCE)
 
 
 def instance(subject: Subject, uid: str) -> dict[str, Any]:
@@ -105,7 +95,7 @@ def instance(subject: Subject, uid: str) -> dict[str, Any]:
         ({**AWQ, "model_format": "awk"}, "Model not found, name: qwen2.5-instruct"),
         ({**AWQ, "model_size_in_billions": 8}, "Model not found, name: qwen2.5-instruct"),
         ({**AWQ, "quantization": "Int3"}, "Model not found, name: qwen2.5-instruct"),
-        ({"model_name": "nobody", "model_type": "embedding"}, "available models: dict_keys(["),
+        (NOBODY, "available models: dict_keys(["),
         ({**AWQ, "model_uid": "m" * 101}, ""),
         ({**AWQ, "model_uid": " "}, ""),
     ],
@@ -122,15 +112,13 @@ def test_what_is_malformed_or_not_in_the_catalogue_is_a_400(
 
 
 def test_an_unknown_uid_looks_like_one_that_has_not_begun(subject: Subject, uid: str) -> None:
-    progress = subject.call("GET", f"/v1/models/{uid}/progress")
-    assert progress.status_code == 200
-    assert progress.json()["progress"] == 0.0
-    if is_successor(subject):
-        assert progress.json()["stage"] == "pending"
-    else:
-        assert set(progress.json()) == {"progress"}
-    replicas = subject.call("GET", f"/v1/models/{uid}/replicas")
-    assert (replicas.status_code, replicas.json()) == (200, [])
+    stage = {"stage": "pending"} if is_successor(subject) else {}
+    told = subject.get(f"/v1/models/{uid}/progress")
+    assert {name: told[name] for name in told if name in ("progress", "stage")} == {
+        "progress": 0.0,
+        **stage,
+    }
+    assert subject.statuses(uid) == []
     assert subject.get(f"/v1/models/instances?model_uid={uid}") == []
 
 
@@ -162,8 +150,7 @@ def test_a_launch_in_the_background_answers_with_the_uid_and_holds_it(
     assert f"Model is already in the model list, uid: {uid}" in again.json()["detail"]
     assert uid not in [model["id"] for model in subject.get("/v1/models")["data"]]
     looked = subject.call("GET", f"/v1/models/{uid}")
-    assert looked.status_code == 503
-    assert looked.headers["Retry-After"] == "30"
+    assert (looked.status_code, looked.headers["Retry-After"]) == (503, "30")
     assert "Model is loading" in looked.json()["detail"]
     assert instance(subject, uid)["status"] == "CREATING"
     body = {"model": uid, "messages": [{"role": "user", "content": "hi"}]}
@@ -173,10 +160,16 @@ def test_a_launch_in_the_background_answers_with_the_uid_and_holds_it(
     deleted = subject.call("DELETE", f"/v1/models/{uid}")
     assert deleted.status_code == 400
     assert deleted.json()["detail"].endswith(f"uid: {uid}-{copy}")
-    assert subject.failure(uid, SLOW).startswith("Failed to download model 'qwen2.5-instruct'")
+    # The message of a launch that fails comes after its ERROR and before its end.
+    rows = f"/v1/models/{uid}/replicas"
+    error = lambda: [row["error_message"] for row in subject.get(rows) if row["error_message"]]  # noqa: E731
+    subject.wait(error, "a message", uid, SLOW)
+    ended = lambda: subject.call("GET", f"/v1/models/{uid}").status_code == 400  # noqa: E731
+    subject.wait(ended, "its end", uid, SLOW)
+    assert error()[0].startswith("Failed to download model 'qwen2.5-instruct'")
     # A failed launch frees its uid.
     assert subject.launch(payload, wait_ready=False).status_code == 200
-    subject.wait(lambda: subject.statuses(uid) != [], "a first status", uid)
+    subject.wait(lambda: subject.statuses(uid), "a first status", uid)
     subject.call("POST", f"/v1/models/{uid}/cancel")
 
 
@@ -191,7 +184,7 @@ def test_a_cancelled_launch_has_failed_whatever_its_replicas_say(
     subject: Subject, uid: str
 ) -> None:
     subject.launch({**AWQ, "model_uid": uid}, wait_ready=False)
-    subject.wait(lambda: subject.statuses(uid) != [], "a first status", uid)
+    subject.wait(lambda: subject.statuses(uid), "a first status", uid)
     assert subject.call("POST", f"/v1/models/{uid}/cancel").status_code == 200
     assert instance(subject, uid)["status"] == "ERROR"
     assert subject.call("GET", f"/v1/models/{uid}").status_code == 400
@@ -211,36 +204,29 @@ def test_a_uid_that_looks_like_a_replicas_is_refused_by_the_successor_only(
 # What serves
 
 
-def test_what_serves_is_told_by_description_and_book(loading: Subject, embedder: str) -> None:
-    described = loading.get(f"/v1/models/{embedder}")
-    assert described["model_type"] == "embedding"
-    assert ("model_engine" in described) is is_successor(loading)
-    assert loading.get(f"/v1/models/{embedder}/progress")["progress"] == 1.0
-    book = instance(loading, embedder)
-    assert book["status"] == "READY"
-    (row,) = book["replica_statuses"]
-    assert (row["status"], row["error_message"]) == ("READY", None)
-
-
 @pytest.mark.parametrize("copies", [1, 2])
-def test_what_has_stopped_is_forgotten_by_the_book(loading: Subject, uid: str, copies: int) -> None:
-    """Of two copies one stays READY in the rows at 2.12."""
+def test_what_serves_embeds_and_is_forgotten_once_it_stops(
+    loading: Subject, uid: str, copies: int
+) -> None:
+    """Of two stopped copies one stays READY in the rows at 2.12."""
+    successor = is_successor(loading)
     assert loading.launch(embedding(loading, uid, replica=copies)).status_code == 200
-    assert loading.statuses(uid) == ["READY"] * copies
+    described = loading.get(f"/v1/models/{uid}")
+    assert (described["model_type"], "model_engine" in described) == ("embedding", successor)
+    assert loading.get(f"/v1/models/{uid}/progress")["progress"] == 1.0
+    book = instance(loading, uid)
+    rows = [(row["status"], row["error_message"]) for row in book["replica_statuses"]]
+    assert (book["status"], rows) == ("READY", [("READY", None)] * copies)
+    asked = {"model": uid, "input": ["a", "b"]}
+    answer = loading.call("POST", "/v1/embeddings", json=asked).json()
+    assert (answer["model"], [row["index"] for row in answer["data"]]) == (uid, [0, 1])
+    hi = {"model": uid, "messages": [{"role": "user", "content": "hi"}]}
+    refused = loading.call("POST", "/v1/chat/completions", json=hi)
+    assert refused.status_code == 500
+    assert successor or "has no attribute 'model_spec'" in refused.json()["detail"]
+
     assert loading.call("DELETE", f"/v1/models/{uid}").status_code == 200
-    last = "TERMINATED" if copies == 1 or is_successor(loading) else "READY"
+    last = "TERMINATED" if copies == 1 or successor else "READY"
     assert loading.statuses(uid) == ["TERMINATED", last][-copies:]
     assert loading.call("GET", f"/v1/models/{uid}").status_code == 400
     assert loading.get(f"/v1/models/instances?model_uid={uid}") == []
-
-
-def test_an_embedding_embeds_and_does_nothing_else(loading: Subject, embedder: str) -> None:
-    asked = {"model": embedder, "input": ["a", "b"]}
-    answer = loading.call("POST", "/v1/embeddings", json=asked).json()
-    assert [row["index"] for row in answer["data"]] == [0, 1]
-    assert answer["model"] == embedder
-    hi = {"model": embedder, "messages": [{"role": "user", "content": "hi"}]}
-    refused = loading.call("POST", "/v1/chat/completions", json=hi)
-    assert refused.status_code == 500
-    if not is_successor(loading):
-        assert "has no attribute 'model_spec'" in refused.json()["detail"]

@@ -1,0 +1,398 @@
+"""What the double does of FastGPT's that no recording shows, and a mistake of the product's would
+hide behind (docs/facts/fastgpt.md §1, §2, §4 to §8, §10)."""
+
+import contextlib
+import json
+import re
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from provisioning.app_graph import simple_app
+from provisioning.channels import XINFERENCE_KEY
+from provisioning.knowledge import App
+from rehearsal.doubles.fastgpt.chunks import split
+from rehearsal.doubles.fastgpt.store import Store
+from tests.contract.fastgpt_subject import (
+    EMBEDDING,
+    LLM,
+    MODELS,
+    RERANKER,
+    ROOT_PASSWORD,
+    FastGpt,
+    Stage,
+    config,
+    data,
+    error,
+)
+from tests.contract.processes import new_address, wait_for
+from tests.contract.replay import FILES, REAL
+from tests.contract.upstream import WIDE
+
+INIT_DATA = "/api/common/system/getInitData"
+PLAN = "/api/support/user/team/plan/getTeamPlanStatus"
+LIBRARY = (
+    "# Library\n\n## Hours\nThe library opens at nine.\n\n## Fees\nA lost card costs five euros.\n"
+)
+QUESTION = "When does the library open?"
+Shape = dict[str, Any]
+
+# Start-up: lazy, racy, unforgiving
+
+
+class Asking:
+    """A request that is not answered yet, and what came of it."""
+
+    def __init__(self, fastgpt: FastGpt, path: str) -> None:
+        self.answers: list[httpx.Response] = []
+        self._http = fastgpt.anonymous()
+        threading.Thread(target=self._ask, args=(path,), daemon=True).start()
+
+    def _ask(self, path: str) -> None:
+        with contextlib.suppress(httpx.TransportError), self._http as http:
+            self.answers.append(http.get(path))
+
+
+def without(stage: Stage, database: str) -> tuple[FastGpt, Asking]:
+    """A FastGPT for which nothing answers to the database's name, and its first request."""
+    fastgpt = stage.fastgpt(f"no-{database}")
+    fastgpt.resolve({name: stage.hosts[name] for name in stage.hosts if name != database})
+    fastgpt.up()
+    assert fastgpt.http.get("/chat/share?shareId=x").status_code == 200, "pages need no database"
+    first = Asking(fastgpt, INIT_DATA)
+    wait_for(lambda: fastgpt.log.count(f"{database} connect error") > 1, "two attempts")
+    return fastgpt, first
+
+
+def test_without_postgresql_it_lives_and_all_seems_well(stage: Stage) -> None:
+    """F3: only what needs PostgreSQL tells, and the request that began the start-up hangs."""
+    fastgpt, first = without(stage, "pg")
+    fastgpt.ready().dataset()
+    assert "pg" in error(fastgpt.http.get(PLAN))[2]
+    assert not first.answers
+    fastgpt.resolve(stage.hosts)
+    wait_for(lambda: first.answers, "the first answer")
+    assert data(fastgpt.http.get(PLAN))["usedDatasetSize"] == 0
+
+
+def test_without_mongodb_every_request_waits(stage: Stage) -> None:
+    _, first = without(stage, "mongo")
+    assert not first.answers
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mode"),
+    [("missing", "", 0), ("syntax", '{"llmModels": [', 0o644), ("private", "{}", 0o600)],
+)
+def test_a_config_it_cannot_read_ends_it(stage: Stage, name: str, content: str, mode: int) -> None:
+    fastgpt = stage.fastgpt(name, content)
+    if mode:
+        fastgpt.config.chmod(mode)
+    with pytest.raises(httpx.TransportError):
+        fastgpt.up().http.get(INIT_DATA)
+    assert fastgpt.program.wait_exit() == 1
+
+
+def test_what_a_restart_sets_anew_and_what_it_keeps(stage: Stage) -> None:
+    """Root's password and config.json are read at each start only; the log shows the secrets."""
+    stage.upstream.forget()
+    stage.upstream.refuse(EMBEDDING, message="later")
+    fastgpt = stage.fastgpt("restarted").up().ready()
+    dataset = fastgpt.dataset()
+    fastgpt.text(dataset, "A note.")
+    session = dict(fastgpt.http.headers)
+    fastgpt.config.write_text(json.dumps(config(reRankModels=[])))
+    assert data(fastgpt.http.get(INIT_DATA))["reRankModels"]
+    fastgpt.stop()
+    stage.upstream.forget()
+    fastgpt.up(DEFAULT_ROOT_PSW="another-one")
+    shown = data(fastgpt.http.get(INIT_DATA))
+    assert (shown["reRankModels"], bool(shown["llmModels"])) == ([], True)
+    assert error(fastgpt.try_login(ROOT_PASSWORD)) == (500, 500, "密码错误")
+    fastgpt.http.headers["token"] = data(fastgpt.try_login("another-one"))["token"]
+    assert data(fastgpt.http.get(PLAN, headers=session)), "a session outlives the password"
+    assert {"another-one", XINFERENCE_KEY} <= set(re.findall(r"[\w-]+", fastgpt.log))
+    fastgpt.indexed(dataset)
+    assert [item["q"] for item in fastgpt.search(dataset, "note")["list"]] == ["A note."]
+    fastgpt.stop()
+    fastgpt.up(TOKEN_KEY="token-key-2").http.get(INIT_DATA)
+    assert error(fastgpt.http.get(PLAN, headers=session))[:2] == (200, 403)
+
+
+def test_hostname_is_the_only_name_it_listens_on(stage: Stage) -> None:
+    fastgpt, other = stage.fastgpt("named"), new_address()
+    fastgpt.resolve({**stage.hosts, "3f2c1d9e8b7a": other})
+    fastgpt.start(HOSTNAME="3f2c1d9e8b7a")
+
+    def page() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://{other}:3000/", trust_env=False).status_code == 200
+        return False
+
+    wait_for(page, "the page at HOSTNAME's address")
+    assert not fastgpt.program.listens()
+
+
+def test_a_base_url_without_v1_reaches_nothing(stage: Stage) -> None:
+    fastgpt = stage.fastgpt("no-v1", OPENAI_BASE_URL="http://oneapi:3000").up().ready()
+    dataset = fastgpt.dataset()
+    fastgpt.text(dataset, "A text.")
+    wait_for(lambda: "Embedding Error Invalid URL" in fastgpt.log, "an attempt")
+    assert fastgpt.waiting(dataset) == 1
+
+
+# Datasets and documents
+
+
+def test_a_typo_in_a_models_name_calls_the_first_one(fastgpt: FastGpt, stage: Stage) -> None:
+    typo = fastgpt.dataset("wide-2084")
+    shown = data(fastgpt.get("dataset/detail", id=typo))
+    assert (shown["vectorModel"]["model"], shown["agentModel"]["model"]) == (EMBEDDING, LLM)
+    fastgpt.text(typo, LIBRARY)
+    fastgpt.indexed(typo)
+    assert {body["model"] for body in stage.upstream.bodies("/v1/embeddings")} == {EMBEDDING}
+
+
+def test_a_text_is_not_recognised_and_a_deleted_one_no_known_error(fastgpt: FastGpt) -> None:
+    dataset = fastgpt.dataset()
+    first, second = (fastgpt.text(dataset, LIBRARY) for _ in range(2))
+    assert first["collectionId"] != second["collectionId"]
+    assert first["results"] == second["results"]
+    delete(fastgpt, first["collectionId"])
+    answer = fastgpt.get("dataset/collection/detail", id=first["collectionId"])
+    assert error(answer) == (500, 500, "Collection is not exist")
+
+
+def delete(fastgpt: FastGpt, collection: str) -> None:
+    path = "/api/core/dataset/collection/delete"
+    data(fastgpt.http.delete(path, params={"id": collection}))
+
+
+def test_file_names_are_percent_encoded_or_garbled_or_refused(fastgpt: FastGpt) -> None:
+    dataset = fastgpt.dataset()
+    names = {"%E6%89%8B 100%25.txt": "手 100%.txt", "手.txt": "手.txt".encode().decode("latin-1")}
+    for sent, kept in names.items():
+        made = data(fastgpt.upload(sent, b"x", datasetId=dataset))["collectionId"]
+        assert data(fastgpt.get("dataset/collection/detail", id=made))["name"] == kept
+    assert error(fastgpt.upload("100%.txt", b"x", datasetId=dataset))[0] == 500
+
+
+@pytest.mark.parametrize(
+    ("path", "amount", "too_long"),
+    [
+        ("README.md", 18, [1295, 677, 1277]),
+        ("README.zh-CN.md", 13, [924]),
+        ("docs/architecture.md", 18, [680, 992, 1331, 1890, 1471, 788, 815]),
+    ],
+)
+def test_chunks_are_those_of_the_real_splitter(path: str, amount: int, too_long: list[int]) -> None:
+    """F1, on the texts it was measured with: what is longer than 1.3 x 512 at a size of 512."""
+    lengths = [len(chunk) for chunk in split((REAL / FILES / path).read_text("utf-8"), 512)]
+    assert (len(lengths), [each for each in lengths if each > 665.6]) == (amount, too_long)
+
+
+def test_a_failed_chunk_is_tried_again_and_one_called_invalid_never(
+    fastgpt: FastGpt, stage: Stage
+) -> None:
+    def calls(model: str) -> int:
+        bodies = stage.upstream.bodies("/v1/embeddings")
+        return sum(body["model"] == model for body in bodies)
+
+    dataset, other = fastgpt.dataset(), fastgpt.dataset(WIDE)
+    locked = []
+    for invalid in ({"type": "invalid_request_error"}, {"code": 500}):
+        stage.upstream.refuse(EMBEDDING, 400, message="too long", **invalid)
+        locked.append(fastgpt.text(dataset, "one chunk")["collectionId"])
+        wait_for(lambda: calls(EMBEDDING) == len(locked), "the attempt")
+    stage.upstream.refuse(WIDE, message="no channel", type="one_api_error")
+    fastgpt.text(other, "another chunk")
+    # When the other dataset's chunk had three turns, these would have come as well.
+    wait_for(lambda: calls(WIDE) >= 3, "three turns of another chunk")
+    assert calls(EMBEDDING) == 2
+    said = r"Embedding Error no channel[\s\S]*\[Error\] [\d-]+ [\d:]+ no channel"
+    assert re.search(said, fastgpt.log)
+    stage.upstream.refusals.clear()
+    fastgpt.indexed(other)
+    assert fastgpt.waiting(dataset) == 2, "nothing but deleting helps"
+    for collection in locked:
+        delete(fastgpt, collection)
+    assert fastgpt.waiting(dataset) == 0
+
+
+# Search
+
+
+def library(fastgpt: FastGpt, vector_model: str = EMBEDDING) -> str:
+    dataset = fastgpt.dataset(vector_model)
+    fastgpt.text(dataset, LIBRARY, name="library.md")
+    fastgpt.indexed(dataset)
+    return dataset
+
+
+def test_similarity_and_limit_filter(fastgpt: FastGpt) -> None:
+    dataset = library(fastgpt)
+    for number in range(6):
+        fastgpt.text(dataset, f"word{number} " * 85)
+    fastgpt.indexed(dataset)
+    assert fastgpt.search(dataset, "When?", similarity=0.999)["list"] == []
+    assert len(fastgpt.search(dataset, "word1", limit=3000)["list"]) == 7
+    # The limit is passed by the last one taken, and by up to 500 tokens.
+    assert len(fastgpt.search(dataset, "word1", limit=200)["list"]) in (2, 3)
+
+
+def test_a_failing_reranker_is_swallowed(fastgpt: FastGpt, stage: Stage) -> None:
+    dataset = library(fastgpt)
+    stage.upstream.refuse(RERANKER, 500)
+    found = fastgpt.search(dataset, "lost card", usingReRank=True)
+    assert found["usingReRank"] is False
+    assert {score["type"] for item in found["list"] for score in item["score"]} == {"embedding"}
+
+
+@pytest.mark.parametrize("model", [EMBEDDING, WIDE], ids=["padded", "cut"])
+def test_vectors_are_kept_with_1536_numbers(fastgpt: FastGpt, model: str) -> None:
+    dataset = library(fastgpt, model)
+    rows = Store(str(fastgpt.tree / "memory.db")).find("modeldata", dataset_id=dataset)
+    assert {len(row["vector"]) for row in rows} == {1536}
+    assert any(any(row["vector"][768:]) for row in rows) == (model == WIDE)
+
+
+# Apps, their graphs, and chats with them
+
+
+def graph(*datasets: str, **changes: Any) -> Shape:
+    """Our own simple app; `changes` replace inputs, whichever node has them."""
+    made = simple_app(App(name="app", similarity=0), MODELS[0], datasets, EMBEDDING)
+    for item in (item for node in made.nodes for item in node["inputs"]):
+        if item["key"] in changes:
+            item["value"] = changes[item["key"]]
+    return {"nodes": made.nodes, "edges": made.edges}
+
+
+def published(fastgpt: FastGpt, shape: Shape) -> str:
+    """A new app."""
+    named = {"name": "app", "type": "simple", "intro": "mine", "chatConfig": {"a": 1}}
+    app = fastgpt.post("app/create", **named, modules=shape["nodes"], edges=shape["edges"])
+    shown = data(fastgpt.get("app/detail", appId=app))
+    assert (shown["intro"], "chatConfig" in shown) == ("", False), "what a new app ignores"
+    body = {**shape, "chatConfig": {"welcomeText": "Hello"}, "type": "simple", "isPublish": True}
+    data(fastgpt.http.post("/api/core/app/version/publish", params={"appId": app}, json=body))
+    return str(app)
+
+
+def visitor(fastgpt: FastGpt, app: str) -> dict[str, Any]:
+    """Somebody with a new share link."""
+    body = {"appId": app, "type": "share", "name": "link", "responseDetail": True, "limit": {}}
+    share_id = data(fastgpt.http.post("/api/support/outLink/create", json=body))
+    return {"shareId": share_id, "outLinkUid": "visitor-1"}
+
+
+def ask(
+    fastgpt: FastGpt, visitor: dict[str, Any], question: str = QUESTION, **more: Any
+) -> httpx.Response:
+    """What the page of a share link posts: no login."""
+    body = {"stream": False, "detail": True, "messages": [{"role": "user", "content": question}]}
+    with fastgpt.anonymous() as http:
+        return http.post("/api/v1/chat/completions", json={**visitor, **body, **more})
+
+
+@pytest.fixture(scope="module")
+def dataset(running: FastGpt) -> str:
+    """A dataset with one indexed document."""
+    return library(running)
+
+
+def asked_of_the_model(stage: Stage) -> dict[str, Any]:
+    return stage.upstream.bodies("/v1/chat/completions")[-1]
+
+
+@pytest.mark.parametrize("missing", ["name", "type", "modules"])
+def test_what_is_missing_is_called_a_permission_error(fastgpt: FastGpt, missing: str) -> None:
+    body = {"name": "a", "type": "simple", "modules": [], "nodes": []}
+    del body[missing]
+    answer = fastgpt.http.post("/api/core/app/create", json=body).json()
+    assert answer["statusText"] == "inheritPermissionError"
+
+
+def test_an_update_reaches_the_app_but_no_visitor(
+    fastgpt: FastGpt, stage: Stage, dataset: str
+) -> None:
+    app = published(fastgpt, graph(dataset))
+    body = {**graph(systemPrompt="Only a draft."), "intro": "changed", "name": "other"}
+    data(fastgpt.http.put("/api/core/app/update", params={"appId": app}, json=body))
+    shown = data(fastgpt.get("app/detail", appId=app))
+    assert (shown["name"], shown["intro"]) == ("other", "changed")
+    somebody = visitor(fastgpt, app)
+    ask(fastgpt, somebody)
+    assert "Only a draft." not in json.dumps(asked_of_the_model(stage))
+    assert error(ask(fastgpt, {**somebody, "outLinkUid": ""}))[:2] == (200, 403)
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(20000, 5120), (5000, 5000)])
+def test_saving_lowers_the_limit_to_what_the_chat_model_quotes(
+    fastgpt: FastGpt, dataset: str, asked: int, kept: int
+) -> None:
+    shown = data(fastgpt.get("app/detail", appId=published(fastgpt, graph(dataset, limit=asked))))
+    inputs = [item for node in shown["modules"] for item in node["inputs"]]
+    assert [item["value"] for item in inputs if item["key"] == "limit"] == [kept]
+
+
+def test_a_chat_id_remembers_as_many_rounds_as_the_graph_says(
+    fastgpt: FastGpt, stage: Stage, dataset: str
+) -> None:
+    somebody = visitor(fastgpt, published(fastgpt, graph(dataset, history=1)))
+    for question in ("first?", "second?", "third?"):
+        assert ask(fastgpt, somebody, question, chatId="rounds").status_code == 200
+    messages = asked_of_the_model(stage)["messages"]
+    said = [item["content"] for item in messages if item["role"] == "user"]
+    assert (said[0], len(said)) == ("second?", 2)
+    ask(fastgpt, somebody, "fourth?")
+    assert "third?" not in json.dumps(asked_of_the_model(stage))
+
+
+def test_an_upstream_error_arrives_as_text(fastgpt: FastGpt, stage: Stage, dataset: str) -> None:
+    message = f"当前分组 default 下对于模型 {LLM} 无可用渠道 (request id: 20261122)"
+    stage.upstream.refuse(LLM, message=message, type="one_api_error")
+    somebody = visitor(fastgpt, published(fastgpt, graph(dataset)))
+    assert error(ask(fastgpt, somebody)) == (500, 500, message)
+    streamed = ask(fastgpt, somebody, stream=True)
+    last = streamed.text.strip().split("\n\n")[-1]
+    assert (streamed.status_code, last.split("\n")[0]) == (200, "event: error")
+    assert message in last
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"model": "qwen2.5-instrukt"}, 200),
+        ({"quoteQA": ["kbSearchNode02", "quoteQA"]}, 200),
+        ({"userChatInput": ["workflowStartNodeId", "userInput"]}, 500),
+        ({"datasets": []}, 500),
+    ],
+    ids=["another model", "no quotes", "no question", "no base"],
+)
+def test_a_mistake_in_the_graph_shows_when_it_runs(
+    fastgpt: FastGpt, stage: Stage, dataset: str, changes: dict[str, Any], status: int
+) -> None:
+    app = published(fastgpt, graph(dataset, **changes))
+    assert ask(fastgpt, visitor(fastgpt, app)).status_code == status
+    if status == 200:
+        asked = asked_of_the_model(stage)
+        assert asked["model"] == LLM
+        assert (asked["messages"][-1]["content"] == QUESTION) == ("quoteQA" in changes)
+
+
+def test_what_runs_of_a_graph(fastgpt: FastGpt, stage: Stage, dataset: str) -> None:
+    """A node without an edge does not, nor is anything embedded without a base; where there is one
+    it is by the base's own model (F8), whatever the graph says of it."""
+    shape = graph(dataset)
+    cut = published(fastgpt, {**shape, "edges": shape["edges"][:1]})
+    answer = ask(fastgpt, visitor(fastgpt, cut)).json()
+    assert answer["choices"][0]["message"]["content"] == ""
+    stage.upstream.forget()
+    assert ask(fastgpt, visitor(fastgpt, published(fastgpt, graph()))).status_code == 200
+    assert stage.upstream.bodies("/v1/embeddings") == []
+    wide = graph(fastgpt.dataset(WIDE))
+    ask(fastgpt, visitor(fastgpt, published(fastgpt, wide)))
+    assert stage.upstream.bodies("/v1/embeddings")[-1]["model"] == WIDE
