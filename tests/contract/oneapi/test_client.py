@@ -6,12 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provisioning.clients.errors import (
-    RateLimited,
-    Refused,
-    Unauthorized,
-    Unexpected,
-)
+from provisioning.clients.errors import RateLimited, Refused, Unauthorized, Unexpected
 from provisioning.clients.oneapi import FIRST_PASSWORD, Channel, NoChannel, Token, UpstreamFailed
 from provisioning.clients.oneapi.management import RATE_LIMIT_SECONDS
 from tests.contract.oneapi.subject import OneApi
@@ -35,24 +30,19 @@ def _channel(name: str, base_url: str = "", **more: Any) -> Channel:
 # Root and limits
 
 
-def test_a_login_drops_the_cookie_which_would_go_before_the_token(start: Start) -> None:
-    oneapi = start()
-    with oneapi.client("") as client:
-        oneapi.access_token = client.login("root", FIRST_PASSWORD)
-        oneapi.api("GET", "/api/user/token")
-        with pytest.raises(Unauthorized):
-            client.me()
-
-
-def test_a_refused_password_is_in_no_error(start: Start) -> None:
+def test_no_password_is_in_an_error_and_a_login_drops_the_cookie(start: Start) -> None:
     """21 characters are refused; a wrong one looks like a database that is down (trap 6)."""
     oneapi = start()
     with oneapi.client("") as client:
         with pytest.raises(Unauthorized, match="database") as wrong:
             client.login("root", "wrong-password")
-        client.login("root", FIRST_PASSWORD)
+        oneapi.access_token = client.login("root", FIRST_PASSWORD)
         with pytest.raises(Refused) as long:
             client.set_password("p" * 21)
+        oneapi.api("GET", "/api/user/token")
+        # The cookie would go before the token.
+        with pytest.raises(Unauthorized):
+            client.me()
     assert "wrong-password" not in str(wrong.value)
     assert "p" * 21 not in str(long.value)
 
@@ -97,27 +87,23 @@ def test_too_many_logins_are_not_a_wrong_password(start: Start) -> None:
 # Channels and tokens
 
 
-def test_a_channel_is_made_and_found_by_its_exact_name(oneapi: OneApi, channel: Channel) -> None:
-    """POST tells no id: the newest of exactly that name is ours (§4, trap 7)."""
+def test_a_channel_is_found_by_its_exact_name_and_a_refused_one_removed(
+    oneapi: OneApi, channel: Channel
+) -> None:
+    """POST tells no id: the newest of exactly that name is ours; one that is refused leaves a
+    half-made row, which is deleted (§4, trap 7)."""
     name = channel.name
     oneapi.add_channel(name=f"{name}-2", models=f"{name}-2")
     with oneapi.client() as client:
-        first = client.create_channel(channel)
-        made = client.create_channel(channel)
+        first, made = client.create_channel(channel), client.create_channel(channel)
         assert [found.id for found in client.channels_named(name)] == [made, first]
         found = client.channel(made)
-    assert (found.models, found.base_url) == (channel.models, channel.base_url)
-    assert (found.key, found.status) == ("", 1)
-
-
-def test_what_a_refused_post_leaves_behind_is_removed(oneapi: OneApi, channel: Channel) -> None:
-    """A refused POST leaves a half-made row: it is deleted, older ones of the name stay (§4)."""
-    with oneapi.client() as client:
-        older = client.create_channel(channel)
         oneapi.network.spoil["POST", "/api/channel/"] = {"models": "same,same"}
         with pytest.raises(Refused):
             client.create_channel(channel)
-    assert oneapi.channels_named(channel.name) == [older]
+    assert (found.models, found.base_url) == (channel.models, channel.base_url)
+    assert (found.key, found.status) == ("", 1)
+    assert oneapi.channels_named(name) == [first, made]
     assert "DELETE" in [method for method, _ in oneapi.network.calls]
 
 
@@ -198,7 +184,7 @@ def test_the_relays_errors_are_told_apart(
 ) -> None:
     """No channel, a failing upstream and one that is down are three different things (§7)."""
     name = channel.name
-    broken = _channel(f"{name}-b", upstream.base_url, model_mapping={f"{name}-b": "openai-401"})
+    broken = _channel(f"{name}-b", upstream.base_url, model_mapping={f"{name}-b": "refused"})
     down = _channel(f"{name}-d", "http://127.0.0.1:9")
     with oneapi.client() as client, oneapi.our_relay() as relay:
         with pytest.raises(NoChannel):
