@@ -134,24 +134,6 @@ def test_a_deleted_model_comes_back_while_its_entry_stands(double: Double) -> No
     double.until("m3e-base", "READY")
 
 
-def test_a_crashed_model_is_started_again_and_never_answers(double: Double) -> None:
-    double.launch(M3E)
-    double.fail("crash", 1)
-    double.wait(lambda: ask(double)[0] == 500, "its process to end", "m3e-base")
-    assert double.statuses("m3e-base") == ["READY"]
-    double.until("m3e-base", "TERMINATING")
-    described = double.call("GET", "/v1/models/m3e-base")
-    assert (described.status_code, "uid: m3e-base-0" in described.text) == (400, True)
-    assert "m3e-base-0 is launching" in double.call("DELETE", "/v1/models/m3e-base").text
-    double.wait(lambda: ask(double)[0] == 503, "a process in its place", "m3e-base")
-    assert double.statuses("m3e-base") == ["TERMINATING"]
-    assert double.call("GET", "/v1/models/m3e-base").status_code == 200
-    assert double.get("/v1/models/instances")[0]["status"] == "READY"
-    assert double.call("DELETE", "/v1/models/m3e-base").status_code == 200
-    assert double.launch(M3E).status_code == 200
-    assert ask(double)[0] == 200
-
-
 def test_models_answer_from_what_they_were_told_and_no_longer_than_they_read(
     double: Double,
 ) -> None:
