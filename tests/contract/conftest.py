@@ -1,5 +1,6 @@
 """What the contract suite's cases share: an upstream, FastGPT, Xinference."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,17 +52,15 @@ def fastgpt(stage: Stage, running: FastGpt) -> FastGpt:
 
 
 @pytest.fixture
-def start_double(tmp_path: Path) -> Iterator[StartDouble]:
+def start_double(tmp_path: Path, request: pytest.FixtureRequest) -> StartDouble:
     """Starts Xinference's double, with the options of `Double`."""
-    made: list[Double] = []
 
     def begin(**options: Any) -> Double:
-        made.append(Double(tmp_path / str(len(made)), **options))
-        return made[-1]
+        made = Double(tmp_path / uuid.uuid4().hex, **options)
+        request.addfinalizer(made.stop)
+        return made
 
-    yield begin
-    for double in made:
-        double.stop()
+    return begin
 
 
 @pytest.fixture(params=[DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE])

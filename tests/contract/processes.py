@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -85,6 +87,42 @@ class Program:
 
     def _last_words(self) -> str:
         return self.log[-2000:]
+
+
+class Network(httpx.HTTPTransport):
+    """Our side's real connections.
+
+    Attributes:
+        calls: (method, path), in order.
+        address: sent as X-Forwarded-For, which OneAPI believes (`docs/facts/oneapi.md §3`).
+        override: a documented answer by path, where a service cannot be brought to it.
+        spoil: by method and path, what is changed in a request, as by a mistake of ours.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(trust_env=False)
+        self.calls: list[tuple[str, str]] = []
+        self.address = ""
+        self.override: dict[str, httpx.Response] = {}
+        self.spoil: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        call = (request.method, request.url.path)
+        self.calls.append(call)
+        if call[1] in self.override:
+            return self.override[call[1]]
+        if self.address:
+            request.headers["X-Forwarded-For"] = self.address
+        if call in self.spoil:
+            body = {**json.loads(request.content), **self.spoil[call]}
+            headers = {**request.headers}
+            del headers["content-length"]
+            request = httpx.Request(*call[:1], request.url, headers=headers, json=body)
+        return super().handle_request(request)
+
+    def changes(self) -> list[tuple[str, str]]:
+        """What was not only looked at."""
+        return [call for call in self.calls if call[0] != "GET"]
 
 
 def contained(

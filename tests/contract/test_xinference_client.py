@@ -50,7 +50,10 @@ def test_an_equal_model_is_adopted(lab: Lab, ready: bool) -> None:
     lab.double.launch(QWEN, wait_ready=ready)
     created = lab.double.get("/v1/models/instances")[0]["instance_created_ts"]
     lab.up(QWEN)
-    assert lab.changes()[:2] == [("DELETE", "/v1/autostart/models/qwen"), ("POST", "/v1/models")]
+    assert lab.network.changes()[:2] == [
+        ("DELETE", "/v1/autostart/models/qwen"),
+        ("POST", "/v1/models"),
+    ]
     assert not {("DELETE", "/v1/models/qwen"), CANCEL} & set(lab.network.calls)
     assert lab.double.get("/v1/models/instances")[0]["instance_created_ts"] == created
 

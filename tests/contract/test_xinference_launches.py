@@ -153,7 +153,7 @@ def test_before_its_turn_after_a_restart_a_model_is_not_gone(start_lab: StartLab
 def test_a_deleted_model_stays_away(lab: Lab) -> None:
     """Neither another model's new entry nor a restart brings a deleted model back."""
     lab.delete(lab.up(M3E))
-    deletes = [path for method, path in lab.changes() if method == "DELETE"]
+    deletes = [path for method, path in lab.network.changes() if method == "DELETE"]
     assert deletes[-2:] == ["/v1/autostart/models/embedder", "/v1/models/embedder"]
     lab.up(RERANKER)
     assert lab.client.state("embedder").standing == "absent"

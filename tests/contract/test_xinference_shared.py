@@ -10,7 +10,6 @@ that loads takes the embedding that `XINFERENCE_EMBEDDING` names, which may be a
 import os
 import re
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
 from tests.contract.xinference_subject import ENGINE, HUBS, Double, Subject
 
-REAL = os.environ.get("XINFERENCE_URL")
+REAL = os.environ.get("XINFERENCE_URL", "")
 AWQ = {
     "model_name": "qwen2.5-instruct",
     "model_engine": "transformers",
@@ -34,32 +33,24 @@ SUBJECTS = (DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE, *(["real"] if REAL else []
 
 
 @pytest.fixture(scope="module", params=SUBJECTS)
-def subject(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Subject]:
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A server that reaches no hub."""
-    made = _subject(request.param, tmp_path_factory.mktemp("xinference"), hubs=())
-    yield made
-    made.stop()
+    return started(request, tmp_path_factory.mktemp("xinference"), hubs=())
 
 
 @pytest.fixture(scope="module", params=SUBJECTS)
-def loading(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Subject]:
+def loading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A server that has an embedding to load."""
     if request.param == "real" and not os.environ.get("XINFERENCE_EMBEDDING"):
         pytest.skip("XINFERENCE_EMBEDDING names no embedding of the real server")
-    made = _subject(request.param, tmp_path_factory.mktemp("xinference"), hubs=HUBS)
-    yield made
-    made.stop()
+    return started(request, tmp_path_factory.mktemp("xinference"), hubs=HUBS)
 
 
-def _subject(which: str, tree: Path, hubs: tuple[str, ...]) -> Subject:
-    if which == "real":
-        assert REAL
-        return Subject(REAL)
-    return Double(tree, tag=f"v{which}-cpu", gpus=0, hubs=hubs)
+def started(request: pytest.FixtureRequest, tree: Path, hubs: tuple[str, ...]) -> Subject:
+    tag = f"v{request.param}-cpu"
+    made = Subject(REAL) if request.param == "real" else Double(tree, tag=tag, gpus=0, hubs=hubs)
+    request.addfinalizer(made.stop)
+    return made
 
 
 @pytest.fixture
@@ -92,8 +83,6 @@ def instance(subject: Subject, uid: str) -> dict[str, Any]:
         ({"model_type": "embedding"}, "Please specify the `model_name` field"),
         ({"model_name": "qwen2.5-instruct"}, "Please specify the `model_engine` field"),
         ({**AWQ, "model_name": "nobody"}, "Model not found, name: nobody"),
-        ({**AWQ, "model_format": "awk"}, "Model not found, name: qwen2.5-instruct"),
-        ({**AWQ, "model_size_in_billions": 8}, "Model not found, name: qwen2.5-instruct"),
         ({**AWQ, "quantization": "Int3"}, "Model not found, name: qwen2.5-instruct"),
         (NOBODY, "available models: dict_keys(["),
         ({**AWQ, "model_uid": "m" * 101}, ""),
@@ -112,14 +101,10 @@ def test_what_is_malformed_or_not_in_the_catalogue_is_a_400(
 
 
 def test_an_unknown_uid_looks_like_one_that_has_not_begun(subject: Subject, uid: str) -> None:
-    stage = {"stage": "pending"} if is_successor(subject) else {}
     told = subject.get(f"/v1/models/{uid}/progress")
-    assert {name: told[name] for name in told if name in ("progress", "stage")} == {
-        "progress": 0.0,
-        **stage,
-    }
-    assert subject.statuses(uid) == []
-    assert subject.get(f"/v1/models/instances?model_uid={uid}") == []
+    assert told["progress"] == 0.0
+    assert told.get("stage") == ("pending" if is_successor(subject) else None)
+    assert subject.statuses(uid) == subject.get(f"/v1/models/instances?model_uid={uid}") == []
 
 
 @pytest.mark.parametrize(
@@ -175,9 +160,11 @@ def test_a_launch_in_the_background_answers_with_the_uid_and_holds_it(
 
 def test_a_download_that_fails_is_a_503_to_one_who_waits(subject: Subject, uid: str) -> None:
     failed = subject.launch({**AWQ, "model_uid": uid})
-    assert failed.status_code == 503
-    assert "after multiple retries" in failed.json()["detail"]
+    assert (failed.status_code, "after multiple retries" in failed.text) == (503, True)
     assert instance(subject, uid)["status"] == "ERROR"
+    # One that looks like a replica's is refused by the successor only.
+    alike = subject.launch({**AWQ, "model_uid": f"{uid}-rep1"}, wait_ready=False)
+    assert alike.status_code == (400 if is_successor(subject) else 200)
 
 
 def test_a_cancelled_launch_has_failed_whatever_its_replicas_say(
@@ -192,13 +179,6 @@ def test_a_cancelled_launch_has_failed_whatever_its_replicas_say(
         subject.until(uid, "ERROR", SLOW)
     else:
         assert subject.statuses(uid) == ["CREATING"]
-
-
-def test_a_uid_that_looks_like_a_replicas_is_refused_by_the_successor_only(
-    subject: Subject, uid: str
-) -> None:
-    answered = subject.launch({**AWQ, "model_uid": f"{uid}-rep1"}, wait_ready=False)
-    assert answered.status_code == (400 if is_successor(subject) else 200)
 
 
 # What serves

@@ -18,7 +18,14 @@ from stack.resources.base import LabProvider, Props
 from stack.resources.declaration import Thing
 from stack.resources.xinference.model import Model
 from stack.resources.xinference.models_ready import ModelsReady
-from tests.contract.processes import START_SECONDS, contained, new_address, resolve, wait_for
+from tests.contract.processes import (
+    START_SECONDS,
+    Network,
+    contained,
+    new_address,
+    resolve,
+    wait_for,
+)
 
 A10 = {"name": "NVIDIA A10", "memory_mib": 22731}
 MENDED = "root/usr/local/lib/python3.12/dist-packages/peft-0.18.1.dist-info"
@@ -157,24 +164,12 @@ class FastClock(Clock):
         time.sleep(float(seconds) / TIMES_FASTER)
 
 
-class Recording(httpx.HTTPTransport):
-    """The network, and what went over it as (method, path)."""
-
-    def __init__(self) -> None:
-        super().__init__(trust_env=False)
-        self.calls: list[tuple[str, str]] = []
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.calls.append((request.method, request.url.path))
-        return super().handle_request(request)
-
-
 class Lab:
     """One server, and the lab's own way to use it."""
 
     def __init__(self, double: Double) -> None:
         self.double = double
-        self.network = Recording()
+        self.network = Network()
         self.models, self.group = self._provider(Model), self._provider(ModelsReady)
         self.endpoint = {"host": double.address, "port": 9997}
         url = f"http://{double.address}:9997"
@@ -185,10 +180,6 @@ class Lab:
         made.transport = self.network
         made.clock = FastClock()
         return made
-
-    def changes(self) -> list[tuple[str, str]]:
-        """What the lab did not only look at."""
-        return [call for call in self.network.calls if call[0] != "GET"]
 
     def model(self, payload: dict[str, Any]) -> Props:
         """A model's inputs."""

@@ -27,14 +27,12 @@ def oneapi(shared: OneApi, request: pytest.FixtureRequest) -> OneApi:
 
 
 @pytest.fixture(name="start")
-def start_own(tmp_path: Path) -> Iterator[Callable[..., OneApi]]:
+def start_own(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., OneApi]:
     """Starts a OneAPI of the case's own, with the given environment over the usual one."""
-    started: list[OneApi] = []
 
     def begin(**environment: str) -> OneApi:
-        started.append(start(tmp_path / "own", **environment))
-        return started[-1]
+        made = start(tmp_path / "own", **environment)
+        request.addfinalizer(made.program.stop)
+        return made
 
-    yield begin
-    for running in started:
-        running.program.stop()
+    return begin

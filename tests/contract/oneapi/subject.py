@@ -1,7 +1,6 @@
 """The real OneAPI (docs/facts/oneapi.md §9), what people do to it, and our side of it."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from rehearsal.real_oneapi.build import binary
 from rehearsal.real_oneapi.vocabulary import CL100K, O200K, write_small
 from stack.resources.declaration import Thing
 from tests.clock import FakeClock
-from tests.contract.processes import Program, free_port, plain_environment
+from tests.contract.processes import Network, Program, free_port, plain_environment
 from tests.unit.subject import Subject
 
 ROOT_TOKEN = "lab"
@@ -36,38 +35,6 @@ def start(folder: Path, **environment: str) -> "OneApi":
     made = OneApi(Program((str(binary()),), {**usual, **environment}, folder, port))
     made.program.wait_until_listening()
     return made
-
-
-class Network(httpx.HTTPTransport):
-    """Our side's real connections.
-
-    Attributes:
-        calls: (method, path), in order.
-        address: sent as X-Forwarded-For, which OneAPI believes (`docs/facts/oneapi.md §3`).
-        override: a documented answer by path, where OneAPI cannot be brought to it.
-        spoil: by method and path, what is changed in a request, as by a mistake of ours.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(trust_env=False)
-        self.calls: list[tuple[str, str]] = []
-        self.address = ""
-        self.override: dict[str, httpx.Response] = {}
-        self.spoil: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        call = (request.method, request.url.path)
-        self.calls.append(call)
-        if call[1] in self.override:
-            return self.override[call[1]]
-        if self.address:
-            request.headers["X-Forwarded-For"] = self.address
-        if call in self.spoil:
-            body = {**json.loads(request.content), **self.spoil[call]}
-            headers = {**request.headers}
-            del headers["content-length"]
-            request = httpx.Request(*call[:1], request.url, headers=headers, json=body)
-        return super().handle_request(request)
 
 
 class OneApi:

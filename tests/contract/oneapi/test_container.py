@@ -5,7 +5,8 @@ The providers cannot be had here. Facts: docs/facts/oneapi.md §4 (vendor types)
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,9 @@ Contained = Callable[..., Program]
 
 
 @pytest.fixture(scope="module")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contained]:
+def container(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Contained:
     """Starts OneAPI where `xinference` and the providers have a name, in one tree."""
     folder, outside = tmp_path_factory.mktemp("container"), new_address()
     write_small(folder / "root/vocabulary", CL100K)
@@ -32,19 +35,15 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contained]:
         "INITIAL_ROOT_TOKEN": "lab",
         "SQL_DSN": "oneapi:password@tcp(mysql:3306)/oneapi",
     }
-    providers = contained(folder, "rehearsal.doubles.providers", outside, 8181, **usual)
-    providers.wait_until_listening()
-    started = [providers]
 
-    def begin(pass_fds: tuple[int, ...] = (), **more: str) -> Program:
-        command = f"rehearsal.real_oneapi.run {binary()}"
-        environment = {**usual, **more}
-        started.append(contained(folder, command, new_address(), 3000, pass_fds, **environment))
-        return started[-1]
+    def run(command: str, address: str, port: int, **more: Any) -> Program:
+        program = contained(folder, command, address, port, **{**usual, **more})
+        request.addfinalizer(program.stop)
+        return program
 
-    yield begin
-    for program in started:
-        program.stop()
+    run("rehearsal.doubles.providers", outside, 8181).wait_until_listening()
+    command = f"rehearsal.real_oneapi.run {binary()}"
+    return lambda **more: run(command, new_address(), 3000, **more)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def test_names_of_the_network_and_a_restart_that_keeps_the_channels(
     lost = oneapi.chat("lost").json()["error"]
     assert (lost["code"], "no such host" in lost["message"]) == ("do_request_failed", True)
     far, near = os.pipe()
-    again = container((far,), REHEARSAL_LIFELINE=str(far))
+    again = container(pass_fds=(far,), REHEARSAL_LIFELINE=str(far))
     os.close(far)
     again.wait_until_listening()
     assert OneApi(again).chat("m").status_code == 200
