@@ -13,21 +13,14 @@ from tests.contract.upstream import Upstream
 from tests.contract.xinference_subject import Double, Lab, StartDouble, StartLab
 
 
-@pytest.fixture(scope="session")
-def upstream_server() -> Iterator[Upstream]:
-    """One upstream for all cases."""
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """An upstream that refuses one model."""
     server = Upstream()
+    error = {"message": "No such key.", "type": "invalid_request_error", "code": "bad_key"}
+    server.refuse("refused", 401, **error, param=None)
     yield server
     server.stop()
-
-
-@pytest.fixture
-def upstream(upstream_server: Upstream) -> Upstream:
-    """The upstream, having forgotten what earlier cases asked; one model is refused there."""
-    upstream_server.forget()
-    error = {"message": "No such key.", "type": "invalid_request_error", "code": "bad_key"}
-    upstream_server.refuse("refused", 401, **error, param=None)
-    return upstream_server
 
 
 @pytest.fixture(scope="module")

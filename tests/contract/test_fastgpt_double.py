@@ -28,7 +28,7 @@ from tests.contract.fastgpt_subject import (
     error,
 )
 from tests.contract.processes import new_address, wait_for
-from tests.contract.replay import FILES, REAL
+from tests.contract.record import FILES, REAL
 from tests.contract.upstream import WIDE
 
 INIT_DATA = "/api/common/system/getInitData"
@@ -118,13 +118,9 @@ def test_hostname_is_the_only_name_it_listens_on(stage: Stage) -> None:
     fastgpt, other = stage.fastgpt("named"), new_address()
     fastgpt.resolve({**stage.hosts, "3f2c1d9e8b7a": other})
     fastgpt.start(HOSTNAME="3f2c1d9e8b7a")
-
-    def page() -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://{other}:3000/", trust_env=False).status_code == 200
-        return False
-
-    wait_for(page, "the page at HOSTNAME's address")
+    fastgpt.program.address = other
+    fastgpt.program.wait_until_listening()
+    fastgpt.program.address = fastgpt.address
     assert not fastgpt.program.listens()
 
 

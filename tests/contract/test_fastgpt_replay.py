@@ -16,8 +16,7 @@ import pytest
 
 from tests.contract.fastgpt_subject import ROOT_PASSWORD, FastGpt, Stage, data
 from tests.contract.processes import PROJECT, new_address
-from tests.contract.record import UPSTREAM, record_fastgpt
-from tests.contract.replay import FILES, REAL
+from tests.contract.record import FILES, REAL, UPSTREAM, record_fastgpt
 
 MANUAL = REAL / FILES / "lab-manual.pdf"
 CASES = sorted(path.name for path in REAL.glob("[0-9]*.json"))
