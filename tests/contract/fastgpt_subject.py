@@ -46,7 +46,7 @@ class FastGpt:
         self.config.parent.mkdir(parents=True)
         if content:
             self.config.write_text(content)
-        self.resolve(hosts)
+        resolve(tree, hosts)
         self._env = {**ENVIRONMENT, "REHEARSAL_MEMORY": str(tree / "memory.db"), **env}
         self.http = self.anonymous()
 
@@ -54,10 +54,6 @@ class FastGpt:
     def log(self) -> str:
         """What the container printed."""
         return self.program.log
-
-    def resolve(self, hosts: dict[str, str]) -> None:
-        """Names that have an address from now on, and no others."""
-        resolve(self.tree, hosts)
 
     def start(self, **env: str) -> None:
         module = "rehearsal.doubles.fastgpt"

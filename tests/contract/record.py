@@ -71,8 +71,8 @@ KINDS = {
 _NAME = re.compile(r"<[a-z]+(?: [a-z0-9]+)*>")
 
 
-class Untold(Exception):
-    """The story cannot go on: a request names what no answer has shown."""
+class Unable(Exception):
+    """A sentence on why nothing was recorded."""
 
 
 class Names:
@@ -90,7 +90,7 @@ class Names:
             self._literals |= set(pattern.findall(text)) - set(self._names)
 
     def fill(self, value: Json) -> Json:
-        """`value` with what its names stand for; Untold where nothing of a name has been shown."""
+        """`value` with what its names stand for; Unable where nothing of a name has been shown."""
         return _in_texts(value, lambda text: _NAME.sub(self._value, text))
 
     def hide(self, value: Json) -> Json:
@@ -102,7 +102,7 @@ class Names:
     def _value(self, found: re.Match[str]) -> str:
         name = found[0]
         if name not in self._values and name[1:].split(" ")[0] in KINDS:
-            raise Untold(f"no answer has shown {name}")
+            raise Unable(f"no answer has shown {name}")
         return self._values.get(name, name)
 
     def _namer(self, kind: str) -> Callable[[re.Match[str]], str]:
@@ -233,10 +233,6 @@ def _masked(value: Json) -> Json:
     return value
 
 
-class Unable(Exception):
-    """A sentence on why nothing was recorded."""
-
-
 def record_fastgpt(url: str, password: str, upstream: Upstream, into: Path) -> Path:
     """The new recording of the FastGPT at `url`, all of it or nothing.
 
@@ -273,7 +269,7 @@ def _told(http: httpx.Client, password: str) -> dict[str, Json]:
         request = json.loads(path.read_text(encoding="utf-8"))["request"]
         try:
             steps[path.stem] = {"request": request, "answer": telling.ask(request)}
-        except (Untold, AssertionError, httpx.TransportError) as error:
+        except (Unable, AssertionError, httpx.TransportError) as error:
             hint = "is the password right, and the service set up as the recording says?"
             raise Unable(f"the story broke off at {path.stem}: {error}; {hint}") from error
     return steps

@@ -108,9 +108,7 @@ def test_a_file_keeps_its_name(client: FastGptClient, base: str, name: str) -> N
     assert {hit.document for hit in client.search(base, "library")} == {name}
 
 
-def test_a_text_is_kept_whole_and_a_link_told_by_its_address(
-    client: FastGptClient, base: str
-) -> None:
+def test_a_text_is_kept_whole_and_a_link_by_its_address(client: FastGptClient, base: str) -> None:
     text, page = "图书馆九点开门。", "http://oneapi:3000/page"
     made = client.add_text(base, "事实", text, FIELDS).collection_id
     found = client.collection(made, dataset_id=base)
@@ -145,9 +143,7 @@ def test_a_base_of_many_pages_is_read_whole(client: FastGptClient, base: str) ->
     assert {row.name for row in client.collections(base)} == names
 
 
-def test_qa_training_keeps_questions_with_their_answers(
-    client: FastGptClient, base: str, stage: Stage
-) -> None:
+def test_qa_training_keeps_questions(client: FastGptClient, base: str, stage: Stage) -> None:
     stage.upstream.chat_answer = "Q1: When does it open?\nA1: At nine."
     fields = {**FIELDS, "trainingType": "qa", "chunkSize": 8000}
     made = client.add_text(base, "a", LIBRARY, fields)

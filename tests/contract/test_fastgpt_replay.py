@@ -5,18 +5,15 @@ behind `make record`, and the two recordings have to be equal file by file.
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.fastgpt_subject import ROOT_PASSWORD, FastGpt, Stage, data
-from tests.contract.processes import PROJECT, new_address
-from tests.contract.record import FILES, REAL, UPSTREAM, record_fastgpt
+from tests.contract.processes import new_address
+from tests.contract.record import FILES, REAL, UPSTREAM, main, record_fastgpt
 
 MANUAL = REAL / FILES / "lab-manual.pdf"
 CASES = sorted(path.name for path in REAL.glob("[0-9]*.json"))
@@ -66,19 +63,12 @@ def test_a_document_is_cut_as_the_real_one_cut_it(
 
 
 def test_a_story_that_breaks_off_leaves_the_recording_as_it_is(
-    double: FastGpt, recorded: Path
+    double: FastGpt, recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in REAL.rglob("*.json")}
-    told = {"UPSTREAM": new_address(), "SERVICE": "fastgpt", "URL": str(double.http.base_url)}
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.contract.record"],
-        cwd=PROJECT,
-        env={**os.environ, **told},
-        input="not-this-one",
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (run.returncode, "the story broke off" in run.stderr) == (1, True)
-    assert "not-this-one" not in run.stderr
+    monkeypatch.setenv("UPSTREAM", new_address())
+    monkeypatch.setenv("RECORD_PASSWORD", "not-this-one")
+    with pytest.raises(SystemExit, match="the story broke off") as error:
+        main("fastgpt", str(double.http.base_url))
+    assert "not-this-one" not in str(error.value)
     assert {path: path.read_bytes() for path in REAL.rglob("*.json")} == before

@@ -115,9 +115,7 @@ def test_a_deleted_model_comes_back_while_its_entry_stands(double: Double) -> No
     double.until("m3e-base", "READY")
 
 
-def test_models_answer_from_what_they_were_told_and_no_longer_than_they_read(
-    double: Double,
-) -> None:
+def test_models_answer_by_what_they_were_told_and_read(double: Double) -> None:
     """Embeddings cut what is too long, a chat refuses it; a hybrid thinks aloud unless told not."""
     double.launch(M3E)
     long = "深度学习" * 400

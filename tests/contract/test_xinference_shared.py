@@ -89,9 +89,7 @@ def instance(subject: Subject, uid: str) -> dict[str, Any]:
         ({**AWQ, "model_uid": " "}, ""),
     ],
 )
-def test_what_is_malformed_or_not_in_the_catalogue_is_a_400(
-    subject: Subject, payload: dict[str, object], text: str
-) -> None:
+def test_what_is_malformed_or_unknown_is_a_400(subject: Subject, payload: Any, text: str) -> None:
     refused = subject.launch(payload)
     assert refused.status_code == 400
     assert text in refused.json()["detail"]
@@ -124,9 +122,7 @@ def test_an_absent_uid_is_refused(
     assert text.format(uid) in refused.json()["detail"]
 
 
-def test_a_launch_in_the_background_answers_with_the_uid_and_holds_it(
-    subject: Subject, uid: str
-) -> None:
+def test_a_launch_in_the_background_holds_its_uid(subject: Subject, uid: str) -> None:
     payload = {**AWQ, "model_uid": uid}
     started = subject.launch(payload, wait_ready=False)
     assert (started.status_code, started.json()) == (200, {"model_uid": uid})
@@ -167,9 +163,7 @@ def test_a_download_that_fails_is_a_503_to_one_who_waits(subject: Subject, uid: 
     assert alike.status_code == (400 if is_successor(subject) else 200)
 
 
-def test_a_cancelled_launch_has_failed_whatever_its_replicas_say(
-    subject: Subject, uid: str
-) -> None:
+def test_a_cancelled_launch_has_failed_whatever_its_rows_say(subject: Subject, uid: str) -> None:
     subject.launch({**AWQ, "model_uid": uid}, wait_ready=False)
     subject.wait(lambda: subject.statuses(uid), "a first status", uid)
     assert subject.call("POST", f"/v1/models/{uid}/cancel").status_code == 200
@@ -185,9 +179,7 @@ def test_a_cancelled_launch_has_failed_whatever_its_replicas_say(
 
 
 @pytest.mark.parametrize("copies", [1, 2])
-def test_what_serves_embeds_and_is_forgotten_once_it_stops(
-    loading: Subject, uid: str, copies: int
-) -> None:
+def test_what_serves_is_forgotten_once_it_stops(loading: Subject, uid: str, copies: int) -> None:
     """Of two stopped copies one stays READY in the rows at 2.12."""
     successor = is_successor(loading)
     assert loading.launch(embedding(loading, uid, replica=copies)).status_code == 200

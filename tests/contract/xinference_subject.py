@@ -18,14 +18,7 @@ from stack.resources.base import LabProvider, Props
 from stack.resources.declaration import Thing
 from stack.resources.xinference.model import Model
 from stack.resources.xinference.models_ready import ModelsReady
-from tests.contract.processes import (
-    START_SECONDS,
-    Network,
-    contained,
-    new_address,
-    resolve,
-    wait_for,
-)
+from tests.contract.processes import Network, contained, new_address, resolve, wait_for
 
 A10 = {"name": "NVIDIA A10", "memory_mib": 22731}
 MENDED = "root/usr/local/lib/python3.12/dist-packages/peft-0.18.1.dist-info"
@@ -35,8 +28,6 @@ SUCCESSOR = f"v{SUCCESSOR_XINFERENCE}"
 PINNED = pytest.mark.parametrize("version", [DEFAULT_XINFERENCE])
 TIMES_FASTER = 60.0
 RATE = "REHEARSAL_HUB_BYTES_PER_SECOND"
-SLOW = {RATE: "4e9"}
-"""QWEN's download takes over two seconds: minutes on the fast clock."""
 QWEN = {
     "model_uid": "qwen",
     "model_name": "qwen2.5-instruct",
@@ -55,12 +46,8 @@ ENGINE = {"model_engine": "sentence_transformers"}
 M3E = {"model_uid": "embedder", "model_name": "m3e-base", "model_type": "embedding", **ENGINE}
 # Another model under M3E's uid.
 OTHER = {**M3E, "model_name": "bge-m3"}
-RERANKER = {
-    "model_uid": "sorter",
-    "model_name": "bge-reranker-v2-m3",
-    "model_type": "rerank",
-    **ENGINE,
-}
+SORTER = "bge-reranker-v2-m3"
+RERANKER = {**M3E, "model_uid": "sorter", "model_name": SORTER, "model_type": "rerank"}
 
 
 class Subject:
@@ -80,12 +67,10 @@ class Subject:
     def statuses(self, uid: str) -> list[str]:
         return [replica["status"] for replica in self.get(f"/v1/models/{uid}/replicas")]
 
-    def until(self, uid: str, status: str, seconds: float = START_SECONDS) -> None:
+    def until(self, uid: str, status: str, seconds: float = 30.0) -> None:
         self.wait(lambda: self.statuses(uid) == [status], f"to be {status}", uid, seconds)
 
-    def wait(
-        self, done: Callable[[], Any], what: str, uid: str, seconds: float = START_SECONDS
-    ) -> None:
+    def wait(self, done: Callable[[], Any], what: str, uid: str, seconds: float = 30.0) -> None:
         rows = f"/v1/models/{uid}/replicas"
         wait_for(done, f"{uid}: {what}", lambda: self.get(rows), seconds)
 

@@ -54,7 +54,7 @@ def oneapi(container: Contained) -> OneApi:
     oneapi = OneApi(program)
     oneapi.become_root()
     for kind, models, key in (
-        (17, "qwen-turbo,text-embedding-v1,qwen-pluss", "key"),
+        (17, "qwen-turbo,text-embedding-v1,qwen-x", "key"),
         (17, "qwen-max", "invalid-key"),
         (16, "glm-4", "id.secret"),
         (16, "glm-3-turbo", "no-dot"),
@@ -90,13 +90,7 @@ def test_without_the_mounted_vocabulary_it_ends(container: Contained) -> None:
 
 @pytest.mark.parametrize(
     ("model", "status"),
-    [
-        ("qwen-turbo", 200),
-        ("glm-4", 200),
-        ("qwen-max", 401),
-        ("glm-3-turbo", 401),
-        ("qwen-pluss", 404),
-    ],
+    [("qwen-turbo", 200), ("glm-4", 200), ("qwen-max", 401), ("glm-3-turbo", 401), ("qwen-x", 404)],
 )
 def test_a_vendor_answers_who_has_its_key(oneapi: OneApi, model: str, status: int) -> None:
     """A key that the vendor refuses looks like a token's 401."""
