@@ -21,16 +21,7 @@ def channel(oneapi: OneApi, upstream: Upstream) -> Channel:
 
 
 def _channel(name: str, base_url: str = "") -> Channel:
-    return Channel(
-        **{
-            "name": name,
-            "type": 1,
-            "base_url": base_url,
-            "models": (name,),
-            "key": "very-secret-key",
-            **more,
-        }
-    )
+    return Channel(name=name, type=1, base_url=base_url, models=(name,), key="a-secret-key")
 
 
 # Root and limits
