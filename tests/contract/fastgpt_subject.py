@@ -99,7 +99,7 @@ class FastGpt:
         return data(self.http.post(f"/api/core/{path}", json=body))
 
     def upload(self, name: str, content: bytes, **fields: Any) -> httpx.Response:
-        form = {"files": {"file": (name, content)}, "data": {"data": json.dumps(fields)}}
+        form: Any = {"files": {"file": (name, content)}, "data": {"data": json.dumps(fields)}}
         return self.http.post("/api/core/dataset/collection/create/localFile", **form)
 
     def dataset(self, vector_model: str = EMBEDDING) -> str:

@@ -130,7 +130,7 @@ def contained(
     command: str,
     address: str,
     port: int,
-    pass_fds: Sequence[int] = (),
+    pass_fds: Any = (),
     **environment: str,
 ) -> Program:
     """A Python module as the stage runs it in a container, whose tree is `folder/root`."""

@@ -96,7 +96,8 @@ class Names:
     def hide(self, value: Json) -> Json:
         """`value` with names for what was made anew; new ones are numbered as they come."""
         for kind, pattern in KINDS.items():
-            value = _in_texts(value, lambda text, p=pattern, k=kind: p.sub(self._namer(k), text))
+            named = _in_texts(value, lambda text, p=pattern, k=kind: p.sub(self._namer(k), text))
+            value = named
         return value
 
     def _value(self, found: re.Match[str]) -> str:

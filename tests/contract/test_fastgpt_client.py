@@ -50,7 +50,7 @@ def _publish(client: FastGptClient, app_id: str, graph: Graph, name: str = "one"
 
 
 def _indexed(client: FastGptClient, base: str) -> None:
-    rows = lambda: client.collections(base)  # noqa: E731
+    rows: Any = lambda: client.collections(base)  # noqa: E731
     wait_for(lambda: all(row.chunks and not row.waiting for row in rows()), "indexing")
 
 

@@ -150,7 +150,7 @@ def test_a_model_whose_process_ended_is_down(lab: Lab, copies: int) -> None:
     payload = {**M3E, "replica": copies}
     outs = lab.up(payload)
     lab.double.fail("crash", 1)
-    down = lambda: lab.client.state("embedder", copies).standing == "down"  # noqa: E731
+    down: Any = lambda: lab.client.state("embedder", copies).standing == "down"  # noqa: E731
     lab.double.wait(down, "to be down", "embedder")
     assert lab.read(outs) is None
     lab.up(payload)
@@ -199,7 +199,7 @@ def test_a_download_that_fails_or_hangs_is_started_again(
     # A minute is a second here.
     monkeypatch.setattr(progress, "STALL_SECONDS", 60.0)
     lab = start_lab(**{RATE: "2e10"})
-    lab.double.fail(fault, 1, QWEN["model_name"])
+    lab.double.fail(fault, 1, str(QWEN["model_name"]))
     lab.up(QWEN)
     faults = json.loads(lab.double.faults.read_text())
     assert faults[f"xinference.{fault}"] == {QWEN["model_name"]: 0}
@@ -298,7 +298,7 @@ def test_an_entry_deleted_by_hand_is_seen_and_mended(lab: Lab) -> None:
     outs = lab.up(M3E)
     lab.double.call("DELETE", "/v1/autostart/models/embedder")
     assert lab.drift(outs, M3E) == (True, [])
-    lab.models.update("embedder", lab.read(outs), lab.model(M3E))
+    lab.models.update("embedder", lab.read(outs) or {}, lab.model(M3E))
     assert list(lab.entries()) == ["embedder"]
     assert ("DELETE", "/v1/models/embedder") not in lab.network.calls
 

@@ -143,9 +143,9 @@ def test_a_launch_in_the_background_holds_its_uid(subject: Subject, uid: str) ->
     assert deleted.json()["detail"].endswith(f"uid: {uid}-{copy}")
     # The message of a launch that fails comes after its ERROR and before its end.
     rows = f"/v1/models/{uid}/replicas"
-    error = lambda: [row["error_message"] for row in subject.get(rows) if row["error_message"]]  # noqa: E731
+    error: Any = lambda: [row["error_message"] for row in subject.get(rows) if row["error_message"]]  # noqa: E731
     subject.wait(error, "a message", uid, SLOW)
-    ended = lambda: subject.call("GET", f"/v1/models/{uid}").status_code == 400  # noqa: E731
+    ended: Any = lambda: subject.call("GET", f"/v1/models/{uid}").status_code == 400  # noqa: E731
     subject.wait(ended, "its end", uid, SLOW)
     assert error()[0].startswith("Failed to download model 'qwen2.5-instruct'")
     # A failed launch frees its uid.
