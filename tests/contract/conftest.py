@@ -1,5 +1,6 @@
-"""What the contract suite's cases share: an upstream, programs, a folder, Xinference."""
+"""What the contract suite's cases share: an upstream, FastGPT, Xinference."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,56 +8,52 @@ from typing import Any
 import pytest
 
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
-from tests.contract.processes import Program
+from tests.contract.fastgpt_subject import FastGpt, Stage
 from tests.contract.upstream import Upstream
-from tests.contract.xinference_lab import Lab, StartLab
-from tests.contract.xinference_subject import Double, StartDouble
+from tests.contract.xinference_subject import Double, Lab, StartDouble, StartLab
 
 
-@pytest.fixture(scope="session")
-def upstream_server() -> Iterator[Upstream]:
-    """One upstream for all cases."""
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """An upstream that refuses one model."""
     server = Upstream()
+    error = {"message": "No such key.", "type": "invalid_request_error", "code": "bad_key"}
+    server.refuse("refused", 401, **error, param=None)
     yield server
     server.stop()
 
 
-@pytest.fixture
-def upstream(upstream_server: Upstream) -> Upstream:
-    """The upstream, having forgotten what earlier cases asked."""
-    upstream_server.forget()
-    return upstream_server
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """OneAPI and a reranker, for FastGPTs with their own memory."""
+    made = Stage(tmp_path_factory.mktemp("stage"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def running(stage: Stage) -> FastGpt:
+    """One FastGPT for all tests of a module, logged in."""
+    return stage.fastgpt("fastgpt").up().ready()
 
 
 @pytest.fixture
-def programs() -> Iterator[list[Program]]:
-    """Programs put in here end with the case."""
-    started: list[Program] = []
-    yield started
-    for program in started:
-        program.stop()
-
-
-@pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the session's programs."""
-    return tmp_path_factory.mktemp("contract")
+def fastgpt(stage: Stage, running: FastGpt) -> FastGpt:
+    """The module's FastGPT, with an upstream that remembers and refuses nothing yet."""
+    stage.upstream.forget()
+    return running
 
 
 @pytest.fixture
-def start_double(tmp_path: Path) -> Iterator[StartDouble]:
+def start_double(tmp_path: Path, request: pytest.FixtureRequest) -> StartDouble:
     """Starts Xinference's double, with the options of `Double`."""
-    made: list[Double] = []
 
     def begin(**options: Any) -> Double:
-        tree = tmp_path / str(len(made))
-        tree.mkdir()
-        made.append(Double(tree, **options))
-        return made[-1]
+        made = Double(tmp_path / uuid.uuid4().hex, **options)
+        request.addfinalizer(made.stop)
+        return made
 
-    yield begin
-    for double in made:
-        double.close()
+    return begin
 
 
 @pytest.fixture(params=[DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE])

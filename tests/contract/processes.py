@@ -1,16 +1,23 @@
 """Starts and stops the programs that cases talk to, on loopback, with their own folders."""
 
+import itertools
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_numbers = itertools.count()
 
 
 class Program:
@@ -25,7 +32,6 @@ class Program:
         address: str = "127.0.0.1",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
         self.port = port
         self.address = address
         self._log = folder / "log"
@@ -50,21 +56,20 @@ class Program:
         """None while it runs."""
         return self._process.poll()
 
-    def wait_until(self, ready: Callable[[], bool], what: str) -> None:
-        """Wait for `ready`; an error when the program ends before, or takes too long."""
+    def listens(self) -> bool:
+        """Whether something accepts connections where it should."""
+        with socket.socket() as attempt:
+            attempt.settimeout(1)
+            return attempt.connect_ex((self.address, self.port)) == 0
 
-        def settled() -> bool:
-            return self.exit_code is not None or ready()
-
-        wait_for(settled, what, lambda: self.log[-2000:])
-        if self.exit_code is not None:
-            raise AssertionError(
-                f"waited for {what}, but it ended with code {self.exit_code}:\n{self.log[-2000:]}"
-            )
+    def wait_until_listening(self) -> None:
+        """An error when it ends before, or takes too long."""
+        wait_for(lambda: self.exit_code is not None or self.listens(), "a port", self._last_words)
+        assert self.exit_code is None, f"it ended with code {self.exit_code}: {self._last_words()}"
 
     def wait_exit(self) -> int:
         """The code with which it ends by itself."""
-        wait_for(lambda: self.exit_code is not None, "the process to end", lambda: self.log[-2000:])
+        wait_for(lambda: self.exit_code is not None, "the process to end", self._last_words)
         assert self.exit_code is not None
         return self.exit_code
 
@@ -78,42 +83,104 @@ class Program:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
 
+    def _last_words(self) -> str:
+        return self.log[-2000:]
+
+
+class Network(httpx.HTTPTransport):
+    """Our side's real connections.
+
+    Attributes:
+        calls: (method, path), in order.
+        address: sent as X-Forwarded-For, which OneAPI believes (`docs/facts/oneapi.md §3`).
+        override: a documented answer by path, where a service cannot be brought to it.
+        spoil: by method and path, what is changed in a request, as by a mistake of ours.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(trust_env=False)
+        self.calls: list[tuple[str, str]] = []
+        self.address = ""
+        self.override: dict[str, httpx.Response] = {}
+        self.spoil: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        call = (request.method, request.url.path)
+        self.calls.append(call)
+        if call[1] in self.override:
+            return self.override[call[1]]
+        if self.address:
+            request.headers["X-Forwarded-For"] = self.address
+        if call in self.spoil:
+            body = {**json.loads(request.content), **self.spoil[call]}
+            headers = {**request.headers}
+            del headers["content-length"]
+            request = httpx.Request(*call[:1], request.url, headers=headers, json=body)
+        return super().handle_request(request)
+
+    def changes(self) -> list[tuple[str, str]]:
+        """What was not only looked at."""
+        return [call for call in self.calls if call[0] != "GET"]
+
+
+def contained(
+    folder: Path,
+    command: str,
+    address: str,
+    port: int,
+    pass_fds: Any = (),
+    **environment: str,
+) -> Program:
+    """A Python module as the stage runs it in a container, whose tree is `folder/root`."""
+    (folder / "root").mkdir(parents=True, exist_ok=True)
+    usual = {
+        "REHEARSAL_ADDRESS": address,
+        "REHEARSAL_ROOT": str(folder / "root"),
+        "REHEARSAL_HOSTS": str(folder / "hosts.json"),
+    }
+    words = [sys.executable, "-m", *command.split()]
+    told = plain_environment(**{**usual, **environment})
+    return Program(words, told, folder, port, address, pass_fds)
+
+
+def resolve(folder: Path, hosts: Mapping[str, str]) -> None:
+    """The names that a container of this folder can look up from now on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / "hosts.new"
+    fresh.write_text(json.dumps(dict(hosts)))
+    fresh.replace(folder / "hosts.json")
+
 
 def wait_for(
-    done: Callable[[], bool],
+    done: Callable[[], Any],
     what: str,
-    last_seen: Callable[[], str] = str,
+    last_seen: Callable[[], object] = str,
     seconds: float = START_SECONDS,
-) -> None:
-    """Poll until `done`; the error says what was waited for and what was seen last."""
+) -> Any:
+    """The first true answer of `done`; the error says what was waited for and what was seen."""
     deadline = time.monotonic() + seconds
-    while not done():
+    while not (found := done()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:.0f} s for {what}; last seen: {last_seen()}")
         time.sleep(_POLL_SECONDS)
+    return found
 
 
-def listens(address: str, port: int) -> bool:
-    """Whether something accepts connections there."""
-    with socket.socket() as attempt:
-        attempt.settimeout(1)
-        return attempt.connect_ex((address, port)) == 0
-
-
-def free_port(address: str = "127.0.0.1") -> int:
+def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
-        probe.bind((address, 0))
+        probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
+def new_address() -> str:
+    """A loopback address that nothing else of this test run has."""
+    return f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{next(_numbers) % 250 + 1}"
+
+
 def plain_environment(**own: str) -> dict[str, str]:
     """The caller's environment without settings that would reach into a subject, plus `own`."""
-    kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR", "SYSTEMROOT")
-    return {**{name: os.environ[name] for name in kept if name in os.environ}, **own}
-
-
-def own_address(number: int) -> str:
-    """The `number`th (1 to 254) loopback address of this test run."""
-    return f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}.{number}"
+    kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR", "SYSTEMROOT")
+    usual = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**usual, "PYTHONPATH": str(PROJECT), **own}

@@ -1,124 +1,136 @@
-"""A small model server with an OpenAI face: it remembers what it was asked.
-
-The model's name says how it behaves: `status-<n>` answers that status in its own words,
-`openai-<n>` with an error in OpenAI's form, `flow-json` answers a stream with plain JSON. What ends
-in `-embedding` embeds only, and refuses to chat as a model server does.
-"""
+"""What OneAPI and FastGPT take for the servers of models and pages: it notes what it is asked."""
 
 import json
-import re
 import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from rehearsal.doubles import language
 
-from tests.contract.processes import free_port, wait_for
-
-USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+WIDE = "wide-2048"
+PAGE = (
+    b"<html><head><title>Opening hours</title></head><body><script>var x</script>"
+    b"<h2>Hours</h2><p>Open from nine.</p></body>"
+)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it arrived."""
+    """One POST as it arrived; headers' names are small, and what is no JSON has no body."""
 
-    method: str
     path: str
     headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The body as JSON."""
-        parsed: dict[str, Any] = json.loads(self.body)
-        return parsed
+    body: Any
 
 
 class Upstream:
-    """The server, on a thread of its own. `asked` holds what came since `forget`."""
+    """Servers at all `ports` of an address. `asked` holds what was posted since `forget`."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1", ports: tuple[int, ...] = (0,)) -> None:
         self.asked: list[Asked] = []
-        self.port = free_port()
-        self.base_url = f"http://127.0.0.1:{self.port}"
-        routes = [Route("/{path:path}", self._answer, methods=["GET", "POST"])]
-        settings = uvicorn.Config(
-            Starlette(routes=routes), port=self.port, log_level="error", lifespan="off"
-        )
-        self._server = uvicorn.Server(settings)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        wait_for(lambda: self._server.started, "the contract suite's upstream to listen")
-
-    def forget(self) -> None:
-        """Forget what was asked so far."""
-        self.asked.clear()
+        self.refusals: dict[str, tuple[int, Any]] = {}
+        self.chat_answer = ""
+        self._servers = [ThreadingHTTPServer((address, port), _handler(self)) for port in ports]
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        self.base_url = f"http://{address}:{self._servers[0].server_port}"
 
     def stop(self) -> None:
-        """End the server."""
-        self._server.should_exit = True
-        self._thread.join(10)
+        """End the servers."""
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
-    async def _answer(self, request: Request) -> Response:
-        asked = Asked(request.method, request.url.path, dict(request.headers), await request.body())
+    def bodies(self, path: str) -> list[dict[str, Any]]:
+        """What was posted to `path`, in order."""
+        return [asked.body for asked in list(self.asked) if asked.path == path]
+
+    def forget(self) -> None:
+        """Forget what was asked; refuse nothing any more."""
+        self.asked.clear()
+        self.refusals.clear()
+        self.chat_answer = ""
+
+    def refuse(self, model: str, status: int = 503, **error: Any) -> None:
+        """Answer this for a model from now on."""
+        self.refusals[model] = (status, {"error": error})
+
+    def answer(self, asked: Asked) -> tuple[int, Any]:
+        """Status and JSON for one POST, or the bytes of a sound."""
         self.asked.append(asked)
-        if asked.path == "/v1/audio/transcriptions":
-            return JSONResponse({"text": "hello"})
-        if asked.path == "/v1/audio/speech":
-            return Response(b"RIFF", media_type="audio/wav")
+        body = asked.body or {}
+        model = str(body.get("model"))
+        if model in self.refusals:
+            return self.refusals[model]
+        if asked.path == "/v1/rerank":
+            return 200, _reranked(body)
+        if asked.path == "/v1/embeddings":
+            width = 2048 if model == WIDE else 768
+            texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+            rows = [
+                {"index": i, "embedding": language.embed(t, width)} for i, t in enumerate(texts)
+            ]
+            return 200, {"data": rows}
         if asked.path == "/v1/chat/completions":
-            return _chat(asked.json)
-        if asked.path in ("/v1/embeddings", "/v1/completions", "/v1/moderations"):
-            return _plain(asked)
-        return JSONResponse({"detail": "Not Found"}, 404)
+            said = self.chat_answer or language.answer(body["messages"])
+            return 200, {"choices": [{"message": {"role": "assistant", "content": said}}]}
+        if asked.path == "/v1/audio/speech":
+            return 200, b"RIFF"
+        if asked.path == "/v1/audio/transcriptions":
+            return 200, {"text": "hello"}
+        return 404, {"error": {"message": f"Invalid URL (POST {asked.path})", "type": "invalid"}}
 
 
-def _chat(body: dict[str, Any]) -> Response:
-    model = body["model"]
-    failing = re.fullmatch(r"(status|openai)-(\d+)", model)
-    if failing:
-        return _failure(failing[1], int(failing[2]))
-    if model.endswith("-embedding"):
-        return JSONResponse({"detail": "Model not found in the model list, uid: " + model}, 400)
-    if body.get("stream") and model != "flow-json":
-        return StreamingResponse(_events(model), media_type="text/event-stream")
-    message = {"role": "assistant", "content": f"I am {model}"}
-    return JSONResponse(
-        {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": model,
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": USAGE,
-        }
-    )
+def _reranked(body: dict[str, Any]) -> dict[str, Any]:
+    scores = [language.relevance(body["query"], text) for text in body["documents"]]
+    rows = [{"index": i, "relevance_score": score} for i, score in enumerate(scores)]
+    return {"results": sorted(rows, key=lambda row: -row["relevance_score"])}
 
 
-def _plain(asked: Asked) -> Response:
-    model = asked.json.get("model")
-    if asked.path == "/v1/embeddings":
-        data = [{"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}]
-        return JSONResponse({"object": "list", "model": model, "data": data, "usage": USAGE})
-    return JSONResponse({"id": "1", "model": model, "results": [], "choices": [], "usage": USAGE})
+def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._send(200, "text/html", PAGE)
+
+        def do_POST(self) -> None:
+            sent = self._sent()
+            is_json = "json" in self.headers.get("content-type", "")
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            asked = Asked(self.path, headers, json.loads(sent) if is_json else None)
+            status, answer = upstream.answer(asked)
+            if isinstance(answer, bytes):
+                self._send(status, "audio/wav", answer)
+            elif status == 200 and is_json and asked.body.get("stream"):
+                self._send(status, "text/event-stream", _stream(answer))
+            else:
+                self._send(status, "application/json", json.dumps(answer).encode())
+
+        def _sent(self) -> bytes:
+            if self.headers.get("transfer-encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("content-length") or 0))
+            sent = b""
+            while size := int(self.rfile.readline(), 16):
+                sent += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return sent
+
+        def _send(self, status: int, kind: str, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    return Handler
 
 
-def _failure(kind: str, status: int) -> Response:
-    if kind == "status":
-        return JSONResponse({"detail": "out of order"}, status)
-    error = {"message": "No such key.", "type": "invalid_request_error", "code": "bad_key"}
-    return JSONResponse({"error": {**error, "param": None}}, status)
-
-
-async def _events(model: str) -> Any:
-    for text in ("I ", "am ", model):
-        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-        yield f"data: {json.dumps({'id': 'c', 'model': model, 'choices': [choice]})}\n\n".encode()
-    last = {"index": 0, "delta": {}, "finish_reason": "stop"}
-    event = {"id": "c", "model": model, "choices": [last], "usage": USAGE}
-    yield f"data: {json.dumps(event)}\n\n".encode()
-    yield b"data: [DONE]\n\n"
+def _stream(answer: dict[str, Any]) -> bytes:
+    words = answer["choices"][0]["message"]["content"].split(" ")
+    pieces = [word if place == 0 else " " + word for place, word in enumerate(words)]
+    lines = [json.dumps({"choices": [{"delta": {"content": piece}}]}) for piece in pieces]
+    return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()

@@ -1,29 +1,33 @@
-"""Xinference for the contract cases: its double, and the real one where XINFERENCE_URL names it."""
+"""Xinference for the contract cases: its double, or a real one, and a lab's own way to use it."""
 
-import contextlib
-import itertools
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import httpx
+import pytest
 
+from provisioning.clients.waiting import Clock
+from provisioning.clients.xinference import XinferenceClient
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
 from rehearsal.doubles.xinference.hub import DEFAULT_PACKAGE_INDEX
+from rehearsal.faults import ALWAYS, switch_on
+from stack.resources.base import LabProvider, Props
+from stack.resources.declaration import Thing
+from stack.resources.xinference.model import Model
+from stack.resources.xinference.models_ready import ModelsReady
+from tests.contract.processes import Network, contained, new_address, resolve, wait_for
 
-ROOT = Path(__file__).parents[2]
-DEADLINE = 30.0
 A10 = {"name": "NVIDIA A10", "memory_mib": 22731}
-MENDED = "usr/local/lib/python3.12/dist-packages/peft-0.18.1.dist-info"
+MENDED = "root/usr/local/lib/python3.12/dist-packages/peft-0.18.1.dist-info"
 MAINLAND = ("www.modelscope.cn", "hf-mirror.com")
 HUBS = (*MAINLAND, DEFAULT_PACKAGE_INDEX)
 SUCCESSOR = f"v{SUCCESSOR_XINFERENCE}"
+PINNED = pytest.mark.parametrize("version", [DEFAULT_XINFERENCE])
+TIMES_FASTER = 60.0
+RATE = "REHEARSAL_HUB_BYTES_PER_SECOND"
 QWEN = {
     "model_uid": "qwen",
     "model_name": "qwen2.5-instruct",
@@ -37,8 +41,13 @@ QWEN = {
     "gpu_memory_utilization": 0.70,
     "max_model_len": 16384,
 }
+# Where the image has engines, naming one changes nothing here.
 ENGINE = {"model_engine": "sentence_transformers"}
-_numbers = itertools.count(1)
+M3E = {"model_uid": "embedder", "model_name": "m3e-base", "model_type": "embedding", **ENGINE}
+# Another model under M3E's uid.
+OTHER = {**M3E, "model_name": "bge-m3"}
+SORTER = "bge-reranker-v2-m3"
+RERANKER = {**M3E, "model_uid": "sorter", "model_name": SORTER, "model_type": "rerank"}
 
 
 class Subject:
@@ -46,13 +55,7 @@ class Subject:
 
     def __init__(self, base_url: str) -> None:
         self.http = httpx.Client(base_url=base_url, timeout=120, trust_env=False)
-
-    @property
-    def version(self) -> str:
-        return str(self.get("/v1/cluster/version")["version"])
-
-    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return self.http.request(method, path, **options)
+        self.call = self.http.request
 
     def get(self, path: str) -> Any:
         return self.call("GET", path).json()
@@ -64,30 +67,14 @@ class Subject:
     def statuses(self, uid: str) -> list[str]:
         return [replica["status"] for replica in self.get(f"/v1/models/{uid}/replicas")]
 
-    def error(self, uid: str) -> str:
-        rows = self.get(f"/v1/models/{uid}/replicas")
-        return str(rows[0]["error_message"] or "") if rows else ""
+    def until(self, uid: str, status: str, seconds: float = 30.0) -> None:
+        self.wait(lambda: self.statuses(uid) == [status], f"to be {status}", uid, seconds)
 
-    def until(self, uid: str, status: str, seconds: float = DEADLINE) -> None:
-        self.wait(lambda: self.statuses(uid) == [status], f"{uid} to be {status}", uid, seconds)
+    def wait(self, done: Callable[[], Any], what: str, uid: str, seconds: float = 30.0) -> None:
+        rows = f"/v1/models/{uid}/replicas"
+        wait_for(done, f"{uid}: {what}", lambda: self.get(rows), seconds)
 
-    def failure(self, uid: str, seconds: float = DEADLINE) -> str:
-        """The message of a launch that fails, which comes after its ERROR and before its end."""
-        self.wait(lambda: bool(self.error(uid)), f"a message of {uid}", uid, seconds)
-        gone = f"/v1/models/{uid}"
-        self.wait(lambda: self.call("GET", gone).status_code == 400, "its end", uid, seconds)
-        return self.error(uid)
-
-    def wait(
-        self, done: Callable[[], bool], what: str, uid: str, seconds: float = DEADLINE
-    ) -> None:
-        end = time.monotonic() + seconds
-        while not done():
-            last = self.get(f"/v1/models/{uid}/replicas")
-            assert time.monotonic() < end, f"waited for {what}; last seen: {last}"
-            time.sleep(0.02)
-
-    def close(self) -> None:
+    def stop(self) -> None:
         self.http.close()
 
 
@@ -104,51 +91,40 @@ class Double(Subject):
         mended: bool = True,
         **env: str,
     ) -> None:
-        self.address = f"127.89.{os.getpid() % 250}.{next(_numbers) % 250 + 1}"
+        self.address = new_address()
         super().__init__(f"http://{self.address}:9997")
-        self.tree = tree
-        (tree / "root").mkdir(exist_ok=True)
-        if mended:
-            (tree / "root" / MENDED).mkdir(parents=True, exist_ok=True)
-        (tree / "hosts.json").write_text(json.dumps(dict.fromkeys(hubs, "127.0.0.9")))
-        (tree / "faults.json").write_text("{}")
         self.faults = tree / "faults.json"
+        self._tree = tree
+        resolve(tree, dict.fromkeys(hubs, "127.0.0.9"))
+        self.faults.write_text("{}")
+        if mended:
+            (tree / MENDED).mkdir(parents=True)
         self._env = {
-            **{name: value for name, value in os.environ.items() if "XINFERENCE" not in name},
             "HOME": "/root",
-            "REHEARSAL_ADDRESS": self.address,
-            "REHEARSAL_ROOT": str(tree / "root"),
-            "REHEARSAL_HOSTS": str(tree / "hosts.json"),
             "REHEARSAL_FAULTS": str(self.faults),
             "REHEARSAL_GPUS": json.dumps([A10] * gpus),
             "REHEARSAL_IMAGE_TAG": tag,
-            "REHEARSAL_HUB_BYTES_PER_SECOND": "4e10",
+            RATE: "4e10",
             "XINFERENCE_HOME": "/root/.xinference",
             "XINFERENCE_MODEL_SRC": "modelscope",
             "XINFERENCE_AUTH_ADVANCED": "0",
             **env,
         }
-        self.log = ""
-        self._process: subprocess.Popen[str] | None = None
-        self.start()
+        self._start()
 
-    def start(self) -> None:
-        with (self.tree / "log").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "rehearsal.doubles.xinference", "-H", "0.0.0.0"],
-                cwd=ROOT,
-                env=self._env,
-                stderr=log,
-                text=True,
-            )
-        end = time.monotonic() + DEADLINE
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                self.http.get("/status")
-                return
-            assert self._process.poll() is None, (self.tree / "log").read_text()
-            assert time.monotonic() < end, "the double does not listen"
-            time.sleep(0.02)
+    def _start(self) -> None:
+        command = "rehearsal.doubles.xinference -H 0.0.0.0"
+        self._program = contained(self._tree, command, self.address, 9997, **self._env)
+        self._program.wait_until_listening()
+
+    def restart(self, **env: str) -> None:
+        self._program.stop()
+        self._env.update(env)
+        self._start()
+
+    def stop(self) -> None:
+        super().stop()
+        self._program.stop()
 
     def used_bytes(self) -> int:
         """GPU memory that somebody holds."""
@@ -156,24 +132,103 @@ class Double(Subject):
         gpu = worker["status"]["gpu-0"]
         return int(gpu["mem_total"] - gpu["mem_free"])
 
-    def set_rate(self, bytes_per_second: str) -> None:
-        """For the next start."""
-        self._env["REHEARSAL_HUB_BYTES_PER_SECOND"] = bytes_per_second
+    def fail(self, fault: str, times: int = ALWAYS, model: str = "m3e-base") -> None:
+        """Let a model's launches or its process fail from now on."""
+        switch_on(self.faults, f"xinference.{fault}", model, times)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        assert self._process is not None
-        self._process.send_signal(how)
-        return self._process.wait(timeout=DEADLINE)
 
-    def restart(self) -> None:
-        self.stop()
-        self.start()
+class FastClock(Clock):
+    """Real time, only faster: the waits of minutes take seconds, and every one is really waited."""
 
-    def close(self) -> None:
-        super().close()
-        if self._process is not None and self._process.poll() is None:
-            self.stop(signal.SIGKILL)
+    @staticmethod
+    def monotonic() -> float:
+        return time.monotonic() * TIMES_FASTER
+
+    @staticmethod
+    def sleep(seconds: float | SupportsIndex, /) -> None:
+        time.sleep(float(seconds) / TIMES_FASTER)
+
+
+class Lab:
+    """One server, and the lab's own way to use it."""
+
+    def __init__(self, double: Double) -> None:
+        self.double = double
+        self.network = Network()
+        self.models, self.group = self._provider(Model), self._provider(ModelsReady)
+        self.endpoint = {"host": double.address, "port": 9997}
+        url = f"http://{double.address}:9997"
+        self.client = XinferenceClient(url, transport=self.network, clock=FastClock())
+
+    def _provider(self, thing: type[Thing]) -> LabProvider:
+        made = LabProvider(thing)
+        made.transport = self.network
+        made.clock = FastClock()
+        return made
+
+    def model(self, payload: dict[str, Any]) -> Props:
+        """A model's inputs."""
+        return {"endpoint": self.endpoint, "payload": payload}
+
+    def create(self, payload: dict[str, Any]) -> Props:
+        """Start a model; its outputs."""
+        outs = self.models.create(self.model(payload)).outs
+        assert outs is not None
+        return outs
+
+    def wait(self, *payloads: dict[str, Any], minutes: float = 30) -> None:
+        """Wait until a group serves."""
+        wanted = {payload["model_uid"]: payload for payload in payloads}
+        inputs = {"endpoint": self.endpoint, "payloads": wanted, "deadline_minutes": minutes}
+        outs = self.group.create(inputs).outs
+        assert outs is not None
+        assert outs["ready"] == list(wanted)
+
+    def up(self, payload: dict[str, Any]) -> Props:
+        """Start a model and wait for it."""
+        outs = self.create(payload)
+        self.wait(payload)
+        return outs
+
+    def read(self, outs: Props) -> Props | None:
+        """What a refresh sees; None where the model is gone."""
+        result = self.models.read(str(outs["uid"]), outs)
+        return result.outs if result.id else None
+
+    def drift(self, outs: Props, payload: dict[str, Any]) -> tuple[bool, list[str]]:
+        """Whether a preview after a refresh shows a change, and what it replaces for."""
+        seen = self.read(outs)
+        assert seen is not None
+        result = self.models.diff(str(outs["uid"]), seen, self.model(payload))
+        return bool(result.changes), list(result.replaces or [])
+
+    def delete(self, outs: Props) -> None:
+        """Take a model away: no route, no launch, no memory, no entry is left of it."""
+        uid = str(outs["uid"])
+        self.models.delete(uid, outs)
+        assert self.client.state(uid).standing in ("absent", "failed")
+        assert self.double.used_bytes() == 0
+        assert uid not in self.entries()
+
+    def entries(self) -> dict[str, Any]:
+        """The autostart entries by uid."""
+        entries = self.double.get("/v1/autostart/models")["models"]
+        return {entry["launch"]["model_uid"]: entry["launch"] for entry in entries}
+
+    def answer(self, uid: str) -> int:
+        """The status that those see who ask it."""
+        body: dict[str, Any] = {"model": uid, "input": "hello"}
+        path = "/v1/embeddings"
+        if uid == "qwen":
+            hello = {"role": "user", "content": "hello"}
+            body, path = {"model": uid, "messages": [hello]}, "/v1/chat/completions"
+        return self.double.call("POST", path, json=body).status_code
+
+    def serves(self, uid: str) -> bool:
+        """Whether it answers."""
+        return self.answer(uid) == 200
 
 
 StartDouble = Callable[..., Double]
+StartLab = Callable[..., Lab]
 """With the options of `Double`."""

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.contract.oneapi.subject import OneApi, start
-from tests.contract.processes import Program
 
 
 @pytest.fixture(scope="session")
-def shared(work: Path) -> Iterator[OneApi]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneApi]:
     """One OneAPI for the session, with root's access token."""
-    running = start(work / "oneapi", {})
-    running.wait_until_listening()
+    running = start(tmp_path_factory.mktemp("oneapi"))
     running.become_root()
     yield running
     running.program.stop()
@@ -29,13 +27,12 @@ def oneapi(shared: OneApi, request: pytest.FixtureRequest) -> OneApi:
 
 
 @pytest.fixture(name="start")
-def start_own(programs: list[Program], tmp_path: Path) -> Callable[..., OneApi]:
+def start_own(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., OneApi]:
     """Starts a OneAPI of the case's own, with the given environment over the usual one."""
 
-    def started(**environment: str) -> OneApi:
-        running = start(tmp_path / "own", environment)
-        programs.append(running.program)
-        running.wait_until_listening()
-        return running
+    def begin(**environment: str) -> OneApi:
+        made = start(tmp_path / "own", **environment)
+        request.addfinalizer(made.program.stop)
+        return made
 
-    return started
+    return begin

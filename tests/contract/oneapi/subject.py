@@ -1,8 +1,6 @@
 """The real OneAPI (docs/facts/oneapi.md §9), what people do to it, and our side of it."""
 
 import itertools
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +10,31 @@ from provisioning.clients.oneapi import OneApiClient, OneApiRelay
 from rehearsal.real_oneapi.vocabulary import CL100K, O200K, write_small
 from stack.resources.declaration import Thing
 from tests.clock import FakeClock
-from tests.contract.processes import Program, free_port, listens, plain_environment
+from tests.contract.processes import Network, Program, free_port, plain_environment
 from tests.unit.subject import Subject
 from tools.oneapi_build import binary
 
 ROOT_TOKEN = "lab"
+ROOT_KEY = f"sk-{ROOT_TOKEN}"
 _numbers = itertools.count(1)
 
 
-def start(folder: Path, environment: Mapping[str, str]) -> "OneApi":
-    """Start the real OneAPI with a database in `folder`; `environment` comes over the usual one."""
-    vocabulary = folder / "vocabulary"
-    write_small(vocabulary, CL100K, O200K)
+def start(folder: Path, **environment: str) -> "OneApi":
+    """The real OneAPI with a database in `folder`; `environment` comes over the usual one."""
+    write_small(folder / "vocabulary", CL100K, O200K)
+    port = free_port()
     usual = plain_environment(
         REHEARSAL_ADDRESS="127.0.0.1",
         GLOBAL_API_RATE_LIMIT="100000",
         GLOBAL_WEB_RATE_LIMIT="100000",
         INITIAL_ROOT_TOKEN=ROOT_TOKEN,
-        TIKTOKEN_CACHE_DIR=str(vocabulary),
+        TIKTOKEN_CACHE_DIR=str(folder / "vocabulary"),
         SQLITE_PATH=str(folder / "one-api.db"),
-        PORT=str(free_port()),
+        PORT=str(port),
     )
-    merged = {**usual, **environment}
-    return OneApi(Program((str(binary()),), merged, folder, int(merged["PORT"])))
-
-
-class Network(httpx.HTTPTransport):
-    """Our side's real connections.
-
-    Attributes:
-        calls: (method, path), in order.
-        address: sent as X-Forwarded-For, which OneAPI believes (`docs/facts/oneapi.md §3`).
-        override: a documented answer by path, where OneAPI cannot be brought to it.
-        spoil: by method and path, what is changed in a request, as by a mistake of ours.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(trust_env=False)
-        self.calls: list[tuple[str, str]] = []
-        self.address = ""
-        self.override: dict[str, httpx.Response] = {}
-        self.spoil: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        call = (request.method, request.url.path)
-        self.calls.append(call)
-        if call[1] in self.override:
-            return self.override[call[1]]
-        if self.address:
-            request.headers["X-Forwarded-For"] = self.address
-        if call in self.spoil:
-            body = {**json.loads(request.content), **self.spoil[call]}
-            headers = {**request.headers}
-            del headers["content-length"]
-            request = httpx.Request(*call[:1], request.url, headers=headers, json=body)
-        return super().handle_request(request)
-
-    def changes(self) -> list[tuple[str, str]]:
-        """What was not only looked at."""
-        return [call for call in self.calls if call[0] != "GET"]
+    made = OneApi(Program((str(binary()),), {**usual, **environment}, folder, port))
+    made.program.wait_until_listening()
+    return made
 
 
 class OneApi:
@@ -84,11 +48,6 @@ class OneApi:
         self.access_token = ""
         self.network, self.clock = Network(), FakeClock()
         self._names = itertools.count(1)
-
-    def wait_until_listening(self) -> None:
-        """Listening means: migrated, root is there, vocabulary loaded."""
-        address = (self.program.address, self.program.port)
-        self.program.wait_until(lambda: listens(*address), "OneAPI to listen")
 
     # What people do to it
 
@@ -107,10 +66,6 @@ class OneApi:
         answer = self.http.post("/api/user/login", json=credentials, headers=headers)
         self.http.cookies.clear()
         return answer
-
-    def opens_with(self, password: str) -> bool:
-        """Whether root's password is this."""
-        return bool(self.login(password).json()["success"])
 
     def become_root(self) -> None:
         """Log in once and keep the access token."""
@@ -133,18 +88,16 @@ class OneApi:
         found = self.api("GET", "/api/channel/search", params={"keyword": name})
         return sorted(row["id"] for row in found if row["name"] == name)
 
-    def relay(self, path: str, body: object, key: str = f"sk-{ROOT_TOKEN}") -> httpx.Response:
-        """A relay call with a token."""
-        return self.http.post(path, json=body, headers={"Authorization": f"Bearer {key}"})
+    def relay(self, path: str, body: object) -> httpx.Response:
+        """A relay call with root's token."""
+        return self.http.post(path, json=body, headers={"Authorization": f"Bearer {ROOT_KEY}"})
 
-    def chat(self, model: str, key: str = f"sk-{ROOT_TOKEN}", **more: Any) -> httpx.Response:
+    def chat(self, model: str, **more: Any) -> httpx.Response:
         """A chat with one question."""
         messages = [{"role": "user", "content": "Who are you?"}]
-        return self.relay(
-            "/v1/chat/completions", {"model": model, "messages": messages, **more}, key
-        )
+        return self.relay("/v1/chat/completions", {"model": model, "messages": messages, **more})
 
-    def models(self, key: str = f"sk-{ROOT_TOKEN}") -> set[str] | None:
+    def models(self, key: str = ROOT_KEY) -> set[str] | None:
         """What GET /v1/models lists, earlier cases' models too; None where the key is refused."""
         answer = self.http.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
         return {row["id"] for row in answer.json()["data"]} if answer.is_success else None
@@ -156,12 +109,9 @@ class OneApi:
         token = self.access_token if access_token is None else access_token
         return OneApiClient(self.url, token, transport=self.network, clock=self.clock)
 
-    def our_relay(
-        self, key: str = f"sk-{ROOT_TOKEN}", channel_id: int | None = None
-    ) -> OneApiRelay:
+    def our_relay(self, key: str = ROOT_KEY, **more: Any) -> OneApiRelay:
         """Our client of its relay."""
-        options: Any = {"transport": self.network, "clock": self.clock}
-        return OneApiRelay(self.url, key, channel_id=channel_id, **options)
+        return OneApiRelay(self.url, key, transport=self.network, clock=self.clock, **more)
 
     def subject(self, thing: type[Thing], **inputs: Any) -> Subject:
         """A resource of it."""
