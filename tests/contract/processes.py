@@ -30,6 +30,7 @@ class Program:
         folder: Path,
         port: int = 0,
         address: str = "127.0.0.1",
+        pass_fds: Sequence[int] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port
@@ -44,6 +45,7 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
 
     @property
