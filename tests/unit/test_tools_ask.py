@@ -83,8 +83,7 @@ def test_an_answer_without_text_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "url"),
-    [("", "u1"), ("Guide", "u1"), ("Guide/visitors", "u2"), ("Guide 2", "u3")],
+    ("app", "url"), [("", "u1"), ("Guide", "u1"), ("Guide/visitors", "u2"), ("Guide 2", "u3")]
 )
 def test_app_or_link_is_chosen_by_its_whole_name(app: str, url: str) -> None:
     assert choose_link(a_lab(LINKS), app)[1] == url

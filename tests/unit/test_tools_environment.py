@@ -110,10 +110,7 @@ def test_too_old_python_goes_on_with_a_newer_one(tmp_path: Path) -> None:
     newer.chmod(0o755)
 
     answer = subprocess.run(
-        [sys.executable, copy, "--dev"],
-        env={"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
+        [sys.executable, copy, "--dev"], env={"PATH": str(tmp_path)}, capture_output=True, text=True
     )
 
     assert f"newer {copy} --dev" in answer.stdout

@@ -125,11 +125,6 @@ def test_build_delivers_executables_with_their_version(tmp_path: Path, go: FakeG
     flags = " ".join(word for words in go.built for word in words)
     assert "version.Version=v3.250.0" in flags
     assert "version.Version=v3.78.0" in flags
-
-
-def test_finished_build_leaves_only_the_result(tmp_path: Path, go: FakeGo) -> None:
-    go_build.build(tmp_path / "bin", tmp_path / "cache", lambda _: None)
-
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -156,10 +151,7 @@ def test_read_only_module_cache_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("project", "flags"),
     [
-        (
-            "runtime:\n  name: python\n  options:\n    virtualenv: .venv\n",
-            ["-virtualenv=.venv"],
-        ),
+        ("runtime:\n  name: python\n  options:\n    virtualenv: .venv\n", ["-virtualenv=.venv"]),
         ("runtime: python\n", []),
         (None, []),
     ],

@@ -92,11 +92,7 @@ def test_the_keys_for_programs(root: Path, key: Path, capsys: pytest.CaptureFixt
     ],
 )
 def test_without_anything_to_plan_with_the_problem_is_said(
-    root: Path,
-    key: Path,
-    change: dict[str, Any],
-    path: str,
-    capsys: pytest.CaptureFixture[str],
+    root: Path, key: Path, change: dict[str, Any], path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(root, key, **change)
     code, whole = told(root, capsys)

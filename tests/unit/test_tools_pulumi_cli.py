@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -178,47 +178,27 @@ def test_second_run_takes_the_cache_without_asking_the_site(ways: Ways, cache: P
     assert (second.program, second.origin) == (first.program, "cache")
 
 
-def _truncate(home: Path) -> None:
-    (home / "bin" / "pulumi").write_text("#!/bin/sh\necho v3.2")
+HOST = "pulumi-language-python"
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda home: (home / "bin/pulumi").write_text("#!/bin/sh\necho v3.2"),
+    "other bytes": lambda home: (home / "bin" / HOST).write_bytes(
+        b"\0" * (home / "bin" / HOST).stat().st_size
+    ),
+    "script lost": lambda home: (home / "bin/pulumi-resource-pulumi-python").unlink(),
+    "not executable": lambda home: (home / "bin/pulumi-language-python-exec").chmod(0o644),
+    "manifest spoilt": lambda home: (home / "manifest.json").write_text("{"),
+}
 
 
-def _same_size_other_bytes(home: Path) -> None:
-    program = home / "bin" / "pulumi-language-python"
-    program.write_bytes(b"\0" * program.stat().st_size)
-
-
-def _lose_a_script(home: Path) -> None:
-    (home / "bin" / "pulumi-resource-pulumi-python").unlink()
-
-
-def _lose_the_executable_bit(home: Path) -> None:
-    (home / "bin" / "pulumi-language-python-exec").chmod(0o644)
-
-
-def _spoil_the_manifest(home: Path) -> None:
-    (home / "manifest.json").write_text("{")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _truncate,
-        _same_size_other_bytes,
-        _lose_a_script,
-        _lose_the_executable_bit,
-        _spoil_the_manifest,
-    ],
-)
-def test_damaged_cache_is_made_anew(ways: Ways, cache: Path, damage: object) -> None:
-    home = obtain(cache).program.parent.parent
-    damage(home)  # type: ignore[operator]
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_cache_is_made_anew(
+    ways: Ways, cache: Path, damage: Callable[[Path], object]
+) -> None:
+    damage(obtain(cache).program.parent.parent)
     ways.tried.clear()
     said: list[str] = []
-
-    cli = obtain(cache, said)
-
+    assert obtain(cache, said).version == "v3.250.0"
     assert ways.tried == ["probe", "build"]
-    assert cli.version == "v3.250.0"
     assert any("damaged" in line for line in said)
 
 
