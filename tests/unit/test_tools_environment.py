@@ -85,33 +85,24 @@ def test_the_gate_can_be_read_by_old_pythons() -> None:
     ast.parse(source, feature_version=(3, 6))
 
 
-def test_too_old_python_says_what_to_do(tmp_path: Path) -> None:
-    """The gate's own words, by raising what it asks for; no other Python is on PATH."""
-    gate = environment.ROOT / "tools" / "setup.py"
-    source = gate.read_text().replace("MINIMUM = (3, 10)", "MINIMUM = (3, 99)")
-    copy = tmp_path / "setup.py"
-    copy.write_text(source)
+def test_too_old_python_goes_on_with_a_newer_one_or_says_what_to_do(tmp_path: Path) -> None:
+    """The gate's own words, by raising what it asks for; no other Python is on PATH at first."""
+    gate = (environment.ROOT / "tools" / "setup.py").read_text()
+    copy, newer = tmp_path / "setup.py", tmp_path / "python3.12"
+    copy.write_text(gate.replace("MINIMUM = (3, 10)", "MINIMUM = (3, 99)"))
 
-    answer = subprocess.run(
-        [sys.executable, copy], env={"PATH": str(tmp_path)}, capture_output=True, text=True
-    )
+    def set_up() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, copy, "--dev"]
+        path = {"PATH": str(tmp_path)}
+        return subprocess.run(command, env=path, capture_output=True, text=True)
 
+    answer = set_up()
     assert answer.returncode == 1
     assert "Python 3.10 or newer is needed" in answer.stderr
     assert "make PYTHON=" in answer.stderr
 
-
-def test_too_old_python_goes_on_with_a_newer_one(tmp_path: Path) -> None:
-    gate = environment.ROOT / "tools" / "setup.py"
-    copy = tmp_path / "setup.py"
-    copy.write_text(gate.read_text().replace("MINIMUM = (3, 10)", "MINIMUM = (3, 99)"))
-    newer = tmp_path / "python3.12"
     newer.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\necho newer "$@"\n')
     newer.chmod(0o755)
-
-    answer = subprocess.run(
-        [sys.executable, copy, "--dev"], env={"PATH": str(tmp_path)}, capture_output=True, text=True
-    )
-
+    answer = set_up()
     assert f"newer {copy} --dev" in answer.stdout
     assert answer.returncode == 0

@@ -36,11 +36,14 @@ def test_any_failure_fails_the_run_and_the_rest_still_runs(
     assert ("no tests were found" in output) == (place is not None)
 
 
-def test_part_that_hangs_is_ended(
+def test_what_is_wrong_with_each_part_is_told(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, part("stuck", "import time; time.sleep(600)", deadline=0.0)) == 1
-    assert "not finished after 0 s" in capfd.readouterr().out
+    stuck = part("stuck", "import time; time.sleep(600)", deadline=0.0)
+    assert run(monkeypatch, stuck, part("bad", "raise SystemExit(3)")) == 1
+    said = capfd.readouterr().out
+    assert "not finished after 0 s" in said
+    assert "failed (code 3)" in said
 
 
 CLEANS_UP = """

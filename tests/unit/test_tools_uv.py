@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,18 +105,10 @@ def test_ours_uses_the_index_and_certificates_set_for_pip(
 
     assert found["UV_DEFAULT_INDEX"] == "http://127.0.0.1/mirror"
     assert found["SSL_CERT_FILE"] == "/a/file.pem"
-
-
-def test_what_is_set_for_uv_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Recorder
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1/pip")
+    # What is set for uv itself comes first.
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1/uv")
-
-    found = uv.obtain(tmp_path, lambda _: None).environment
-
-    assert found["UV_DEFAULT_INDEX"] == "http://127.0.0.1/uv"
+    mine = uv.obtain(tmp_path, lambda _: None).environment
+    assert mine["UV_DEFAULT_INDEX"] == "http://127.0.0.1/uv"
 
 
 def test_a_python_without_pip_makes_an_environment_that_has_it(
@@ -183,19 +176,13 @@ def _python_has_gone(venv: Path) -> None:
     (venv / "bin" / "python").symlink_to(venv / "uninstalled-python")
 
 
-def _not_an_environment(venv: Path) -> None:
-    (venv / "pyvenv.cfg").unlink()
-
-
-@pytest.mark.parametrize("damage", [_python_has_gone, _not_an_environment])
+@pytest.mark.parametrize("damage", [_python_has_gone, lambda venv: (venv / "pyvenv.cfg").unlink()])
 def test_an_environment_that_does_not_run_is_made_anew(
-    tmp_path: Path, commands: Recorder, damage: object
+    tmp_path: Path, commands: Recorder, damage: Callable[[Path], None]
 ) -> None:
     sync(tmp_path / ".venv")
-    damage(tmp_path / ".venv")  # type: ignore[operator]
-
+    damage(tmp_path / ".venv")
     sync(tmp_path / ".venv")
-
     assert commands.kinds == ["venv", "sync", "venv", "sync"]
 
 
