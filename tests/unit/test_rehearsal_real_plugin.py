@@ -25,9 +25,7 @@ def world(tmp_path: Path) -> World:
 
 
 def test_the_installed_plugin_takes_the_attached_one_s_place(
-    engine: Any,
-    world: World,
-    tmp_path: Path,
+    engine: Any, world: World, tmp_path: Path
 ) -> None:
     installed = tmp_path / "operator/plugins/resource-alicloud-v4.0.0"
     installed.mkdir(parents=True)

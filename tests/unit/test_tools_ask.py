@@ -75,8 +75,7 @@ def test_a_refusal_or_an_empty_answer_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "url"),
-    [("", "u1"), ("Guide", "u1"), ("Guide/visitors", "u2"), ("Guide 2", "u3")],
+    ("app", "url"), [("", "u1"), ("Guide", "u1"), ("Guide/visitors", "u2"), ("Guide 2", "u3")]
 )
 def test_app_or_link_is_chosen_by_its_whole_name(app: str, url: str) -> None:
     assert choose_link(a_lab(LINKS), app)[1] == url

@@ -1,7 +1,5 @@
 """`make status`: what is gathered, whatever does not answer."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import threading

@@ -1,7 +1,5 @@
 """`make status`: what is wrong first, and what is shown of it."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
