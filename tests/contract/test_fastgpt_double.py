@@ -30,6 +30,7 @@ from tests.contract.fastgpt_subject import (
 from tests.contract.processes import new_address, resolve, wait_for
 from tests.contract.record import FILES, REAL
 from tests.contract.upstream import WIDE
+from tests.tables import table
 
 INIT_DATA = "/api/common/system/getInitData"
 PLAN = "/api/support/user/team/plan/getTeamPlanStatus"
@@ -159,14 +160,7 @@ def test_file_names_are_percent_encoded_or_garbled_or_refused(fastgpt: FastGpt) 
     assert error(fastgpt.upload("100%.txt", b"x", datasetId=dataset))[0] == 500
 
 
-@pytest.mark.parametrize(
-    ("path", "amount", "too_long"),
-    [
-        ("README.md", 18, [1295, 677, 1277]),
-        ("README.zh-CN.md", 13, [924]),
-        ("docs/architecture.md", 18, [680, 992, 1331, 1890, 1471, 788, 815]),
-    ],
-)
+@table("fastgpt_double")
 def test_chunks_are_those_of_the_real_splitter(path: str, amount: int, too_long: list[int]) -> None:
     """F1, on the texts it was measured with: what is longer than 1.3 x 512 at a size of 512."""
     lengths = [len(chunk) for chunk in split((REAL / FILES / path).read_text("utf-8"), 512)]
@@ -290,18 +284,9 @@ def test_an_upstream_error_arrives_as_text(fastgpt: FastGpt, stage: Stage, datas
     assert error(ask(fastgpt, {**somebody, "outLinkUid": ""}))[:2] == (200, 403)
 
 
-@pytest.mark.parametrize(
-    ("changes", "status"),
-    [
-        ({"model": "qwen2.5-instrukt"}, 200),
-        ({"quoteQA": ["kbSearchNode02", "quoteQA"]}, 200),
-        ({"userChatInput": ["workflowStartNodeId", "userInput"]}, 500),
-        ({"datasets": []}, 500),
-    ],
-    ids=["another model", "no quotes", "no question", "no base"],
-)
+@table("fastgpt_double")
 def test_a_mistake_in_the_graph_shows_when_it_runs(
-    fastgpt: FastGpt, stage: Stage, dataset: str, changes: dict[str, Any], status: int
+    changes: dict[str, Any], status: int, fastgpt: FastGpt, stage: Stage, dataset: str
 ) -> None:
     app = published(fastgpt, graph(dataset, **changes))
     assert ask(fastgpt, visitor(fastgpt, app)).status_code == status

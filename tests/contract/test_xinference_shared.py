@@ -17,6 +17,7 @@ import pytest
 
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
 from tests.contract.xinference_subject import ENGINE, HUBS, Double, Subject
+from tests.tables import table
 
 REAL = os.environ.get("XINFERENCE_URL", "")
 AWQ = {
@@ -77,19 +78,8 @@ def instance(subject: Subject, uid: str) -> dict[str, Any]:
 # Launching
 
 
-@pytest.mark.parametrize(
-    ("payload", "text"),
-    [
-        ({"model_type": "embedding"}, "Please specify the `model_name` field"),
-        ({"model_name": "qwen2.5-instruct"}, "Please specify the `model_engine` field"),
-        ({**AWQ, "model_name": "nobody"}, "Model not found, name: nobody"),
-        ({**AWQ, "quantization": "Int3"}, "Model not found, name: qwen2.5-instruct"),
-        (NOBODY, "available models: dict_keys(["),
-        ({**AWQ, "model_uid": "m" * 101}, ""),
-        ({**AWQ, "model_uid": " "}, ""),
-    ],
-)
-def test_what_is_malformed_or_unknown_is_a_400(subject: Subject, payload: Any, text: str) -> None:
+@table("xinference_shared")
+def test_what_is_malformed_or_unknown_is_a_400(payload: Any, text: str, subject: Subject) -> None:
     refused = subject.launch(payload)
     assert refused.status_code == 400
     assert text in refused.json()["detail"]
@@ -105,17 +95,9 @@ def test_an_unknown_uid_looks_like_one_that_has_not_begun(subject: Subject, uid:
     assert subject.statuses(uid) == subject.get(f"/v1/models/instances?model_uid={uid}") == []
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "text"),
-    [
-        ("GET", "/v1/models/{}", 400, "Model not found in the model list, uid: "),
-        ("DELETE", "/v1/models/{}", 400, "Model not found in the model list, uid: "),
-        ("POST", "/v1/models/{}/cancel", 500, "Model {} has not been launched yet"),
-        ("POST", "/v1/embeddings", 404, "Model not found in the model list, uid: {}"),
-    ],
-)
+@table("xinference_shared")
 def test_an_absent_uid_is_refused(
-    subject: Subject, uid: str, method: str, path: str, status: int, text: str
+    method: str, path: str, status: int, text: str, subject: Subject, uid: str
 ) -> None:
     refused = subject.call(method, path.format(uid), json={"model": uid, "input": "hi"})
     assert refused.status_code == status

@@ -34,20 +34,21 @@ def test_any_number_of_resources_leaves_the_pickler_alone(run: Run, knowledge: K
     assert pickler._batch_setitems is before
 
 
-def test_without_a_question_nothing_is_asked(run: Run, knowledge: Knowledge) -> None:
-    assert {"answer", "citations"} <= set(run(knowledge).outputs)
+def test_the_question_its_citation_and_nothing_asked_without_one(
+    run: Run, knowledge: Knowledge
+) -> None:
+    lab = run(knowledge)
+    assert {"answer", "citations"} <= set(lab.outputs)
+    assert lab.one("fastgpt:Answer").inputs["cites"] == "lab-manual.pdf"
+    del knowledge["question"]["cites"]
+    assert run(knowledge).one("fastgpt:Answer").inputs["cites"] == ""
+    apps = [{**knowledge["apps"][0], "bases": [], "rerank": False}, *knowledge["apps"][1:]]
+    plain = run({**knowledge, "apps": apps}).one("fastgpt:Answer")
+    assert plain.inputs.get("cites") is None, "no base, no citation"
     del knowledge["question"]
     lab = run(knowledge)
     assert not lab.of_type("fastgpt:Answer")
     assert not {"answer", "citations"} & set(lab.outputs)
-
-
-def test_an_app_without_a_base_is_asked_for_no_citation(run: Run, knowledge: Knowledge) -> None:
-    assert run(knowledge).one("fastgpt:Answer").inputs["cites"] == "lab-manual.pdf"
-    del knowledge["question"]["cites"]
-    assert run(knowledge).one("fastgpt:Answer").inputs["cites"] == ""
-    knowledge["apps"][0].update(bases=[], rerank=False)
-    assert run(knowledge).one("fastgpt:Answer").inputs.get("cites") is None
 
 
 def test_a_moved_file_is_the_same_document(run: Run, knowledge: Knowledge, tmp_path: Path) -> None:

@@ -145,6 +145,9 @@ def test_an_up_starts_what_was_stopped_and_waits_until_it_is_healthy(
     assert containers.update()["generation"] == 5, "who seeds it has to look again"
     assert server.starts == ["start pg"]
     assert next(looks, None) is None
+    other = {"pg": "9z", "fastgpt": "2b"}
+    assert containers.changes(containers=other)
+    assert containers.update(containers=other)["generation"] == 6
 
 
 @pytest.mark.parametrize(
@@ -165,12 +168,6 @@ def test_what_does_not_get_healthy_is_started_once_and_named_at_the_end(
     assert server.starts == starts
 
 
-def test_another_container_is_waited_for(server: Server, containers: Subject) -> None:
-    other = {"pg": "9z", "fastgpt": "2b"}
-    assert containers.changes(containers=other)
-    assert containers.update(containers=other)["generation"] == 5
-
-
 def test_a_stopped_docker_is_named(
     server: Server, containers: Subject, warnings: list[str]
 ) -> None:
@@ -184,13 +181,10 @@ def test_a_stopped_docker_is_named(
 # --- the server ------------------------------------------------------------------------------
 
 
-def test_a_server_that_answers_is_no_change(server: Server, ready: Subject) -> None:
-    assert not ready.changes()
-
-
 def test_a_server_that_is_off_is_told_once_and_by_one_resource(
     server: Server, ready: Subject, containers: Subject, warnings: list[str]
 ) -> None:
+    assert not ready.changes()
     server.off = True
     assert ready.changes(previewing=True)
     assert not containers.changes(previewing=True)

@@ -149,24 +149,22 @@ def test_drift_that_read_found_is_a_change(provider: Noting) -> None:
     assert provider.diff("id", outs, NEW).changes
 
 
-def test_gone_is_what_the_service_calls_gone(provider: Noting) -> None:
+def test_gone_is_what_the_service_calls_gone_and_unreachable_never_is(
+    provider: Noting, warnings: list[str]
+) -> None:
     provider.seen = None
-
     result = provider.read("id", STATE)
-
     assert (result.id, result.outs) == (None, {})
-
-
-def test_unreachable_is_never_gone(provider: Noting, warnings: list[str]) -> None:
     provider.error = REFUSED
-
     result = provider.read("id", STATE)
-
     assert (result.id, result.outs) == ("id", STATE)
     (told,) = warnings
     assert "S: GET /: refused. The state stays as it is; `pulumi up` says what is down" in told
     with pytest.raises(Unreachable):
         provider.delete("id", STATE)
+    provider.error = NotFound("S", "GET /", "no")
+    with pytest.raises(NotFound):
+        provider.read("id", at(3001))
 
 
 def test_a_service_that_did_not_answer_is_told_once_and_not_waited_for_again(
@@ -205,13 +203,6 @@ def test_a_refused_credential_leaves_the_state_as_it_is(
     # Another resource of the service may hand out a new credential: each one looks.
     assert provider.asked == ["read", "read"]
     assert len(warnings) == 1
-
-
-def test_other_refusals_are_errors(provider: Noting) -> None:
-    provider.error = NotFound("S", "GET /", "no")
-
-    with pytest.raises(NotFound):
-        provider.read("id", STATE)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ class Card:
 @dataclass
 class Replica:
     """One copy of a model. `process` is "starting", "up", "dead" (which nobody has noticed yet),
-    "gone" (which was), or "idle": started again, and never answers (measured.md §2 finding 2)."""
+    "gone" (which was), or "idle": started again, it never answers (docs/facts/measured.md §2)."""
 
     index: int
     uid: str

@@ -15,6 +15,7 @@ from stack.resources.oneapi.root import Root
 from stack.resources.oneapi.token import Token
 from tests.contract.oneapi.subject import ROOT_KEY, ROOT_TOKEN, OneApi
 from tests.contract.upstream import Upstream
+from tests.tables import table
 from tests.unit.subject import Subject
 
 Start = Callable[..., OneApi]
@@ -80,16 +81,9 @@ def test_a_password_changed_before_the_first_contact_is_said(root: Subject, own:
     assert PASSWORD not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("path", "answer"),
-    [
-        (LOGIN[1], {"success": False, "message": "用户名或密码错误，或用户已被封禁"}),
-        ("/api/user/self", {"success": False, "message": "无权进行此操作，access token 无效"}),
-        (LOGIN[1], None),
-    ],
-)
+@table("oneapi_client_resources")
 def test_a_database_that_is_down_or_a_limit_is_no_drift(
-    root: Subject, own: OneApi, monkeypatch: pytest.MonkeyPatch, path: str, answer: object
+    path: str, answer: object, root: Subject, own: OneApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(base, "_told", set())
@@ -191,24 +185,9 @@ def test_blanks_and_doubles_are_no_drift(
     assert not channel.drifts()
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        {"models": "other-model"},
-        {"base_url": "http://127.0.0.1:9"},
-        {"model_mapping": '{"x":"y"}'},
-        {"model_mapping": "not json"},
-        {"priority": 9},
-        {"status": 2},
-        {"status": 3},
-        {"type": 8},
-        {"name": "renamed-by-hand"},
-        {},
-    ],
-    ids=str,
-)
+@table("oneapi_client_resources")
 def test_a_channel_changed_by_hand_is_mended(
-    channel: Subject, name: str, oneapi: OneApi, edit: Any
+    edit: Any, channel: Subject, name: str, oneapi: OneApi
 ) -> None:
     """Whatever was changed in the web page: a refresh says so, an update mends it (trap 7)."""
     made = channel.create()["object_id"]
@@ -320,23 +299,8 @@ def test_a_token_is_made_once_and_deleted(token: Subject, oneapi: OneApi) -> Non
     assert token.gone()
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        {"models": "m"},
-        {"unlimited_quota": False},
-        {"expired_time": 4_000_000_000},
-        {"name": "x"},
-        # As by a PUT that left out the time.
-        {"expired_time": 0},
-        # A full PUT leaves the status alone; it is set by the one that can (§5).
-        {"status": 2},
-        {"status": 4},
-        {},
-    ],
-    ids=str,
-)
-def test_a_token_changed_by_hand_is_mended(token: Subject, oneapi: OneApi, edit: Any) -> None:
+@table("oneapi_client_resources")
+def test_a_token_changed_by_hand_is_mended(edit: Any, token: Subject, oneapi: OneApi) -> None:
     """Whatever was changed in the web page: mended, and the key stays (trap 9, §5)."""
     made = token.create()
     row = oneapi.api("GET", f"/api/token/{made['object_id']}")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stack.resources.fastgpt.app import as_wanted
+from tests.tables import table
 from tests.unit.fastgpt.bench import EDGES, NODES, Bench
 from tests.unit.subject import Subject
 
@@ -72,21 +73,6 @@ def test_a_new_intro_publishes_nothing(app: Subject, bench: Bench) -> None:
     assert shown(bench, app)["intro"] == "New"
 
 
-@pytest.mark.parametrize(
-    ("wanted", "found", "same"),
-    [
-        ({"a": None}, {}, True),
-        ({"a": []}, {"a": None}, True),
-        ({"a": 1}, {"a": 1.0, "b": 2}, True),
-        ({"key": "limit", "value": 9000}, {"key": "limit", "value": 3000}, False),
-        ({"a": "x"}, {}, False),
-        ([["start", "q"]], [["start", "other"]], False),
-        (["start", "q"], ["start", "q"], True),
-        (["start", "q"], ["start"], False),
-        ([{"datasetId": "a"}] * 2, [{"datasetId": "a", "name": "x"}] * 2, True),
-        ([{"id": "a", "b": 1}, {"id": "c"}], [{"id": "c"}, {"id": "a", "b": 1, "d": 2}], True),
-        ([], [{"key": "new"}], False),
-    ],
-)
+@table("fastgpt_app")
 def test_what_counts_as_the_same(wanted: Any, found: Any, same: bool) -> None:
     assert (as_wanted(wanted, found) == wanted) is same

@@ -6,6 +6,7 @@ import pytest
 
 from provisioning.clients.errors import Conflict, NotFound, Refused
 from stack.resources.declaration import Props
+from tests.tables import table
 from tests.unit.fastgpt.bench import Bench
 
 NOWHERE = "http://127.0.0.1:9/a"
@@ -118,16 +119,9 @@ def test_what_is_not_ours_is_left_alone(bench: Bench, base_id: str, hand: Props)
     assert other in bench.ids(KEPT)
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"text": " "}, "no text was found"),
-        ({"link": NOWHERE}, "FastGPT must reach the page from the server"),
-        ({"text": "word " * 20}, r"left out 1 of its chunks.*chunkSize \(now 512\)"),
-    ],
-)
+@table("fastgpt_document")
 def test_a_document_that_would_not_be_found_leaves_nothing_behind(
-    bench: Bench, base_id: str, given: Props, said: str
+    given: Props, said: str, bench: Bench, base_id: str
 ) -> None:
     bench.service.config.models["vectorModels"][0]["maxToken"] = 10
     with pytest.raises(Refused, match=said):
@@ -138,7 +132,7 @@ def test_a_document_that_would_not_be_found_leaves_nothing_behind(
 def test_a_document_that_is_gone_or_whose_base_is(bench: Bench, base_id: str) -> None:
     document = bench.document(base_id, text="x y")
     document.create()
-    for table in (KEPT, "datasets"):
-        bench.mongo.delete(table)
+    for kept in (KEPT, "datasets"):
+        bench.mongo.delete(kept)
         assert document.gone()
     document.delete()
