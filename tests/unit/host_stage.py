@@ -16,15 +16,12 @@ TOOLS = [
     "stat", "tail", "tee", "timeout", "tr", "wc",
 ]  # fmt: skip
 
-UBUNTU = 'NAME="Ubuntu"\nVERSION_CODENAME=jammy\n'
-
-KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 # What answers as on a server that has nothing yet; the web has keys, and apt brings nothing.
 USUAL = {
     "dpkg": "echo amd64",
     "dpkg-query": "exit 1",
     "uname": "echo 5.15.0-1",
-    "curl": f"echo '{KEY}'",
+    "curl": "echo '-----BEGIN PGP PUBLIC KEY BLOCK-----'",
     **dict.fromkeys(("systemctl", "sshd", "apt-mark", "apt-get", "modprobe", "reboot"), "exit 0"),
 }
 
@@ -34,23 +31,33 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.home, self.root, self.bin = folder / "home", folder / "root", folder / "bin"
-        for path in (self.home, self.root / "etc", self.bin):
-            path.mkdir(parents=True)
-        (self.root / "etc/os-release").write_text(UBUNTU)
+        self.home.mkdir()
+        self.bin.mkdir()
+        self.write("etc/os-release", 'NAME="Ubuntu"\nVERSION_CODENAME=jammy\n')
         for tool in TOOLS:
             found = shutil.which(tool)
             assert found, f"this machine has no {tool}"
             (self.bin / tool).symlink_to(found)
-        self.calls_file = folder / "calls"
-        for name, body in USUAL.items():
-            self.fake(name, body)
+        self._calls = folder / "calls"
+        self._calls.touch()
+        self.fake(**USUAL)
 
-    def fake(self, name: str, body: str) -> None:
-        """A command that notes its call and then does what the case says."""
-        path = self.bin / name
-        path.unlink(missing_ok=True)
-        path.write_text(f'#!/bin/bash\necho "{name} $*" >>"{self.calls_file}"\n{body}\n')
-        path.chmod(0o755)
+    def fake(self, **bodies: str) -> None:
+        """Commands that note their call and then do what the case says."""
+        for name, body in bodies.items():
+            path = self.bin / name
+            path.unlink(missing_ok=True)
+            path.write_text(f'#!/bin/bash\necho "{name} $*" >>"{self._calls}"\n{body}\n')
+            path.chmod(0o755)
+
+    def write(self, path: str, text: str) -> None:
+        """Put a file into the system tree."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def read(self, path: str) -> str | None:
+        """A file of the system tree, if there is one."""
+        return (self.root / path).read_text() if (self.root / path).exists() else None
 
     def run(self, name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a script as the step does; what it says and its errors come back in one text."""
@@ -69,12 +76,10 @@ class Server:
         assert run.returncode == 1, run.stdout
         return run.stdout
 
-    def start(
-        self, file: str, *arguments: str, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def start(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a script that lies in the login's home."""
         return subprocess.run(
-            ["bash", file, *arguments],
+            ["bash", *words],
             cwd=self.home,
             env={"PATH": str(self.bin), "LAB_ROOT": str(self.root), "HOME": str(self.home)},
             input=stdin,
@@ -86,11 +91,6 @@ class Server:
         )
 
     def calls(self, start: str) -> list[str]:
-        """The calls so far that begin like this."""
-        if not self.calls_file.exists():
-            return []
-        return [line for line in self.calls_file.read_text().splitlines() if line.startswith(start)]
-
-
-SMI = 'case "$*" in *driver_version*) echo {version} ;; *name*) echo "NVIDIA A10, 22731" ;; esac'
-"""An nvidia-smi of a driver's version."""
+        """The calls so far that begin like this, their paths as on a server."""
+        calls = self._calls.read_text().replace(f"{self.root}/", "/").splitlines()
+        return [call for call in calls if call.startswith(start)]
