@@ -18,11 +18,8 @@ _SECTIONS = {
 
 
 def commands(readme: Path, section: str) -> str:
-    """The code blocks of a section, in their order, without comments.
-
-    Raises:
-        KeyError: the README has no such section.
-    """
+    """The code blocks of a section, in their order, without comments. Raises KeyError: the README
+    has no such section."""
     title = _SECTIONS[readme.name][section]
     parts = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", readme.read_text(), re.M | re.S))
     blocks = re.findall(r"^ *```\n(.*?)^ *```$", parts[title], re.M | re.S)

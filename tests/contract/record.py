@@ -235,11 +235,8 @@ def _masked(value: Json) -> Json:
 
 
 def record_fastgpt(url: str, password: str, upstream: Upstream, into: Path) -> Path:
-    """The new recording of the FastGPT at `url`, all of it or nothing.
-
-    Raises:
-        Unable: what answers there is no FastGPT of this kind, or the story broke off.
-    """
+    """The new recording of the FastGPT at `url`, all of it or nothing. Raises Unable: what answers
+    there is no FastGPT of this kind, or the story broke off."""
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as http:
         try:
             answer = http.get("/api/common/system/getInitData")

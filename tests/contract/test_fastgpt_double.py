@@ -27,7 +27,7 @@ from tests.contract.fastgpt_subject import (
     data,
     error,
 )
-from tests.contract.processes import new_address, resolve, wait_for
+from tests.contract.processes import resolve, wait_for
 from tests.contract.record import FILES, REAL
 from tests.contract.upstream import WIDE
 from tests.tables import table
@@ -113,24 +113,6 @@ def test_what_a_restart_sets_anew_and_what_it_keeps(stage: Stage) -> None:
     fastgpt.stop()
     fastgpt.up(TOKEN_KEY="token-key-2").http.get(INIT_DATA)
     assert error(fastgpt.http.get(PLAN, headers=session))[:2] == (200, 403)
-
-
-def test_hostname_is_the_only_name_it_listens_on(stage: Stage) -> None:
-    fastgpt, other = stage.fastgpt("named"), new_address()
-    resolve(fastgpt.tree, {**stage.hosts, "3f2c1d9e8b7a": other})
-    fastgpt.start(HOSTNAME="3f2c1d9e8b7a")
-    fastgpt.program.address = other
-    fastgpt.program.wait_until_listening()
-    fastgpt.program.address = fastgpt.address
-    assert not fastgpt.program.listens()
-
-
-def test_a_base_url_without_v1_reaches_nothing(stage: Stage) -> None:
-    fastgpt = stage.fastgpt("no-v1", OPENAI_BASE_URL="http://oneapi:3000").up().ready()
-    dataset = fastgpt.dataset()
-    fastgpt.text(dataset, "A text.")
-    wait_for(lambda: "Embedding Error Invalid URL" in fastgpt.log, "an attempt")
-    assert fastgpt.waiting(dataset) == 1
 
 
 # Datasets and documents
@@ -263,13 +245,6 @@ def dataset(running: FastGpt) -> str:
 
 def asked_of_the_model(stage: Stage) -> dict[str, Any]:
     return stage.upstream.bodies("/v1/chat/completions")[-1]
-
-
-def test_saving_lowers_the_limit_to_what_the_chat_model_quotes(fastgpt: FastGpt) -> None:
-    for asked, kept in ((20000, 5120), (5000, 5000)):
-        shown = data(fastgpt.get("app/detail", appId=published(fastgpt, graph("a", limit=asked))))
-        inputs = [item for node in shown["modules"] for item in node["inputs"]]
-        assert [item["value"] for item in inputs if item["key"] == "limit"] == [kept]
 
 
 def test_an_upstream_error_arrives_as_text(fastgpt: FastGpt, stage: Stage, dataset: str) -> None:

@@ -202,12 +202,8 @@ def make_key(folder: Path) -> Path:
 def run_program(
     config: Mapping[str, Any], secrets: Mapping[str, str] | None = None, cloud: Cloud | None = None
 ) -> Recording:
-    """Run `__main__.py` once.
-
-    Args:
-        config: full names to values, as in a stack file.
-        secrets: full names to values that were set with `--secret`.
-    """
+    """Run `__main__.py` once. `config`: full names to values, as in a stack file; `secrets`: full
+    names to values that were set with `--secret`."""
     recording = Recording()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

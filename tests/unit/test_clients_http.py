@@ -14,35 +14,15 @@ def client(handler: object, clock: FakeClock | None = None) -> ServiceClient:
     return ServiceClient("http://x:1", transport=transport, clock=clock or FakeClock())
 
 
-def test_waiting_ends_with_what_look_found() -> None:
+def test_waiting_ends_with_what_look_found_or_says_what_was_waited_for_seen_and_to_do() -> None:
     seen = iter([Waiting("1 of 2"), Waiting("1 of 2"), Waiting("2 of 2"), "there"])
     told: list[str] = []
-
-    found = wait_until(
-        "it",
-        lambda: next(seen),
-        service="S",
-        deadline=60,
-        advice="-",
-        clock=FakeClock(),
-        progress=told.append,
-    )
-
+    told_to = {"service": "S", "advice": "run it again", "clock": FakeClock()}
+    found = wait_until("it", lambda: next(seen), deadline=60, progress=told.append, **told_to)
     assert found == "there"
     assert told == ["1 of 2", "2 of 2"]
-
-
-def test_a_deadline_says_what_was_waited_for_seen_and_what_to_do() -> None:
     with pytest.raises(DeadlineExceeded) as error:
-        wait_until(
-            "the model",
-            lambda: Waiting("3 of 9 GiB"),
-            service="S",
-            deadline=10,
-            advice="run it again",
-            clock=FakeClock(),
-        )
-
+        wait_until("the model", lambda: Waiting("3 of 9 GiB"), deadline=10, **told_to)
     assert (error.value.waited_for, error.value.last_seen) == ("the model", "3 of 9 GiB")
     for part in ("the model", "3 of 9 GiB", "run it again"):
         assert part in str(error.value)

@@ -100,25 +100,6 @@ def test_a_half_made_resource_goes_into_the_state(provider: Any) -> None:
     assert from_struct(detail.properties) == {"address": "x"}
 
 
-@pytest.mark.parametrize(
-    ("new", "ignored", "diffs", "replaces"),
-    [
-        ({"size": 1, "tags": {"a": "b"}}, [], [], []),
-        ({"size": 1, "tags": {"a": "c"}}, [], ["tags"], []),
-        ({"size": UNKNOWN, "tags": {"a": "b"}}, [], ["size"], ["size"]),
-        ({"size": 2, "tags": {"a": "b"}}, ["size"], [], []),
-    ],
-)
-def test_a_diff_sorts_changes(
-    provider: Any, new: Properties, ignored: list[str], diffs: list[str], replaces: list[str]
-) -> None:
-    old = to_struct({"size": 1, "tags": {"a": "b"}, "__defaults": []})
-    told = {"olds": old, "old_inputs": old, "news": to_struct(new), "ignoreChanges": ignored}
-    answer = provider.Diff(provider_pb2.DiffRequest(urn=URN, id="thing-1", **told))
-    assert (list(answer.diffs), list(answer.replaces)) == (diffs, replaces)
-    assert answer.changes == (answer.DIFF_SOME if diffs else answer.DIFF_NONE)
-
-
 def test_what_the_engine_sends_comes_back_as_it_was_without_its_secrets() -> None:
     asset = {SIGNATURE: ASSET_SIGNATURE, "text": "hello", "hash": "x"}
     given = {"whole": 3, "part": 0.5, "no": False, "none": None, "list": [1, {"b": UNKNOWN}, asset]}

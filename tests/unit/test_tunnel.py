@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import http.server
 import socket
 import subprocess
 import threading
@@ -32,6 +31,7 @@ from tests.clock import FakeClock
 
 HOST_KEYS = [asyncssh.generate_private_key(kind) for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519")]
 CLIENT_KEY = asyncssh.generate_private_key("ssh-ed25519")
+HELLO = "<title>Page</title>hello"
 
 
 async def _run(process: asyncssh.SSHServerProcess[bytes]) -> None:
@@ -120,24 +120,9 @@ def sshd() -> Iterator[Sshd]:
 
 
 @pytest.fixture
-def web() -> Iterator[int]:
-    """A web server that answers `hello`; its port."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+def web(page: str) -> int:
+    """The port of a web server."""
+    return int(page.rstrip("/").rpartition(":")[2])
 
 
 @pytest.fixture
@@ -172,7 +157,7 @@ def test_all_threads_share_one_connection(sshd: Sshd, web: int, key_file: Path) 
         urls = list(pool.map(lambda _: open_tunnel(server_at(sshd.port, key_file), web), range(16)))
         answers = list(pool.map(get, urls))
 
-    assert set(answers) == {"hello"}
+    assert set(answers) == {HELLO}
     (url,) = set(urls)
     assert url.startswith("http://127.0.0.1:")
     assert url != f"http://127.0.0.1:{web}"
@@ -188,21 +173,18 @@ def test_a_broken_connection_comes_back_by_itself_at_the_same_url(
 
     # Until our side has noticed, the port is closed: as any client, this one tries again.
     with ServiceClient(url) as client:
-        assert client._send("GET", "/").text == "hello"
+        assert client._send("GET", "/").text == HELLO
     assert open_tunnel(server_at(sshd.port, key_file), web) == url
     assert len(sshd.connections) == 2
 
 
-def test_nothing_behind_the_port_is_a_broken_connection(sshd: Sshd, key_file: Path) -> None:
+def test_what_is_not_there_or_another_is_refused(sshd: Sshd, web: int, key_file: Path) -> None:
     url = open_tunnel(server_at(sshd.port, key_file), free_port())
-
     with pytest.raises(httpx.TransportError):
         get(url)
-
-
-def test_another_host_key_is_refused(sshd: Sshd, web: int, key_file: Path) -> None:
+    with pytest.raises(ServerUnreachable, match="allowedCidrs"):
+        open_tunnel(server_at(free_port(), key_file), 3000)
     other = line(asyncssh.generate_private_key("ssh-ed25519"))
-
     with pytest.raises(HostKeyChanged, match="not the server first met"):
         open_tunnel(server_at(sshd.port, key_file, other), web)
 
@@ -247,12 +229,7 @@ def test_a_connection_that_cannot_forward_is_closed(
             run(server, "true")
     links[server]._ports[web] = int(url.rpartition(":")[2])
     assert run(server, "true") == ""
-    assert get(url) == "hello"
-
-
-def test_nothing_listens(key_file: Path) -> None:
-    with pytest.raises(ServerUnreachable, match="allowedCidrs"):
-        open_tunnel(server_at(free_port(), key_file), 3000)
+    assert get(url) == HELLO
 
 
 def test_a_command_runs_on_the_same_connection(
@@ -269,12 +246,9 @@ def test_a_command_runs_on_the_same_connection(
         run(server, "echo said where others print; exit 18")
     with pytest.raises(CommandFailed, match="ended with 3 in silence"):
         run(server, "exit 3")
-    assert len(sshd.connections) == 1
-
-
-def test_a_command_that_does_not_end_is_given_up(sshd: Sshd, key_file: Path) -> None:
     with pytest.raises(ServerUnreachable, match="limit 0 s"):
-        run(server_at(sshd.port, key_file), "cat", seconds=0.0)
+        run(server, "cat", seconds=0.0)
+    assert len(sshd.connections) == 1
 
 
 def test_who_asks_while_somebody_dials_shares_the_failure(
@@ -301,11 +275,8 @@ def test_who_asks_while_somebody_dials_shares_the_failure(
     assert dialled < 8
 
 
-def test_the_first_contact_prefers_ed25519(sshd: Sshd) -> None:
+def test_the_first_contact_prefers_ed25519_and_takes_what_there_is(sshd: Sshd) -> None:
     assert scan_host_key("127.0.0.1", sshd.port, 10) == line(HOST_KEYS[1])
-
-
-def test_the_first_contact_takes_what_there_is() -> None:
     server = Sshd(HOST_KEYS[:1])
     try:
         assert scan_host_key("127.0.0.1", server.port, 10) == line(HOST_KEYS[0])
