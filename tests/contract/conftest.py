@@ -58,19 +58,16 @@ def start_double(tmp_path: Path, request: pytest.FixtureRequest) -> StartDouble:
 
 @pytest.fixture(params=[DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE])
 def version(request: pytest.FixtureRequest) -> str:
-    """Of a lab's Xinference."""
     return str(request.param)
 
 
 @pytest.fixture
 def start_lab(version: str, start_double: StartDouble) -> StartLab:
-    """Starts a lab's Xinference of this version."""
     return lambda **options: Lab(start_double(tag=f"v{version}", **options))
 
 
 @pytest.fixture
 def lab(start_lab: StartLab) -> Lab:
-    """A lab's Xinference."""
     return start_lab()
 
 

@@ -52,7 +52,6 @@ class FastGpt:
 
     @property
     def log(self) -> str:
-        """What the container printed."""
         return self.program.log
 
     def start(self, **env: str) -> None:
@@ -76,16 +75,13 @@ class FastGpt:
         return self.http.post("/api/support/user/account/loginByPassword", json=body)
 
     def anonymous(self) -> httpx.Client:
-        """A client without a session."""
         url = f"http://{self.address}:3000"
         return httpx.Client(base_url=url, timeout=START_SECONDS, trust_env=False)
 
     def client(self, password: str = ROOT_PASSWORD, **more: Any) -> FastGptClient:
-        """Ours."""
         return FastGptClient(f"http://{self.address}:3000", password=password, **more)
 
     def stop(self) -> None:
-        """End the process and this client's connections; `up` starts it again."""
         self.http.close()
         if hasattr(self, "program"):
             self.program.stop()
@@ -95,7 +91,6 @@ class FastGpt:
         return self.http.get(f"/api/core/{path}", params=params)
 
     def post(self, path: str, **body: Any) -> Any:
-        """The data of a POST as root."""
         return data(self.http.post(f"/api/core/{path}", json=body))
 
     def upload(self, name: str, content: bytes, **fields: Any) -> httpx.Response:
@@ -111,7 +106,6 @@ class FastGpt:
         return self.post("dataset/collection/create/text", **body)
 
     def waiting(self, dataset: str) -> int:
-        """Chunks in the queue of the dataset."""
         found = data(self.get("dataset/training/getDatasetTrainingQueue", datasetId=dataset))
         return int(found["trainingCount"])
 
@@ -120,7 +114,6 @@ class FastGpt:
         wait_for(lambda: not self.waiting(dataset), "the dataset to be indexed")
 
     def search(self, dataset: str, text: str, **more: Any) -> Any:
-        """The data of a search test."""
         how = {"limit": 1500, "similarity": 0, "searchMode": "embedding", "usingReRank": False}
         return self.post("dataset/searchTest", datasetId=dataset, text=text, **{**how, **more})
 
@@ -130,7 +123,6 @@ def sha256(text: str) -> str:
 
 
 def data(answer: httpx.Response) -> Any:
-    """The data of a success."""
     envelope = answer.json()
     assert (answer.status_code, envelope["code"]) == (200, 200), envelope
     return envelope["data"]
@@ -160,7 +152,6 @@ class Stage:
         return self._made[-1]
 
     def stop(self) -> None:
-        """End all."""
         for fastgpt in self._made:
             fastgpt.stop()
         self.upstream.stop()

@@ -50,12 +50,10 @@ class Program:
 
     @property
     def log(self) -> str:
-        """All it printed so far."""
         return self._log.read_text(errors="replace")
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
         return self._process.poll()
 
     def listens(self) -> bool:
@@ -76,7 +74,6 @@ class Program:
         return self.exit_code
 
     def stop(self) -> None:
-        """End it, if it still runs."""
         if self.exit_code is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             try:
@@ -121,7 +118,6 @@ class Network(httpx.HTTPTransport):
         return super().handle_request(request)
 
     def changes(self) -> list[tuple[str, str]]:
-        """What was not only looked at."""
         return [call for call in self.calls if call[0] != "GET"]
 
 
@@ -169,7 +165,6 @@ def wait_for(
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -213,7 +213,6 @@ def graph(*datasets: str, **changes: Any) -> Shape:
 
 
 def published(fastgpt: FastGpt, shape: Shape) -> str:
-    """A new app."""
     named = {"name": "app", "type": "simple", "intro": "mine", "chatConfig": {"a": 1}}
     app = fastgpt.post("app/create", **named, modules=shape["nodes"], edges=shape["edges"])
     shown = data(fastgpt.get("app/detail", appId=app))
@@ -224,7 +223,6 @@ def published(fastgpt: FastGpt, shape: Shape) -> str:
 
 
 def visitor(fastgpt: FastGpt, app: str) -> dict[str, Any]:
-    """Somebody with a new share link."""
     with fastgpt.client() as client:
         link = client.create_share_link(app, "link", response_detail=True)
     return {"shareId": link.share_id, "outLinkUid": "visitor-1"}
@@ -239,7 +237,6 @@ def ask(fastgpt: FastGpt, who: Shape, question: str = QUESTION, **more: Any) -> 
 
 @pytest.fixture(scope="module")
 def dataset(running: FastGpt) -> str:
-    """A dataset with one indexed document."""
     return library(running)
 
 

@@ -37,13 +37,11 @@ class Upstream:
         self.base_url = f"http://{address}:{self._servers[0].server_port}"
 
     def stop(self) -> None:
-        """End the servers."""
         for server in self._servers:
             server.shutdown()
             server.server_close()
 
     def bodies(self, path: str) -> list[dict[str, Any]]:
-        """What was posted to `path`, in order."""
         return [asked.body for asked in list(self.asked) if asked.path == path]
 
     def forget(self) -> None:

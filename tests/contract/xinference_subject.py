@@ -167,17 +167,14 @@ class Lab:
         return made
 
     def model(self, payload: dict[str, Any]) -> Props:
-        """A model's inputs."""
         return {"endpoint": self.endpoint, "payload": payload}
 
     def create(self, payload: dict[str, Any]) -> Props:
-        """Start a model; its outputs."""
         outs = self.models.create(self.model(payload)).outs
         assert outs is not None
         return outs
 
     def wait(self, *payloads: dict[str, Any], minutes: float = 30) -> None:
-        """Wait until a group serves."""
         wanted = {payload["model_uid"]: payload for payload in payloads}
         inputs = {"endpoint": self.endpoint, "payloads": wanted, "deadline_minutes": minutes}
         outs = self.group.create(inputs).outs
@@ -185,7 +182,6 @@ class Lab:
         assert outs["ready"] == list(wanted)
 
     def up(self, payload: dict[str, Any]) -> Props:
-        """Start a model and wait for it."""
         outs = self.create(payload)
         self.wait(payload)
         return outs
@@ -211,7 +207,6 @@ class Lab:
         assert uid not in self.entries()
 
     def entries(self) -> dict[str, Any]:
-        """The autostart entries by uid."""
         entries = self.double.get("/v1/autostart/models")["models"]
         return {entry["launch"]["model_uid"]: entry["launch"] for entry in entries}
 
@@ -225,7 +220,6 @@ class Lab:
         return self.double.call("POST", path, json=body).status_code
 
     def serves(self, uid: str) -> bool:
-        """Whether it answers."""
         return self.answer(uid) == 200
 
 

@@ -39,12 +39,10 @@ class OneApiPage(OneApiClient):
     """OneAPI as user `root`, whose page sends less care than the client's own calls."""
 
     def edit_channel(self, name: str, **fields: Any) -> None:
-        """Change fields of a channel."""
         (channel,) = self.channels_named(name)
         self._call("PUT", "/api/channel/", json={"id": channel.id, **fields})
 
     def edit_token(self, name: str, **fields: Any) -> None:
-        """Change fields of a token."""
         (token,) = self.tokens_named(name)
         self._call("PUT", "/api/token/", json=token.body(id=token.id, **fields))
 
@@ -75,24 +73,20 @@ class FastGptPage(FastGptClient):
         }
 
     def rename_document(self, document_id: str, name: str) -> None:
-        """Another name."""
         body = {"id": document_id, "name": name}
         self._call("PUT", "/api/core/dataset/collection/update", json=body)
 
     def put_document_into_a_folder(self, base_id: str, document_id: str, folder: str) -> None:
-        """A new folder of this name."""
         body = {"datasetId": base_id, "parentId": None, "name": folder, "type": "folder"}
         made = self._call("POST", "/api/core/dataset/collection/create", json=body)
         moved = {"id": document_id, "parentId": made}
         self._call("PUT", "/api/core/dataset/collection/update", json=moved)
 
     def add_folder_of_apps(self, name: str) -> str:
-        """Its id; for FastGPT it is an app."""
         body = {"name": name, "type": "folder", "modules": [], "edges": []}
         return str(self._call("POST", "/api/core/app/create", json=body))
 
     def move_app(self, app_id: str, folder_id: str | None) -> None:
-        """Into a folder, or to the top."""
         parent = {"parentId": folder_id}
         self._call("PUT", "/api/core/app/update", params={"appId": app_id}, json=parent)
 

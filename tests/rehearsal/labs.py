@@ -40,7 +40,6 @@ def lab_of(folder: Path, stack: str, **settings: Any) -> Iterator[Lab]:
 
 
 def up(lab: Lab, *options: str) -> Outcome:
-    """`pulumi up`, and the outputs it left."""
     done = lab.engine.up(*options)
     lab.outputs = lab.engine.outputs()
     return done
@@ -83,7 +82,6 @@ def concerned(outcome: Outcome) -> dict[str, set[str]]:
 
 
 def resources_of(lab: Lab) -> list[dict[str, Any]]:
-    """What the state has."""
     found: list[dict[str, Any]] = lab.engine.export()["deployment"]["resources"]
     return found
 
@@ -143,7 +141,6 @@ def kill_the_up(lab: Lab, moment: str) -> None:
 
 
 def pulumi(lab: Lab, *arguments: str) -> str:
-    """Any other command on the lab's stack."""
     return lab.engine._run([*arguments, "--stack", lab.engine.stack], quiet=True)
 
 
@@ -155,7 +152,6 @@ def ask(lab: Lab) -> dict[str, Any]:
 
 
 def bill(lab: Lab) -> list[str]:
-    """What costs now."""
     return [line["what"] for line in lab.world.call("bill")["billable"]]
 
 

@@ -35,7 +35,6 @@ class Login:
 
     @property
     def host_key(self) -> str:
-        """Its public host key: algorithm and key."""
         return public(asyncssh.read_private_key(self.root / "etc/ssh/ssh_host_ed25519_key"))
 
     def out(self, command: str) -> str:
@@ -43,7 +42,6 @@ class Login:
         return over_ssh(self.address, SSH_PORT, command, **self._options())
 
     def connect(self) -> Any:
-        """An SSH connection, to be used as an asynchronous context."""
         return asyncssh.connect(self.address, SSH_PORT, **self._options())
 
     def _options(self) -> dict[str, Any]:
@@ -80,14 +78,12 @@ class ServerMaker:
         return login
 
     def close(self) -> None:
-        """End all servers."""
         for machine in self._made:
             machine.destroy()
         self._block.release()
 
 
 def public(key: asyncssh.SSHKey) -> str:
-    """Algorithm and key."""
     return " ".join(key.export_public_key().decode().split()[:2])
 
 

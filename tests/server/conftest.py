@@ -43,7 +43,6 @@ class Rented:
 
     @property
     def steps(self) -> dict[str, Step]:
-        """By name, in order."""
         return {step.name: step for step in self.plan.steps}
 
     def prepare(self) -> dict[str, Ran]:
@@ -57,13 +56,11 @@ class Rented:
 
 @pytest.fixture(scope="session")
 def lab_plan() -> Plan:
-    """The reference lab's."""
     return plan(Settings.model_validate(given("dev", Path("no-key"))))
 
 
 @pytest.fixture(scope="session")
 def docker_engine() -> docker.DockerClient:
-    """This machine's engine."""
     try:
         return local_engine()
     except NoEngine as reason:

@@ -36,12 +36,10 @@ class Running:
 
     @property
     def said(self) -> str:
-        """What it said until now."""
         return self._log.read_text(errors="replace")
 
     @property
     def runs(self) -> bool:
-        """Whether it has not ended yet."""
         return self._process.poll() is None
 
     def wait_for(self, text: str) -> None:
@@ -55,7 +53,6 @@ class Running:
             raise AssertionError(f"it did not say {text!r}: {self.end()}")
 
     def kill(self) -> None:
-        """Cut the session."""
         self._process.kill()
         self.end()
 
@@ -81,7 +78,6 @@ class Shell:
         return Running([*self._options(), command], stdin)
 
     def run(self, command: str, stdin: str = "", limit: float = LIMIT) -> Ran:
-        """Run a command to its end."""
         return self.begin(command, stdin).end(limit)
 
     def out(self, command: str, stdin: str = "", limit: float = LIMIT) -> str:
@@ -105,7 +101,6 @@ class Shell:
         return self.begin(step.command, (step.stdin or "").format(**(secrets or {})))
 
     def step(self, step: Step, secrets: dict[str, str] | None = None) -> Ran:
-        """Run a step as the program does."""
         return self.begin_step(step, secrets).end(step.time_limit_seconds)
 
     def _options(self) -> list[str]:

@@ -30,7 +30,6 @@ class Lab:
         self.out = rented.shell.out
 
     def run(self, name: str) -> None:
-        """Make the container as the program does, and wait until it is healthy."""
         container = self.rented.plan.containers[name]
         words = ["docker", "run", "--detach", "--name", name, *_options(container)]
         words += [f"--volume=ai-lab-{name}:{data}" for data in [container.data] if data]
@@ -42,12 +41,10 @@ class Lab:
         self.becomes(name, "healthy")
 
     def replace(self, name: str) -> None:
-        """End the container and make it anew, as the program does."""
         self.out(f"docker stop {name} && docker rm {name}")
         self.run(name)
 
     def becomes(self, name: str, state: str) -> None:
-        """Wait until a container's health is this."""
         asked = f"docker inspect --format '{{{{.State.Health.Status}}}}' {name}"
         until(
             lambda: self.rented.shell.run(asked).said.strip() == state,

@@ -14,13 +14,11 @@ from tests.unit.program import Recording, configured, make_key, run_program
 
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An operator's SSH key."""
     return make_key(tmp_path_factory.mktemp("ssh"))
 
 
 @pytest.fixture(scope="session")
 def lab(key: Path) -> Recording:
-    """The reference lab."""
     return run_program(configured("dev", key))
 
 

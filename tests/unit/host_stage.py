@@ -51,12 +51,10 @@ class Server:
             path.chmod(0o755)
 
     def write(self, path: str, text: str) -> None:
-        """Put a file into the system tree."""
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).write_text(text)
 
     def read(self, path: str) -> str | None:
-        """A file of the system tree, if there is one."""
         return (self.root / path).read_text() if (self.root / path).exists() else None
 
     def run(self, name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,6 @@ class Page:
 
 
 def pdf(*pages: Page, password: str = "") -> bytes:
-    """A PDF of these pages."""
     writer, made = PdfWriter(), io.BytesIO()
     for page in pages:
         _add(writer, page)
@@ -41,7 +40,6 @@ def pdf(*pages: Page, password: str = "") -> bytes:
 
 
 def words() -> Page:
-    """A page with text in its middle."""
     return Page(((400, "word word word "),))
 
 

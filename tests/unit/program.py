@@ -114,7 +114,6 @@ class Cloud(Mocks):
     zones: tuple[str, ...] = ("cn-hangzhou-i", "cn-hangzhou-j")
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        """An id and outputs for one resource."""
         outputs = {k: v for k, v in args.inputs.items() if v is not None}
         answers = next((_ANSWERS[end] for end in _ANSWERS if args.typ.endswith(end)), None)
         if answers is not None:
@@ -122,7 +121,6 @@ class Cloud(Mocks):
         return f"id-{args.name}", outputs
 
     def call(self, args: MockCallArgs) -> Any:
-        """The two look-ups of `stack/market.py`."""
         if "getInstanceTypes" in args.token:
             offered = [{"id": args.args["instanceType"], "availabilityZones": list(self.zones)}]
             return {"instanceTypes": offered if self.zones else []}
@@ -184,7 +182,6 @@ def configured(
 
 
 def given(name: str, key_file: Path) -> dict[str, Any]:
-    """The same without the projects' names, as `read_settings` takes it."""
     config = configured(name, key_file)
     plain = {k.removeprefix("ai-lab:"): v for k, v in config.items() if k.startswith("ai-lab:")}
     return copy.deepcopy({"region": config["alicloud:region"], **plain})

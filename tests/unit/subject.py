@@ -65,7 +65,6 @@ class Subject:
         return bool(self.diff(**other).changes)
 
     def update(self, **other: Any) -> Props:
-        """Bring it to other inputs."""
         self.wanted = {**self.wanted, **other}
         new = self.provider.update("id", self.state, self.wanted).outs
         assert new is not None
@@ -82,7 +81,6 @@ class Subject:
         return new
 
     def delete(self) -> None:
-        """Delete it."""
         self.provider.delete("id", self.state)
 
     def complaints(self, **other: Any) -> list[str]:

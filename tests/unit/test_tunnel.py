@@ -83,7 +83,6 @@ class Sshd:
         return len(self.connections) > number and self.connections[number].is_closed()
 
     def drop(self) -> None:
-        """Cut every connection off."""
 
         async def cut() -> None:
             for connection in self.connections:
@@ -121,7 +120,6 @@ def sshd() -> Iterator[Sshd]:
 
 @pytest.fixture
 def web(page: str) -> int:
-    """The port of a web server."""
     return int(page.rstrip("/").rpartition(":")[2])
 
 

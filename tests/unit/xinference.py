@@ -78,7 +78,6 @@ class Answers:
         return self.calls.count(("POST", "/v1/models"))
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        """For a MockTransport."""
         if self.down:
             raise httpx.ConnectError("connection refused", request=request)
         self.calls.append((request.method, request.url.path))

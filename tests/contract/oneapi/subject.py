@@ -68,7 +68,6 @@ class OneApi:
         return answer
 
     def become_root(self) -> None:
-        """Log in once and keep the access token."""
         cookie = {"Cookie": f"session={self.login().cookies['session']}"}
         own = self.http.get("/api/user/self", headers=cookie).json()
         self.access_token = own["data"]["access_token"]
@@ -78,7 +77,6 @@ class OneApi:
         return f"{prefix}-{self.case}-{next(self._names)}"
 
     def add_channel(self, **fields: Any) -> int:
-        """Make a channel; its id."""
         channel = {"type": 1, "key": "none", "group": "default", **fields}
         self.api("POST", "/api/channel/", channel)
         return max(self.channels_named(channel["name"]))
@@ -89,11 +87,9 @@ class OneApi:
         return sorted(row["id"] for row in found if row["name"] == name)
 
     def relay(self, path: str, body: object) -> httpx.Response:
-        """A relay call with root's token."""
         return self.http.post(path, json=body, headers={"Authorization": f"Bearer {ROOT_KEY}"})
 
     def chat(self, model: str, **more: Any) -> httpx.Response:
-        """A chat with one question."""
         messages = [{"role": "user", "content": "Who are you?"}]
         return self.relay("/v1/chat/completions", {"model": model, "messages": messages, **more})
 
@@ -110,11 +106,9 @@ class OneApi:
         return OneApiClient(self.url, token, transport=self.network, clock=self.clock)
 
     def our_relay(self, key: str = ROOT_KEY, **more: Any) -> OneApiRelay:
-        """Our client of its relay."""
         return OneApiRelay(self.url, key, transport=self.network, clock=self.clock, **more)
 
     def subject(self, thing: type[Thing], **inputs: Any) -> Subject:
-        """A resource of it."""
         endpoint = {"host": self.program.address, "port": self.program.port}
         made = Subject(thing, {"endpoint": endpoint, **inputs}, self.network)
         made.provider.clock = made.clock = self.clock

@@ -33,7 +33,6 @@ def relay_error(status: int, message: str, code: str = "") -> httpx.Response:
 
 @pytest.fixture
 def own(start: Start) -> OneApi:
-    """A OneAPI of the case's own."""
     return start()
 
 
@@ -120,7 +119,6 @@ def channel(oneapi: OneApi, upstream: Upstream) -> Subject:
 
 @pytest.fixture
 def name(channel: Subject) -> str:
-    """The channel's, and its model's."""
     return str(channel.wanted["name"])
 
 
@@ -282,7 +280,6 @@ def test_an_empty_key_is_refused_before_it_is_sent(channel: Subject, key: str) -
 
 @pytest.fixture
 def token(oneapi: OneApi) -> Subject:
-    """A token, not made yet."""
     inputs = {"access_token": oneapi.access_token, "name": oneapi.new_name("t")}
     return oneapi.subject(Token, **inputs, models=[])
 

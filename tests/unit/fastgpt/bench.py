@@ -67,15 +67,12 @@ class Bench(InProcess):
         return [row["_id"] for row in self.mongo.find(table)]
 
     def row(self, table: str, id_: str) -> dict[str, Any]:
-        """One row, that must be there."""
         return next(row for row in self.mongo.find(table) if row["_id"] == id_)
 
     def edit(self, table: str, id_: str, **fields: Any) -> None:
-        """Change a row by hand."""
         self.mongo.put(table, {**self.row(table, id_), **fields})
 
     def double(self, table: str, id_: str, **fields: Any) -> str:
-        """Make another of a row by hand."""
         row = {**self.row(table, id_), **fields}
         del row["_id"]
         return str(self.mongo.put(table, row)["_id"])
@@ -113,6 +110,5 @@ class Bench(InProcess):
 
 
 def failure(message: str) -> httpx.Response:
-    """FastGPT's answer to what it could not do."""
     envelope = {"code": 500, "statusText": "", "message": message, "data": None}
     return httpx.Response(500, json=envelope)
