@@ -5,10 +5,13 @@ from typing import Any
 
 from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, market, serve_region
 from rehearsal.cloud.ram import Ram
-from rehearsal.providers.alicloud import AlicloudPackage
+from rehearsal.providers.alicloud import AlicloudPackage, AlicloudProvider
 from rehearsal.providers.base import State
 
 REGION = "cn-hangzhou"
+INSTANCE = "alicloud:ecs/instance:Instance"
+RULE = "alicloud:ecs/securityGroupRule:SecurityGroupRule"
+SSH_RULE = {"type": "ingress", "ipProtocol": "tcp", "nicType": "intranet", "portRange": "22/22"}
 PLAIN_IMAGE = "ubuntu_22_04_x64_20G_alibase_20241016.vhd"
 
 
@@ -35,64 +38,77 @@ class Recorder:
         self.changed.set()
 
 
-class Life:
-    """A server and all around it made, changed in every way the settings allow, and deleted."""
+class Region:
+    """An emulated region and a provider configured for it; `made` is what came of it."""
 
     def __init__(self, policy: str | None = None) -> None:
         self.cloud = Cloud(Recorder(), ram=Ram(policy))
         self.endpoint = serve_region(self.cloud)
-        package = AlicloudPackage(self.endpoint.address, ACCESS_KEY)
-        self.provider = package.configure({"region": REGION})
-        self.made: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = []
+        self.package = AlicloudPackage(self.endpoint.address, ACCESS_KEY)
+        self.provider: AlicloudProvider = self.package.configure({"region": REGION})
+        self.made: list[tuple[str, State]] = []
 
-    def make(self, token: str, **inputs: Any) -> str:
+    def make(self, token: str, **inputs: Any) -> State:
         kind = self.provider.kind(token)
-        checked, _ = kind.check({}, {**inputs})
+        checked, failures = kind.check({}, inputs)
+        assert failures == []
         id, outputs = kind.create(checked, 0)
-        self.made.append((token, id, checked, outputs))
-        return id
+        self.made.append((token, State(id, checked, outputs)))
+        return self.made[-1][1]
 
     def change(self, at: int, **changes: Any) -> None:
-        token, id, inputs, outputs = self.made[at]
-        wanted = {**inputs, **changes}
-        outputs = self.provider.kind(token).update(State(id, inputs, outputs), wanted, 0)
-        self.made[at] = (token, id, wanted, outputs)
+        token, old = self.made[at]
+        wanted = {**old.inputs, **changes}
+        outputs = self.provider.kind(token).update(old, wanted, 0)
+        self.made[at] = (token, State(old.id, wanted, outputs))
+
+    def network(self, zone: str, **tags: Any) -> str:
+        """A security group in a network with a subnet; the subnet is made before it."""
+        vpc = self.make("alicloud:vpc/network:Network", cidrBlock="172.16.0.0/16", **tags).id
+        subnet = {"vpcId": vpc, "zoneId": zone, "cidrBlock": "172.16.0.0/24"}
+        self.make("alicloud:vpc/switch:Switch", **subnet, **tags)
+        return self.make("alicloud:ecs/securityGroup:SecurityGroup", vpcId=vpc, **tags).id
+
+    def server(self, group: str, **changes: Any) -> State:
+        order = {
+            "imageId": PLAIN_IMAGE,
+            "instanceType": market.REFERENCE_TYPE,
+            "vswitchId": self.made[1][1].id,
+            "securityGroups": [group],
+            "systemDiskSize": 100,
+            "systemDiskCategory": "cloud_essd",
+            "internetMaxBandwidthOut": 100,
+        }
+        return self.make(INSTANCE, **{**order, **changes})
+
+    def close(self) -> None:
+        self.endpoint.stop()
+        self.cloud.close()
+
+
+class Life(Region):
+    """A server and all around it made, changed in every way the settings allow, and deleted."""
 
     def live(self) -> None:
         tags = {"lab": "x", "old": "y"}
-        zone = self._ask()
-        vpc = self.make("alicloud:vpc/network:Network", cidrBlock="172.16.0.0/16", tags=tags)
-        self.make(
-            "alicloud:vpc/switch:Switch",
-            vpcId=vpc,
-            zoneId=zone,
-            cidrBlock="172.16.0.0/24",
-            tags=tags,
-        )
-        group = self.make("alicloud:ecs/securityGroup:SecurityGroup", vpcId=vpc, tags=tags)
-        self.make(
-            "alicloud:ecs/securityGroupRule:SecurityGroupRule",
-            securityGroupId=group,
-            type="ingress",
-            ipProtocol="tcp",
-            nicType="intranet",
-            portRange="22/22",
-            cidrIp="198.18.0.5/32",
-        )
+        group = self.network(self._ask(), tags=tags)
+        self.make(RULE, **SSH_RULE, securityGroupId=group, cidrIp="198.18.0.5/32")
         for name in ("lab", "other"):
             key = {"keyPairName": name, "publicKey": "ssh-rsa AAAA", "tags": tags}
             self.make("alicloud:ecs/ecsKeyPair:EcsKeyPair", **key)
-        server = self._rent(group)
+        metadata = {"httpTokens": "required", "httpEndpoint": "enabled"}
+        of_disk = {"volumeTags": {"lab": "x"}}
+        server = self.server(group, keyName="lab", tags=tags, **metadata, **of_disk).id
         self.change(0, vpcName="new", tags={"lab": "x"})
         self.change(1, vswitchName="new", tags={"lab": "x"})
         self.change(2, innerAccessPolicy="Drop", securityGroupName="new")
         self._change_server()
-        eip = self.make("alicloud:ecs/eipAddress:EipAddress", bandwidth="100", tags=tags)
+        eip = self.make("alicloud:ecs/eipAddress:EipAddress", bandwidth="100", tags=tags).id
         self.make("alicloud:ecs/eipAssociation:EipAssociation", allocationId=eip, instanceId=server)
         self.change(7, addressName="new")
         while self.made:
-            token, id, inputs, outputs = self.made.pop()
-            self.provider.kind(token).delete(State(id, inputs, outputs), 0)
+            token, state = self.made.pop()
+            self.provider.kind(token).delete(state, 0)
         assert self.cloud.inventory() == []
 
     def _ask(self) -> str:
@@ -100,23 +116,6 @@ class Life:
         token = "alicloud:ecs/getInstanceTypes:getInstanceTypes"
         found = self.provider.invoke(token, {"instanceType": market.REFERENCE_TYPE})
         return str(found["instanceTypes"][0]["availabilityZones"][0])
-
-    def _rent(self, group: str) -> str:
-        return self.make(
-            "alicloud:ecs/instance:Instance",
-            imageId=PLAIN_IMAGE,
-            instanceType=market.REFERENCE_TYPE,
-            vswitchId=self.made[1][1],
-            securityGroups=[group],
-            keyName="lab",
-            systemDiskSize=100,
-            systemDiskCategory="cloud_essd",
-            internetMaxBandwidthOut=100,
-            httpTokens="required",
-            httpEndpoint="enabled",
-            tags={"lab": "x", "old": "y"},
-            volumeTags={"lab": "x"},
-        )
 
     def _change_server(self) -> None:
         self.cloud.set_stock("ecs.gn7i-c8g1.2xlarge", market.gpu_zone(REGION), 1)
@@ -130,7 +129,3 @@ class Life:
             {"internetMaxBandwidthOut": 0},
         ):
             self.change(6, **changes)
-
-    def close(self) -> None:
-        self.endpoint.stop()
-        self.cloud.close()

@@ -10,8 +10,9 @@ import httpx
 from provisioning.catalogue import Model
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.fastgpt_config import config_json
-from tests.contract.processes import START_SECONDS, contained, new_address, resolve, wait_for
+from tests.contract.processes import START_SECONDS, contained, new_address, resolve
 from tests.contract.upstream import WIDE, Upstream
+from tests.waiting import until
 
 ROOT_PASSWORD = "root-password-1"
 LLM, EMBEDDING, RERANKER = "qwen2.5-instruct", "m3e-base", "bge-reranker-v2-m3"
@@ -111,7 +112,7 @@ class FastGpt:
 
     def indexed(self, dataset: str) -> None:
         """Wait until the queue of the dataset is empty."""
-        wait_for(lambda: not self.waiting(dataset), "the dataset to be indexed")
+        until(lambda: not self.waiting(dataset), "the dataset to be indexed")
 
     def search(self, dataset: str, text: str, **more: Any) -> Any:
         how = {"limit": 1500, "similarity": 0, "searchMode": "embedding", "usingReRank": False}

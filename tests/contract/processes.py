@@ -7,16 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.waiting import until
+
 PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
-_POLL_SECONDS = 0.02
 _numbers = itertools.count()
 
 
@@ -64,12 +64,12 @@ class Program:
 
     def wait_until_listening(self) -> None:
         """An error when it ends before, or takes too long."""
-        wait_for(lambda: self.exit_code is not None or self.listens(), "a port", self._last_words)
+        until(lambda: self.exit_code is not None or self.listens(), "a port", self._last_words)
         assert self.exit_code is None, f"it ended with code {self.exit_code}: {self._last_words()}"
 
     def wait_exit(self) -> int:
         """The code with which it ends by itself."""
-        wait_for(lambda: self.exit_code is not None, "the process to end", self._last_words)
+        until(lambda: self.exit_code is not None, "the process to end", self._last_words)
         assert self.exit_code is not None
         return self.exit_code
 
@@ -147,21 +147,6 @@ def resolve(folder: Path, hosts: Mapping[str, str]) -> None:
     fresh = folder / "hosts.new"
     fresh.write_text(json.dumps(dict(hosts)))
     fresh.replace(folder / "hosts.json")
-
-
-def wait_for(
-    done: Callable[[], Any],
-    what: str,
-    last_seen: Callable[[], object] = str,
-    seconds: float = START_SECONDS,
-) -> Any:
-    """The first true answer of `done`; the error says what was waited for and what was seen."""
-    deadline = time.monotonic() + seconds
-    while not (found := done()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s for {what}; last seen: {last_seen()}")
-        time.sleep(_POLL_SECONDS)
-    return found
 
 
 def free_port() -> int:

@@ -1,18 +1,15 @@
 """`make record SERVICE=fastgpt URL=...`: tell a recorded story again and keep what comes back.
 
-The story is that of the newest recording; the answers go beside it, into a folder named after the
-version that answered. FastGPT has to be set up as the recording says: with `config.json` of its
-folder, its gateway at this program's port 3000 and its reranker at 9997 (both at the address
-UPSTREAM), which answer as the rehearsed models do and note what they are asked.
+The story is the newest recording's; the answers go beside it, into a folder named after the version
+that answered. FastGPT has to be set up as the recording says: with `config.json` of its folder, its
+gateway at this program's port 3000 and its reranker at 9997 (both at the address UPSTREAM), which
+answer as the rehearsed models do. Its password is RECORD_PASSWORD, or asked for.
 
-The password is read from the environment (RECORD_PASSWORD) or from standard input; never from an
-argument.
-
-A recording is a folder of numbered JSON files, one for each request: what was sent, as whom, and
-what came back. What each run makes anew (ids, keys, session tokens) stands in them under names of
-its own: `<id 1>` is the first id that an answer showed, and later requests use it by that name. So
-the same files are the story that is told, the answers that are expected, and a record without
-secrets. What cannot be alike in two runs is masked by the rules here, never by case.
+A recording is a folder of JSON files, one for each request: what was sent, as whom, and what came
+back. What each run makes anew (ids, keys, session tokens) has names there: `<id 1>` is the first id
+that an answer showed, and later requests use it by that name. So the same files are the story that
+is told, the answers that are expected, and a record without secrets. What cannot be alike in two
+runs is masked by the rules here, never by case.
 """
 
 from __future__ import annotations
@@ -25,14 +22,17 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
 
 from tests.contract.fastgpt_subject import sha256
-from tests.contract.processes import wait_for
 from tests.contract.upstream import Upstream
+from tests.waiting import until
 
 Json: TypeAlias = Any
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -96,8 +96,7 @@ class Names:
     def hide(self, value: Json) -> Json:
         """`value` with names for what was made anew; new ones are numbered as they come."""
         for kind, pattern in KINDS.items():
-            named = _in_texts(value, lambda text, p=pattern, k=kind: p.sub(self._namer(k), text))
-            value = named
+            value = _in_texts(value, partial(pattern.sub, partial(self._name, kind)))
         return value
 
     def _value(self, found: re.Match[str]) -> str:
@@ -106,18 +105,15 @@ class Names:
             raise Unable(f"no answer has shown {name}")
         return self._values.get(name, name)
 
-    def _namer(self, kind: str) -> Callable[[re.Match[str]], str]:
-        def name(found: re.Match[str]) -> str:
-            value = found[0]
-            if value in self._literals:
-                return value
-            if value not in self._names:
-                number = 1 + sum(known.startswith(f"<{kind} ") for known in self._values)
-                self._names[value] = f"<{kind} {number}>"
-                self._values[self._names[value]] = value
-            return self._names[value]
-
-        return name
+    def _name(self, kind: str, found: re.Match[str]) -> str:
+        value = found[0]
+        if value in self._literals:
+            return value
+        if value not in self._names:
+            number = 1 + sum(known.startswith(f"<{kind} ") for known in self._values)
+            self._names[value] = f"<{kind} {number}>"
+            self._values[self._names[value]] = value
+        return self._names[value]
 
 
 def _in_texts(value: Json, change: Callable[[str], str]) -> Json:
@@ -145,7 +141,7 @@ class Telling:
             return request["path"] != QUEUE or _is_empty(_body(answers[0]))
 
         last_seen = lambda: [answer.text[:500] for answer in answers]  # noqa: E731
-        wait_for(settled, f"{request['path']} to settle", last_seen, SETTLE_SECONDS)
+        until(settled, f"{request['path']} to settle", last_seen, SETTLE_SECONDS)
         (answer,) = answers
         kept = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
         body = comparable(request, _body(answer))
@@ -276,20 +272,17 @@ def _told(http: httpx.Client, password: str) -> dict[str, Json]:
 def _asked(upstream: Upstream) -> list[Json]:
     """What the upstream was asked, in order; texts are embedded several at a time, so their order
     within a row of them is chance."""
+    told = [
+        {"path": one.path, "authorization": one.headers.get("authorization"), "body": one.body}
+        for one in list(upstream.asked)
+    ]
     ordered: list[Json] = []
-    for asked in list(upstream.asked):
-        authorization = asked.headers.get("authorization")
-        row = {"path": asked.path, "authorization": authorization, "body": asked.body}
-        place = len(ordered)
-        while place and _comes_before(row, ordered[place - 1]):
-            place -= 1
-        ordered.insert(place, row)
+    for path, group in groupby(told, itemgetter("path")):
+        rows = list(group)
+        if path == "/v1/embeddings":
+            rows.sort(key=lambda row: row["body"]["input"])
+        ordered += rows
     return ordered
-
-
-def _comes_before(row: Json, other: Json) -> bool:
-    both_embed = row["path"] == other["path"] == "/v1/embeddings"
-    return both_embed and bool(row["body"]["input"] < other["body"]["input"])
 
 
 def _write(path: Path, value: Json) -> None:
@@ -304,21 +297,12 @@ def main(service: str, url: str) -> None:
             raise Unable(f"SERVICE={service} cannot be recorded; only fastgpt can")
         if not url.startswith(("http://", "https://")):
             raise Unable(f"URL={url} is no address; give one such as http://127.0.0.1:3000")
+        password = os.environ.get("RECORD_PASSWORD") or getpass.getpass("root's password: ")
         upstream = Upstream(os.environ.get("UPSTREAM") or "127.0.0.1", (3000, 9997))
-        folder = record_fastgpt(url.rstrip("/"), _password(), upstream, RECORDINGS)
+        folder = record_fastgpt(url.rstrip("/"), password, upstream, RECORDINGS)
         print(f"recorded into {folder}")
     except Unable as error:
         sys.exit(f"record: {error}")
-
-
-def _password() -> str:
-    found = os.environ.get("RECORD_PASSWORD")
-    if not found and sys.stdin.isatty():
-        found = getpass.getpass("root's password: ")
-    found = found or sys.stdin.readline().rstrip("\n")
-    if not found:
-        raise Unable("root's password is missing; set RECORD_PASSWORD or type it in")
-    return found
 
 
 if __name__ == "__main__":

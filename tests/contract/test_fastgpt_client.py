@@ -11,8 +11,9 @@ from provisioning.clients.errors import Refused
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.knowledge import App
 from tests.contract.fastgpt_subject import EMBEDDING, LLM, MODELS, RERANKER, FastGpt, Stage, config
-from tests.contract.processes import PROJECT, wait_for
+from tests.contract.processes import PROJECT
 from tests.contract.upstream import WIDE
+from tests.waiting import until
 
 MANUAL = PROJECT / "documents" / "lab-manual.pdf"
 FIELDS = {"parentId": None, "trainingType": "chunk", "chunkSize": 512, "metadata": {"mine": "1"}}
@@ -51,7 +52,7 @@ def _publish(client: FastGptClient, app_id: str, graph: Graph, name: str = "one"
 
 def _indexed(client: FastGptClient, base: str) -> None:
     rows: Any = lambda: client.collections(base)  # noqa: E731
-    wait_for(lambda: all(row.chunks and not row.waiting for row in rows()), "indexing")
+    until(lambda: all(row.chunks and not row.waiting for row in rows()), "indexing")
 
 
 def test_the_whole_way_from_a_file_to_a_cited_answer(client: FastGptClient, base: str) -> None:

@@ -27,10 +27,11 @@ from tests.contract.fastgpt_subject import (
     data,
     error,
 )
-from tests.contract.processes import resolve, wait_for
+from tests.contract.processes import resolve
 from tests.contract.record import FILES, REAL
 from tests.contract.upstream import WIDE
 from tests.tables import table
+from tests.waiting import until
 
 INIT_DATA = "/api/common/system/getInitData"
 PLAN = "/api/support/user/team/plan/getTeamPlanStatus"
@@ -57,7 +58,7 @@ def without(stage: Stage, database: str) -> tuple[FastGpt, list[httpx.Response]]
             answers.append(http.get(INIT_DATA))
 
     threading.Thread(target=ask, daemon=True).start()
-    wait_for(lambda: fastgpt.log.count(f"{database} connect error") > 1, "two attempts")
+    until(lambda: fastgpt.log.count(f"{database} connect error") > 1, "two attempts")
     return fastgpt, answers
 
 
@@ -68,7 +69,7 @@ def test_without_postgresql_it_lives_and_all_seems_well(stage: Stage) -> None:
     assert "pg" in error(fastgpt.http.get(PLAN))[2]
     assert not answers
     resolve(fastgpt.tree, stage.hosts)
-    wait_for(lambda: answers, "the first answer")
+    until(lambda: answers, "the first answer")
     assert data(fastgpt.http.get(PLAN))["usedDatasetSize"] == 0
 
 
@@ -118,21 +119,6 @@ def test_what_a_restart_sets_anew_and_what_it_keeps(stage: Stage) -> None:
 # Datasets and documents
 
 
-def test_a_typo_in_a_models_name_and_a_double_go_unnoticed(fastgpt: FastGpt, stage: Stage) -> None:
-    """The first model is called, and a deleted text is no known error."""
-    typo = fastgpt.dataset("wide-2084")
-    shown = data(fastgpt.get("dataset/detail", id=typo))
-    assert (shown["vectorModel"]["model"], shown["agentModel"]["model"]) == (EMBEDDING, LLM)
-    first, second = (fastgpt.text(typo, LIBRARY) for _ in range(2))
-    fastgpt.indexed(typo)
-    assert {body["model"] for body in stage.upstream.bodies("/v1/embeddings")} == {EMBEDDING}
-    assert first["collectionId"] != second["collectionId"]
-    assert first["results"] == second["results"]
-    fastgpt.client().delete_collection(first["collectionId"], dataset_id=typo)
-    answer = fastgpt.get("dataset/collection/detail", id=first["collectionId"])
-    assert error(answer) == (500, 500, "Collection is not exist")
-
-
 def test_file_names_are_percent_encoded_or_garbled_or_refused(fastgpt: FastGpt) -> None:
     dataset = fastgpt.dataset()
     names = {"%E6%89%8B 100%25.txt": "手 100%.txt", "手.txt": "手.txt".encode().decode("latin-1")}
@@ -159,11 +145,11 @@ def test_a_failed_chunk_is_tried_again_an_invalid_one_never(fastgpt: FastGpt, st
     for invalid in ({"type": "invalid_request_error"}, {"code": 500}):
         stage.upstream.refuse(EMBEDDING, 400, message="too long", **invalid)
         locked.append(fastgpt.text(dataset, "one chunk")["collectionId"])
-        wait_for(lambda: calls(EMBEDDING) == len(locked), "the attempt")
+        until(lambda: calls(EMBEDDING) == len(locked), "the attempt")
     stage.upstream.refuse(WIDE, message="no channel", type="one_api_error")
     fastgpt.text(other, "another chunk")
     # When the other dataset's chunk had three turns, these would have come as well.
-    wait_for(lambda: calls(WIDE) >= 3, "three turns of another chunk")
+    until(lambda: calls(WIDE) >= 3, "three turns of another chunk")
     assert calls(EMBEDDING) == 2
     said = r"Embedding Error no channel[\s\S]*\[Error\] [\d-]+ [\d:]+ no channel"
     assert re.search(said, fastgpt.log)

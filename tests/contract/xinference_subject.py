@@ -18,7 +18,8 @@ from stack.resources.base import LabProvider, Props
 from stack.resources.declaration import Thing
 from stack.resources.xinference.model import Model
 from stack.resources.xinference.models_ready import ModelsReady
-from tests.contract.processes import Network, contained, new_address, resolve, wait_for
+from tests.contract.processes import Network, contained, new_address, resolve
+from tests.waiting import until
 
 A10 = {"name": "NVIDIA A10", "memory_mib": 22731}
 MENDED = "root/usr/local/lib/python3.12/dist-packages/peft-0.18.1.dist-info"
@@ -72,7 +73,7 @@ class Subject:
 
     def wait(self, done: Callable[[], Any], what: str, uid: str, seconds: float = 30.0) -> None:
         rows = f"/v1/models/{uid}/replicas"
-        wait_for(done, f"{uid}: {what}", lambda: self.get(rows), seconds)
+        until(done, f"{uid}: {what}", lambda: self.get(rows), seconds)
 
     def stop(self) -> None:
         self.http.close()

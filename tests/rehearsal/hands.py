@@ -17,7 +17,8 @@ from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.oneapi import OneApiClient
 from provisioning.clients.xinference import XinferenceClient
 from rehearsal.probes import Probe
-from tests.rehearsal.servers import over_ssh, until
+from tests.rehearsal.servers import over_ssh
+from tests.waiting import until
 
 _Named = TypeVar("_Named", bound=Any)
 

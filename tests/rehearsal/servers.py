@@ -1,7 +1,6 @@
 """Rehearsed servers for tests: an address block of their own, and a client that logs in."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 import asyncssh
 
 from rehearsal.addresses import Block
-from rehearsal.probes import ProbeFailed
 from rehearsal.server.description import Description
 from rehearsal.server.process import ServerProcess
+from tests.waiting import LIMIT, until
 
 SSH_PORT = 2222
-LIMIT = 60.0
 
 
 @dataclass
@@ -97,19 +95,3 @@ def over_ssh(address: str, port: int, command: str, **options: Any) -> str:
         return str(ran.stdout)
 
     return asyncio.run(work())
-
-
-def until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
-    """The first true answer of `condition`; an error of a connection is none."""
-    deadline = time.monotonic() + limit
-    last: object = None
-    while time.monotonic() < deadline:
-        try:
-            last = condition()
-        except (OSError, asyncssh.Error, ProbeFailed) as error:
-            last = error
-        else:
-            if last:
-                return last
-        time.sleep(0.05)
-    raise AssertionError(f"waited {limit:.0f} s for {what}; last seen: {last!r}")

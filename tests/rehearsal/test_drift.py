@@ -28,7 +28,7 @@ from tests.rehearsal.labs import (
     up,
     with_this_done,
 )
-from tests.rehearsal.servers import until
+from tests.waiting import until
 
 CHAT, EMBEDDING, RERANKER = "qwen2.5-instruct", "m3e-base", "bge-reranker-v2-m3"
 BASE, APP, DOCUMENT = "lab-manual", "lab-assistant", "lab-manual.pdf"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rehearsal.servers import until
+from tests.waiting import until
 
 PROJECT = Path(__file__).resolve().parents[2]
 _PATIENCE = 240.0
@@ -59,14 +59,14 @@ def test_an_end_in_the_midst_of_it_leaves_nothing(tmp_path: Path, how: signal.Si
         return any("rehearsal.doubles.xinference" in command for command in _left_behind(tmp_path))
 
     with _start(tmp_path, STACK="dev") as process:
-        until(has_containers, "a container", _PATIENCE)
+        until(has_containers, "a container", limit=_PATIENCE)
         process.send_signal(how)
         output, _ = process.communicate(timeout=30)
     if how is signal.SIGINT:
         assert process.returncode == 130, output
         assert json.loads((tmp_path / "report.json").read_text())["reason"] == "interrupted"
         assert _left_behind(tmp_path) == []
-    until(lambda: not _left_behind(tmp_path), "everything to end", 30)
+    until(lambda: not _left_behind(tmp_path), "everything to end", limit=30)
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ from rehearsal.processes import command_of, descendants
 from rehearsal.providers.base import ProviderError, State
 from rehearsal.providers.command import CommandPackage
 from rehearsal.providers.values import Properties
-from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, public, until
+from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, public
+from tests.waiting import until
 
 COMMAND = CommandPackage().configure({}).kind("command:remote:Command")
 

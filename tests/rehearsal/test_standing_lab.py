@@ -4,7 +4,7 @@ from rehearsal.lab import Lab
 from rehearsal.probes import Probe
 from tests.rehearsal.hands import Hands, on_server, wait_until_healthy
 from tests.rehearsal.labs import ask, done_to
-from tests.rehearsal.servers import until
+from tests.waiting import until
 
 MODELS = {"qwen2.5-instruct", "m3e-base", "bge-reranker-v2-m3"}
 

@@ -1,14 +1,12 @@
 """The world as a process: it comes, is asked, and leaves nothing behind. Only real processes and
 real ports can show that. (`test_rehearse` has how it ends with the one who started it.)"""
 
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rehearsal.addresses import claim_block
 from rehearsal.control import StartedWorld, WorldError, start_world
 from rehearsal.lab import stop_all
 from rehearsal.processes import is_alive
@@ -42,14 +40,3 @@ def test_only_its_owner_may_ask_and_two_do_not_meet(started: StartedWorld, tmp_p
     other = start_world(tmp_path / "other")
     other.stop()
     assert other.world.prefix != world.prefix
-
-
-def test_a_port_that_is_taken_leads_to_the_next_address() -> None:
-    block = claim_block()
-    with socket.socket() as taken:
-        taken.bind((f"{block.prefix}1.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert block.fresh_server([port]) == f"{block.prefix}2.1"
-    assert block.fresh_server([port]) == f"{block.prefix}3.1"
-    block.release()

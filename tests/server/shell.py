@@ -3,14 +3,15 @@
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from provisioning.host import Step
+from tests import waiting
 
 LIMIT = 300.0
+until = partial(waiting.until, limit=LIMIT)
 _SSH_FAILED = 255
 
 
@@ -113,16 +114,3 @@ class Shell:
         }
         given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return ["-F", "none", "-p", str(self.port), *given, f"root@{self.address}"]
-
-
-def until(
-    condition: Callable[[], bool],
-    what: str,
-    limit: float = LIMIT,
-    seen: Callable[[], object] = lambda: None,
-) -> None:
-    """Wait until it holds; the failure says what was waited for and the last thing seen."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}; seen: {seen()}"
-        time.sleep(0.2)

@@ -99,41 +99,25 @@ def lab(rented: Rented) -> Lab:
     return lab
 
 
+ALTER_PG = "docker exec -u postgres pg psql -U fastgpt -d postgres -c 'ALTER DATABASE fastgpt "
+ALTER_MYSQL = (
+    'docker exec mysql sh -c \'MYSQL_PWD="$MYSQL_ROOT_PASSWORD" mysql -u root -e '
+    '"ALTER USER oneapi@\\`%\\` ACCOUNT '
+)
+HANGING = {"pg": "-x postgres", "mongo": "-f mongod.js", "sandbox": "-f main.js"}
+HANGING["xinference"] = "-f doubles.xinference"
+BROKEN = {
+    "pg-database": (f"{ALTER_PG}ALLOW_CONNECTIONS {allowed}'" for allowed in ("false", "true")),
+    "mysql-user": (f"{ALTER_MYSQL}{what}\"'" for what in ("LOCK", "UNLOCK")),
+    "oneapi-database": ("docker stop mysql", "docker start mysql"),
+    **{f"{name}-hangs": (f"pkill -STOP {it}", f"pkill -CONT {it}") for name, it in HANGING.items()},
+}
+
+
 @pytest.mark.parametrize(
     ("name", "broken", "mended"),
-    [
-        pytest.param(
-            "pg",
-            "docker exec -u postgres pg psql -U fastgpt -d postgres -c "
-            "'ALTER DATABASE fastgpt ALLOW_CONNECTIONS false'",
-            "docker exec -u postgres pg psql -U fastgpt -d postgres -c "
-            "'ALTER DATABASE fastgpt ALLOW_CONNECTIONS true'",
-            id="pg-database",
-        ),
-        pytest.param(
-            "pg",
-            "pkill -STOP -x postgres",
-            "pkill -CONT -x postgres",
-            id="pg-hangs",
-        ),
-        pytest.param(
-            "mysql",
-            'docker exec mysql sh -c \'MYSQL_PWD="$MYSQL_ROOT_PASSWORD" mysql -u root -e '
-            '"ALTER USER oneapi@\\`%\\` ACCOUNT LOCK"\'',
-            'docker exec mysql sh -c \'MYSQL_PWD="$MYSQL_ROOT_PASSWORD" mysql -u root -e '
-            '"ALTER USER oneapi@\\`%\\` ACCOUNT UNLOCK"\'',
-            id="mysql-user",
-        ),
-        pytest.param("mongo", "pkill -STOP -f mongod.js", "pkill -CONT -f mongod.js", id="mongo"),
-        pytest.param("sandbox", "pkill -STOP -f main.js", "pkill -CONT -f main.js", id="sandbox"),
-        pytest.param(
-            "xinference",
-            "pkill -STOP -f doubles.xinference",
-            "pkill -CONT -f doubles.xinference",
-            id="xinference",
-        ),
-        pytest.param("oneapi", "docker stop mysql", "docker start mysql", id="oneapi-database"),
-    ],
+    [(case.partition("-")[0], *commands) for case, commands in BROKEN.items()],
+    ids=BROKEN,
 )
 def test_a_service_that_cannot_do_its_work_is_unhealthy(
     lab: Lab, name: str, broken: str, mended: str

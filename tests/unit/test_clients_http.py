@@ -1,5 +1,7 @@
 """The shared parts of the clients: waiting, repeating, masking."""
 
+from unittest.mock import MagicMock
+
 import httpx
 import pytest
 
@@ -78,12 +80,9 @@ def test_what_is_repeated_over_a_broken_connection(
 
 def test_repeating_ends() -> None:
     clock = FakeClock()
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused", request=request)
-
+    refuses = MagicMock(side_effect=httpx.ConnectError("refused"))
     with pytest.raises(Unreachable):
-        client(handler, clock)._send("GET", "/")
+        client(refuses, clock)._send("GET", "/")
     assert 30 <= clock.passed < 40
 
 

@@ -71,11 +71,17 @@ def test_errors_are_told_by_their_text(status: int, detail: str, kind: type[Serv
     assert ("XINFERENCE_AUTH_ADVANCED=0" in error.value.answer) == (kind is Unauthorized)
 
 
-def test_not_to_wait_is_said_in_the_query(client: XinferenceClient, answers: Answers) -> None:
+def test_what_is_sent_to_launch_now_and_at_each_start(
+    client: XinferenceClient, answers: Answers
+) -> None:
     client.launch(PAYLOAD)
     # In the body it would be an argument of the engine.
     assert answers.queries[-1] == {"wait_ready": "false"}
-    assert answers.bodies == [PAYLOAD]
+    client.put_autostart(PAYLOAD)
+    client.put_autostart({"model_uid": "a-chat", "model_name": "a", "model_type": "LLM"})
+    launched, small, chat = answers.bodies
+    assert launched == PAYLOAD
+    assert small["priority"] < chat["priority"], "chat models come back after the small ones"
 
 
 @table("clients_xinference")
@@ -116,16 +122,11 @@ def test_how_a_model_stands(
     assert state.standing == standing
 
 
-@pytest.mark.parametrize(
-    ("state", "text"),
-    [
-        (ModelState("failed", ("ERROR",), "CUDA out of memory"), "failed: CUDA out of memory"),
-        (ModelState("down", ("TERMINATING", "READY")), "down (TERMINATING, READY)"),
-        (ModelState("absent"), "absent"),
-    ],
-)
-def test_a_state_is_told_in_a_few_words(state: ModelState, text: str) -> None:
-    assert str(state) == text
+def test_a_state_is_told_in_a_few_words() -> None:
+    failed = ModelState("failed", ("ERROR",), "CUDA out of memory")
+    assert str(failed) == "failed: CUDA out of memory"
+    assert str(ModelState("down", ("TERMINATING", "READY"))) == "down (TERMINATING, READY)"
+    assert str(ModelState("absent")) == "absent"
 
 
 def test_a_list_of_all_models_is_no_part_of_an_error() -> None:
@@ -155,15 +156,6 @@ def test_a_models_turn_after_a_restart_is_told_by_its_entry(
 ) -> None:
     answers.entries["m3e"] = state
     assert client.autostart() == {"m3e": to_come}
-
-
-def test_chat_models_come_back_after_the_small_ones(
-    client: XinferenceClient, answers: Answers
-) -> None:
-    client.put_autostart(PAYLOAD)
-    client.put_autostart({"model_uid": "a-chat", "model_name": "a", "model_type": "LLM"})
-    small, chat = answers.bodies
-    assert small["priority"] < chat["priority"]
 
 
 @table("clients_xinference")

@@ -65,16 +65,13 @@ def test_a_folder_that_cannot_be_used(wheel: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AI_LAB_CACHE", str(wheel / "cache"))
     with pytest.raises(VocabularyError, match="set AI_LAB_CACHE"):
         vocabulary_file()
-
-
-def test_an_index_password_is_not_repeated() -> None:
-    said = vocabulary._last_line("ERROR at https://u:hush@index.example/x\n\n")
-    assert said == "ERROR at https://***@index.example/x"
-
-
-def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AI_LAB_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     assert cache_folder() == Path("/x/ai-lab")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "ai-lab"
+
+
+def test_an_index_password_is_not_repeated() -> None:
+    said = vocabulary._last_line("ERROR at https://u:hush@index.example/x\n\n")
+    assert said == "ERROR at https://***@index.example/x"

@@ -25,6 +25,8 @@ def test_ports_are_open_to_the_operator_and_nobody_else(lab: Recording) -> None:
     assert {(r["type"], r["policy"], r["nicType"], r["ipProtocol"]) for r in rules} == {
         ("ingress", "accept", "intranet", "tcp")
     }
+    first_contact = lab.one("server:HostKey")
+    assert {rule.urn for rule in lab.of_type(":SecurityGroupRule")} <= lab.before(first_contact)
 
 
 def test_public_chat_opens_one_port_to_the_world(key: Path) -> None:
@@ -71,7 +73,7 @@ def test_the_order_follows_the_settings(
 SERVER = "198.18.7.7"
 
 
-def test_another_generation_is_another_server_beside_the_first(key: Path) -> None:
+def test_another_generation_is_another_server_beside_the_first(key: Path, tmp_path: Path) -> None:
     labs = [run_program(configured("dev", key, {"serverGeneration": n})) for n in (1, 2)]
     names = {lab.one(":Instance").inputs["instanceName"] for lab in labs}
     assert len(names) == 2
@@ -79,23 +81,16 @@ def test_another_generation_is_another_server_beside_the_first(key: Path) -> Non
     # Their switches do not overlap.
     cidrs = [lab.one(":Switch").inputs["cidrBlock"] for lab in labs]
     assert cidrs == ["172.16.0.0/24", "172.16.1.0/24"]
+    # Another key is another key pair.
+    other = run_program(configured("dev", make_key(tmp_path)))
+    pairs = {run.one(":EcsKeyPair").inputs["keyPairName"] for run in (*labs, other)}
+    assert len(pairs) == 2
 
 
 def test_everything_rented_carries_the_lab_s_tag(lab: Recording) -> None:
     rented = [r for r in lab.resources if r.type.startswith("alicloud:") and r.custom]
     tagged = [r for r in rented if not r.type.endswith(":SecurityGroupRule")]
     assert {r.inputs["tags"]["ai-lab"] for r in tagged} == {"dev"}
-
-
-def test_another_key_is_another_key_pair(lab: Recording, tmp_path: Path) -> None:
-    other = run_program(configured("dev", make_key(tmp_path)))
-    names = {run.one(":EcsKeyPair").inputs["keyPairName"] for run in (lab, other)}
-    assert len(names) == 2
-
-
-def test_rules_come_before_the_first_contact(lab: Recording) -> None:
-    before = lab.before(lab.one("server:HostKey"))
-    assert {rule.urn for rule in lab.of_type(":SecurityGroupRule")} <= before
 
 
 def test_sold_out_is_not_the_program_s_failure(key: Path) -> None:
@@ -145,15 +140,12 @@ def test_every_ssh_client_checks_the_host_key(lab: Recording) -> None:
         told = json.dumps(resource.inputs)
         if resource.type.startswith("command:") or "endpoint" in resource.inputs:
             assert "ssh-ed25519 AAAAhostkey" in told, resource.name
-    options = json.loads(lab.one("providers:docker").inputs["sshOpts"])
+    provider = lab.one("providers:docker")
+    assert lab.one(":Command", "daemon").urn in provider.depends_on, "once Docker is ready"
+    assert provider.inputs["host"] == f"ssh://root@{SERVER}:22"
+    options = json.loads(provider.inputs["sshOpts"])
     assert "StrictHostKeyChecking=yes" in options
     assert "KnownHostsCommand=/bin/echo * ssh-ed25519 AAAAhostkey" in options
-
-
-def test_docker_is_dialled_once_it_is_ready(lab: Recording) -> None:
-    provider = lab.one("providers:docker")
-    assert lab.one(":Command", "daemon").urn in provider.depends_on
-    assert provider.inputs["host"] == f"ssh://root@{SERVER}:22"
 
 
 def test_images_are_pulled_side_by_side_before_any_container(lab: Recording) -> None:

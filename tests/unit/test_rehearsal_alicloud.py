@@ -5,82 +5,37 @@ from typing import Any
 
 import pytest
 
-from rehearsal.cloud import ACCESS_KEY, Cloud, market, serve_region
-from rehearsal.providers.alicloud import AlicloudPackage, AlicloudProvider
+from rehearsal.cloud import market
 from rehearsal.providers.base import Change, Kind, ProviderError, State
 from rehearsal.providers.values import UNKNOWN
-from tests.region import PLAIN_IMAGE, REGION, Recorder
-
-INSTANCE = "alicloud:ecs/instance:Instance"
-RULE = "alicloud:ecs/securityGroupRule:SecurityGroupRule"
-
-
-class Region:
-    """A configured provider, and the resources of a server in it."""
-
-    def __init__(self) -> None:
-        self.cloud = Cloud(Recorder())
-        self.endpoint = serve_region(self.cloud)
-        self.package = AlicloudPackage(self.endpoint.address, ACCESS_KEY)
-        self.provider: AlicloudProvider = self.package.configure({"region": REGION})
-        self.inputs: dict[str, Any] = {}
-
-    def make(self, token: str, **inputs: Any) -> tuple[str, dict[str, Any]]:
-        kind = self.provider.kind(token)
-        checked, failures = kind.check({}, inputs)
-        assert failures == []
-        self.inputs = checked
-        return kind.create(checked, 0)
-
-    def server(self, **changes: Any) -> tuple[Kind, str, dict[str, Any], dict[str, Any]]:
-        """Its kind, id, inputs and outputs."""
-        vpc, _ = self.make("alicloud:vpc/network:Network", cidrBlock="172.16.0.0/16")
-        switch, _ = self.make(
-            "alicloud:vpc/switch:Switch",
-            vpcId=vpc,
-            cidrBlock="172.16.0.0/24",
-            zoneId=market.gpu_zone(REGION),
-        )
-        group, _ = self.make("alicloud:ecs/securityGroup:SecurityGroup", vpcId=vpc)
-        id, outputs = self.make(
-            INSTANCE,
-            **{
-                "imageId": PLAIN_IMAGE,
-                "instanceType": market.REFERENCE_TYPE,
-                "vswitchId": switch,
-                "securityGroups": [group],
-                "systemDiskSize": 100,
-                "systemDiskCategory": "cloud_essd",
-                "instanceChargeType": "PostPaid",
-                "internetMaxBandwidthOut": 100,
-                **changes,
-            },
-        )
-        return self.provider.kind(INSTANCE), id, self.inputs, outputs
+from tests.region import INSTANCE, REGION, RULE, SSH_RULE, Region
 
 
 @pytest.fixture
 def region() -> Iterator[Region]:
     made = Region()
     yield made
-    made.endpoint.stop()
-    made.cloud.close()
+    made.close()
+
+
+def server(region: Region, **changes: Any) -> tuple[Kind, State]:
+    group = region.network(market.gpu_zone(REGION))
+    made = region.server(group, instanceChargeType="PostPaid", **changes)
+    return region.provider.kind(INSTANCE), made
 
 
 def _change(region: Region, given: dict[str, Any], changes: dict[str, Any]) -> Change:
-    kind, id, inputs, outputs = region.server(**given)
-    wanted = {name: value for name, value in {**inputs, **changes}.items() if value is not None}
-    return kind.diff(State(id, inputs, outputs), wanted, ())
+    kind, made = server(region, **given)
+    wanted = {**made.inputs, **changes}
+    return kind.diff(made, {name: v for name, v in wanted.items() if v is not None}, ())
 
 
 def test_nothing_changed_is_no_change_and_what_has_gone_reads_as_gone(region: Region) -> None:
-    kind, id, inputs, outputs = region.server(
-        autoReleaseTime="2028-01-01T10:37:00Z", tags={"lab": "x"}
-    )
-    assert not kind.diff(State(id, inputs, outputs), inputs, ()).changes
-    assert kind.read(State(id, inputs, outputs)) == (id, inputs, outputs)
-    region.cloud.release(id)
-    assert kind.read(State(id, inputs, outputs)) is None
+    kind, made = server(region, autoReleaseTime="2028-01-01T10:37:00Z", tags={"lab": "x"})
+    assert not kind.diff(made, made.inputs, ()).changes
+    assert kind.read(made) == made
+    region.cloud.release(made.id)
+    assert kind.read(made) is None
 
 
 @pytest.mark.parametrize(
@@ -113,37 +68,34 @@ def test_a_lease_may_silently_stay_as_it_was(region: Region) -> None:
 
 
 def test_an_update_reaches_the_cloud(region: Region) -> None:
-    kind, id, inputs, outputs = region.server()
-    wanted = {**inputs, "systemDiskSize": 200, "autoReleaseTime": "2028-01-01T10:37:00Z"}
-    changed = kind.update(State(id, inputs, outputs), wanted, 0)
+    kind, made = server(region)
+    wanted = {**made.inputs, "systemDiskSize": 200, "autoReleaseTime": "2028-01-01T10:37:00Z"}
+    changed = kind.update(made, wanted, 0)
     assert changed["systemDiskSize"] == 200
-    assert region.cloud.instances[id].disk_gib == 200
+    assert region.cloud.instances[made.id].disk_gib == 200
     assert changed["autoReleaseTime"] == "2028-01-01T10:37Z"
 
 
 def test_a_changed_key_is_silently_not_applied(region: Region) -> None:
     token = "alicloud:ecs/ecsKeyPair:EcsKeyPair"
-    id, outputs = region.make(token, keyPairName="lab", publicKey="ssh-rsa AAAA")
+    made = region.make(token, keyPairName="lab", publicKey="ssh-rsa AAAA")
     kind = region.provider.kind(token)
-    wanted = {**region.inputs, "publicKey": "ssh-rsa BBBB"}
-    assert kind.diff(State(id, region.inputs, outputs), wanted, ()).updates == ["publicKey"]
-    assert kind.update(State(id, region.inputs, outputs), wanted, 0)["publicKey"] == "ssh-rsa BBBB"
+    wanted = {**made.inputs, "publicKey": "ssh-rsa BBBB"}
+    assert kind.diff(made, wanted, ()).updates == ["publicKey"]
+    assert kind.update(made, wanted, 0)["publicKey"] == "ssh-rsa BBBB"
     assert region.cloud.key_pairs[REGION, "lab"].public_key == "ssh-rsa AAAA"
 
 
 def test_a_rules_id_is_made_of_its_parts_and_bits_behind_its_mask_never_come_to_rest(
     region: Region,
 ) -> None:
-    vpc, _ = region.make("alicloud:vpc/network:Network", cidrBlock="10.0.0.0/8")
-    group, _ = region.make("alicloud:ecs/securityGroup:SecurityGroup", vpcId=vpc)
-    wanted = {"type": "ingress", "ipProtocol": "tcp", "nicType": "intranet"}
-    wanted |= {"portRange": "3001/3001", "cidrIp": "10.1.2.3/32", "securityGroupId": group}
-    id, outputs = region.make(RULE, **wanted)
-    assert id == f"{group}:ingress:tcp:3001/3001:intranet:10.1.2.3/32:accept:1"
-    assert outputs["portRange"] == "3001/3001"
-    id, outputs = region.make(RULE, **{**wanted, "cidrIp": "10.1.2.3/24"})
-    found = region.provider.kind(RULE).diff(State(id, region.inputs, outputs), region.inputs, ())
-    assert found.replaces == ["cidrIp"]
+    wanted = {**SSH_RULE, "securityGroupId": region.network(market.gpu_zone(REGION))}
+    made = region.make(RULE, **wanted, cidrIp="10.1.2.3/32")
+    group = wanted["securityGroupId"]
+    assert made.id == f"{group}:ingress:tcp:22/22:intranet:10.1.2.3/32:accept:1"
+    assert made.outputs["portRange"] == "22/22"
+    made = region.make(RULE, **wanted, cidrIp="10.1.2.3/24")
+    assert region.provider.kind(RULE).diff(made, made.inputs, ()).replaces == ["cidrIp"]
 
 
 def test_the_zone_is_picked_from_what_is_in_stock(region: Region) -> None:
@@ -152,7 +104,7 @@ def test_the_zone_is_picked_from_what_is_in_stock(region: Region) -> None:
     found = region.provider.invoke(token, wanted)["instanceTypes"]
     assert [item["availabilityZones"] for item in found] == [[market.gpu_zone(REGION)]]
     assert found[0]["gpus"] == [{"amount": "1", "category": "NVIDIA A10"}]
-    region.server()
+    server(region)
     assert region.provider.invoke(token, wanted)["instanceTypes"] == []
 
 

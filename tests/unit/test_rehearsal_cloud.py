@@ -78,13 +78,21 @@ def account() -> Iterator[Account]:
     made.cloud.close()
 
 
-def test_the_reference_server_is_sold_once_per_region(account: Account) -> None:
+def test_the_reference_server_is_sold_once_per_region_to_who_may_and_can_pay(
+    account: Account,
+) -> None:
     server = account.rent()
     assert account.cloud.stock(market.REFERENCE_TYPE, GPU_ZONE) == 0
     with pytest.raises(Refusal, match=r"OperationDenied\.NoStock"):
         account.rent()
     account.ecs("DeleteInstance", InstanceId=server.id, Force=True)
     assert account.cloud.stock(market.REFERENCE_TYPE, GPU_ZONE) == 1
+    account.cloud.quota_cores = 15
+    with pytest.raises(Refusal, match=r"QuotaExceed\.ElasticQuota"):
+        account.rent()
+    account.cloud.quota_cores, account.cloud.balance = 16, 99.0
+    with pytest.raises(Refusal, match=r"InvalidAccountStatus\.NotEnoughBalance"):
+        account.rent()
 
 
 @table("rehearsal_cloud")
@@ -94,15 +102,6 @@ def test_refused_orders(changes: dict[str, Any], code: str, account: Account) ->
     assert refused.value.code == code
     assert account.cloud.bill.billable() == []
     assert account.cloud.stock(market.REFERENCE_TYPE, GPU_ZONE) == 1
-
-
-def test_quota_and_balance(account: Account) -> None:
-    account.cloud.quota_cores = 15
-    with pytest.raises(Refusal, match=r"QuotaExceed\.ElasticQuota"):
-        account.rent()
-    account.cloud.quota_cores, account.cloud.balance = 16, 99.0
-    with pytest.raises(Refusal, match=r"InvalidAccountStatus\.NotEnoughBalance"):
-        account.rent()
 
 
 def test_the_bill_has_server_and_disk_until_both_are_gone(account: Account) -> None:

@@ -42,12 +42,9 @@ def test_declared_resources_keep_their_token_and_their_things_place(token: str, 
     # By value it would be kilobytes, and a code change would not take effect.
     assert len(pickle_of(stored)) < 200
     assert vars(stored) == {"thing": resource.thing}
-
-
-def test_none_is_missing_there() -> None:
     tokens = yaml.safe_load((CASES / "resources_base.yaml").read_text())
     rows = tokens["declared_resources_keep_their_token_and_their_things_place"]
-    assert {f"dynamic/ailab/{token}" for token, _ in rows} == DECLARED.keys()
+    assert {f"dynamic/ailab/{token}" for token, _ in rows} == DECLARED.keys(), "none is missing"
 
 
 def pickle_of(provider: ResourceProvider) -> bytes:

@@ -120,6 +120,9 @@ def test_any_other_change_and_drift_update(provider: Noting, olds: Props, news: 
     assert provider.asked == ["update"]
     assert outs is not None
     assert outs["made"] == 5
+    provider.seen = {"size": 7}
+    seen = provider.read("id", STATE).outs
+    assert provider.diff("id", seen or {}, NEW).changes, "drift that a read found"
 
 
 def test_the_engine_knows_it_by_what_is_marked_so_or_by_its_kind(provider: Noting) -> None:
@@ -138,15 +141,6 @@ def test_the_engine_knows_it_by_what_is_marked_so_or_by_its_kind(provider: Notin
 def test_an_unknown_or_missing_input_is_an_error_of_the_program(given: Props, wrong: str) -> None:
     with pytest.raises(TypeError, match=wrong):
         Noted.inputs(given)
-
-
-def test_drift_that_read_found_is_a_change(provider: Noting) -> None:
-    provider.seen = {"size": 7}
-
-    outs = provider.read("id", STATE).outs
-
-    assert outs is not None
-    assert provider.diff("id", outs, NEW).changes
 
 
 def test_gone_is_what_the_service_calls_gone_and_unreachable_never_is(
@@ -181,28 +175,25 @@ def test_a_service_that_did_not_answer_is_told_once_and_not_waited_for_again(
     assert provider.asked == ["read", "read", "update"]
 
 
-def test_a_server_that_is_off_is_told_once_for_all_its_services(
-    provider: Noting, warnings: list[str]
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        # A server that is off takes all its services with it.
+        (ServerUnreachable("SSH", "connect", "no route"), ["read"]),
+        # Another resource of the service may hand out a new credential: each one looks.
+        (Unauthorized("S", "GET /", "no"), ["read"] * 3),
+    ],
+)
+def test_what_is_off_or_refuses_a_credential_is_told_once_and_the_state_stays(
+    provider: Noting, warnings: list[str], error: Exception, asked: list[str]
 ) -> None:
-    provider.error = ServerUnreachable("SSH", "connect", "no route")
-    for port in (3000, 3001, 9997):
-        provider.read("id", at(port))
-
+    provider.error = error
+    ports = (3000, 3001, 9997) if len(asked) == 1 else (3000, 3000, 3000)
+    for port in ports:
+        result = provider.read("id", at(port))
+        assert (result.id, result.outs) == ("id", at(port))
     assert len(warnings) == 1
-    assert provider.asked == ["read"]
-
-
-def test_a_refused_credential_leaves_the_state_as_it_is(
-    provider: Noting, warnings: list[str]
-) -> None:
-    provider.error = Unauthorized("S", "GET /", "no")
-
-    for _ in range(2):
-        result = provider.read("id", STATE)
-        assert (result.id, result.outs) == ("id", STATE)
-    # Another resource of the service may hand out a new credential: each one looks.
-    assert provider.asked == ["read", "read"]
-    assert len(warnings) == 1
+    assert provider.asked == asked
 
 
 @pytest.mark.parametrize(

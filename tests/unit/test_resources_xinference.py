@@ -63,6 +63,8 @@ def test_a_model_is_started_and_not_awaited_with_a_size_that_is_a_whole_number(
         ("POST", "/v1/autostart/models"),
     ]
     assert repr(entries(server)["qwen"]["model_size_in_billions"]) == "14"
+    server.down = True
+    assert model.seen() == model.state, "unreachable is not gone"
 
 
 def test_one_that_started_by_itself_meanwhile_is_adopted(
@@ -93,13 +95,6 @@ def test_a_model_is_gone_that_neither_serves_nor_is_to_come(
     model.create()
     answers.standings["qwen"], answers.entries["qwen"] = standing, entry
     assert model.gone() is gone
-
-
-def test_unreachable_is_not_gone(server: InProcess) -> None:
-    model = on(server, Model, payload=M3E)
-    model.create()
-    server.down = True
-    assert model.seen() == model.state
 
 
 @table("resources_xinference")
@@ -262,22 +257,18 @@ def test_what_is_no_longer_wanted_leaves_and_its_entry_first(
     ]
 
 
-def test_a_change_taken_back_starts_the_old_model_again(
-    eviction: Subject, server: InProcess
+@pytest.mark.parametrize(
+    ("other", "evicted"), [(BGE, {"bge"}), ({**M3E, "model_name": "x"}, {"m3e"})]
+)
+def test_a_change_taken_back_starts_the_old_model_again_and_at_each_boot(
+    eviction: Subject, server: InProcess, other: dict[str, Any], evicted: set[str]
 ) -> None:
-    changed(eviction, BGE)
-    launched(server, BGE)
+    """Where it kept its name the engine never came to the model, and takes it for started."""
+    changed(eviction, other)
+    if other is BGE:
+        launched(server, BGE)
     back = changed(eviction, M3E)
-    assert (back["generation"], set(back["evicted"])) == (2, {"bge"})
-    assert [row["model_uid"] for row in ask(server, "GET", "/v1/models/instances")] == ["m3e"]
-    assert list(entries(server)) == ["m3e"]
-
-
-def test_a_change_under_its_own_name_taken_back_leaves_a_model_that_starts_at_each_boot(
-    eviction: Subject, server: InProcess
-) -> None:
-    """The engine never came to the model between the two, so it takes it for started."""
-    changed(eviction, {**M3E, "model_name": "bge-m3"})
-    changed(eviction, M3E)
+    assert (back["generation"], set(back["evicted"])) == (2, evicted)
     on(server, ModelsReady, payloads={"m3e": M3E}).create()
+    assert [row["model_uid"] for row in ask(server, "GET", "/v1/models/instances")] == ["m3e"]
     assert list(entries(server)) == ["m3e"]

@@ -55,7 +55,9 @@ def test_asks_as_a_visitor_through_the_link_each_time_anew() -> None:
     assert [hit.document for hit in answer.citations] == ["manual.pdf"]
 
 
-def test_an_unreachable_service_names_the_likely_causes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_service_names_the_likely_causes_and_a_refusal_or_no_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tool, "_RETRY_SECONDS", 0.0)
 
     def nobody(request: httpx.Request) -> httpx.Response:
@@ -65,27 +67,19 @@ def test_an_unreachable_service_names_the_likely_causes(monkeypatch: pytest.Monk
         ask(REAL, URL, "?", httpx.MockTransport(nobody))
     assert "http://127.0.0.9:3000 was not reached" in str(error.value)
     assert "`make status STACK=dev`" in str(error.value)
-
-
-def test_a_refusal_or_an_empty_answer_is_told() -> None:
     refusal = {"code": 500, "message": "当前分组 default 下对于模型 qwen 无可用渠道"}
     for answer, words in ((httpx.Response(500, json=refusal), "无可用渠道"), (said(" "), "empty")):
         with pytest.raises(CannotAsk, match=words):
             ask(REAL, URL, "?", answering(answer)[0])
 
 
-@pytest.mark.parametrize(
-    ("app", "url"), [("", "u1"), ("Guide", "u1"), ("Guide/visitors", "u2"), ("Guide 2", "u3")]
-)
-def test_app_or_link_is_chosen_by_its_whole_name(app: str, url: str) -> None:
-    assert choose_link(a_lab(LINKS), app)[1] == url
-
-
-def test_a_link_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_app_or_link_is_chosen_by_its_whole_name_or_told_with_those_that_are_there() -> None:
+    chosen = {"": "u1", "Guide": "u1", "Guide/visitors": "u2", "Guide 2": "u3"}
+    assert {app: choose_link(a_lab(LINKS), app)[1] for app in chosen} == chosen
     with pytest.raises(CannotAsk, match=r"'Gui' .*Guide/staff, Guide/visitors, Guide 2/visitors"):
         choose_link(a_lab(LINKS), "Gui")
     with pytest.raises(CannotAsk, match=r"links: .*`make up STACK=dev`"):
-        choose_link(a_lab({}))
+        choose_link(a_lab({}), "")
 
 
 def test_an_empty_question_is_refused_before_anything_else_and_no_lab_told(
@@ -105,18 +99,10 @@ def test_an_empty_question_is_refused_before_anything_else_and_no_lab_told(
 def test_the_app_comes_from_the_environment_as_make_hands_it_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = []
-
-    def answered(stack: Any, url: str, question: str) -> Answer:
-        asked.append((url, question))
-        return Answer("Because [it] must.", ())
-
     monkeypatch.setattr(tool, "find_lab", lambda environ: a_lab(LINKS))
-    monkeypatch.setattr(tool, "ask", answered)
-
+    monkeypatch.setattr(tool, "ask", lambda _, *asked: Answer(f"Because [{asked}] must.", ()))
     assert main(["why?"], {"APP": "Guide 2"}) == 0
-    assert asked == [("u3", "why?")]
-    assert "Because [it] must." in capsys.readouterr().out
+    assert "Because [('u3', 'why?')] must." in capsys.readouterr().out
 
 
 def test_citations_are_shown_with_document_and_the_passage_on_one_line() -> None:

@@ -22,11 +22,6 @@ def pulumi_on_the_operators_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cloud, "_OPERATORS_PATH", str(folder))
 
 
-def test_without_pulumi_on_path_the_hints_go_by_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud, "_OPERATORS_PATH", "/nowhere")
-    assert cloud.typed("stack init dev") == "make pulumi ARGS='stack init dev'"
-
-
 NEEDED = [Plugin("alicloud", "4.0.0"), Plugin("docker", "5.2.0")]
 
 
@@ -60,18 +55,19 @@ def test_missing_plugins(listed: str, missing: list[Plugin]) -> None:
     assert cloud.missing_plugins(NEEDED, listed) == missing
 
 
-def test_hint_names_every_plugin_and_the_way_round() -> None:
+def test_hints_name_every_plugin_and_the_way_to_a_stack_file_and_go_by_make_without_pulumi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hint = cloud.plugin_hint(NEEDED)
     assert "340 MB" in hint
     assert "pulumi plugin install resource docker 5.2.0 --file" in hint
-
-
-def test_missing_stack_file_shows_the_way_to_one(tmp_path: Path) -> None:
     problem = cloud.stack_problem("mine", tmp_path)
     assert "cp Pulumi.dev.yaml Pulumi.mine.yaml" in str(problem)
     assert "make up STACK=mine" in str(problem)
     (tmp_path / "Pulumi.mine.yaml").touch()
     assert cloud.stack_problem("org/ai-lab/mine", tmp_path) is None
+    monkeypatch.setattr(cloud, "_OPERATORS_PATH", "/nowhere")
+    assert cloud.typed("stack init dev") == "make pulumi ARGS='stack init dev'"
 
 
 @table("tools_cloud")

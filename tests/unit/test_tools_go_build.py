@@ -102,17 +102,6 @@ def test_build_delivers_executables_with_their_version_and_leaves_nothing_else(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_read_only_module_cache_is_removed(tmp_path: Path) -> None:
-    inner = tmp_path / "go-build" / "modules" / "one@v1"
-    inner.mkdir(parents=True)
-    (inner / "file").write_text("x")
-    inner.chmod(0o555)
-
-    go_build._remove(tmp_path / "go-build")
-
-    assert not (tmp_path / "go-build").exists()
-
-
 @table("tools_go_build")
 def test_the_older_language_host_is_told_of_the_virtual_environment(
     project: str | None, flags: list[str], tmp_path: Path

@@ -112,17 +112,15 @@ def test_everything_is_gathered(lab: FakeLab) -> None:
     # A model whose process ended is not called served.
     lab.xinference.answers = {**lab.xinference.answers, f"{INSTANCES}qwen": instance("TERMINATING")}
     assert standings(gather(LAB, lab.way, NOW))["qwen"] == "down (TERMINATING)"
+    # Where there is none, nobody asks it.
+    lab.xinference.down = True
+    assert gather(replace(LAB, xinference_url=""), lab.way, NOW).xinference is None
+    assert "xinference" not in lab.asked[-1]
 
 
 def standings(facts: Facts) -> dict[str, str]:
     assert isinstance(facts.xinference, Xinference)
     return {uid: str(state) for uid, state in facts.xinference.states.items()}
-
-
-def test_without_xinference_nobody_asks_it(lab: FakeLab) -> None:
-    lab.xinference.down = True
-    assert gather(replace(LAB, xinference_url=""), lab.way, NOW).xinference is None
-    assert "xinference" not in lab.asked[0]
 
 
 @pytest.mark.parametrize("name", ["oneapi", "fastgpt", "xinference"])
@@ -132,31 +130,19 @@ def test_a_service_that_is_down_does_not_hide_the_others(lab: FakeLab, name: str
 
     found = {"oneapi": facts.channels, "fastgpt": facts.fastgpt, "xinference": facts.xinference}
     assert [n for n, value in found.items() if isinstance(value, Failed)] == [name]
-
-
-def test_a_rate_limit_is_not_waited_out(lab: FakeLab) -> None:
-    lab.oneapi.status = 429
-    channels = gather(LAB, lab.way, NOW).channels
-    assert isinstance(channels, Failed)
-    assert not channels.silent
+    # A rate limit is not waited out.
+    lab.oneapi.down, lab.oneapi.calls, lab.oneapi.status = False, 0, 429
+    assert isinstance(gather(LAB, lab.way, NOW).channels, Failed)
     assert lab.oneapi.calls == 1
 
 
-@pytest.mark.parametrize(
-    ("error", "silent"),
-    [
-        (ServerUnreachable("SSH", "connect root@h:22", "timed out"), True),
-        (KeyRefused("SSH", "connect root@h:22", "Permission denied"), False),
-    ],
-)
-def test_no_way_in_is_told_apart_and_nothing_else_is_asked(
-    lab: FakeLab, error: Exception, silent: bool
-) -> None:
-    facts = gather(LAB, replace(lab.way, url=raising(error)), NOW)
-
-    assert facts.server is not None
-    assert facts.server.silent is silent
-    assert (facts.containers, facts.channels, facts.fastgpt) == (None, None, None)
+def test_no_way_in_is_told_apart_and_nothing_else_is_asked(lab: FakeLab) -> None:
+    for kind in (ServerUnreachable, KeyRefused):
+        error = kind("SSH", "connect root@h:22", "no")
+        facts = gather(LAB, replace(lab.way, url=raising(error)), NOW)
+        assert facts.server is not None
+        assert facts.server.silent is (kind is ServerUnreachable)
+        assert (facts.containers, facts.channels, facts.fastgpt) == (None, None, None)
     assert lab.asked == []
 
 

@@ -90,10 +90,7 @@ def test_in_a_pipe_no_line_is_broken_and_the_entry_can_be_pasted(
     entry = next(line for line in lines if line.strip().startswith("- {"))
     (pasted,) = yaml.safe_load(entry)
     assert Model.model_validate(pasted) == rows()[0].model
-
-
-def test_nothing_fits(capsys: pytest.CaptureFixture[str]) -> None:
-    question = asked({"MODEL": "llama-3.3-instruct"}, ROOT)
-    assert main({"MODEL": "llama-3.3-instruct"}, ROOT) == 1
-    show(Console(), question, [])
+    nothing = {"MODEL": "llama-3.3-instruct"}
+    assert main(nothing, ROOT) == 1
+    show(Console(), asked(nothing, ROOT), [])
     assert "larger TYPE" in capsys.readouterr().out

@@ -106,14 +106,6 @@ def test_no_outputs_says_why_and_never_what_was_printed(errors: str, said: str, 
     assert "half of a secret" not in str(error.value)
 
 
-def test_an_empty_stack_is_no_lab_and_a_half_one_goes_on(root: Path) -> None:
-    with pytest.raises(NoLab, match="No lab stands in the stack dev"):
-        read_lab(REAL, {})
-    half = {k: v for k, v in OUTPUTS.items() if k not in ("oneapiAccessToken", "sshHostKey")}
-    with pytest.raises(NoLab, match=r"no sshHostKey, oneapiAccessToken yet\.\n`make up STACK=dev`"):
-        read_lab(REAL, half)
-
-
 def test_outputs_become_a_lab_that_shows_no_secret() -> None:
     lab = read_lab(REAL, OUTPUTS)
     assert lab.access_token == "access-secret"
@@ -130,3 +122,8 @@ def test_outputs_become_a_lab_that_shows_no_secret() -> None:
     lab = read_lab(REAL, lean)
     assert (lab.lease_ends, lab.hourly_price) == (None, None)
     assert (lab.xinference_url, lab.share_links) == ("", {})
+    with pytest.raises(NoLab, match="No lab stands in the stack dev"):
+        read_lab(REAL, {})
+    half = {k: v for k, v in OUTPUTS.items() if k not in ("oneapiAccessToken", "sshHostKey")}
+    with pytest.raises(NoLab, match=r"no sshHostKey, oneapiAccessToken yet\.\n`make up STACK=dev`"):
+        read_lab(REAL, half)

@@ -63,6 +63,10 @@ def disabled(number: int) -> tuple[Channel, ...]:
 
 MEND = '`make up STACK=dev ARGS="--refresh"` puts it right.'
 NO_HUB = "ERROR Failed to download model 'qwen' after multiple retries"
+STARTING = container("Up 3 seconds (health: starting)")
+FAILED = models(qwen=ModelState("failed", error=NO_HUB))
+ABSENT = models(bge=ModelState("absent"))
+FORGOTTEN = KNOWN.model_copy(update={"llm": ("qwen",)})
 
 
 def test_nothing_is_wrong_with_a_good_lab() -> None:
@@ -79,25 +83,13 @@ def test_nothing_is_wrong_with_a_good_lab() -> None:
         ({"containers": container("Exited (137)", "exited")}, "container mongo", "137", MEND),
         ({"containers": container("Up 2 hours (unhealthy)")}, "container mongo", "unhealthy", MEND),
         ({"containers": container("Up 2 hours")}, "container mongo", "Up 2 hours", "its work"),
-        (
-            {"containers": container("Up 3 seconds (health: starting)")},
-            *("container mongo", "health: starting", "look again"),
-        ),
-        (
-            {"xinference": models(qwen=ModelState("failed", error=NO_HUB))},
-            *("model qwen (chat)", NO_HUB, "The model hub was not reached"),
-        ),
-        (
-            {"xinference": models(bge=ModelState("absent"))},
-            *("model bge (rerank)", "never started", MEND),
-        ),
+        ({"containers": STARTING}, "container mongo", "health: starting", "look again"),
+        ({"xinference": FAILED}, "model qwen (chat)", NO_HUB, "The model hub was not reached"),
+        ({"xinference": ABSENT}, "model bge (rerank)", "never started", MEND),
         ({"channels": disabled(2)}, "channel xinference-chat", "by hand: qwen", MEND),
         ({"channels": disabled(3)}, "channel xinference-chat", "by OneAPI", MEND),
         ({"channels": CHANNELS[:2]}, "model m3e (embedding)", "no enabled channel", MEND),
-        (
-            {"fastgpt": KNOWN.model_copy(update={"llm": ("qwen",)})},
-            *("model qwen-max (chat)", "config.json", MEND),
-        ),
+        ({"fastgpt": FORGOTTEN}, "model qwen-max (chat)", "config.json", MEND),
         ({"containers": Failed("Cannot connect")}, "container Docker", "Cannot", "sshCommand"),
         ({"gpus": Failed("Driver/library mismatch")}, "GPU ", "mismatch", "Reboot"),
         ({"channels": Failed("no answer")}, "channel OneAPI", "no answer", MEND),
@@ -149,36 +141,24 @@ def test_an_unreachable_server_is_the_one_thing_wrong_and_names_the_causes() -> 
     assert "allowedCidrs" not in found.advice
 
 
-@pytest.mark.parametrize(
-    ("what", "change", "said"),
-    [
-        ("lease", {"lease_ends": NOW + timedelta(hours=7, minutes=31)}, "7 h 31 min left"),
-        (
-            *("lease", {"lease_ends": NOW + timedelta(minutes=39)}),
-            "0 h 39 min left; `make up STACK=dev` renews it",
-        ),
-        ("lease", {"lease_ends": None}, "`make destroy STACK=dev` only"),
-        ("cost", {}, "about CNY 30.00: 2 h 30 min at 12.00 an hour"),
-        (
-            *("cost", {"hourly_price": None}),
-            "2 h 30 min so far, at a price that is not in the table: see the bill",
-        ),
-        (
-            *("cost", {"stack": Stack("dev", True, {})}),
-            "nothing, it is rehearsed; in the cloud about CNY",
-        ),
-    ],
-)
-def test_lease_and_cost(what: str, change: dict[str, Any], said: str) -> None:
-    found = named(replace(GOOD, lab=replace(LAB, **change)), what)
-    assert said in found.state
-    assert not found.wrong
+def test_lease_and_cost() -> None:
+    def told(what: str, **change: Any) -> str:
+        found = named(replace(GOOD, lab=replace(LAB, **change)), what)
+        assert not found.wrong
+        return found.state
 
-
-def test_cost_grows_until_the_lease_ends() -> None:
-    late = replace(GOOD, now=datetime(2026, 12, 1, tzinfo=timezone.utc))
-    assert "about CNY 120.20: 10 h 01 min at 12.00 an hour" in named(late, "cost").state
-    assert "estimate" in named(late, "cost").state
+    soon = NOW + timedelta(minutes=39)
+    assert "7 h 31 min left" in told("lease", lease_ends=soon + timedelta(hours=6, minutes=52))
+    assert "0 h 39 min left; `make up STACK=dev` renews it" in told("lease", lease_ends=soon)
+    assert "`make destroy STACK=dev` only" in told("lease", lease_ends=None)
+    assert "about CNY 30.00: 2 h 30 min at 12.00 an hour" in told("cost")
+    unknown = "2 h 30 min so far, at a price that is not in the table: see the bill"
+    assert unknown in told("cost", hourly_price=None)
+    rehearsed = "nothing, it is rehearsed; in the cloud about CNY"
+    assert rehearsed in told("cost", stack=Stack("dev", True, {}))
+    late = named(replace(GOOD, now=datetime(2026, 12, 1, tzinfo=timezone.utc)), "cost").state
+    assert "about CNY 120.20: 10 h 01 min at 12.00 an hour" in late
+    assert "estimate" in late
 
 
 def test_a_rehearsed_lab_is_never_mended_by_make_up() -> None:

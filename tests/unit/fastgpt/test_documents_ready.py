@@ -114,6 +114,9 @@ def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
     with pytest.raises(DeadlineExceeded, match="`Embedding Error`") as error:
         ready.create()
     assert "1 of 2 chunks" in error.value.last_seen
+    bench.mongo.delete("dataset_collections")
+    with pytest.raises(NotFound, match="not in its base any more"):
+        ready.create()
 
 
 @pytest.mark.parametrize(
@@ -134,12 +137,6 @@ def test_the_link_that_failed_is_found_out_early(
     with pytest.raises(Refused, match=said):
         ready.create()
     assert clock.passed < 600
-
-
-def test_a_document_that_vanishes_is_said(ready: Subject, bench: Bench) -> None:
-    bench.mongo.delete("dataset_collections")
-    with pytest.raises(NotFound, match="not in its base any more"):
-        ready.create()
 
 
 def test_a_document_that_is_no_longer_indexed_is_drift(
