@@ -83,7 +83,11 @@ def test_uv_from_the_package_index_is_checked_kept_and_fetched_once(
 
 @pytest.mark.parametrize(
     ("own", "index"),
-    [({}, "http://127.0.0.1/mirror"), ({"UV_DEFAULT_INDEX": "http://own"}, "http://own")],
+    [
+        ({}, "http://127.0.0.1/mirror"),
+        ({"PIP_INDEX_URL": "http://pip"}, "http://pip"),
+        ({"UV_DEFAULT_INDEX": "http://own", "PIP_INDEX_URL": "http://pip"}, "http://own"),
+    ],
 )
 def test_the_index_and_certificates_set_for_pip_serve_where_uv_has_none(
     tmp_path: Path,
