@@ -43,8 +43,7 @@ class World:
     """A running world, as seen from another process. `folder`: its folder; `pid`: its process;
     `providers`: package name to port, for `PULUMI_DEBUG_PROVIDERS`; `region_port`: where the
     cloud's API listens, on 127.0.0.1; `prefix`: `127.A.`, with which all its addresses begin;
-    `ssh_port`: where its servers' sshd listen; `operator`: the public address that the operator
-    appears to have."""
+    `ssh_port`: where its servers' sshd listen."""
 
     folder: Path
     pid: int
@@ -52,7 +51,6 @@ class World:
     region_port: int
     prefix: str
     ssh_port: int
-    operator: str
     control_port: int
     token: str = field(repr=False)
 

@@ -24,7 +24,7 @@ from xmlrpc.client import Fault
 from xmlrpc.server import SimpleXMLRPCServer
 
 from rehearsal import faults
-from rehearsal.addresses import OPERATOR, SSH_PORT, Block, NoAddresses, claim_block
+from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
 from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, Line, market, serve_region
 from rehearsal.cloud.certificate import write_certificate
 from rehearsal.cloud.ram import Ram, policy_in
@@ -119,7 +119,7 @@ class Commands:
             {
                 "id": instance.id,
                 "name": instance.name,
-                "address": self._cloud.address_of(instance),
+                "address": instance.address,
                 "status": instance.status,
                 "zone": instance.zone,
                 "type": instance.type.id,
@@ -138,19 +138,12 @@ class Commands:
     def set_stock(self, zone: str, count: int, type: str = market.REFERENCE_TYPE) -> None:
         self._cloud.set_stock(type, zone, count)
 
-    def set_quota(self, cores: int) -> None:
-        self._cloud.quota_cores = cores
-
     def release(self, server: str = "") -> None:
         """The cloud takes a server back by itself: disk and all."""
         self._cloud.release(self._one(server).id)
 
     def reboot(self, server: str = "") -> None:
         self._cloud.restart(self._one(server))
-
-    def admits(self, port: int, source: str, server: str = "") -> bool:
-        """Whether the firewall lets `source` reach a port of a server."""
-        return self._cloud.admits(self._one(server).id, port, source)
 
     def stop_server(self, server: str = "") -> None:
         self._cloud.power(self._one(server), on=False)
@@ -278,7 +271,6 @@ def _describe(world: World, listener: _Listener) -> dict[str, Any]:
         "region_port": world.region.server_port,
         "prefix": world.block.prefix,
         "ssh_port": SSH_PORT,
-        "operator": OPERATOR,
         "control_port": listener.server_address[1],
         "token": listener.token,
     }

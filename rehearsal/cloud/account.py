@@ -14,7 +14,7 @@ from rehearsal.addresses import OPERATOR
 from rehearsal.cloud import market
 from rehearsal.cloud.bill import Bill
 from rehearsal.cloud.ram import Ram
-from rehearsal.cloud.refusals import Refusal, not_found
+from rehearsal.cloud.refusals import not_found
 from rehearsal.cloud.state import Eip, Group, Instance, KeyPair, Switch, Vpc
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ class Cloud:
         self.tags: dict[str, dict[str, str]] = {}
         self.bill = Bill(self.now)
         self._stock: dict[tuple[str, str], int] = {}
-        self._refuse: dict[str, tuple[Refusal, int]] = {}
         self._numbers = itertools.count(1)
         self._ahead = timedelta()
         self._clock_changed = threading.Condition(self.lock)
@@ -79,19 +78,6 @@ class Cloud:
         known = (type_name, zone) in self._stock
         return known or market.stock_at_first(type_name, zone) > 0
 
-    def refuse(self, action: str, code: str, message: str, times: int = 1) -> None:
-        """Let the next `times` calls of the API's `action` (`RunInstances`) fail with `code`."""
-        with self.lock:
-            self._refuse[action] = (Refusal(403, code, message), times)
-
-    def may(self, action: str) -> None:
-        """Raise what `refuse` set up for `action`, if anything."""
-        with self.lock:
-            refusal, times = self._refuse.get(action, (None, 0))
-            if refusal is not None and times:
-                self._refuse[action] = (refusal, times - 1)
-                raise refusal
-
     def new_id(self, prefix: str) -> str:
         """An id that nothing has had yet."""
         return f"{prefix}-bp1{next(self._numbers):017x}"
@@ -122,10 +108,6 @@ class Cloud:
             if id not in self.instances:
                 raise not_found("InstanceId")
             return self.instances[id]
-
-    def address_of(self, instance: Instance) -> str:
-        """Where the server is reached from outside, "" if nowhere."""
-        return instance.address
 
     def admits(self, instance_id: str, port: int, source: str | None = None) -> bool:
         """Whether TCP from `source` (the operator, if None) may reach `port` of the server.

@@ -20,7 +20,10 @@ def _import(cloud: Cloud, request: Request) -> Answer:
         raise Refusal(400, "KeyPair.AlreadyExist", f"The key pair {name} already exist.")
     if not key.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-")):
         raise refusal("InvalidPublicKeyBody.Malformed")
-    blob = base64.b64decode(key.split()[1] + "==")
+    try:
+        blob = base64.b64decode(key.split()[1] + "==")
+    except ValueError:
+        raise refusal("InvalidPublicKeyBody.Malformed") from None
     made = KeyPair(
         id=name,
         region=region,

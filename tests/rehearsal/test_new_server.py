@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rehearsal.addresses import OPERATOR
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe, ProbeFailed
 from tests.rehearsal.labs import ask, bill, change, concerned, lab_of, refused, resources_of, up
@@ -88,7 +89,7 @@ def test_after_the_lease_and_a_refresh_a_plain_up_builds_a_new_lab(lab: Lab) -> 
 
 
 def test_an_operator_who_locked_himself_out_comes_in_again(lab: Lab) -> None:
-    own = f"{lab.world.operator}/32"
+    own = f"{OPERATOR}/32"
     change(lab, allowedCidrs=["198.18.9.9/32"])
     up(lab)
     with pytest.raises(ProbeFailed), Probe(lab.outputs) as probe:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.addresses import SSH_PORT
+from rehearsal.addresses import OPERATOR, SSH_PORT
 from rehearsal.control import StartedWorld, World, start_world
 from tests.readme import RUN, STOP, TRY, commands
 from tools import uv
@@ -89,10 +89,10 @@ def _run(script: str, folder: Path, environment: dict[str, str]) -> str:
     return finished.stdout
 
 
-def _see_the_operators_address_as(world: World, environment: dict[str, str]) -> None:
-    """Stand in for the site that tells one's public address: tests reach no site."""
+def _see_the_operators_address(environment: dict[str, str]) -> None:
+    """As from the site that tells it: tests reach none."""
     curl = Path(environment["PATH"].split(":")[0], "curl")
-    curl.write_text(f"#!/bin/sh\necho {world.operator}\n")
+    curl.write_text(f"#!/bin/sh\necho {OPERATOR}\n")
     curl.chmod(curl.stat().st_mode | stat.S_IXUSR)
 
 
@@ -124,7 +124,7 @@ def test_try_it(clone: Path, new_user: dict[str, str]) -> None:
 def test_run_it_for_real_and_stop_paying(
     clone: Path, world: World, new_user: dict[str, str]
 ) -> None:
-    _see_the_operators_address_as(world, new_user)
+    _see_the_operators_address(new_user)
     _have_plugins(new_user)
     settings = clone / "Pulumi.dev.yaml"
     # The one thing that is not the reader's: the emulated server's sshd is no root's.

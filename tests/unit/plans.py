@@ -8,9 +8,9 @@ import yaml
 from provisioning.catalogue import Model
 from provisioning.plan import Plan, plan
 from provisioning.settings import Settings
-from tests.unit.program import PROJECT, given
+from tests.tables import CASES
+from tests.unit.program import given
 
-CASES = PROJECT / "tests" / "cases"
 AWQ = {"engine": "vllm", "format": "awq", "size": 14, "quantization": "Int4"}
 
 

@@ -14,6 +14,7 @@ from tests.region import PLAIN_IMAGE, REGION, Recorder
 from tests.tables import table
 
 GPU_ZONE = market.gpu_zone(REGION)
+NO_KEY = {"KeyPairName": "x", "PublicKeyBody": "ssh-rsa A"}
 NOW = datetime(2026, 11, 22, 12, 0, 30, tzinfo=timezone.utc)
 
 
@@ -122,7 +123,7 @@ def test_an_elastic_address_costs_after_the_server_has_gone(account: Account) ->
     eip = account.vpc_call("AllocateEipAddress")
     asked = {"AllocationId": eip["AllocationId"]}
     account.vpc_call("AssociateEipAddress", **asked, InstanceId=server.id)
-    assert account.cloud.address_of(server) == eip["EipAddress"]
+    assert server.address == eip["EipAddress"]
     assert ("on", eip["EipAddress"]) in account.centre.done
     with pytest.raises(Refusal, match="IncorrectEipStatus"):
         account.vpc_call("ReleaseEipAddress", **asked)
@@ -159,13 +160,14 @@ def test_the_firewall_lets_in_what_a_rule_accepts(account: Account) -> None:
     assert not admits(server, 22)
 
 
-def test_what_is_in_use_is_not_deleted(account: Account) -> None:
+def test_what_is_in_use_is_not_deleted_and_what_is_no_key_not_imported(account: Account) -> None:
     account.rent()
     for call, action, named, code in (
         (account.vpc_call, "DeleteVpc", {"VpcId": account.vpc}, "DependencyViolation.VSwitch"),
         (account.vpc_call, "DeleteVSwitch", {"VSwitchId": account.switch}, "NetworkInterface"),
         (account.ecs, "DeleteSecurityGroup", {"SecurityGroupId": account.group}, "Dependency"),
         (account.ecs, "DeleteKeyPairs", {"KeyPairNames": json.dumps(["lab"])}, "Attached"),
+        (account.ecs, "ImportKeyPair", NO_KEY, "Malformed"),
     ):
         with pytest.raises(Refusal, match=code):
             call(action, **named)

@@ -21,7 +21,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def world(tmp_path: Path) -> World:
     """A world with two attached providers."""
     ports = {"alicloud": 1, "docker": 2}
-    return World(tmp_path, 1, ports, 4711, "127.9.", 22, "198.18.0.5", 3, "token")
+    return World(tmp_path, 1, ports, 4711, "127.9.", 22, 3, "token")
 
 
 def test_the_installed_plugin_takes_the_attached_one_s_place(

@@ -176,24 +176,23 @@ def test_a_service_that_did_not_answer_is_told_once_and_not_waited_for_again(
 
 
 @pytest.mark.parametrize(
-    ("error", "asked"),
+    ("error", "ports", "looks"),
     [
         # A server that is off takes all its services with it.
-        (ServerUnreachable("SSH", "connect", "no route"), ["read"]),
+        (ServerUnreachable("SSH", "connect", "no route"), (3000, 3001, 9997), 1),
         # Another resource of the service may hand out a new credential: each one looks.
-        (Unauthorized("S", "GET /", "no"), ["read"] * 3),
+        (Unauthorized("S", "GET /", "no"), (3000, 3000), 2),
     ],
 )
 def test_what_is_off_or_refuses_a_credential_is_told_once_and_the_state_stays(
-    provider: Noting, warnings: list[str], error: Exception, asked: list[str]
+    provider: Noting, warnings: list[str], error: Exception, ports: tuple[int, ...], looks: int
 ) -> None:
     provider.error = error
-    ports = (3000, 3001, 9997) if len(asked) == 1 else (3000, 3000, 3000)
     for port in ports:
         result = provider.read("id", at(port))
         assert (result.id, result.outs) == ("id", at(port))
     assert len(warnings) == 1
-    assert provider.asked == asked
+    assert provider.asked == ["read"] * looks
 
 
 @pytest.mark.parametrize(

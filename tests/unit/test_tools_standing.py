@@ -45,7 +45,7 @@ def leave_standing(root: Path, stack: str, pid: int) -> None:
     folder = root / ".rehearsal" / "1"
     (folder / "world").mkdir(parents=True)
     numbers = dict.fromkeys(("ssh_port", "region_port", "control_port"), 1)
-    texts = dict.fromkeys(("prefix", "operator", "token"), "")
+    texts = dict.fromkeys(("prefix", "token"), "")
     world = {"pid": pid, "providers": {}, **numbers, **texts}
     (folder / "world" / "world.json").write_text(json.dumps(world))
     environment = {"PULUMI_HOME": "/rehearsal/home", "PATH": "/nowhere"}
