@@ -11,7 +11,7 @@ LOCK_GROUP = $(COMPILE) --group pyproject.toml
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime rehearse rehearse-server rehearse-stop bench test test-all test-server docker \
 	test-python contract record lint up \
-	preview destroy pulumi status ask models plan catalogue lock clean
+	preview destroy pulumi status ask open models plan catalogue lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -36,6 +36,7 @@ help:
 	@echo 'With an Alibaba Cloud account (it costs money by the hour):'
 	@echo '  make up              build the lab; STACK=name (default dev), ARGS="--yes"'
 	@echo '  make status          what stands, what it serves, what it costs'
+	@echo '  make open            the pages through SSH, in the browser'
 	@echo '  make ask Q="..."     ask the lab a question'
 	@echo '  make pulumi ARGS=... any other command of the Pulumi CLI found by the set-up'
 	@echo '  make destroy         end the lab and the bill'
@@ -115,6 +116,9 @@ pulumi: setup-runtime
 
 status: setup-runtime
 	@$(PY) -m tools.status
+
+open: setup-runtime
+	@$(PY) -m tools.open
 
 # The question goes by the environment: a shell must not read its quotes.
 ask: setup-runtime

@@ -63,6 +63,7 @@ def export_outputs(
         "hourlyPrice": asdict(plan.price),
         "leaseStarted": server.lease.started_at,
         "leaseEnds": server.lease.ends.apply(lambda end: end or "never: ends with destroy only"),
+        "openCommand": f"make open STACK={pulumi.get_stack()}",
         "stopPaying": "pulumi destroy",
     }
     if answered := knowledge.answer:
