@@ -17,7 +17,7 @@ from provisioning.knowledge_problems import knowledge_problems
 from provisioning.launch_checks import launch_problems
 from provisioning.problems import PlanError, Problem, repeated, unknown
 from provisioning.regions import MAINLAND_REGIONS, mirror_problems, region
-from provisioning.releases import door_problems, release_problems, verdicts
+from provisioning.releases import release_problems, verdicts
 from provisioning.server_problems import server_problems, zone_problems
 from provisioning.settings import STRUCTURES, Settings
 from provisioning.shape_problems import shape_problems
@@ -92,8 +92,7 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
     yield from wrong_images
     if all(problem.warning for problem in wrong_images):
         found = verdicts(images(*where), settings.uses_xinference)
-        yield from release_problems(found, settings.accept_unknown_versions, date.today())
-        yield from door_problems(found, settings)
+        yield from release_problems(found, settings, date.today())
     if not settings.uses_xinference:
         return
     if (minutes := settings.model_deadline_minutes) < _HOPELESS_MINUTES:
