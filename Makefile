@@ -9,7 +9,7 @@ LOCK = $(COMPILE) pyproject.toml
 LOCK_GROUP = $(COMPILE) --group pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime rehearse rehearse-server rehearse-stop bench test test-all test-server docker \
+.PHONY: help setup setup-runtime rehearse rehearse-server rehearse-stop bench test test-slow test-all test-server docker \
 	test-python contract record lint up \
 	preview destroy pulumi status ask open models plan catalogue lock clean
 
@@ -27,7 +27,8 @@ help:
 	@echo '  make plan            what would be rented, where, at what price; what is wrong with it'
 	@echo '                       STACK=name (default dev), JSON=1 for programs'
 	@echo '  make test            lint, types, unit, contract and rehearsal tests'
-	@echo '  make test-all        those, and the tests on a real server (Linux, Docker)'
+	@echo '  make test-all        those, the slow ones, and those on a real server (Linux, Docker)'
+	@echo '  make test-slow       the slow ones only: whole labs, made and ended'
 	@echo '  make test-server     the latter only: apt, systemd, Docker, PostgreSQL, MariaDB judge'
 	@echo '  make test-python     the unit tests with another Python: PYTHON=python3.13'
 	@echo '  make contract        our clients on the real OneAPI, and on the doubles'
@@ -67,10 +68,13 @@ rehearse-stop: setup
 	@$(PY) -m rehearsal stop
 
 bench: setup
-	@$(PY) -m rehearsal.bench
+	@$(PY) -m tools.bench
 
 test: setup
 	@$(PY) -m tools.run_tests
+
+test-slow: setup
+	@$(PY) -m tools.run_tests slow
 
 test-all: setup
 	@$(PY) -m tools.run_tests everything

@@ -5,8 +5,6 @@ python -m rehearsal server   the same on a real server: a container of this mach
 python -m rehearsal stop     end what a KEEP=1 left standing
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

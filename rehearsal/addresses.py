@@ -1,7 +1,5 @@
 """Addresses of a rehearsal: a block of 127.0.0.0/8 that no other rehearsal on this machine has."""
 
-from __future__ import annotations
-
 import errno
 import random
 import socket

@@ -1,7 +1,5 @@
 """Finding and ending what a process has started, so that nothing outlives a rehearsal."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

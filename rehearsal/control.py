@@ -5,8 +5,6 @@ The world listens on loopback. Its address and the token that each request carri
 JSON each: `{"token", "command", "arguments"}` and `{"result"}` or `{"error"}`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Where the emulated cloud's servers run: each is a `Machine` with an address and a folder."""
 
-from __future__ import annotations
-
 import ipaddress
 import shutil
 import threading
@@ -98,7 +96,6 @@ class Servers:
                 ssh_port=self._ssh_port,
                 authorized_key=authorized_key,
                 gpus=[asdict(gpu) for gpu in instance.type.gpus],
-                user_data=instance.user_data,
                 outside=self._outside(instance.region),
             )
             machine = self._factory(

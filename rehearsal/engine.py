@@ -1,7 +1,5 @@
 """The real Pulumi command-line tool, run on a program with the providers of a world."""
 
-from __future__ import annotations
-
 import collections
 import json
 import os
@@ -171,6 +169,8 @@ class Engine:
                 end_session(process.pid)
                 raise
         if process.returncode:
+            # One that was killed leaves its language host and the program behind.
+            end_session(process.pid)
             # What a quiet command prints may be secret; its errors are not.
             told = errors if quiet else _diagnostics(output)
             tail = "\n".join(told.splitlines()[-_TAIL_LINES:])
@@ -205,7 +205,7 @@ def _environment(folder: Path, providers: str) -> dict[str, str]:
     return {
         **pulumi_environment(base),
         "PULUMI_HOME": str(folder / "home"),
-        # A killed engine leaves an empty sidecar of metadata, and its state cannot be read for that.
+        # With sidecars of metadata, an engine that is killed can leave a state nobody can read.
         "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
         "PULUMI_DEBUG_PROVIDERS": providers,

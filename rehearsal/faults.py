@@ -5,8 +5,6 @@ two downloads of that model fail. `-1` means every time. The name of a fault is
 `<service>.<what fails>`.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

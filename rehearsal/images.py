@@ -1,24 +1,24 @@
-"""The images that the emulated registries hold, and what is in them as far as a rehearsal needs it.
+"""The images that the emulated registries hold, and what is in them (`images.json`).
 
 Homes, tags and entry commands: `docs/facts/fastgpt.md §1, §9`, `docs/facts/oneapi.md §1`,
 `docs/facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`, or the real
 OneAPI; one without programs is a record only: its containers run no process.
 """
 
-from __future__ import annotations
-
 import hashlib
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from rehearsal.real_oneapi import build
 
 HUB = "docker.io"
-_ALIYUN = "registry.cn-hangzhou.aliyuncs.com"
-_ALIYUN_FROM_INSIDE = "registry-vpc.cn-hangzhou.aliyuncs.com"
+_ALIYUN = ("registry.cn-hangzhou.aliyuncs.com", "registry-vpc.cn-hangzhou.aliyuncs.com")
 
-Program = tuple[str, ...]
+Program = Sequence[str]
 """A module and its first arguments; the caller's arguments follow."""
 
 
@@ -40,8 +40,8 @@ class Image:
     tags: str
     programs: Mapping[str, Program] = field(default_factory=dict)
     port: int = 0
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
+    entrypoint: Sequence[str] = ()
+    command: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     working_dir: str = "/"
 
@@ -59,13 +59,6 @@ class Reference:
     def home(self) -> str:
         """`registry/repository`."""
         return f"{self.registry}/{self.repository}"
-
-    @property
-    def familiar(self) -> str:
-        """As Docker shows it: without `docker.io` and `library`."""
-        name = self.home.removeprefix(f"{HUB}/").removeprefix("library/")
-        tag = f":{self.tag}" if self.tag else ""
-        return f"{name}{tag}"
 
 
 _REFERENCE = re.compile(
@@ -122,84 +115,16 @@ def image_id(reference: Reference) -> str:
     return f"sha256:{hashlib.sha256(f'config of {digest(reference)}'.encode()).hexdigest()}"
 
 
-def _homes(*homes: str, aliyun: str = "") -> frozenset[str]:
-    mirrored = {f"{host}/{aliyun}" for host in (_ALIYUN, _ALIYUN_FROM_INSIDE) if aliyun}
-    return frozenset({*homes, *mirrored})
+def _image(row: dict[str, Any]) -> Image:
+    mirrored = row.pop("mirrored", "")
+    homes = [*row["homes"], *(f"{registry}/{mirrored}" for registry in _ALIYUN if mirrored)]
+    image = Image(**{**row, "homes": frozenset(homes)})
+    if image.name != "oneapi":
+        return image
+    # The one that was built on this machine.
+    return replace(image, programs={"one-api": (*image.programs["one-api"], str(build.place()))})
 
 
-_FASTGPT = ("rehearsal.doubles.fastgpt",)
-
-CATALOGUE: tuple[Image, ...] = (
-    Image(
-        name="oneapi",
-        homes=_homes(
-            f"{HUB}/justsong/one-api", "ghcr.io/songquanpeng/one-api", aliyun="fastgpt/one-api"
-        ),
-        tags=r"v0\.[56]\.\d+|latest",
-        programs={"one-api": ("rehearsal.real_oneapi.run", str(build.place()))},
-        port=3000,
-        entrypoint=("/one-api",),
-        working_dir="/data",
-    ),
-    Image(
-        name="xinference",
-        homes=_homes(f"{HUB}/xprobe/xinference", aliyun="xprobe_xinference/xinference"),
-        tags=r"v\d+\.\d+\.\d+(\.post\d+)?(-cpu|-cu12[89]|-aarch64)?|latest(-cpu)?|nightly-main(-cpu)?",
-        programs={
-            "xinference-local": ("rehearsal.doubles.xinference",),
-            "pip": ("rehearsal.doubles.xinference.packages",),
-        },
-        port=9997,
-        command=("bash",),
-        working_dir="/opt/inference",
-    ),
-    Image(
-        name="fastgpt",
-        homes=_homes("ghcr.io/labring/fastgpt", aliyun="fastgpt/fastgpt"),
-        tags=r"v4\.\d+(\.\d+)*(-[a-z]+\d*)?|latest",
-        programs={"node": _FASTGPT},
-        port=3000,
-        entrypoint=("sh", "-c", "node --max-old-space-size=4096 ${serverPath}"),
-        env={
-            "NODE_ENV": "production",
-            "NEXT_TELEMETRY_DISABLED": "1",
-            "PORT": "3000",
-            "serverPath": "./projects/app/server.js",
-        },
-        working_dir="/app",
-    ),
-    Image(
-        name="sandbox",
-        homes=_homes("ghcr.io/labring/fastgpt-sandbox", aliyun="fastgpt/fastgpt-sandbox"),
-        tags=r"v4\.\d+(\.\d+)*(-[a-z]+\d*)?|latest",
-        command=("node", "--no-node-snapshot", "projects/sandbox/dist/main.js"),
-        env={"NODE_ENV": "production"},
-        working_dir="/app",
-    ),
-    Image(
-        name="pgvector",
-        homes=_homes(
-            f"{HUB}/pgvector/pgvector", f"{HUB}/ankane/pgvector", aliyun="fastgpt/pgvector"
-        ),
-        tags=r"0\.\d+\.\d+-pg1[2-8]|pg1[2-8]|v0\.\d+\.\d+",
-        entrypoint=("docker-entrypoint.sh",),
-        command=("postgres",),
-        env={"PG_MAJOR": "15", "PGDATA": "/var/lib/postgresql/data"},
-    ),
-    Image(
-        name="mongo",
-        homes=_homes(f"{HUB}/library/mongo", aliyun="fastgpt/mongo"),
-        tags=r"[4-8]\.\d+(\.\d+)?(-\w+)?|latest|[4-8]",
-        entrypoint=("docker-entrypoint.sh",),
-        command=("mongod",),
-        env={"MONGO_MAJOR": "5.0"},
-    ),
-    Image(
-        name="mysql",
-        homes=_homes(f"{HUB}/library/mysql", aliyun="fastgpt/mysql"),
-        tags=r"[89]\.\d+(\.\d+)?(-\w+)?|8|9|latest",
-        entrypoint=("docker-entrypoint.sh",),
-        command=("mysqld",),
-        env={"MYSQL_MAJOR": "8.0"},
-    ),
+CATALOGUE = tuple(
+    _image(row) for row in json.loads(Path(__file__).with_suffix(".json").read_text())
 )

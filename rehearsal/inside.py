@@ -5,8 +5,6 @@ would inside that container, and nothing else resolves at all. In a container of
 of the variables is set: there the process sees what is so.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A lab that is rehearsed: its world, its stack, and what it told about itself."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The emulated model providers and web pages beyond the servers, as one process of the world."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

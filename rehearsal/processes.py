@@ -1,7 +1,5 @@
 """Starting processes that cannot outlive the world."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

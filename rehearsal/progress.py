@@ -1,7 +1,5 @@
 """What the engine is doing, while it does it: one line that changes, and what is worth keeping."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Iterator

@@ -4,10 +4,10 @@ Reachability from the mainland as measured in `docs/facts/alicloud.md §3`. Time
 host that would keep a client waiting for minutes answers "timed out" at once.
 """
 
-from __future__ import annotations
-
+import json
 import re
 from enum import Enum
+from pathlib import Path
 
 
 class Reach(Enum):
@@ -23,42 +23,7 @@ class Reach(Enum):
     """Answers slowly and cuts large transfers."""
 
 
-_EVERYWHERE = frozenset(
-    {
-        "archive.ubuntu.com",
-        "docker.1ms.run",
-        "docker.m.daocloud.io",
-        "hf-mirror.com",
-        "mirrors.aliyun.com",
-        "mirrors.cloud.aliyuncs.com",
-        "mirrors.tuna.tsinghua.edu.cn",
-        "mirrors.ustc.edu.cn",
-        "modelscope.cn",
-        "pypi.tuna.tsinghua.edu.cn",
-        "security.ubuntu.com",
-        "www.modelscope.cn",
-        "100.100.100.200",
-    }
-)
-_BLOCKED_ON_THE_MAINLAND = frozenset(
-    {
-        "auth.docker.io",
-        "developer.download.nvidia.com",
-        "docker.io",
-        "download.docker.com",
-        "gcr.io",
-        "get.docker.com",
-        "github.com",
-        "huggingface.co",
-        "nvidia.github.io",
-        "openaipublic.blob.core.windows.net",
-        "production.cloudflare.docker.com",
-        "raw.githubusercontent.com",
-        "registry-1.docker.io",
-    }
-)
-_GONE = frozenset({"dockerproxy.com", "registry.docker-cn.com", "docker.mirrors.ustc.edu.cn"})
-_WITHOUT_HUB = frozenset({"docker.nju.edu.cn", "hub-mirror.c.163.com", "mirror.baidubce.com"})
+_HOSTS: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").read_text())
 _ALIYUN_REGISTRY = re.compile(
     r"registry(?P<vpc>-vpc)?\.(?P<region>[a-z]+-[a-z0-9-]+)\.aliyuncs\.com"
 )
@@ -76,12 +41,12 @@ def reach(host: str, region: str) -> Reach:
     if registry:
         hidden = registry["vpc"] and registry["region"] != region
         return Reach.NO_SUCH_HOST if hidden else Reach.OK
-    if host in _GONE:
+    if host in _HOSTS["gone"]:
         return Reach.NO_SUCH_HOST
-    if host in _WITHOUT_HUB:
+    if host in _HOSTS["without_hub"]:
         return Reach.REFUSES_HUB
-    if host in _BLOCKED_ON_THE_MAINLAND:
+    if host in _HOSTS["blocked_on_the_mainland"]:
         return Reach.TIMEOUT if on_the_mainland(region) else Reach.OK
     if host == "ghcr.io":
         return Reach.RESET if on_the_mainland(region) else Reach.OK
-    return Reach.OK if host in _EVERYWHERE else Reach.NO_SUCH_HOST
+    return Reach.OK if host in _HOSTS["everywhere"] else Reach.NO_SUCH_HOST

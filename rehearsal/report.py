@@ -1,7 +1,5 @@
 """What a rehearsal tells in the end: a table, and `report.json`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -5,8 +5,6 @@ placeholder of the form its provider wants. His SSH key is replaced by a fresh o
 example network by one that the settings accept, so that the firewall is really asked.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ An audit hook sees every connection and every name look-up of the pytest process
 makes it. A refused one fails its test even if the code under test swallowed the refusal.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The commands that a README gives, as a new user would copy them."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The emulated region for tests: its data centre runs nothing, and a whole life goes through it."""
 
-from __future__ import annotations
-
 import threading
 from typing import Any
 

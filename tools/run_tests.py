@@ -32,13 +32,14 @@ class Part:
     deadline: float = 1800.0
 
 
-def in_room(room: str, deadline: float = 1800.0) -> Part:
+def in_room(room: str, deadline: float = 1800.0, slow: bool = False) -> Part:
     """pytest over one room of ``tests/``. A file's tests share what they set up: one worker."""
+    marked = ("-m", "slow" if slow else "not slow")
     workers = ("-n", "2", "--dist", "loadfile", "--durations", "5")
     # A first run builds the real OneAPI in a fixture, minutes beside another worker.
     patience = ("--timeout", "1200")
-    arguments = ("-m", "pytest", "-q", *workers, *patience, f"tests/{room}")
-    return Part(f"{room} tests", arguments, deadline)
+    arguments = ("-m", "pytest", "-q", *marked, *workers, *patience, f"tests/{room}")
+    return Part(f"{'slow ' if slow else ''}{room} tests", arguments, deadline)
 
 
 LINT = (
@@ -47,13 +48,15 @@ LINT = (
     Part("types", ("-m", "mypy")),
 )
 ALL = (*LINT, in_room("unit"), in_room("contract"), in_room("rehearsal", 3600.0))
+SLOW = (in_room("rehearsal", 3600.0, slow=True),)
 SERVER = (in_room("server", 3600.0),)
 SETS = {
     "lint": LINT,
     "unit": (in_room("unit"),),
+    "slow": SLOW,
     "server": SERVER,
     "all": ALL,
-    "everything": (*ALL, *SERVER),
+    "everything": (*ALL, *SLOW, *SERVER),
 }
 
 

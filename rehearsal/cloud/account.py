@@ -4,8 +4,6 @@ What can be asked of it over the API is in the module of each kind. Servers run 
 which only has to switch them on and off.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import itertools
 import threading
@@ -173,7 +171,7 @@ class Cloud:
                 rule
                 for group in (instance.groups if instance else ())
                 for rule in self.groups[group].rules
-                if rule.direction == "ingress" and rule.covers(port, address)
+                if rule.covers(port, address)
             ]
         decisive = min(matching, key=lambda r: (r.priority, r.policy != "drop"), default=None)
         return decisive is not None and decisive.policy == "accept"

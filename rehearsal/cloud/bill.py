@@ -1,7 +1,5 @@
 """The bill of an account: a line for each thing that costs money by the hour."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """A certificate for 127.0.0.1 that nobody but a rehearsal's own plugin trusts."""
 
-from __future__ import annotations
-
 import ipaddress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path

@@ -1,12 +1,8 @@
 """What is told of servers and their disks, by id, by name and by tag."""
 
-from __future__ import annotations
-
-import base64
-
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_minute
-from rehearsal.cloud.state import Eip, Instance
+from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_minute
+from rehearsal.cloud.state import Instance
 
 
 @action("ecs", "DescribeInstances")
@@ -15,8 +11,6 @@ def _list(cloud: Cloud, request: Request) -> Answer:
         _shown(cloud, instance)
         for instance in _asked(cloud, request)
         if request.text("InstanceName") in ("", instance.name)
-        and request.text("VpcId") in ("", cloud.switches[instance.switch].vpc)
-        and request.text("Status") in ("", instance.status)
         and tagged(cloud, instance.id, request)
     ]
     return request.page("Instances", "Instance", rows)
@@ -29,11 +23,7 @@ def _describe(cloud: Cloud, request: Request) -> Answer:
 
 @action("ecs", "DescribeUserData")
 def _user_data(cloud: Cloud, request: Request) -> Answer:
-    instance = cloud.instance(request.needed("InstanceId"))
-    return {
-        "InstanceId": instance.id,
-        "UserData": base64.b64encode(instance.user_data.encode()).decode(),
-    }
+    return {"InstanceId": cloud.instance(request.needed("InstanceId")).id, "UserData": ""}
 
 
 @action("ecs", "DescribeInstanceRamRole")
@@ -44,32 +34,13 @@ def _roles(cloud: Cloud, request: Request) -> Answer:
 
 @action("ecs", "DescribeInstanceMaintenanceAttributes")
 def _maintenance(cloud: Cloud, request: Request) -> Answer:
-    rows = [
-        {
-            "InstanceId": instance.id,
-            "MaintenanceWindows": {"MaintenanceWindow": []},
-            "ActionOnMaintenance": {
-                "Value": "AutoRecover",
-                "DefaultValue": "AutoRecover",
-                "SupportedValues": {"SupportedValue": ["Stop", "AutoRecover"]},
-            },
-            "NotifyOnMaintenance": False,
-        }
-        for instance in _asked(cloud, request)
-    ]
+    rows = [shown("MaintenanceAttribute", InstanceId=one.id) for one in _asked(cloud, request)]
     return request.page("MaintenanceAttributes", "MaintenanceAttribute", rows)
 
 
 @action("ecs", "DescribeInstanceAttachmentAttributes")
 def _attachments(cloud: Cloud, request: Request) -> Answer:
-    rows = [
-        {
-            "InstanceId": one.id,
-            "PrivatePoolOptionsMatchCriteria": "Open",
-            "PrivatePoolOptionsId": "",
-        }
-        for one in _asked(cloud, request)
-    ]
+    rows = [shown("Attachment", InstanceId=one.id) for one in _asked(cloud, request)]
     return request.page("Instances", "Instance", rows)
 
 
@@ -77,54 +48,32 @@ def _attachments(cloud: Cloud, request: Request) -> Answer:
 def _interfaces(cloud: Cloud, request: Request) -> Answer:
     asked = request.many("NetworkInterfaceId")
     rows = [
-        {
-            **_interface(instance),
-            "InstanceId": instance.id,
-            "Status": "InUse",
-            "VSwitchId": instance.switch,
-            "ZoneId": instance.zone,
-            "SecurityGroupIds": {"SecurityGroupId": instance.groups},
-            "NetworkInterfaceTrafficMode": "Standard",
-            "QueuePairNumber": 0,
-            "SourceDestCheck": False,
-            "Tags": {"Tag": []},
-        }
+        {**_interface(instance), "InstanceId": instance.id, "ZoneId": instance.zone}
         for instance in cloud.instances.values()
-        if request.text("InstanceId") in ("", instance.id)
-        and (not asked or _interface(instance)["NetworkInterfaceId"] in asked)
+        if not asked or _interface(instance)["NetworkInterfaceId"] in asked
     ]
     return request.page("NetworkInterfaceSets", "NetworkInterfaceSet", rows)
 
 
 @action("ecs", "DescribeDisks")
 def _disks(cloud: Cloud, request: Request) -> Answer:
-    asked = request.listed("DiskIds")
     rows = [
-        {
-            "DiskId": instance.disk_id,
-            "InstanceId": instance.id,
-            "RegionId": instance.region,
-            "ZoneId": instance.zone,
-            "Type": "system",
-            "Status": "In_use",
-            "Category": instance.disk_category,
-            "PerformanceLevel": instance.disk_level,
-            "Size": instance.disk_gib,
-            "ImageId": instance.image.id,
-            "DiskName": "",
-            "Description": "",
-            "Encrypted": False,
-            "DeleteWithInstance": True,
-            "Portable": False,
-            "DiskChargeType": "PostPaid",
-            "CreationTime": to_the_minute(instance.created),
-            "Tags": shown_tags(cloud, instance.disk_id, "Tag"),
-        }
+        shown(
+            "Disk",
+            DiskId=instance.disk_id,
+            InstanceId=instance.id,
+            RegionId=instance.region,
+            ZoneId=instance.zone,
+            Category=instance.disk_category,
+            PerformanceLevel=instance.disk_level,
+            Size=instance.disk_gib,
+            ImageId=instance.image.id,
+            CreationTime=to_the_minute(instance.created),
+            Tags=shown_tags(cloud, instance.disk_id, "Tag"),
+        )
         for instance in cloud.instances.values()
         if instance.region == request.region
         and request.text("InstanceId") in ("", instance.id)
-        and request.text("DiskType", "all") in ("all", "system")
-        and (not asked or instance.disk_id in asked)
         and tagged(cloud, instance.disk_id, request)
     ]
     return request.page("Disks", "Disk", rows)
@@ -138,83 +87,63 @@ def _asked(cloud: Cloud, request: Request) -> list[Instance]:
 
 
 def _interface(instance: Instance) -> Answer:
-    return {
-        "NetworkInterfaceId": instance.id.replace("i-", "eni-", 1),
-        "Type": "Primary",
-        "PrimaryIpAddress": instance.private_ip,
-        "MacAddress": "00:16:3e:00:00:01",
-        "PrivateIpSets": {
-            "PrivateIpSet": [{"Primary": True, "PrivateIpAddress": instance.private_ip}]
-        },
-    }
+    own = {"Primary": True, "PrivateIpAddress": instance.private_ip}
+    return shown(
+        "NetworkInterface",
+        NetworkInterfaceId=instance.id.replace("i-", "eni-", 1),
+        PrimaryIpAddress=instance.private_ip,
+        PrivateIpSets={"PrivateIpSet": [own]},
+        VSwitchId=instance.switch,
+        SecurityGroupIds={"SecurityGroupId": instance.groups},
+    )
 
 
 def _shown(cloud: Cloud, instance: Instance) -> Answer:
+    type_, running = instance.type, instance.status == "Running"
+    return shown(
+        "Instance",
+        InstanceId=instance.id,
+        InstanceName=instance.name,
+        HostName=f"iZ{instance.id.removeprefix('i-')}Z",
+        Status=instance.status,
+        RegionId=instance.region,
+        ZoneId=instance.zone,
+        InstanceType=type_.id,
+        InstanceTypeFamily=type_.family,
+        Cpu=type_.cores,
+        Memory=type_.memory_gib * 1024,
+        GPUAmount=len(type_.gpus),
+        GPUSpec=type_.gpus[0].name if type_.gpus else "",
+        ImageId=instance.image.id,
+        OSName=instance.image.os_name,
+        KeyPairName=instance.key_name,
+        CreationTime=to_the_minute(instance.created),
+        AutoReleaseTime=to_the_minute(instance.ends),
+        InternetMaxBandwidthOut=instance.bandwidth,
+        InternetMaxBandwidthIn=max(10, instance.bandwidth),
+        SpotStrategy=instance.spot,
+        SpotPriceLimit=instance.spot_limit,
+        StoppedMode="Not-applicable" if running else "KeepCharging",
+        # The hop limit is by invitation only: what other accounts send is not kept (assumed).
+        MetadataOptions={"HttpPutResponseHopLimit": 0, **instance.metadata},
+        PublicIpAddress={"IpAddress": [instance.public_ip] if instance.public_ip else []},
+        EipAddress=_shown_eip(cloud, instance),
+        VpcAttributes=_place(cloud, instance),
+        NetworkInterfaces={"NetworkInterface": [_interface(instance)]},
+        SecurityGroupIds={"SecurityGroupId": instance.groups},
+        Tags=shown_tags(cloud, instance.id, "Tag"),
+    )
+
+
+def _place(cloud: Cloud, instance: Instance) -> Answer:
+    return {
+        "VpcId": cloud.switches[instance.switch].vpc,
+        "VSwitchId": instance.switch,
+        "PrivateIpAddress": {"IpAddress": [instance.private_ip]},
+    }
+
+
+def _shown_eip(cloud: Cloud, instance: Instance) -> Answer:
     eip = next((one for one in cloud.eips.values() if one.instance == instance.id), None)
-    public = [instance.public_ip] if instance.public_ip else []
-    return {
-        "InstanceId": instance.id,
-        "InstanceName": instance.name,
-        "Description": instance.description,
-        "HostName": instance.host_name,
-        "Status": instance.status,
-        "RegionId": instance.region,
-        "ZoneId": instance.zone,
-        "InstanceType": instance.type.id,
-        "InstanceTypeFamily": instance.type.family,
-        "Cpu": instance.type.cores,
-        "CPU": instance.type.cores,
-        "Memory": instance.type.memory_gib * 1024,
-        "GPUAmount": len(instance.type.gpus),
-        "GPUSpec": instance.type.gpus[0].name if instance.type.gpus else "",
-        "ImageId": instance.image.id,
-        "OSName": instance.image.os_name,
-        "OSType": "linux",
-        "KeyPairName": instance.key_name,
-        "CreationTime": to_the_minute(instance.created),
-        "ExpiredTime": "2099-12-31T15:59Z",
-        "AutoReleaseTime": to_the_minute(instance.ends),
-        "InstanceChargeType": "PostPaid",
-        "InstanceNetworkType": "vpc",
-        "InternetChargeType": "PayByTraffic",
-        "InternetMaxBandwidthOut": instance.bandwidth,
-        "InternetMaxBandwidthIn": max(10, instance.bandwidth),
-        "SpotStrategy": instance.spot,
-        "SpotPriceLimit": instance.spot_limit,
-        "SpotDuration": 0,
-        "SpotInterruptionBehavior": "",
-        "StoppedMode": "Not-applicable" if instance.status == "Running" else "KeepCharging",
-        "DeletionProtection": instance.protected,
-        "CreditSpecification": "",
-        "DeploymentSetId": "",
-        "ResourceGroupId": "",
-        "MetadataOptions": {
-            "HttpEndpoint": instance.http_endpoint,
-            "HttpTokens": instance.http_tokens,
-            # By invitation only: what other accounts send is not kept (its read-back: assumed).
-            "HttpPutResponseHopLimit": 0,
-        },
-        "ImageOptions": {"LoginAsNonRoot": False},
-        "PublicIpAddress": {"IpAddress": public},
-        "EipAddress": _shown_eip(eip),
-        "VpcAttributes": {
-            "VpcId": cloud.switches[instance.switch].vpc,
-            "VSwitchId": instance.switch,
-            "PrivateIpAddress": {"IpAddress": [instance.private_ip]},
-        },
-        "NetworkInterfaces": {"NetworkInterface": [_interface(instance)]},
-        "SecurityGroupIds": {"SecurityGroupId": instance.groups},
-        "OperationLocks": {"LockReason": []},
-        "Tags": shown_tags(cloud, instance.id, "Tag"),
-    }
-
-
-def _shown_eip(eip: Eip | None) -> Answer:
-    if eip is None:
-        return {"AllocationId": "", "IpAddress": "", "InternetChargeType": ""}
-    return {
-        "AllocationId": eip.id,
-        "IpAddress": eip.address,
-        "Bandwidth": int(eip.bandwidth),
-        "InternetChargeType": eip.charge_type,
-    }
+    id, address = (eip.id, eip.address) if eip else ("", "")
+    return {"AllocationId": id, "IpAddress": address, "InternetChargeType": ""}

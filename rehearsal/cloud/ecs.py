@@ -1,10 +1,8 @@
 """Servers: renting, changing, and giving them back."""
 
-from __future__ import annotations
-
 from rehearsal.cloud import lease
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.orders import check_disk, for_sale, image_called, in_network, ordered
+from rehearsal.cloud.orders import check_disk, for_sale, in_network, ordered
 from rehearsal.cloud.refusals import not_found, refusal
 from rehearsal.cloud.rpc import Answer, Request, action
 from rehearsal.cloud.state import Instance
@@ -32,8 +30,6 @@ def _run(cloud: Cloud, request: Request) -> Answer:
 def _delete(cloud: Cloud, request: Request) -> Answer:
     """Its disk goes with it; a running one only by force."""
     instance = _instance(cloud, request)
-    if instance.protected:
-        raise refusal("InvalidOperation.DeletionProtection")
     if instance.status != "Stopped" and not request.flag("Force"):
         raise refusal("IncorrectInstanceStatus")
     request.later.append(lambda: cloud.release(instance.id))
@@ -54,33 +50,20 @@ def _start(cloud: Cloud, request: Request) -> Answer:
     return {}
 
 
-@action("ecs", "RebootInstance")
-def _reboot(cloud: Cloud, request: Request) -> Answer:
-    instance = _instance(cloud, request)
-    request.later.append(lambda: cloud.restart(instance))
-    return {}
-
-
 @action("ecs", "ModifyInstanceAttribute")
 def _modify(cloud: Cloud, request: Request) -> Answer:
     instance = _instance(cloud, request)
     if groups := request.many("SecurityGroupIds"):
         instance.groups = in_network(cloud, groups, cloud.switches[instance.switch])
     instance.name = request.text("InstanceName", instance.name)
-    instance.description = request.text("Description", instance.description)
-    instance.host_name = request.text("HostName", instance.host_name)
-    if request.given("UserData"):
-        instance.user_data = request.data("UserData")
-    if request.given("DeletionProtection"):
-        instance.protected = request.flag("DeletionProtection")
     return {}
 
 
 @action("ecs", "ModifyInstanceMetadataOptions")
 def _modify_metadata(cloud: Cloud, request: Request) -> Answer:
-    instance = _instance(cloud, request)
-    instance.http_endpoint = request.needed("HttpEndpoint")
-    instance.http_tokens = request.text("HttpTokens", instance.http_tokens)
+    metadata = _instance(cloud, request).metadata
+    metadata["HttpEndpoint"] = request.needed("HttpEndpoint")
+    metadata["HttpTokens"] = request.text("HttpTokens", metadata["HttpTokens"])
     return {}
 
 
@@ -119,21 +102,6 @@ def _modify_type(cloud: Cloud, request: Request) -> Answer:
     cloud.change_stock(instance, -1)
     cloud.bill.server(instance)
     return {}
-
-
-@action("ecs", "ReplaceSystemDisk")
-def _replace_disk(cloud: Cloud, request: Request) -> Answer:
-    """Everything on the server is gone; only of one that is switched off."""
-    instance = _instance(cloud, request)
-    if instance.status != "Stopped":
-        raise refusal("IncorrectInstanceStatus")
-    instance.image = image_called(cloud, request.needed("ImageId"))
-    cloud.bill.close(instance.disk_id)
-    cloud.tags.pop(instance.disk_id, None)
-    instance.disk_id = cloud.new_id("d")
-    cloud.bill.disk(instance)
-    request.later.append(lambda: cloud.data_centre.wipe(instance))
-    return {"DiskId": instance.disk_id}
 
 
 @action("ecs", "ResizeDisk")

@@ -1,12 +1,9 @@
 """Elastic addresses: rented on their own, and paid for until they are given back."""
 
-from __future__ import annotations
-
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.refusals import not_found, refusal
-from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_second
+from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_second
 from rehearsal.cloud.state import Eip
-from rehearsal.cloud.vpc import DEFAULT_GROUP
 
 
 @action("vpc", "AllocateEipAddress")
@@ -15,10 +12,8 @@ def _allocate(cloud: Cloud, request: Request) -> Answer:
         id=cloud.new_id("eip"),
         region=request.region,
         name=request.text("Name"),
-        description=request.text("Description"),
         address=cloud.data_centre.fresh_address(),
         bandwidth=request.text("Bandwidth", "5"),
-        charge_type=request.text("InternetChargeType", "PayByBandwidth"),
         created=cloud.now(),
     )
     cloud.eips[made.id] = made
@@ -45,7 +40,6 @@ def _list(cloud: Cloud, request: Request) -> Answer:
 def _modify(cloud: Cloud, request: Request) -> Answer:
     eip = _eip(cloud, request)
     eip.name = request.text("Name", eip.name)
-    eip.description = request.text("Description", eip.description)
     eip.bandwidth = request.text("Bandwidth", eip.bandwidth)
     return {}
 
@@ -64,10 +58,9 @@ def _associate(cloud: Cloud, request: Request) -> Answer:
 @action("vpc", "UnassociateEipAddress")
 def _unassociate(cloud: Cloud, request: Request) -> Answer:
     eip = _eip(cloud, request)
-    instance = cloud.instances.get(eip.instance)
+    left = cloud.instances.get(eip.instance)
     eip.instance = ""
-    if instance is not None:
-        left = instance
+    if left is not None:
         request.later.append(lambda: cloud.moved(left, eip.address))
     return {}
 
@@ -92,24 +85,17 @@ def _eip(cloud: Cloud, request: Request) -> Eip:
 
 
 def _shown(cloud: Cloud, eip: Eip) -> Answer:
-    return {
-        "AllocationId": eip.id,
-        "RegionId": eip.region,
-        "IpAddress": eip.address,
-        "Status": "InUse" if eip.instance else "Available",
-        "Name": eip.name,
-        "Descritpion": eip.description,  # as the API spells it
-        "Description": eip.description,
-        "Bandwidth": eip.bandwidth,
-        "InternetChargeType": eip.charge_type,
-        "ChargeType": "PostPaid",
-        "InstanceId": eip.instance,
-        "InstanceType": "EcsInstance" if eip.instance else "",
-        "ISP": "BGP",
-        "Netmode": "public",
-        "DeletionProtection": False,
-        "AllocationTime": to_the_second(eip.created),
-        "ResourceGroupId": DEFAULT_GROUP,
-        "SecurityProtectionTypes": {"SecurityProtectionType": []},
-        "Tags": shown_tags(cloud, eip.id),
-    }
+    return shown(
+        "EipAddress",
+        AllocationId=eip.id,
+        RegionId=eip.region,
+        IpAddress=eip.address,
+        Status="InUse" if eip.instance else "Available",
+        Name=eip.name,
+        Bandwidth=eip.bandwidth,
+        InternetChargeType="PayByTraffic",
+        InstanceId=eip.instance,
+        InstanceType="EcsInstance" if eip.instance else "",
+        AllocationTime=to_the_second(eip.created),
+        Tags=shown_tags(cloud, eip.id),
+    )

@@ -1,7 +1,5 @@
 """The region's endpoint: HTTP and HTTPS on one port of 127.0.0.1."""
 
-from __future__ import annotations
-
 import json
 import socket
 import ssl

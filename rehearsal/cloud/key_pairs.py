@@ -1,15 +1,12 @@
 """Key pairs: public keys under a name, per region."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.refusals import Refusal, refusal
-from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_minute
+from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_minute
 from rehearsal.cloud.state import KeyPair
-from rehearsal.cloud.vpc import DEFAULT_GROUP
 
 
 @action("ecs", "ImportKeyPair")
@@ -28,13 +25,13 @@ def _import(cloud: Cloud, request: Request) -> Answer:
 @action("ecs", "DescribeKeyPairs")
 def _list(cloud: Cloud, request: Request) -> Answer:
     rows = [
-        {
-            "KeyPairName": pair.name,
-            "KeyPairFingerPrint": _fingerprint(pair.public_key),
-            "CreationTime": to_the_minute(pair.created),
-            "ResourceGroupId": DEFAULT_GROUP,
-            "Tags": shown_tags(cloud, pair.name, "Tag"),
-        }
+        shown(
+            "KeyPair",
+            KeyPairName=pair.name,
+            KeyPairFingerPrint=_fingerprint(pair.public_key),
+            CreationTime=to_the_minute(pair.created),
+            Tags=shown_tags(cloud, pair.name, "Tag"),
+        )
         for (region, name), pair in cloud.key_pairs.items()
         if region == request.region
         and request.text("KeyPairName") in ("", name)

@@ -3,8 +3,6 @@
 Source: docs/facts/alicloud.md 8, "Cost controls and errors".
 """
 
-from __future__ import annotations
-
 import re
 from datetime import datetime, timedelta, timezone
 

@@ -1,41 +1,21 @@
-"""What the emulated cloud sells: instance types, prices, zones, images.
+"""What the emulated cloud sells: instance types, prices, zones, images (`market.json`).
 
-Figures marked (assumed) are not in docs/facts/alicloud.md: they have the right order of magnitude
-and serve only to show a bill. Never quote them to a user.
+gn7i is from docs/facts/alicloud.md 2.1 and 2.2; prices beyond the five known ones, other families,
+disks and the names of images with a driver (§2.4) are assumed: they have the right order of
+magnitude and serve only to show a bill. Never quote them to a user.
 """
 
-from __future__ import annotations
-
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+_SOLD = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 REFERENCE_TYPE = "ecs.gn7i-c16g1.4xlarge"
-
-DISK_CATEGORIES = (
-    "all",
-    "cloud",
-    "ephemeral_ssd",
-    "cloud_essd",
-    "cloud_efficiency",
-    "cloud_ssd",
-    "local_disk",
-    "cloud_auto",
-    "cloud_essd_entry",
-)
-_DISK_PER_GIB_HOUR = {  # (assumed)
-    "cloud_essd/PL0": 0.00105,
-    "cloud_essd/PL1": 0.0021,
-    "cloud_essd/PL2": 0.0042,
-    "cloud_essd/PL3": 0.0084,
-    "cloud_auto": 0.0014,
-    "cloud_essd_entry": 0.0008,
-    "cloud_efficiency": 0.0005,
-    "cloud_ssd": 0.0014,
-}
-EIP_PER_HOUR = 0.02  # (assumed)
-SPOT_SHARE = 0.4  # (assumed): spot floats, and no source has a figure
-_CPU_PER_CORE_HOUR = 0.25  # (assumed)
+EIP_PER_HOUR = 0.02
+SPOT_SHARE = 0.4
+_CPU_PER_CORE_HOUR = 0.25
 _GPU_DISKS = frozenset({"cloud_essd", "cloud_auto", "cloud_essd_entry"})
 
 
@@ -78,95 +58,35 @@ class Image:
     docker: bool = False
 
 
-_A10 = Gpu("NVIDIA A10", 22731)
-_T4 = Gpu("Tesla T4", 15360)
-_A100 = Gpu("NVIDIA A100-SXM4-80GB", 81920)
-_L20 = Gpu("NVIDIA L20", 46068)
-
-# gn7i from docs/facts/alicloud.md 2.1 and 2.2; prices beyond the five known ones and the other
-# families are (assumed).
-_GPU_TYPES: dict[str, tuple[int, int, tuple[Gpu, ...], float]] = {
-    "ecs.gn7i-c8g1.2xlarge": (8, 30, (_A10,), 9.53),
-    REFERENCE_TYPE: (16, 60, (_A10,), 10.09),
-    "ecs.gn7i-c32g1.8xlarge": (32, 188, (_A10,), 13.30),
-    "ecs.gn7i-c48g1.12xlarge": (48, 310, (_A10,), 17.94),
-    "ecs.gn7i-c56g1.14xlarge": (56, 346, (_A10,), 19.50),
-    "ecs.gn7i-2x.8xlarge": (32, 128, (_A10,) * 2, 20.20),
-    "ecs.gn7i-c32g1.16xlarge": (64, 376, (_A10,) * 2, 26.61),
-    "ecs.gn7i-4x.8xlarge": (32, 128, (_A10,) * 4, 38.00),
-    "ecs.gn7i-4x.16xlarge": (64, 256, (_A10,) * 4, 40.40),
-    "ecs.gn7i-c32g1.32xlarge": (128, 752, (_A10,) * 4, 53.22),
-    "ecs.gn7i-8x.16xlarge": (64, 256, (_A10,) * 8, 75.00),
-    "ecs.gn7i-8x.32xlarge": (128, 512, (_A10,) * 8, 80.80),
-    "ecs.gn6i-c4g1.xlarge": (4, 15, (_T4,), 11.63),
-    "ecs.gn6i-c8g1.2xlarge": (8, 31, (_T4,), 14.00),
-    "ecs.gn7e-c16g1.4xlarge": (16, 125, (_A100,), 34.70),
-    "ecs.gn8is.4xlarge": (16, 128, (_L20,), 16.00),
-}
-_CPU_FAMILY = re.compile(r"^ecs\.(?P<family>[cgru]\d+[a-z]*|e|u1|t6)-?(?P<detail>[a-z0-9]*)\.")
-_CPU_SIZE = re.compile(r"\.(?P<times>\d*)(?P<size>large|xlarge)$")
-_FAMILIES = ("c6", "c7", "c8i", "g6", "g7", "g8i", "r6", "r7", "r8i", "u1")
-_SIZES = ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
-_GIB_PER_CORE = {"c": 2, "g": 4, "r": 8, "u": 4, "e": 2, "t": 2}
-
-_ZONES = {
-    "cn-hangzhou": "bghijk",
-    "cn-shanghai": "bfglmn",
-    "cn-beijing": "fghijkl",
-    "cn-shenzhen": "cdef",
-    "cn-hongkong": "bcd",
-    "ap-southeast-1": "abc",
-}
-
-PLAIN_IMAGES = (
-    Image("ubuntu_22_04_x64_20G_alibase_20240926.vhd", "Ubuntu 22.04 64bit", 20, "2024-09-29"),
-    Image("ubuntu_22_04_x64_20G_alibase_20241016.vhd", "Ubuntu 22.04 64bit", 20, "2024-10-18"),
-    Image("ubuntu_24_04_x64_20G_alibase_20241016.vhd", "Ubuntu 24.04 64bit", 20, "2024-10-18"),
-    Image("debian_12_8_x64_20G_alibase_20241203.vhd", "Debian 12.8 64bit", 20, "2024-12-04"),
-    Image("aliyun_3_x64_20G_alibase_20241218.vhd", "Alibaba Cloud Linux 3", 20, "2024-12-20"),
-)
-# The exact names are not known (docs/facts/alicloud.md 2.4): (assumed), after the console's
-# wording.
-GPU_IMAGES = (
-    Image(
-        "ubuntu_22_04_x64_40G_with_gpu_driver_580.126.09_alibase_20260601.vhd",
-        "Ubuntu 22.04 64bit with NVIDIA GPU driver",
-        40,
-        "2026-06-02",
-        driver="580.126.09",
-    ),
-    Image(
-        "ubuntu_24_04_x64_40G_with_gpu_driver_580.126.09_alibase_20260815.vhd",
-        "Ubuntu 24.04 64bit with NVIDIA GPU driver, CUDA and Docker",
-        40,
-        "2026-08-17",
-        driver="580.126.09",
-        docker=True,
-    ),
-    # The newest is not the one with the newest driver.
-    Image(
-        "ubuntu_22_04_x64_40G_with_gpu_driver_570.195.03_alibase_20261020.vhd",
-        "Ubuntu 22.04 64bit with NVIDIA GPU driver",
-        40,
-        "2026-10-22",
-        driver="570.195.03",
-    ),
-)
+PLAIN_IMAGES = tuple(Image(**row) for row in _SOLD["plain_images"])
+GPU_IMAGES = tuple(Image(**row) for row in _SOLD["gpu_images"])
+_CPU_TYPE = re.compile(r"ecs\.(?P<family>[cgr]\d+[a-z]*|u1)(-[a-z0-9]+)?\.(?P<times>\d*)x?large")
+_GIB_PER_CORE = {"c": 2, "g": 4, "r": 8, "u": 4}
 
 
 def instance_type(name: str) -> InstanceType | None:
     """The type called `name`, or None if the cloud has no such type."""
-    if name in _GPU_TYPES:
-        cores, memory, gpus, price = _GPU_TYPES[name]
+    if name in _SOLD["gpu_types"]:
+        cores, memory, card, count, price = _SOLD["gpu_types"][name]
         family = name.split("-")[0] if "-" in name else name.rsplit(".", 1)[0]
+        gpus = (Gpu(card, _SOLD["gpu_memory_mib"][card]),) * count
         return InstanceType(name, family, cores, memory, gpus, price, _GPU_DISKS)
-    return _cpu_type(name)
+    found = _CPU_TYPE.fullmatch(name)
+    if not found:
+        return None
+    cores = 2 if name.endswith(".large") else 4 * int(found["times"] or 1)
+    memory = cores * _GIB_PER_CORE[found["family"][0]]
+    disks = _GPU_DISKS | {"cloud_efficiency", "cloud_ssd"}
+    price = round(cores * _CPU_PER_CORE_HOUR, 4)
+    return InstanceType(name, name.rsplit(".", 1)[0], cores, memory, (), price, disks)
 
 
 def known_types() -> list[InstanceType]:
     """All that is on the list."""
-    names = [*_GPU_TYPES, *(f"ecs.{family}.{size}" for family in _FAMILIES for size in _SIZES)]
-    return [found for name in names if (found := instance_type(name))]
+    families = ("c6", "c7", "c8i", "g6", "g7", "g8i", "r6", "r7", "r8i", "u1")
+    sizes = ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge")
+    plain = (f"ecs.{family}.{size}" for family in families for size in sizes)
+    return [found for name in (*_SOLD["gpu_types"], *plain) if (found := instance_type(name))]
 
 
 def stock_at_first(type_name: str, zone: str) -> int:
@@ -182,10 +102,8 @@ def stock_at_first(type_name: str, zone: str) -> int:
 
 def zones(region: str) -> list[str]:
     """The zones of a region; those of a region without an entry are (assumed)."""
-    return [
-        f"{region}-{letter}" if region.startswith("cn-") else f"{region}{letter}"
-        for letter in _ZONES.get(region, "ab")
-    ]
+    dash = "-" if region.startswith("cn-") else ""
+    return [f"{region}{dash}{letter}" for letter in _SOLD["zones"].get(region, "ab")]
 
 
 def gpu_zone(region: str) -> str:
@@ -194,15 +112,11 @@ def gpu_zone(region: str) -> str:
     return found[min(3, len(found) - 1)]
 
 
-def image(name: str) -> Image | None:
-    """The image with the id `name`, or None."""
-    return next((found for found in (*PLAIN_IMAGES, *GPU_IMAGES) if found.id == name), None)
-
-
 def disk_per_hour(category: str, level: str, gib: int) -> float:
     """What a disk costs per hour in CNY."""
+    prices: dict[str, float] = _SOLD["disk_per_gib_hour"]
     key = f"{category}/{level}" if category == "cloud_essd" else category
-    return _DISK_PER_GIB_HOUR.get(key, _DISK_PER_GIB_HOUR["cloud_essd/PL1"]) * gib
+    return prices.get(key, prices["cloud_essd/PL1"]) * gib
 
 
 def disk_range(category: str, level: str) -> range:
@@ -216,14 +130,3 @@ def disk_range(category: str, level: str) -> range:
 def newest(images: Iterable[Image]) -> list[Image]:
     """`images`, the newest first."""
     return sorted(images, key=lambda found: found.created, reverse=True)
-
-
-def _cpu_type(name: str) -> InstanceType | None:
-    family, size = _CPU_FAMILY.match(name), _CPU_SIZE.search(name)
-    if not family or not size:
-        return None
-    cores = 2 if size["size"] == "large" else 4 * int(size["times"] or 1)
-    memory = cores * _GIB_PER_CORE[family["family"][0]]
-    price = round(cores * _CPU_PER_CORE_HOUR, 4)
-    disks = _GPU_DISKS | {"cloud_efficiency", "cloud_ssd"}
-    return InstanceType(name, name.rsplit(".", 1)[0], cores, memory, (), price, disks)

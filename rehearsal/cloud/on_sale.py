@@ -1,10 +1,8 @@
 """What can be bought now: zones, types and images; and who asks."""
 
-from __future__ import annotations
-
 from rehearsal.cloud import market
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.rpc import Answer, Request, action
+from rehearsal.cloud.rpc import Answer, Request, action, shown
 
 ACCOUNT_ID = "1234567890123456"
 
@@ -18,21 +16,21 @@ def _zones(cloud: Cloud, request: Request) -> Answer:
 
 @action("ecs", "DescribeAvailableResource")
 def _available(cloud: Cloud, request: Request) -> Answer:
+    kind = request.needed("DestinationResource")
     zones = [
-        {
-            "RegionId": request.region,
-            "ZoneId": zone,
-            "Status": "Available",
-            "StatusCategory": "WithStock",
-            "AvailableResources": {
+        shown(
+            "Zone",
+            RegionId=request.region,
+            ZoneId=zone,
+            AvailableResources={
                 "AvailableResource": [
                     {
-                        "Type": request.needed("DestinationResource"),
+                        "Type": kind,
                         "SupportedResources": {"SupportedResource": _in_zone(cloud, request, zone)},
                     }
                 ]
             },
-        }
+        )
         for zone in market.zones(request.region)
     ]
     return {"AvailableZones": {"AvailableZone": zones}}
@@ -52,28 +50,23 @@ def _in_zone(cloud: Cloud, request: Request, zone: str) -> list[Answer]:
 
 
 def _resource(value: str, in_stock: bool) -> Answer:
-    return {
-        "Value": value,
-        "Status": "Available" if in_stock else "SoldOut",
-        "StatusCategory": "WithStock" if in_stock else "WithoutStock",
-    }
+    status, category = ("Available", "WithStock") if in_stock else ("SoldOut", "WithoutStock")
+    return {"Value": value, "Status": status, "StatusCategory": category}
 
 
 @action("ecs", "DescribeInstanceTypes")
 def _types(cloud: Cloud, request: Request) -> Answer:
     asked = request.many("InstanceTypes")
     rows = [
-        {
-            "InstanceTypeId": found.id,
-            "InstanceTypeFamily": found.family,
-            "CpuCoreCount": found.cores,
-            "MemorySize": float(found.memory_gib),
-            "GPUAmount": len(found.gpus),
-            "GPUSpec": found.gpus[0].name if found.gpus else "",
-            "EniQuantity": 8,
-            "EniTotalQuantity": 8,
-            "LocalStorageCategory": "",
-        }
+        shown(
+            "InstanceType",
+            InstanceTypeId=found.id,
+            InstanceTypeFamily=found.family,
+            CpuCoreCount=found.cores,
+            MemorySize=float(found.memory_gib),
+            GPUAmount=len(found.gpus),
+            GPUSpec=found.gpus[0].name if found.gpus else "",
+        )
         for found in market.known_types()
         if not asked or found.id in asked
     ]
@@ -84,26 +77,18 @@ def _types(cloud: Cloud, request: Request) -> Answer:
 def _images(cloud: Cloud, request: Request) -> Answer:
     named = market.instance_type(request.text("InstanceType"))
     rows = [
-        {
-            "ImageId": image.id,
-            "ImageName": image.id,
-            "OSName": image.os_name,
-            "OSNameEn": image.os_name,
-            "OSType": "linux",
-            "Platform": image.os_name.split(" ")[0],
-            "Architecture": "x86_64",
-            "Size": image.size_gib,
-            "Status": "Available",
-            "CreationTime": f"{image.created}T06:00:00Z",
-            "ImageOwnerAlias": "system",
-            "IsSupportIoOptimized": True,
-            "Progress": "100%",
-            "Usage": "instance",
-            "Description": "",
-        }
+        shown(
+            "Image",
+            ImageId=image.id,
+            ImageName=image.id,
+            OSName=image.os_name,
+            OSNameEn=image.os_name,
+            Platform=image.os_name.split(" ")[0],
+            Size=image.size_gib,
+            CreationTime=f"{image.created}T06:00:00Z",
+        )
         for image in cloud.images()
-        if request.text("ImageOwnerAlias", "system") == "system"
-        and request.text("ImageId") in ("", image.id)
+        if request.text("ImageId") in ("", image.id)
         and not (named and not named.gpus and image.driver)
     ]
     return {**request.page("Images", "Image", rows), "RegionId": request.region}
@@ -111,10 +96,5 @@ def _images(cloud: Cloud, request: Request) -> Answer:
 
 @action("sts", "GetCallerIdentity")
 def _caller(cloud: Cloud, request: Request) -> Answer:
-    return {
-        "AccountId": ACCOUNT_ID,
-        "UserId": "rehearsal",
-        "PrincipalId": "rehearsal",
-        "Arn": f"acs:ram::{ACCOUNT_ID}:user/rehearsal",
-        "IdentityType": "RAMUser",
-    }
+    arn = f"acs:ram::{ACCOUNT_ID}:user/rehearsal"
+    return {"AccountId": ACCOUNT_ID, "UserId": "rehearsal", "Arn": arn, "IdentityType": "RAMUser"}

@@ -1,7 +1,5 @@
 """What the cloud looks at before it sells a server (codes: docs/facts/alicloud.md §8)."""
 
-from __future__ import annotations
-
 import itertools
 
 from rehearsal.cloud import lease, market
@@ -48,7 +46,6 @@ def ordered(cloud: Cloud, request: Request) -> Instance:
         switch=switch.id,
         groups=groups,
         key_name=key_name,
-        user_data=request.data("UserData"),
         disk_id=cloud.new_id("d"),
         disk_category=category,
         disk_level=level,
@@ -57,13 +54,12 @@ def ordered(cloud: Cloud, request: Request) -> Instance:
         spot=spot,
         spot_limit=spot_limit,
         created=cloud.now(),
-        private_ip=request.text("PrivateIpAddress") or _private_ip(cloud, switch),
-        host_name=request.text("HostName", f"iZ{id.removeprefix('i-')}Z"),
-        description=request.text("Description"),
-        http_endpoint=request.text("HttpEndpoint", "enabled"),
-        http_tokens=request.text("HttpTokens", "optional"),
+        private_ip=_private_ip(cloud, switch),
+        metadata={
+            "HttpEndpoint": request.text("HttpEndpoint", "enabled"),
+            "HttpTokens": request.text("HttpTokens", "optional"),
+        },
         ends=lease.parse(request.text("AutoReleaseTime"), cloud.now()),
-        protected=request.flag("DeletionProtection"),
     )
 
 

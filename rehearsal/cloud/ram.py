@@ -3,8 +3,6 @@
 Only what a policy for the lab needs: Allow and Deny of actions on every resource, `*` in names.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import json
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """How the emulated cloud says no (codes from docs/facts/alicloud.md 8)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,19 +4,18 @@ Form, error bodies and paging as in docs/facts/alicloud-http.md. The signature i
 access key has to be known.
 """
 
-from __future__ import annotations
-
-import base64
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.refusals import Refusal, refusal
 
 Answer = dict[str, Any]
+_SHOWN: dict[str, Answer] = json.loads(Path(__file__).with_name("shown.json").read_text())
 _PRODUCTS = {"2014-05-26": "ecs", "2016-04-28": "vpc", "2015-04-01": "sts"}
 
 
@@ -71,19 +70,6 @@ class Request:
     def region(self) -> str:
         """The region that is spoken to."""
         return self.needed("RegionId")
-
-    def data(self, name: str) -> str:
-        """A text that is sent as base64.
-
-        Raises:
-            Refusal: it is none.
-        """
-        try:
-            return base64.b64decode(self.text(name), validate=True).decode()
-        except ValueError:
-            raise Refusal(
-                400, f"Invalid{name}.Base64FormatInvalid", f"The specified {name} is not base64."
-            ) from None
 
     def many(self, name: str) -> list[str]:
         """`name.1`, `name.2` and so on."""
@@ -162,6 +148,11 @@ def _answered(cloud: Cloud, keys: frozenset[str], parameters: Mapping[str, str])
     for work in request.later:
         work()
     return body
+
+
+def shown(kind: str, **known: object) -> Answer:
+    """How the API shows a thing of that kind: what is the same for all (`shown.json`), and this."""
+    return {**_SHOWN[kind], **known}
 
 
 def tagged(cloud: Cloud, id: str, request: Request) -> bool:

@@ -1,14 +1,11 @@
 """Security groups and their rules (docs/facts/alicloud.md §6)."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
-from collections.abc import Callable
 
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.refusals import not_found, refusal
-from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_second
+from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_second
 from rehearsal.cloud.state import Group, Rule
 
 
@@ -22,7 +19,6 @@ def _create(cloud: Cloud, request: Request) -> Answer:
         region=request.region,
         vpc=vpc,
         name=request.text("SecurityGroupName"),
-        description=request.text("Description"),
         created=cloud.now(),
     )
     cloud.groups[made.id] = made
@@ -33,16 +29,14 @@ def _create(cloud: Cloud, request: Request) -> Answer:
 @action("ecs", "DescribeSecurityGroups")
 def _list(cloud: Cloud, request: Request) -> Answer:
     rows = [
-        {
-            "SecurityGroupId": group.id,
-            "SecurityGroupName": group.name,
-            "SecurityGroupType": "normal",
-            "Description": group.description,
-            "VpcId": group.vpc,
-            "CreationTime": to_the_second(group.created),
-            "ResourceGroupId": "",
-            "Tags": shown_tags(cloud, group.id, "Tag"),
-        }
+        shown(
+            "SecurityGroup",
+            SecurityGroupId=group.id,
+            SecurityGroupName=group.name,
+            VpcId=group.vpc,
+            CreationTime=to_the_second(group.created),
+            Tags=shown_tags(cloud, group.id, "Tag"),
+        )
         for group in cloud.groups.values()
         if group.region == request.region
         and request.text("SecurityGroupId") in ("", group.id)
@@ -56,25 +50,21 @@ def _list(cloud: Cloud, request: Request) -> Answer:
 def _describe(cloud: Cloud, request: Request) -> Answer:
     group = _group(cloud, request)
     rules = [
-        {
-            "Direction": rule.direction,
-            "IpProtocol": rule.protocol.upper(),
-            "PortRange": f"{rule.ports[0]}/{rule.ports[1]}",
-            "SourceCidrIp": str(rule.source) if rule.direction == "ingress" else "",
-            "DestCidrIp": str(rule.source) if rule.direction == "egress" else "",
-            "NicType": "intranet",
-            "Policy": rule.policy.capitalize(),
-            "Priority": str(rule.priority),
-            "Description": description,
-            "SecurityGroupRuleId": f"sgr-{group.id.removeprefix('sg-')}{number:02d}",
-        }
-        for number, (rule, description) in enumerate(group.rules.items())
-        if request.text("Direction", "all") in ("all", rule.direction)
+        shown(
+            "Permission",
+            Direction="ingress",
+            IpProtocol=rule.protocol.upper(),
+            PortRange=f"{rule.ports[0]}/{rule.ports[1]}",
+            SourceCidrIp=str(rule.source),
+            Policy=rule.policy.capitalize(),
+            Priority=str(rule.priority),
+            SecurityGroupRuleId=f"sgr-{group.id.removeprefix('sg-')}{number:02d}",
+        )
+        for number, rule in enumerate(group.rules)
     ]
     return {
         "SecurityGroupId": group.id,
         "SecurityGroupName": group.name,
-        "Description": group.description,
         "VpcId": group.vpc,
         "RegionId": group.region,
         "InnerAccessPolicy": group.inner_access,
@@ -86,7 +76,6 @@ def _describe(cloud: Cloud, request: Request) -> Answer:
 def _modify(cloud: Cloud, request: Request) -> Answer:
     group = _group(cloud, request)
     group.name = request.text("SecurityGroupName", group.name)
-    group.description = request.text("Description", group.description)
     return {}
 
 
@@ -107,42 +96,21 @@ def _delete(cloud: Cloud, request: Request) -> Answer:
     return {}
 
 
-def _authorize(direction: str) -> Callable[[Cloud, Request], Answer]:
-    def handler(cloud: Cloud, request: Request) -> Answer:
-        """An equal rule is the same rule. Its parts come in a list, from older clients flat."""
-        prefix = "Permissions.1." if request.given("Permissions.1.IpProtocol") else ""
-        rule = _rule(request, direction, prefix)
-        group = _group(cloud, request)
-        group.rules.setdefault(rule, request.text(f"{prefix}Description"))
-        return {}
-
-    return handler
+@action("ecs", "AuthorizeSecurityGroup")
+def _authorize(cloud: Cloud, request: Request) -> Answer:
+    """An equal rule is the same rule. Its parts come in a list, from older clients flat."""
+    prefix = "Permissions.1." if request.given("Permissions.1.IpProtocol") else ""
+    group, rule = _group(cloud, request), _rule(request, prefix)
+    if rule not in group.rules:
+        group.rules.append(rule)
+    return {}
 
 
-def _modify_rule(direction: str) -> Callable[[Cloud, Request], Answer]:
-    def handler(cloud: Cloud, request: Request) -> Answer:
-        """Its description; the rest makes another rule of it."""
-        group, rule = _group(cloud, request), _rule(request, direction)
-        if rule not in group.rules:
-            raise not_found("security group rule", "InvalidSecurityGroupRule.RuleNotExist")
-        group.rules[rule] = request.text("Description")
-        return {}
-
-    return handler
-
-
-def _revoke(direction: str) -> Callable[[Cloud, Request], Answer]:
-    def handler(cloud: Cloud, request: Request) -> Answer:
-        _group(cloud, request).rules.pop(_rule(request, direction), None)
-        return {}
-
-    return handler
-
-
-for _direction, _suffix in (("ingress", ""), ("egress", "Egress")):
-    action("ecs", f"AuthorizeSecurityGroup{_suffix}")(_authorize(_direction))
-    action("ecs", f"ModifySecurityGroup{_suffix}Rule")(_modify_rule(_direction))
-    action("ecs", f"RevokeSecurityGroup{_suffix}")(_revoke(_direction))
+@action("ecs", "RevokeSecurityGroup")
+def _revoke(cloud: Cloud, request: Request) -> Answer:
+    group, rule = _group(cloud, request), _rule(request)
+    group.rules = [other for other in group.rules if other != rule]
+    return {}
 
 
 def _group(cloud: Cloud, request: Request) -> Group:
@@ -152,12 +120,11 @@ def _group(cloud: Cloud, request: Request) -> Group:
     return cloud.groups[id]
 
 
-def _rule(request: Request, direction: str, prefix: str = "") -> Rule:
-    protocol = request.text(f"{prefix}IpProtocol").lower()
+def _rule(request: Request, prefix: str = "") -> Rule:
     ports = re.fullmatch(r"(-?\d+)/(-?\d+)", request.text(f"{prefix}PortRange"))
     if not ports:
         raise refusal("InvalidIpProtocol.ValueNotSupported")
-    cidr = request.text(f"{prefix}{'Source' if direction == 'ingress' else 'Dest'}CidrIp")
+    cidr = request.text(f"{prefix}SourceCidrIp")
     if not cidr:
         raise refusal("MissingParameter.Source")
     try:
@@ -165,8 +132,7 @@ def _rule(request: Request, direction: str, prefix: str = "") -> Rule:
     except ValueError:
         raise refusal("InvalidParam.SourceIp") from None
     return Rule(
-        direction,
-        protocol,
+        request.text(f"{prefix}IpProtocol").lower(),
         (int(ports[1]), int(ports[2])),
         source,
         request.text(f"{prefix}Policy", "accept").lower(),

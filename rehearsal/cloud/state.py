@@ -1,7 +1,5 @@
 """What an account holds, as plain records. Tags are kept beside them, by id (`Cloud.tags`)."""
 
-from __future__ import annotations
-
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +14,6 @@ class Vpc:
     id: str
     region: str
     name: str
-    description: str
     cidr: ipaddress.IPv4Network
     created: datetime
     router: str
@@ -31,7 +28,6 @@ class Switch:
     vpc: str
     zone: str
     name: str
-    description: str
     cidr: ipaddress.IPv4Network
     created: datetime
 
@@ -40,7 +36,6 @@ class Switch:
 class Rule:
     """One rule of a security group; `ports` is inclusive, (-1, -1) for protocols without ports."""
 
-    direction: str
     protocol: str
     ports: tuple[int, int]
     source: ipaddress.IPv4Network
@@ -56,16 +51,15 @@ class Rule:
 
 @dataclass
 class Group:
-    """A security group: what is not accepted comes not in. `rules`: rule to its description."""
+    """A security group: what is not accepted comes not in."""
 
     id: str
     region: str
     vpc: str
     name: str
-    description: str
     created: datetime
     inner_access: str = "Accept"
-    rules: dict[Rule, str] = field(default_factory=dict)
+    rules: list[Rule] = field(default_factory=list)
 
 
 @dataclass
@@ -84,10 +78,8 @@ class Eip:
     id: str
     region: str
     name: str
-    description: str
     address: str
     bandwidth: str
-    charge_type: str
     created: datetime
     instance: str = ""
 
@@ -99,6 +91,7 @@ class Instance:
     Attributes:
         public_ip: its own address, "" without one; an EIP's address is the EIP's.
         bandwidth: outwards, in Mbit/s.
+        metadata: `HttpEndpoint` and `HttpTokens`.
         ends: when the cloud releases it by itself.
     """
 
@@ -111,7 +104,6 @@ class Instance:
     switch: str
     groups: list[str]
     key_name: str
-    user_data: str
     disk_id: str
     disk_category: str
     disk_level: str
@@ -121,14 +113,10 @@ class Instance:
     spot_limit: float
     created: datetime
     private_ip: str
-    host_name: str
-    description: str
-    http_endpoint: str
-    http_tokens: str
+    metadata: dict[str, str]
     public_ip: str = ""
     status: str = "Running"
     ends: datetime | None = None
-    protected: bool = False
 
 
 @dataclass

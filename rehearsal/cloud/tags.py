@@ -1,7 +1,5 @@
 """Tags of everything that has an id (a key pair: its name), under both products."""
 
-from __future__ import annotations
-
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.rpc import Answer, Request, action
 

@@ -1,17 +1,14 @@
 """Networks and their subnets."""
 
-from __future__ import annotations
-
 import ipaddress
 
 from rehearsal.cloud import market
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.refusals import dependency, not_found, refusal
-from rehearsal.cloud.rpc import Answer, Request, action, shown_tags, tagged, to_the_second
+from rehearsal.cloud.rpc import Answer, Request, action, shown, shown_tags, tagged, to_the_second
 from rehearsal.cloud.state import Switch, Vpc
 
 _PRIVATE = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
-DEFAULT_GROUP = "rg-acfmw000000000"
 
 
 @action("vpc", "CreateVpc")
@@ -23,7 +20,6 @@ def _create(cloud: Cloud, request: Request) -> Answer:
         id=cloud.new_id("vpc"),
         region=request.region,
         name=request.text("VpcName"),
-        description=request.text("Description"),
         cidr=cidr,
         created=cloud.now(),
         router=cloud.new_id("vrt"),
@@ -56,16 +52,7 @@ def _describe(cloud: Cloud, request: Request) -> Answer:
 @action("vpc", "DescribeRouteTableList")
 def _route_tables(cloud: Cloud, request: Request) -> Answer:
     rows = [
-        {
-            "RouteTableId": vpc.route_table,
-            "RouteTableType": "System",
-            "RouteTableName": "",
-            "RoutePropagationEnable": True,
-            "Description": "",
-            "VpcId": vpc.id,
-            "RouterId": vpc.router,
-            "Status": "Available",
-        }
+        shown("RouteTable", RouteTableId=vpc.route_table, VpcId=vpc.id, RouterId=vpc.router)
         for vpc in cloud.vpcs.values()
         if vpc.region == request.region and request.text("VpcId") in ("", vpc.id)
     ]
@@ -76,7 +63,6 @@ def _route_tables(cloud: Cloud, request: Request) -> Answer:
 def _modify(cloud: Cloud, request: Request) -> Answer:
     vpc = _vpc(cloud, request.needed("VpcId"))
     vpc.name = request.text("VpcName", vpc.name)
-    vpc.description = request.text("Description", vpc.description)
     return {}
 
 
@@ -110,7 +96,6 @@ def _create_switch(cloud: Cloud, request: Request) -> Answer:
         vpc=owner.id,
         zone=zone,
         name=request.text("VSwitchName"),
-        description=request.text("Description"),
         cidr=cidr,
         created=cloud.now(),
     )
@@ -140,7 +125,6 @@ def _describe_switch(cloud: Cloud, request: Request) -> Answer:
 def _modify_switch(cloud: Cloud, request: Request) -> Answer:
     switch = _switch(cloud, request)
     switch.name = request.text("VSwitchName", switch.name)
-    switch.description = request.text("Description", switch.description)
     return {}
 
 
@@ -170,42 +154,31 @@ def _switch(cloud: Cloud, request: Request) -> Switch:
 
 def _shown(cloud: Cloud, vpc: Vpc) -> Answer:
     switches = [switch.id for switch in cloud.switches.values() if switch.vpc == vpc.id]
-    return {
-        "VpcId": vpc.id,
-        "RegionId": vpc.region,
-        "Status": "Available",
-        "VpcName": vpc.name,
-        "Description": vpc.description,
-        "CreationTime": to_the_second(vpc.created),
-        "CidrBlock": str(vpc.cidr),
-        "Ipv6CidrBlock": "",
-        "VRouterId": vpc.router,
-        "RouteTableId": vpc.route_table,
-        "IsDefault": False,
-        "ResourceGroupId": DEFAULT_GROUP,
-        "ClassicLinkEnabled": False,
-        "VSwitchIds": {"VSwitchId": switches},
-        "UserCidrs": {"UserCidr": []},
-        "SecondaryCidrBlocks": {"SecondaryCidrBlock": []},
-        "Tags": shown_tags(cloud, vpc.id),
-    }
+    return shown(
+        "Vpc",
+        VpcId=vpc.id,
+        RegionId=vpc.region,
+        VpcName=vpc.name,
+        CreationTime=to_the_second(vpc.created),
+        CidrBlock=str(vpc.cidr),
+        VRouterId=vpc.router,
+        RouteTableId=vpc.route_table,
+        VSwitchIds={"VSwitchId": switches},
+        Tags=shown_tags(cloud, vpc.id),
+    )
 
 
 def _shown_switch(cloud: Cloud, switch: Switch) -> Answer:
-    return {
-        "VSwitchId": switch.id,
-        "VpcId": switch.vpc,
-        "ZoneId": switch.zone,
-        "Status": "Available",
-        "VSwitchName": switch.name,
-        "Description": switch.description,
-        "CreationTime": to_the_second(switch.created),
-        "CidrBlock": str(switch.cidr),
-        "Ipv6CidrBlock": "",
-        "IsDefault": False,
-        "ResourceGroupId": DEFAULT_GROUP,
-        "Tags": shown_tags(cloud, switch.id),
-    }
+    return shown(
+        "VSwitch",
+        VSwitchId=switch.id,
+        VpcId=switch.vpc,
+        ZoneId=switch.zone,
+        VSwitchName=switch.name,
+        CreationTime=to_the_second(switch.created),
+        CidrBlock=str(switch.cidr),
+        Tags=shown_tags(cloud, switch.id),
+    )
 
 
 def _network(cidr: str, shortest: int, longest: int) -> ipaddress.IPv4Network:

@@ -1,7 +1,5 @@
 """One container of the stage: a local process, or a record alone where its image has no program."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -14,36 +12,17 @@ from asyncio.subprocess import DEVNULL, Process
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import BinaryIO
 
 from rehearsal import images
 from rehearsal.docker.engine import EngineError, Json
 from rehearsal.processes import Lifeline, end_session, spawn
+from rehearsal.server.description import Description
 
 _PROJECT = Path(__file__).resolve().parents[2]
+DATA = "var/lib/rehearsal"
+"""On a server: where services keep what a real one keeps in a database beside it."""
 _FOLDERS = ("bin", "dev/shm", "etc", "root", "tmp", "run", "var/lib", "var/log")
 _FIRST_BACKOFF, _LONGEST_BACKOFF, _LONG_ENOUGH = 0.1, 60.0, 10.0
-_NEVER = "0001-01-01T00:00:00Z"
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a container gets from its server.
-
-    Attributes:
-        folder: its own, on the server's disk.
-        data: where services keep what a real one keeps in a database beside it.
-        address: its own address.
-        outside: emulated outside hosts, name to address.
-        gpus: those of the server: `{"name", "memory_mib"}` each.
-    """
-
-    folder: Path
-    data: Path
-    address: str
-    outside: dict[str, str]
-    gpus: list[Json]
-    lifeline: Lifeline
 
 
 @dataclass
@@ -52,6 +31,8 @@ class Container:
 
     Attributes:
         config: the body it was created with.
+        folder: its own, on the server's disk.
+        address: its own, beside the server's.
         networks: name to the aliases it has there.
     """
 
@@ -60,15 +41,16 @@ class Container:
     config: Json
     image: images.Image
     reference: images.Reference
-    place: Place
+    server: Description
+    lifeline: Lifeline
+    folder: Path
+    address: str
     networks: dict[str, list[str]]
     status: str = "created"
     exit_code: int = 0
     stopped_by_hand: bool = False
     was_healthy: bool = False
-    restarts: int = 0
-    started_at: str = _NEVER
-    finished_at: str = _NEVER
+    started_at: str = ""
     _process: Process | None = field(default=None, repr=False)
     _supervisor: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -80,28 +62,13 @@ class Container:
     @property
     def root(self) -> Path:
         """Its file tree."""
-        return self.place.folder / "root"
-
-    @property
-    def log(self) -> Path:
-        """What its processes said."""
-        return self.place.folder / "log"
-
-    @property
-    def policy(self) -> str:
-        """Its restart policy."""
-        return str(self.config["HostConfig"]["RestartPolicy"]["Name"])
+        return self.folder / "root"
 
     @property
     def comes_back(self) -> bool:
-        """Whether Docker starts it when the server boots."""
-        stays_down = self.stopped_by_hand and self.policy != "always"
-        return self.policy in ("always", "unless-stopped") and not stays_down
-
-    @property
-    def pid(self) -> int:
-        """Of its process; 0 where none runs."""
-        return self._process.pid if self._process and self._process.returncode is None else 0
+        """Whether Docker starts it again by itself."""
+        policy = self.config["HostConfig"]["RestartPolicy"]["Name"]
+        return policy == "unless-stopped" and not self.stopped_by_hand
 
     def lay_out(self, binds: dict[str, Path]) -> None:
         """Make its tree, with `binds` (path inside to folder on the server) in it."""
@@ -122,80 +89,59 @@ class Container:
 
     def write_hosts(self, names: dict[str, str]) -> None:
         """Let exactly `names` resolve inside, beside its own name and the outside world."""
-        known = {**self.place.outside, **names, self.hostname: self.place.address}
-        place = self.place.folder / "hosts.json"
+        known = {**self.server.outside, **names, self.id[:12]: self.address}
+        place = self.folder / "hosts.json"
         fresh = place.with_suffix(".new")
         fresh.write_text(json.dumps(known))
         fresh.replace(place)
 
-    @property
-    def hostname(self) -> str:
-        """What `hostname` says inside."""
-        return str(self.config.get("Hostname") or self.id[:12])
-
-    @property
-    def command(self) -> list[str]:
-        """Entrypoint and command together. A given entrypoint drops the image's command."""
-        given = self.config.get("Entrypoint")
-        entrypoint = self.image.entrypoint if given is None else given
-        fallback = self.image.command if given is None else ()
-        return [*entrypoint, *(self.config.get("Cmd") or fallback)]
-
     def environment(self) -> dict[str, str]:
         """What Docker gives a process, and the rehearsal's own variables (docs/architecture.md)."""
-        given = dict(entry.partition("=")[::2] for entry in self.config.get("Env") or [])
-        gpus = self.place.gpus if self.config["HostConfig"].get("DeviceRequests") else []
+        given = dict(entry.partition("=")[::2] for entry in self.config["Env"])
+        gpus = self.server.gpus if self.config["HostConfig"]["DeviceRequests"] else []
         own = {
             "PATH": os.pathsep.join([str(self.root / "bin"), "/usr/bin", "/bin"]),
             "PYTHONPATH": str(_PROJECT),
             "TMPDIR": str(self.root / "tmp"),
-            "REHEARSAL_ADDRESS": self.place.address,
+            "REHEARSAL_ADDRESS": self.address,
             "REHEARSAL_ROOT": str(self.root),
-            "REHEARSAL_MEMORY": str(self.place.data / f"{self.image.name}.db"),
-            "REHEARSAL_HOSTS": str(self.place.folder / "hosts.json"),
+            "REHEARSAL_MEMORY": str(Path(self.server.root, DATA, f"{self.image.name}.db")),
+            "REHEARSAL_HOSTS": str(self.folder / "hosts.json"),
             "REHEARSAL_GPUS": json.dumps(gpus),
-            "REHEARSAL_LIFELINE": str(self.place.lifeline.reader),
+            "REHEARSAL_LIFELINE": str(self.lifeline.reader),
             "REHEARSAL_IMAGE_TAG": self.reference.tag,
         }
         if "REHEARSAL_FAULTS" in os.environ:
             own["REHEARSAL_FAULTS"] = os.environ["REHEARSAL_FAULTS"]
-        return {"HOSTNAME": self.hostname, "HOME": "/root", **self.image.env, **given, **own}
+        return {"HOSTNAME": self.id[:12], "HOME": "/root", **self.image.env, **given, **own}
 
     async def start(self) -> None:
-        """Start it.
-
-        Raises:
-            EngineError: the image has no such program.
-        """
-        self.stopped_by_hand, self.restarts = False, 0
+        """Start it; EngineError where the image has no such program."""
+        self.stopped_by_hand = False
         await self._launch()
         if self._process is not None:
             self._supervisor = asyncio.create_task(self._supervise())
 
     async def _launch(self) -> None:
-        self.status, self.started_at, self.was_healthy = "running", _now(), False
-        if not self.image.programs:
-            return
-        program, *arguments = self.command
-        name = program.rpartition("/")[2]
-        if name not in self.image.programs and name not in ("sh", "bash"):
-            self.status = "created"
-            raise EngineError(
-                f'exec: "{program}": executable file not found in $PATH: unknown', 400
-            )
-        with self.log.open("ab") as log:
-            self._process = await self._spawn([name, *arguments], log)
-
-    async def _spawn(self, command: list[str], log: BinaryIO) -> Process:
-        return await spawn(
-            command,
-            self.place.lifeline,
-            env=self.environment(),
-            cwd=self.root / str(self.config.get("WorkingDir") or self.image.working_dir).strip("/"),
-            stdin=DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
+        self.was_healthy = False
+        self.started_at = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}000Z"
+        if self.image.programs:
+            command = [*self.image.entrypoint, *(self.config["Cmd"] or self.image.command)]
+            program, *arguments = command
+            name = program.rpartition("/")[2]
+            if name not in self.image.programs and name not in ("sh", "bash"):
+                raise EngineError(f'exec: "{program}": executable file not found in $PATH', 400)
+            with (self.folder / "log").open("ab") as log:
+                self._process = await spawn(
+                    [name, *arguments],
+                    self.lifeline,
+                    env=self.environment(),
+                    cwd=self.root / self.image.working_dir.strip("/"),
+                    stdin=DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+        self.status = "running"
 
     async def _supervise(self) -> None:
         backoff = _FIRST_BACKOFF
@@ -206,14 +152,12 @@ class Container:
             # The first process of a container takes all others with it.
             end_session(self._process)
             self.exit_code = 128 - code if code < 0 else code
-            self.finished_at = _now()
-            if self.stopped_by_hand or self.policy not in ("always", "unless-stopped"):
+            if not self.comes_back:
                 break
             backoff = _FIRST_BACKOFF if time.monotonic() - began > _LONG_ENOUGH else backoff
             self.status = "restarting"
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _LONGEST_BACKOFF)
-            self.restarts += 1
             await self._launch()
         self.status = "exited"
 
@@ -222,32 +166,21 @@ class Container:
         if not self.running:
             return
         self.stopped_by_hand = True
-        if self._supervisor is None:
-            self.status, self.finished_at = "exited", _now()
-        elif self.status == "restarting":
+        if self.status == "restarting" and self._supervisor:
             self._supervisor.cancel()
-            self.status = "exited"
-        else:
-            await self._end(seconds)
+        elif self._process and self._supervisor:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+            done, _ = await asyncio.wait([self._supervisor], timeout=seconds)
+            if not done:
+                end_session(self._process)
+                await self._supervisor
+        self.status = "exited"
         self.stopped_by_hand = by_hand
 
-    async def _end(self, seconds: float) -> None:
-        assert self._process is not None
-        assert self._supervisor is not None
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
-        done, _ = await asyncio.wait([self._supervisor], timeout=seconds)
-        if not done:
-            end_session(self._process)
-            await self._supervisor
-
-    async def health(self) -> str | None:
-        """Docker's word for it; None without a health check.
-
-        The check itself is not run here, but on a real server: a service that listens is healthy.
-        """
-        if not self.config.get("Healthcheck"):
-            return None
+    async def health(self) -> str:
+        """Docker's word for it. The check itself is run on a real server only: here, a service that
+        listens is healthy."""
         if self.status != "running" or not await self._listens():
             return "unhealthy" if self.was_healthy else "starting"
         self.was_healthy = True
@@ -257,12 +190,36 @@ class Container:
         if not self.image.port:
             return True
         try:
-            _, writer = await asyncio.open_connection(self.place.address, self.image.port)
+            _, writer = await asyncio.open_connection(self.address, self.image.port)
         except OSError:
             return False
         writer.close()
         return True
 
+    async def inspect(self) -> Json:
+        """As `docker inspect` shows it, in what the provider, the scripts and tests look at."""
+        given = {entry.partition("=")[0] for entry in self.config["Env"]}
+        inherited = [f"{k}={v}" for k, v in self.image.env.items() if k not in given]
+        host = self.config["HostConfig"]
+        return {
+            "Id": self.id,
+            "Name": f"/{self.name}",
+            "State": {
+                "Status": self.status,
+                "Running": self.running,
+                "ExitCode": self.exit_code,
+                "StartedAt": self.started_at,
+                "Health": {"Status": await self.health()},
+            },
+            "Config": {"Env": [*self.config["Env"], *inherited]},
+            "HostConfig": host,
+            "NetworkSettings": {"Ports": host["PortBindings"] if self.running else {}},
+        }
 
-def _now() -> str:
-    return f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}000Z"
+    async def row(self) -> Json:
+        """As `docker ps` shows it."""
+        status = {"created": "Created", "exited": f"Exited ({self.exit_code})"}.get(self.status)
+        if status is None:
+            health = await self.health()
+            status = f"Up ({'health: starting' if health == 'starting' else health})"
+        return {"ID": self.id[:12], "Names": self.name, "State": self.status, "Status": status}

@@ -1,7 +1,5 @@
 """The stage's Docker, as its provider reaches it: through the server's sshd, with our key only."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import functools
@@ -71,35 +69,30 @@ class _Proxy:
             if time.monotonic() - since < _REUSED_FOR_SECONDS and not process.is_closing():
                 return connection, process
             connection.abort()
-        user, address, port = self._address()
+        user, address, port = _found(r"ssh://([^@/]+)@([^:/]+):(\d+)", self._host)
+        (key_file,) = _found(r"-i (\S+)", self._options)
+        (host_key,) = _found(r"KnownHostsCommand=\S+ \* (\S+ \S+)", self._options)
+        (limit,) = _found(r"ConnectTimeout=(\d+)", self._options)
         connection = await asyncio.wait_for(
             asyncssh.connect(
                 address,
-                port,
+                int(port),
                 username=user,
-                client_keys=[self._option(r"-i (\S+)")],
-                known_hosts=([self._host_key()], [], []),
+                client_keys=[key_file],
+                known_hosts=([asyncssh.import_public_key(host_key)], [], []),
                 agent_path=None,
                 config=None,
             ),
-            float(self._option(r"ConnectTimeout=(\d+)", "30")),
+            float(limit),
         )
         return connection, await connection.create_process(DIAL)
 
-    def _address(self) -> tuple[str, str, int]:
-        match = re.fullmatch(r"ssh://([^@/]+)@([^:/]+)(?::(\d+))?/?", self._host)
-        if match is None:
-            raise Unreachable(f"the rehearsal reaches Docker by ssh:// only, not by {self._host!r}")
-        return match[1], match[2], int(match[3] or 22)
 
-    def _host_key(self) -> asyncssh.SSHKey:
-        return asyncssh.import_public_key(self._option(r"KnownHostsCommand=\S+ \* (\S+ \S+)"))
-
-    def _option(self, form: str, default: str = "") -> str:
-        match = re.search(form, self._options)
-        if match is None and not default:
-            raise Unreachable(f"among the options of ssh there must be one like {form!r}")
-        return match[1] if match else default
+def _found(form: str, text: str) -> tuple[str, ...]:
+    match = re.search(form, text)
+    if match is None:
+        raise Unreachable(f"the rehearsal needs {form!r} in {text!r}")
+    return match.groups()
 
 
 def _text(content: bytes) -> str:

@@ -4,43 +4,24 @@
 Facts of the real engine: docs/facts/engine.md, "The real Docker".
 """
 
-from __future__ import annotations
-
 import base64
 import ipaddress
 import json
 import secrets
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from rehearsal import images
-from rehearsal.docker.container import Container, Place
+from rehearsal.docker.container import DATA, Container
 from rehearsal.docker.engine import EngineError, Json
-from rehearsal.docker.inspection import inspect_container, inspect_network
 from rehearsal.docker.ports import Admits, PublishedPorts
 from rehearsal.processes import Lifeline
 from rehearsal.reach import Reach, reach
 from rehearsal.server.description import Description
 
-VERSION = "29.1.3"
 _STOP_SECONDS = 10
-
-
-@dataclass
-class Network:
-    """A network; `number` gives its shown subnet, the containers' addresses are in 127/8."""
-
-    id: str
-    number: int
-    config: Json
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.config["Name"])
 
 
 class Records:
@@ -49,46 +30,40 @@ class Records:
     def __init__(self, server: Description, admits: Admits, lifeline: Lifeline) -> None:
         self._server, self._lifeline = server, lifeline
         self._root = Path(server.root)
-        self._ports = PublishedPorts(server.address, admits)
-        self._networks: dict[str, Network] = {}
+        self.ports = PublishedPorts(server.address, admits)
+        self._networks: dict[str, Json] = {}
         self._volumes: dict[str, Json] = {}
         self._images: dict[str, images.Reference] = {}
         self.containers: dict[str, Container] = {}
-        self._network({"Name": "bridge", "Driver": "bridge"})
+        self._add_network({"Name": "bridge", "Driver": "bridge"})
 
     # --- containers
 
     async def create_container(self, name: str, config: Json) -> str:
         if any(container.name == name for container in self.containers.values()):
-            raise EngineError(
-                f'Conflict. The container name "/{name}" is already in use. You have to remove '
-                "(or rename) that container to be able to reuse that name.",
-                409,
-            )
+            raise EngineError(f'Conflict. The container name "/{name}" is already in use.', 409)
         reference = self._local(config["Image"])
         image = images.find(reference)
         assert image is not None
         id = secrets.token_hex(32)
-        place = Place(
-            folder=self._root / "var/lib/docker/containers" / id,
-            data=self._root / "var/lib/rehearsal",
-            address=self._free_address(),
-            outside=self._server.outside,
-            gpus=self._server.gpus,
-            lifeline=self._lifeline,
+        folder = self._root / "var/lib/docker/containers" / id
+        server, lifeline, address = self._server, self._lifeline, self._free_address()
+        container = Container(
+            id, name, config, image, reference, server, lifeline, folder, address, {"bridge": []}
         )
-        container = Container(id, name, config, image, reference, place, {"bridge": []})
         container.lay_out({inside: self._source(source) for source, inside in _binds(config)})
-        place.data.mkdir(parents=True, exist_ok=True)
+        (self._root / DATA).mkdir(parents=True, exist_ok=True)
         self.containers[id] = container
         return id
 
     async def connect_network(self, network: str, container: str, aliases: list[str]) -> None:
-        self.find(container).networks[self.network(network).name] = aliases
+        name = (await self.inspect_network(network))["Name"]
+        self.find(container).networks[name] = aliases
         self._tell_names()
 
     async def disconnect_network(self, network: str, container: str) -> None:
-        self.find(container).networks.pop(self.network(network).name, None)
+        name = (await self.inspect_network(network))["Name"]
+        self.find(container).networks.pop(name, None)
         self._tell_names()
 
     async def put_file(self, container: str, path: str, content: str, mode: int) -> None:
@@ -102,61 +77,59 @@ class Records:
         found = self.find(container)
         if found.running:
             return
-        for inside, bindings in (found.config["HostConfig"].get("PortBindings") or {}).items():
-            for binding in bindings:
-                port = int(inside.partition("/")[0])
-                address = found.place.address
-                await self._ports.publish(found.id, int(binding["HostPort"]), address, port)
+        address, bound = found.address, found.config["HostConfig"]["PortBindings"]
         self._tell_names()
         try:
+            for inside, bindings in bound.items():
+                port = int(inside.partition("/")[0])
+                for binding in bindings:
+                    await self.ports.publish(found.id, int(binding["HostPort"]), address, port)
             await found.start()
         except EngineError:
-            self._ports.release(found.id)
+            self.ports.release(found.id)
             raise
         self._tell_names()
 
     async def stop_container(self, container: str, seconds: int = _STOP_SECONDS) -> None:
         found = self.find(container)
         await found.stop(seconds)
-        self._ports.release(found.id)
+        self.ports.release(found.id)
         self._tell_names()
 
     async def remove_container(self, container: str, volumes: bool = False) -> None:
         found = self.find(container)
         await self.stop_container(found.id, 0)
         del self.containers[found.id]
-        shutil.rmtree(found.place.folder, ignore_errors=True)
+        shutil.rmtree(found.folder, ignore_errors=True)
 
     async def update_container(self, container: str, config: Json) -> None:
         self.find(container).config["HostConfig"].update(config)
 
     async def inspect_container(self, container: str) -> Json:
-        found = self.find(container)
-        networks = {name: self.network(name) for name in found.networks}
-        return await inspect_container(found, networks)
+        return await self.find(container).inspect()
 
     # --- networks, volumes, images
 
     async def create_network(self, config: Json) -> str:
-        if any(network.name == config["Name"] for network in self._networks.values()):
-            raise EngineError(f"network with name {config['Name']} already exists", 409)
-        return self._network(config).id
+        return self._add_network(config)
 
     async def inspect_network(self, network: str) -> Json:
-        return inspect_network(self.network(network))
+        """The one of this name or id."""
+        for found in self._networks.values():
+            if network in (found["Name"], found["Id"]):
+                return found
+        raise EngineError(f"network {network} not found", 404)
 
     async def remove_network(self, network: str) -> None:
-        found = self.network(network)
-        if any(found.name in c.networks and c.running for c in self.containers.values()):
-            raise EngineError(
-                f"error while removing network: network {found.name} has active endpoints", 403
-            )
-        del self._networks[found.id]
+        found = await self.inspect_network(network)
+        name = found["Name"]
+        if any(name in each.networks and each.running for each in self.containers.values()):
+            raise EngineError(f"network {name} has active endpoints", 403)
+        del self._networks[found["Id"]]
 
     async def create_volume(self, config: Json) -> Json:
-        name = str(config["Name"])
-        made = {**config, "Scope": "local", "Mountpoint": f"/var/lib/docker/volumes/{name}/_data"}
-        return self._volumes.setdefault(name, made)
+        made = {**config, "Mountpoint": f"/var/lib/docker/volumes/{config['Name']}/_data"}
+        return self._volumes.setdefault(config["Name"], made)
 
     async def inspect_volume(self, volume: str) -> Json:
         if volume not in self._volumes:
@@ -165,13 +138,9 @@ class Records:
 
     async def remove_volume(self, volume: str) -> None:
         await self.inspect_volume(volume)
-        users = [
-            container.id
-            for container in self.containers.values()
-            if any(source == volume for source, _ in _binds(container.config))
-        ]
-        if users:
-            raise EngineError(f"remove {volume}: volume is in use - {users}", 409)
+        configs = [container.config for container in self.containers.values()]
+        if any(volume == source for config in configs for source, _ in _binds(config)):
+            raise EngineError(f"remove {volume}: volume is in use", 409)
         del self._volumes[volume]
         shutil.rmtree(self._source(volume).parent, ignore_errors=True)
 
@@ -184,21 +153,7 @@ class Records:
         self._images[images.image_id(wanted)] = wanted
 
     async def inspect_image(self, reference: str) -> Json:
-        found = self._local(reference)
-        digest = f"{found.familiar.partition(':')[0]}@{images.digest(found)}"
-        return {
-            "Id": images.image_id(found),
-            "RepoTags": [found.familiar] if found.tag else [],
-            "RepoDigests": [digest],
-            "Os": "linux",
-            "Architecture": "amd64",
-        }
-
-    async def remove_image(self, reference: str, force: bool = False) -> None:
-        found = self._local(reference)
-        if any(c.reference == found for c in self.containers.values()) and not force:
-            raise EngineError(f"conflict: unable to remove {reference} (must force)", 409)
-        del self._images[images.image_id(found)]
+        return {"Id": images.image_id(self._local(reference))}
 
     # --- the server's own start and end
 
@@ -212,7 +167,7 @@ class Records:
         """The server goes off: every process ends."""
         for container in list(self.containers.values()):
             await container.stop(0, by_hand=container.stopped_by_hand)
-            self._ports.release(container.id)
+            self.ports.release(container.id)
 
     # --- looking things up
 
@@ -223,17 +178,10 @@ class Records:
                 return container
         raise EngineError(f"No such container: {name}", 404)
 
-    def network(self, name: str) -> Network:
-        """The network of this name or id."""
-        for network in self._networks.values():
-            if name in (network.name, network.id):
-                return network
-        raise EngineError(f"network {name} not found", 404)
-
-    def _network(self, config: Json) -> Network:
-        network = Network(secrets.token_hex(32), len(self._networks), config)
-        self._networks[network.id] = network
-        return network
+    def _add_network(self, config: Json) -> str:
+        id = secrets.token_hex(32)
+        self._networks[id] = {**config, "Id": id}
+        return id
 
     def _local(self, name: str) -> images.Reference:
         if name in self._images:
@@ -259,7 +207,7 @@ class Records:
         return self._root / "var/lib/docker/volumes" / name / "_data"
 
     def _free_address(self) -> str:
-        taken = {container.place.address for container in self.containers.values()}
+        taken = {container.address for container in self.containers.values()}
         hosts = ipaddress.IPv4Network(f"{self._server.address}/24", strict=False).hosts()
         free = (str(host) for host in hosts if host > ipaddress.IPv4Address(self._server.address))
         return next(address for address in free if address not in taken)
@@ -271,12 +219,12 @@ class Records:
             for other in (each for each in self.containers.values() if each.running):
                 for network in container.networks.keys() & other.networks.keys() - {"bridge"}:
                     names = (other.name, other.id[:12], *other.networks[network])
-                    known.update(dict.fromkeys(names, other.place.address))
+                    known.update(dict.fromkeys(names, other.address))
             container.write_hosts(known)
 
 
 def _binds(config: Json) -> Iterator[tuple[str, str]]:
-    for bind in config["HostConfig"].get("Binds") or []:
+    for bind in config["HostConfig"]["Binds"]:
         source, inside = bind.removesuffix(":ro").split(":")
         yield source, inside
 

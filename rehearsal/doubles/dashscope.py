@@ -3,8 +3,6 @@
 OneAPI speaks it on channels of type 17 (docs/facts/oneapi.md §9).
 """
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Iterator, Sequence

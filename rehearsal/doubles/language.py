@@ -5,8 +5,6 @@ with: words and pieces of words, Chinese characters and pairs. The same everywhe
 the same thing are near each other, so that retrieval and reranking find the right passage.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import zlib

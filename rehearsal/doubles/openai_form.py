@@ -1,7 +1,5 @@
 """OpenAI's form of answers to a chat and to embeddings, and of refusals."""
 
-from __future__ import annotations
-
 import json
 import time
 import uuid

@@ -12,8 +12,6 @@ A call is refused as a provider refuses it: 401 for a missing key or one that co
 404 for a model that the host does not have, 400 for a body that is none.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from html import escape

@@ -1,13 +1,11 @@
 """What an attached provider is: a `Package` that knows the `Kind` of each resource token.
 
 As with the bridged providers, secrets arrive in plain: the engine itself keeps a property secret
-whose input was. What is secret by its nature leaves a kind as `Secret(...)`.
+whose input was.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -24,29 +22,17 @@ class ProviderError(Exception):
 
 
 class InitFailed(ProviderError):
-    """The resource exists, but is not in order: the engine keeps it in its state.
-
-    Attributes:
-        id: the resource's id.
-        inputs, outputs: what the state keeps of it.
-    """
+    """The resource exists, but is not in order: the engine keeps it in its state."""
 
     def __init__(self, message: str, id: str, inputs: Properties, outputs: Properties) -> None:
         super().__init__(message)
-        self.id = id
-        self.inputs = inputs
-        self.outputs = outputs
+        self.id, self.inputs, self.outputs = id, inputs, outputs
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a new set of inputs means for a resource that exists.
-
-    Attributes:
-        updates: properties that differ and can be changed in place.
-        replaces: properties that differ and cannot.
-        delete_before_replace: the old one has to leave before the new one comes.
-    """
+    """What a new set of inputs means for a resource that exists: the properties that differ and
+    can be changed in place, those that cannot, and whether the old one has to leave first."""
 
     updates: Sequence[str] = ()
     replaces: Sequence[str] = ()
@@ -61,10 +47,8 @@ class Change:
 class Kind(ABC):
     """One resource type: what its properties are, and what happens to it.
 
-    `name` is the resource's own, of the one call that it is made for.
-
-    All property maps are plain (`values.py`): names as the engine has them (`vpcName`), `UNKNOWN`
-    for what a preview does not know, assets as dicts (`values.is_asset`). Every method may raise
+    `name` is the resource's own, of the one call that it is made for. Property maps are those of
+    `values.py`, with `UNKNOWN` for what a preview does not know. Every method may raise
     `ProviderError`.
     """
 
@@ -114,19 +98,14 @@ class Kind(ABC):
 
     @abstractmethod
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
-        """Make it; its id and outputs. `timeout` in seconds, 0 for the kind's own.
-
-        Raises:
-            InitFailed: it exists, but is not in order.
-        """
+        """Make it; its id and outputs. `timeout` in seconds, 0 for the kind's own. InitFailed where
+        it exists, but is not in order."""
 
     def read(
         self, id: str, inputs: Properties, outputs: Properties
     ) -> tuple[str | None, Properties, Properties]:
-        """Its id, inputs and outputs as they really are; None as id when it is gone.
-
-        By default what the state says: right only for what lives in the state alone.
-        """
+        """Its id, inputs and outputs as they really are; None as id when it is gone. By default as
+        in the state: right only for what lives in the state alone."""
         return id, inputs, outputs
 
     def update(
@@ -149,20 +128,13 @@ class Provider(Protocol):
     """A package with its configuration: what one `pulumi:providers:...` resource stands for."""
 
     def kind(self, token: str) -> Kind:
-        """The resource type named by `token` (`alicloud:vpc/network:Network`).
-
-        Raises:
-            ProviderError: there is none; see `unknown_token`.
-        """
-        ...
+        """The resource type named by `token` (`alicloud:vpc/network:Network`)."""
 
     def invoke(self, token: str, args: Properties) -> Properties:
         """The answer of the function named by `token` (`alicloud:index/getZones:getZones`)."""
-        ...
 
     def cancel(self) -> None:
         """End what waits: the user pressed Ctrl-C."""
-        ...
 
 
 class Package(Protocol):
@@ -172,11 +144,17 @@ class Package(Protocol):
     version: str
 
     def configure(self, config: Properties) -> Provider:
-        """A provider with these settings, nested ones decoded (`sshOpts` is a list).
+        """A provider with these settings, nested ones decoded (`sshOpts` is a list). Called once
+        per provider resource and run; several may be alive side by side."""
 
-        Called once per provider resource and run; several may be alive side by side.
-        """
-        ...
+
+def unknown_inputs(given: Properties, allowed: Collection[str], lead: str = "") -> list[Failure]:
+    """Inputs that a kind of the rehearsal lacks: left out silently, they would hide a mistake."""
+    return [
+        (f"{lead}{name}", "the rehearsal has no such property here")
+        for name, value in given.items()
+        if name not in allowed and not name.startswith("__") and value is not None
+    ]
 
 
 def unknown_token(token: str) -> ProviderError:

@@ -1,44 +1,36 @@
 """The docker package: images, volumes, networks and containers of an engine reached over SSH.
 
 Semantics of pulumi-docker 5.1 as measured (docs/facts/engine.md, "The real Docker, command and
-random providers over SSH"; docs/facts/alicloud.md §5), answers in the form of
-docs/facts/provider-states.json. Whatever `rehearsal.docker.engine.Engine` it is given does the
-work.
+random providers over SSH"; docs/facts/alicloud.md §5), for the inputs that a lab gives: any other
+is refused, and so is what the real one would show as changed for ever.
 """
 
-from __future__ import annotations
-
-import copy
+import contextlib
+import re
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
-from rehearsal.docker import durations
-from rehearsal.docker.engine import Engine, Json
-from rehearsal.providers import docker_state as state
+from rehearsal.docker.engine import Engine, EngineError, Json, Unreachable
 from rehearsal.providers.base import (
     Change,
     Failure,
     InitFailed,
     Kind,
     ProviderError,
+    unknown_inputs,
     unknown_token,
 )
-from rehearsal.providers.docker_kinds import (
-    DockerKind,
-    Network,
-    RemoteImage,
-    Volume,
-    ask,
-    maybe,
-)
-from rehearsal.providers.values import UNKNOWN, Properties
+from rehearsal.providers.values import UNKNOWN, Properties, Value
 
-VERSION = "5.2.0"
 _POLL_SECONDS = 0.2
 _DEFAULT_WAIT = 60
-_SETTINGS = ("host", "sshOpts", "version", "disableDockerDaemonCheck", "__internal")
+_MIB = 1024 * 1024
+_SECOND = 1_000_000_000
+_DURATIONS = ("interval", "timeout", "startPeriod", "startInterval")
+_CANONICAL = re.compile(r"(?:(?:(\d+)h)?(\d+)m)?([1-5]?\d)s")
+_COMPUTED_WHEN_ABSENT = frozenset({"command", "logDriver", "logOpts", "shmSize"})
 
 Connect = Callable[[str, Sequence[str]], Engine]
 """An engine for `ssh://user@address:port` and the options of `ssh`; dials at the first use."""
@@ -48,19 +40,14 @@ class DockerPackage:
     """What the world serves as `docker`."""
 
     name = "docker"
-    version = VERSION
+    version = "5.2.0"
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
 
-    def configure(self, config: Properties) -> DockerProvider:
+    def configure(self, config: Properties) -> "DockerProvider":
         """Settings: `host` (`ssh://user@address:port`) and `sshOpts`."""
-        given = {name for name, value in config.items() if value not in (None, "", [])}
-        unknown = sorted(given.difference(_SETTINGS))
-        if unknown:
-            raise ProviderError(f"the rehearsal's docker provider has no {', '.join(unknown)}")
-        host = str(config.get("host") or "")
-        return DockerProvider(self._connect(host, config.get("sshOpts") or []))
+        return DockerProvider(self._connect(str(config["host"]), config["sshOpts"]))
 
 
 class DockerProvider:
@@ -85,37 +72,142 @@ class DockerProvider:
         self._cancelled.set()
 
 
-class _Container(DockerKind):
-    delete_before_replace: ClassVar[bool] = True
-    allowed: ClassVar[frozenset[str]] = state.CONTAINER_INPUTS | state.IN_PLACE
-    force_new: ClassVar[frozenset[str]] = state.CONTAINER_INPUTS
-    required: ClassVar[tuple[str, ...]] = ("name", "image")
-    computed: ClassVar[frozenset[str]] = (
-        frozenset({"bridge", "containerLogs", "exitCode", "networkDatas"})
-        | state.COMPUTED_WHEN_ABSENT
-    )
-    defaults: ClassVar[Properties] = {
-        "containerReadRefreshTimeoutMilliseconds": 15000,
-        "mustRun": True,
-        "networkMode": "bridge",
-        "removeVolumes": True,
-        "restart": "no",
-        "start": True,
-    }
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Refusals in the words of Docker's client."""
+    try:
+        yield
+    except EngineError as error:
+        raise ProviderError(f"Error response from daemon: {error}") from error
+    except Unreachable as error:
+        raise ProviderError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    try:
+        yield
+    except EngineError as error:
+        if error.status != 404:
+            raise
+
+
+class _DockerKind(Kind):
+    in_place: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, engine: Engine, cancelled: threading.Event) -> None:
+        self._engine, self._cancelled = engine, cancelled
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
-        """Defaults as the bridge notes them (docs/facts/provider-states.json), nested ones
-        included."""
-        inputs, failures = super().check(old, copy.deepcopy(new))
-        if isinstance(inputs.get("healthcheck"), dict):
-            zero = {**dict.fromkeys(state.HEALTH_DURATIONS, "0s"), "retries": 0}
-            inputs["healthcheck"] = state.with_defaults(inputs["healthcheck"], zero)
-            failures += _check_health(inputs["healthcheck"])
-        _default_parts(inputs, "ports", {"ip": "0.0.0.0", "protocol": "tcp"})
-        for name in ("networksAdvanced", "uploads", "volumes", "labels"):
-            _default_parts(inputs, name, {})
-        if inputs.get("restart") not in (UNKNOWN, *_RESTARTS):
-            failures.append(("restart", f"expected restart to be one of {list(_RESTARTS)}"))
+        return new, unknown_inputs(new, self.force_new | self.in_place)
+
+    @_told()
+    def read(
+        self, id: str, inputs: Properties, outputs: Properties
+    ) -> tuple[str | None, Properties, Properties]:
+        with _unless_gone():
+            return id, inputs, self._outputs(id, inputs)
+        return None, {}, {}
+
+    def _outputs(self, id: str, inputs: Properties) -> Properties:
+        """The state of what is there; EngineError where nothing is."""
+        raise NotImplementedError
+
+    @_told()
+    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
+        with _unless_gone():
+            self._remove(id, outputs)
+
+    def _remove(self, id: str, outputs: Properties) -> None:
+        raise NotImplementedError
+
+
+class _Image(_DockerKind):
+    force_new: ClassVar[frozenset[str]] = frozenset({"name"})
+    in_place: ClassVar[frozenset[str]] = frozenset({"keepLocally"})
+    computed: ClassVar[frozenset[str]] = frozenset({"imageId"})
+
+    def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
+        inputs, failures = super().check(old, new)
+        if new.get("keepLocally") is not True:
+            failures.append(("keepLocally", "must be true: the rehearsal removes no image"))
+        return inputs, failures
+
+    @_told()
+    def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
+        """A local copy is taken as it is; else it is pulled, once."""
+        name, found = str(inputs["name"]), None
+        with _unless_gone():
+            found = self._engine.inspect_image(name)
+        if found is None:
+            self._engine.pull_image(name)
+            found = self._engine.inspect_image(name)
+        id = f"{found['Id']}{name}"
+        return id, {**inputs, "id": id, "imageId": found["Id"]}
+
+    def _outputs(self, id: str, inputs: Properties) -> Properties:
+        return {**inputs, "id": id, "imageId": self._engine.inspect_image(inputs["name"])["Id"]}
+
+    def _remove(self, id: str, outputs: Properties) -> None:
+        """It stays on the server."""
+
+
+class _Volume(_DockerKind):
+    force_new: ClassVar[frozenset[str]] = frozenset({"name"})
+
+    @_told()
+    def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
+        id = str(self._engine.create_volume({"Name": inputs["name"]})["Name"])
+        return id, self._outputs(id, inputs)
+
+    def _outputs(self, id: str, inputs: Properties) -> Properties:
+        return {**inputs, "id": id, "mountpoint": self._engine.inspect_volume(id)["Mountpoint"]}
+
+    def _remove(self, id: str, outputs: Properties) -> None:
+        self._engine.remove_volume(id)
+
+
+class _Network(_DockerKind):
+    force_new: ClassVar[frozenset[str]] = frozenset({"name", "driver"})
+
+    @_told()
+    def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
+        config = {"Name": inputs["name"], "Driver": inputs.get("driver") or "bridge"}
+        id = self._engine.create_network(config)
+        return id, self._outputs(id, inputs)
+
+    def _outputs(self, id: str, inputs: Properties) -> Properties:
+        return {**inputs, "id": id, "driver": self._engine.inspect_network(id)["Driver"]}
+
+    def _remove(self, id: str, outputs: Properties) -> None:
+        self._engine.remove_network(id)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+class _Container(_DockerKind):
+    delete_before_replace: ClassVar[bool] = True
+    force_new: ClassVar[frozenset[str]] = _names(
+        "command envs gpus healthcheck image logDriver logOpts name networksAdvanced ports "
+        "shmSize uploads volumes"
+    )
+    in_place: ClassVar[frozenset[str]] = _names(
+        "destroyGraceSeconds memory memorySwap mustRun restart wait waitTimeout"
+    )
+
+    def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
+        """With what would differ for ever (docs/facts/engine.md)."""
+        inputs, failures = super().check(old, new)
+        if (new.get("memory") is None) is not (new.get("memorySwap") is None):
+            failures.append(("memorySwap", "the daemon's own would differ for ever: give both"))
+        check = new.get("healthcheck") or {}
+        for name in _DURATIONS:
+            value = check.get(name, "0s")
+            if value is not UNKNOWN and not _CANONICAL.fullmatch(value):
+                why = f'"{value}" is not as Go has it (1m30s), so it would differ for ever'
+                failures.append((f"healthcheck.{name}", why))
         return inputs, failures
 
     def diff(
@@ -127,61 +219,42 @@ class _Container(DockerKind):
         ignore: Sequence[str],
     ) -> Change:
         """Wanted inputs against what the last create or refresh found, as Terraform compares."""
-        names = _asked(old_inputs) | _asked(new_inputs)
-        wanted, found = state.comparable(new_inputs), state.comparable(old_outputs)
-        if "memorySwap" not in names and found.get("memorySwap"):
-            # The daemon's own limit was read back, and nobody asked for one.
-            names = names | {"memorySwap"}
-            wanted["memorySwap"] = 0
-        names -= {n for n in state.COMPUTED_WHEN_ABSENT if new_inputs.get(n) is None}
+        names = self.force_new | self.in_place
+        names -= {name for name in _COMPUTED_WHEN_ABSENT if new_inputs.get(name) is None}
         return self.compare(
-            {name: found.get(name) for name in names},
-            {name: wanted.get(name) for name in names},
+            {name: _comparable(old_outputs.get(name)) for name in names},
+            {name: _comparable(new_inputs.get(name)) for name in names},
             ignore,
         )
 
+    @_told()
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
         """Create, upload, start, and wait for its health where `wait` is set."""
-        config = state.container_config(inputs)
-        name = str(inputs["name"])
-        id: str = ask(
-            lambda: self._engine.create_container(name, config), "Unable to create container: "
-        )
+        id = self._engine.create_container(str(inputs["name"]), _config(inputs))
         try:
-            self._join_networks(id, inputs)
-            self._fill_and_start(id, inputs)
-            if inputs.get("wait"):
-                self._wait_until_healthy(id, float(inputs.get("waitTimeout") or _DEFAULT_WAIT))
+            self._begin(id, inputs)
         except ProviderError as error:
             raise InitFailed(str(error), id, inputs, self._outputs(id, inputs)) from error
-        return id, state.as_created(self._outputs(id, inputs), inputs)
+        return id, self._outputs(id, inputs)
 
-    def _join_networks(self, id: str, inputs: Properties) -> None:
+    @_told()
+    def _begin(self, id: str, inputs: Properties) -> None:
         networks = inputs.get("networksAdvanced") or []
-        if networks and inputs.get("networkMode") in (None, "bridge", "default"):
-            ask(lambda: self._engine.disconnect_network("bridge", id))
+        if networks:
+            self._engine.disconnect_network("bridge", id)
         for network in networks:
-            name, aliases = str(network["name"]), list(network.get("aliases") or [])
-            ask(lambda n=name, a=aliases: self._engine.connect_network(n, id, a))  # type: ignore[misc]
-
-    def _fill_and_start(self, id: str, inputs: Properties) -> None:
-        for upload in inputs.get("uploads") or []:
-            path, content, mode = state.upload(upload)
-            ask(lambda p=path, c=content, m=mode: self._engine.put_file(id, p, c, m))  # type: ignore[misc]
-        if inputs.get("start") is not False:
-            ask(lambda: self._engine.start_container(id), "Unable to start container: ")
+            self._engine.connect_network(network["name"], id, network.get("aliases") or [])
+        for file in inputs.get("uploads") or []:
+            content, mode = str(file["content"]).encode(), int(file["permissions"], 8)
+            self._engine.put_file(id, file["file"], content, mode)
+        self._engine.start_container(id)
+        if inputs.get("wait"):
+            self._wait_until_healthy(id, float(inputs.get("waitTimeout") or _DEFAULT_WAIT))
 
     def _wait_until_healthy(self, id: str, seconds: float) -> None:
         """Only "healthy" ends it early: an unhealthy or dead container is waited for as well."""
         deadline = time.monotonic() + seconds
-        while True:
-            health = self._inspect(id)["State"].get("Health")
-            if health is None:
-                raise ProviderError(
-                    "you must specify a healthcheck to wait for the container to be healthy"
-                )
-            if health["Status"] == "healthy":
-                return
+        while self._engine.inspect_container(id)["State"]["Health"]["Status"] != "healthy":
             if time.monotonic() >= deadline:
                 raise ProviderError(
                     f"container {id} failed to be in healthy state: context deadline exceeded"
@@ -189,24 +262,22 @@ class _Container(DockerKind):
             if self._cancelled.wait(_POLL_SECONDS):
                 raise ProviderError("context canceled")
 
-    def _inspect(self, id: str) -> Json:
-        found: Json = ask(lambda: self._engine.inspect_container(id))
-        return found
-
     def _outputs(self, id: str, inputs: Properties) -> Properties:
-        return state.container(id, inputs, self._inspect(id))
+        """What was asked for, and what may have become of it."""
+        found = self._engine.inspect_container(id)
+        host, running = found["HostConfig"], found["State"]["Running"]
+        return {
+            **inputs,
+            "id": id,
+            "exitCode": None if running else found["State"]["ExitCode"],
+            "memory": host["Memory"] // _MIB or None,
+            "memorySwap": host["MemorySwap"] // _MIB or None,
+            "mustRun": running,
+            "ports": _ports(found["NetworkSettings"]["Ports"]),
+            "restart": host["RestartPolicy"]["Name"],
+        }
 
-    def read(
-        self, id: str, inputs: Properties, outputs: Properties
-    ) -> tuple[str | None, Properties, Properties]:
-        """As it really is; environment, labels, volumes and uploads are not read back."""
-        found = maybe(lambda: self._engine.inspect_container(id))
-        if found is None:
-            return None, {}, {}
-        fresh = state.container(id, {**outputs, **state.bare(inputs)}, found)
-        fresh = {**fresh, **state.REFRESHED}
-        return id, state.refreshed_inputs(inputs, fresh), fresh
-
+    @_told()
     def update(
         self,
         id: str,
@@ -219,57 +290,90 @@ class _Container(DockerKind):
 
         Nothing is waited for here, `wait` or not (docs/facts/measured.md §3).
         """
-        if not old_outputs.get("mustRun") and new_inputs.get("mustRun"):
-            ask(lambda: self._engine.start_container(id), "Unable to start container: ")
-        limits = ("restart", "maxRetryCount", "memory", "memorySwap")
-        if any((old_outputs.get(n) or 0) != (new_inputs.get(n) or 0) for n in limits):
-            ask(lambda: self._engine.update_container(id, state.limits(new_inputs)))
+        if not old_outputs.get("mustRun"):
+            self._engine.start_container(id)
+        self._engine.update_container(id, _limits(new_inputs))
         return self._outputs(id, new_inputs)
 
-    def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
+    def _remove(self, id: str, outputs: Properties) -> None:
         """Stop, with no time to end unless a grace was asked for, and remove by force."""
-        grace = int(outputs.get("destroyGraceSeconds") or 0)
-        volumes = bool(outputs.get("removeVolumes", True))
-        try:
-            maybe(lambda: self._engine.stop_container(id, grace))
-            maybe(lambda: self._engine.remove_container(id, volumes))
-        except ProviderError as error:
-            raise ProviderError(f"Error deleting container {id}: {error}") from error
+        self._engine.stop_container(id, int(outputs.get("destroyGraceSeconds") or 0))
+        self._engine.remove_container(id, True)
 
 
-_RESTARTS = ("no", "on-failure", "always", "unless-stopped")
-
-_KINDS: dict[str, type[DockerKind]] = {
-    "docker:index/remoteImage:RemoteImage": RemoteImage,
-    "docker:index/volume:Volume": Volume,
-    "docker:index/network:Network": Network,
+_KINDS: dict[str, type[_DockerKind]] = {
+    "docker:index/remoteImage:RemoteImage": _Image,
+    "docker:index/volume:Volume": _Volume,
+    "docker:index/network:Network": _Network,
     "docker:index/container:Container": _Container,
 }
 
 
-def _default_parts(inputs: Properties, name: str, defaults: Properties) -> None:
-    parts = inputs.get(name)
-    if isinstance(parts, list):
-        inputs[name] = [
-            state.with_defaults(part, defaults) if isinstance(part, dict) else part
-            for part in parts
-        ]
+def _comparable(value: Value) -> Value:
+    """No value and an empty one are the same to Terraform."""
+    return None if value in ([], {}, "") else value
 
 
-def _check_health(check: Properties) -> list[Failure]:
-    failures: list[Failure] = []
-    for name in state.HEALTH_DURATIONS:
-        value = check[name]
-        if value is UNKNOWN:
-            continue
-        try:
-            durations.parse(str(value))
-        except ValueError as error:
-            failures.append((f"healthcheck.{name}", str(error)))
-    if check.get("tests") is not UNKNOWN and not check.get("tests"):
-        failures.append(("healthcheck.tests", "Missing required property 'tests'"))
-    return failures
+def _config(inputs: Properties) -> Json:
+    """The body of `POST /containers/create`."""
+    bindings: dict[str, list[Json]] = {}
+    for port in inputs.get("ports") or []:
+        binding = {"HostIp": port["ip"], "HostPort": str(port["external"])}
+        bindings.setdefault(f"{port['internal']}/{port['protocol']}", []).append(binding)
+    gpus = [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}]
+    log = {"Type": inputs.get("logDriver") or "json-file", "Config": inputs.get("logOpts") or {}}
+    return {
+        "Image": inputs["image"],
+        "Cmd": inputs.get("command"),
+        "Env": inputs.get("envs") or [],
+        "Healthcheck": _health(inputs.get("healthcheck")),
+        "ExposedPorts": {inside: {} for inside in bindings},
+        "HostConfig": {
+            **_limits(inputs),
+            "NetworkMode": "bridge",
+            "PortBindings": bindings,
+            "Binds": [_bind(volume) for volume in inputs.get("volumes") or []],
+            "LogConfig": log,
+            "DeviceRequests": gpus if inputs.get("gpus") else None,
+            "ShmSize": (inputs.get("shmSize") or 64) * _MIB,
+        },
+    }
 
 
-def _asked(inputs: Properties) -> set[str]:
-    return {n for n, value in inputs.items() if value is not None and not n.startswith("__")}
+def _limits(inputs: Properties) -> Json:
+    """What `update` may change in place."""
+    return {
+        "Memory": (inputs.get("memory") or 0) * _MIB,
+        "MemorySwap": (inputs.get("memorySwap") or 0) * _MIB,
+        "RestartPolicy": {"Name": inputs.get("restart") or "no", "MaximumRetryCount": 0},
+    }
+
+
+def _bind(volume: Properties) -> str:
+    source = volume.get("hostPath") or volume["volumeName"]
+    return f"{source}:{volume['containerPath']}{':ro' if volume.get('readOnly') else ''}"
+
+
+def _health(check: Properties | None) -> Json | None:
+    if not check:
+        return None
+    times = {name[0].upper() + name[1:]: _nanoseconds(check.get(name)) for name in _DURATIONS}
+    return {"Test": check["tests"], "Retries": check.get("retries") or 0, **times}
+
+
+def _nanoseconds(duration: str | None) -> int:
+    match = _CANONICAL.fullmatch(duration or "0s")
+    assert match, "check() has seen to it"
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((hours * 60 + minutes) * 60 + seconds) * _SECOND
+
+
+def _ports(bound: dict[str, Any]) -> list[Properties]:
+    """Read back from a map, so sorted by the port inside."""
+    found = []
+    for inside, hosts in bound.items():
+        number, _, protocol = inside.partition("/")
+        for host in hosts or []:
+            port = {"external": int(host["HostPort"]), "ip": host["HostIp"], "protocol": protocol}
+            found.append({"internal": int(number), **port})
+    return sorted(found, key=lambda port: (port["internal"], port["external"]))

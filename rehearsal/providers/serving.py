@@ -4,8 +4,7 @@
 (docs/facts/engine.md, "Attaching providers"). `serve()` starts one for a `Package`.
 """
 
-from __future__ import annotations
-
+import functools
 import json
 import threading
 import time
@@ -13,14 +12,10 @@ import traceback
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias
 
 import grpc  # type: ignore[import-untyped]
-from google.protobuf import (  # type: ignore[import-untyped]
-    any_pb2,
-    empty_pb2,
-    struct_pb2,
-)
+from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
 from rehearsal.providers.base import (
@@ -33,12 +28,14 @@ from rehearsal.providers.base import (
     ProviderError,
     differs,
 )
-from rehearsal.providers.values import Properties, Value, from_struct, plain, to_struct
+from rehearsal.providers.values import Value, from_struct, to_struct
 
 _NO_LIMIT = 400 * 1024 * 1024
 _CALLS_AT_A_TIME = 64
 
-_Answer = TypeVar("_Answer")
+_Message: TypeAlias = Any
+_Context: TypeAlias = grpc.ServicerContext
+_Method: TypeAlias = Callable[["_Servicer", _Message, _Context], _Message]
 
 
 @dataclass(frozen=True)
@@ -82,155 +79,124 @@ def serve(package: Package, on_call: Callable[[Call], None] | None = None) -> Se
     return Served(port, server)
 
 
+def _answered(method: _Method) -> _Method:
+    """Note the call, and word what it raises."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def call(self: "_Servicer", request: _Message, context: _Context) -> _Message:
+        started, reason = time.monotonic(), None
+        shown = f"Preview {name.lower()}" if getattr(request, "preview", False) else name
+        subject = getattr(request, "urn", "") or getattr(request, "tok", "") or self.name
+        try:
+            return method(self, request, context)
+        except Exception as error:
+            reason = str(error)
+            _fail(context, error)
+        finally:
+            seconds = time.monotonic() - started
+            self.on_call(Call(self.name, shown, subject, seconds, reason))
+
+    return call
+
+
 class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     """Translates calls. One engine connection is one provider resource: `peer` tells them apart."""
 
     def __init__(self, package: Package, on_call: Callable[[Call], None]) -> None:
-        self._package = package
-        self._on_call = on_call
+        self._package, self.name, self.on_call = package, package.name, on_call
         self._providers: dict[str, Provider] = {}
         self._latest: Provider | None = None
         self._lock = threading.Lock()
 
-    def Attach(
-        self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext
-    ) -> empty_pb2.Empty:
+    def Attach(self, request: _Message, context: _Context) -> _Message:
         return empty_pb2.Empty()
 
-    def Handshake(
-        self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.ProviderHandshakeResponse:
+    def Handshake(self, request: _Message, context: _Context) -> _Message:
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=False)
 
-    def GetPluginInfo(
-        self, request: empty_pb2.Empty, context: grpc.ServicerContext
-    ) -> plugin_pb2.PluginInfo:
+    def GetPluginInfo(self, request: _Message, context: _Context) -> _Message:
         return plugin_pb2.PluginInfo(version=self._package.version)
 
-    def CheckConfig(
-        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CheckResponse:
+    def CheckConfig(self, request: _Message, context: _Context) -> _Message:
         return provider_pb2.CheckResponse(inputs=request.news)
 
-    def DiffConfig(
-        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.DiffResponse:
-        old = from_struct(request.old_inputs)
-        new = from_struct(request.news)
+    def DiffConfig(self, request: _Message, context: _Context) -> _Message:
+        old, new = from_struct(request.old_inputs), from_struct(request.news)
         names = (old.keys() | new.keys()) - INTERNAL_KEYS - {"version"}
         changed = sorted(name for name in names if differs(old.get(name), new.get(name)))
         return _diff_response(Change(updates=changed))
 
-    def Configure(
-        self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.ConfigureResponse:
-        def work() -> provider_pb2.ConfigureResponse:
-            config = {name: _decoded(value) for name, value in _plain(request.args).items()}
-            provider = self._package.configure(config)
-            with self._lock:
-                self._providers[context.peer()] = self._latest = provider
-            return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=True)
+    @_answered
+    def Configure(self, request: _Message, context: _Context) -> _Message:
+        config = {name: _decoded(value) for name, value in from_struct(request.args).items()}
+        provider = self._package.configure(config)
+        with self._lock:
+            self._providers[context.peer()] = self._latest = provider
+        return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=True)
 
-        return self._answer(context, "Configure", self._package.name, work)
+    @_answered
+    def Check(self, request: _Message, context: _Context) -> _Message:
+        kind = self._kind(request.urn, context)
+        inputs, failures = kind.check(from_struct(request.olds), from_struct(request.news))
+        told = [provider_pb2.CheckFailure(property=name, reason=why) for name, why in failures]
+        return provider_pb2.CheckResponse(inputs=to_struct(inputs), failures=told)
 
-    def Check(
-        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CheckResponse:
-        def work() -> provider_pb2.CheckResponse:
-            kind = self._kind(request.urn, context)
-            inputs, failures = kind.check(_plain(request.olds), _plain(request.news))
-            return provider_pb2.CheckResponse(
-                inputs=to_struct(inputs),
-                failures=[
-                    provider_pb2.CheckFailure(property=name, reason=why) for name, why in failures
-                ],
-            )
+    @_answered
+    def Diff(self, request: _Message, context: _Context) -> _Message:
+        change = self._kind(request.urn, context).diff(
+            request.id,
+            from_struct(request.old_inputs),
+            from_struct(request.olds),
+            from_struct(request.news),
+            list(request.ignoreChanges),
+        )
+        return _diff_response(change)
 
-        return self._answer(context, "Check", request.urn, work)
-
-    def Diff(
-        self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.DiffResponse:
-        def work() -> provider_pb2.DiffResponse:
-            change = self._kind(request.urn, context).diff(
-                request.id,
-                _plain(request.old_inputs),
-                _plain(request.olds),
-                _plain(request.news),
-                list(request.ignoreChanges),
-            )
-            return _diff_response(change)
-
-        return self._answer(context, "Diff", request.urn, work)
-
-    def Create(
-        self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CreateResponse:
-        def work() -> provider_pb2.CreateResponse:
-            kind = self._kind(request.urn, context)
-            inputs = _plain(request.properties)
-            if request.preview:
-                return provider_pb2.CreateResponse(properties=to_struct(kind.planned(inputs, None)))
+    @_answered
+    def Create(self, request: _Message, context: _Context) -> _Message:
+        kind, inputs = self._kind(request.urn, context), from_struct(request.properties)
+        if request.preview:
+            id, outputs = "", kind.planned(inputs, None)
+        else:
             id, outputs = kind.create(inputs, request.timeout)
-            return provider_pb2.CreateResponse(id=id, properties=to_struct(outputs))
+        return provider_pb2.CreateResponse(id=id, properties=to_struct(outputs))
 
-        method = "Preview create" if request.preview else "Create"
-        return self._answer(context, method, request.urn, work)
+    @_answered
+    def Read(self, request: _Message, context: _Context) -> _Message:
+        id, inputs, outputs = self._kind(request.urn, context).read(
+            request.id, from_struct(request.inputs), from_struct(request.properties)
+        )
+        if id is None:
+            return provider_pb2.ReadResponse()
+        return provider_pb2.ReadResponse(
+            id=id, inputs=to_struct(inputs), properties=to_struct(outputs)
+        )
 
-    def Read(
-        self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.ReadResponse:
-        def work() -> provider_pb2.ReadResponse:
-            id, inputs, outputs = self._kind(request.urn, context).read(
-                request.id, _plain(request.inputs), _plain(request.properties)
-            )
-            if id is None:
-                return provider_pb2.ReadResponse()
-            return provider_pb2.ReadResponse(
-                id=id, inputs=to_struct(inputs), properties=to_struct(outputs)
-            )
+    @_answered
+    def Update(self, request: _Message, context: _Context) -> _Message:
+        kind = self._kind(request.urn, context)
+        before, wanted = from_struct(request.olds), from_struct(request.news)
+        if request.preview:
+            outputs = kind.planned(wanted, before)
+        else:
+            inputs = from_struct(request.old_inputs)
+            outputs = kind.update(request.id, inputs, before, wanted, request.timeout)
+        return provider_pb2.UpdateResponse(properties=to_struct(outputs))
 
-        return self._answer(context, "Read", request.urn, work)
+    @_answered
+    def Delete(self, request: _Message, context: _Context) -> _Message:
+        inputs, outputs = from_struct(request.old_inputs), from_struct(request.properties)
+        self._kind(request.urn, context).delete(request.id, inputs, outputs, request.timeout)
+        return empty_pb2.Empty()
 
-    def Update(
-        self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.UpdateResponse:
-        def work() -> provider_pb2.UpdateResponse:
-            kind = self._kind(request.urn, context)
-            old_outputs, new_inputs = _plain(request.olds), _plain(request.news)
-            if request.preview:
-                planned = kind.planned(new_inputs, old_outputs)
-                return provider_pb2.UpdateResponse(properties=to_struct(planned))
-            outputs = kind.update(
-                request.id, _plain(request.old_inputs), old_outputs, new_inputs, request.timeout
-            )
-            return provider_pb2.UpdateResponse(properties=to_struct(outputs))
+    @_answered
+    def Invoke(self, request: _Message, context: _Context) -> _Message:
+        found = self._provider(context).invoke(request.tok, from_struct(request.args))
+        # `return` is a keyword of Python, so the field can only be named as text.
+        return provider_pb2.InvokeResponse(**{"return": to_struct(found)})
 
-        method = "Preview update" if request.preview else "Update"
-        return self._answer(context, method, request.urn, work)
-
-    def Delete(
-        self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext
-    ) -> empty_pb2.Empty:
-        def work() -> empty_pb2.Empty:
-            self._kind(request.urn, context).delete(
-                request.id, _plain(request.old_inputs), _plain(request.properties), request.timeout
-            )
-            return empty_pb2.Empty()
-
-        return self._answer(context, "Delete", request.urn, work)
-
-    def Invoke(
-        self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.InvokeResponse:
-        def work() -> provider_pb2.InvokeResponse:
-            found = self._provider(context).invoke(request.tok, _plain(request.args))
-            # `return` is a keyword of Python, so the field can only be named as text.
-            return provider_pb2.InvokeResponse(**{"return": to_struct(found)})
-
-        return self._answer(context, "Invoke", request.tok, work)
-
-    def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
+    def Cancel(self, request: _Message, context: _Context) -> _Message:
         with self._lock:
             provider = self._providers.get(context.peer())
         if provider is not None:
@@ -249,24 +215,6 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         kind = self._provider(context).kind(_token(urn))
         kind.name = urn.split("::")[-1]
         return kind
-
-    def _answer(
-        self,
-        context: grpc.ServicerContext,
-        method: str,
-        subject: str,
-        work: Callable[[], _Answer],
-    ) -> _Answer:
-        started = time.monotonic()
-        reason = None
-        try:
-            return work()
-        except Exception as error:
-            reason = str(error)
-            _fail(context, error)
-        finally:
-            seconds = time.monotonic() - started
-            self._on_call(Call(self._package.name, method, subject, seconds, reason))
 
 
 def _fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:
@@ -304,11 +252,6 @@ def _diff_response(change: Change) -> provider_pb2.DiffResponse:
         replaces=list(change.replaces),
         deleteBeforeReplace=change.delete_before_replace,
     )
-
-
-def _plain(struct: struct_pb2.Struct) -> Properties:
-    found: Properties = plain(from_struct(struct))
-    return found
 
 
 def _decoded(value: Value) -> Value:

@@ -2,14 +2,11 @@
 
 The engine sends property maps as protobuf structs. Some strings and objects in them carry a
 signature that gives them a meaning: "not known yet", "secret", "asset" (Pulumi's
-sdk/go/common/resource/properties.go). Here they become `UNKNOWN`, `Secret`, and dicts that keep
-their signature, so that they go back unharmed.
+sdk/go/common/resource/properties.go). Here they become `UNKNOWN`, what is secret itself, and dicts
+that keep their signature, so that they go back unharmed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from google.protobuf import struct_pb2  # type: ignore[import-untyped]
@@ -17,7 +14,6 @@ from google.protobuf import struct_pb2  # type: ignore[import-untyped]
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
 ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
-OUTPUT_SIGNATURE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 
 _UNKNOWN_STRING = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _UNKNOWNS = frozenset(
@@ -52,52 +48,17 @@ class _Unknown:
 UNKNOWN: Final = _Unknown()
 
 
-@dataclass(frozen=True)
-class Secret:
-    """A value that the engine has to encrypt in its state."""
-
-    value: Value = field(repr=False)
-
-
 def from_struct(struct: struct_pb2.Struct) -> Properties:
     """The property map in `struct`; whole numbers as int, special values as this module's."""
     return {key: _from_value(value) for key, value in struct.fields.items()}
 
 
 def to_struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
-    """`properties` as the engine reads them.
-
-    Raises:
-        TypeError: a value that no property can hold.
-    """
+    """`properties` as the engine reads them; TypeError for what no property can hold."""
     struct = struct_pb2.Struct()
     for key, value in properties.items():
         struct.fields[key].CopyFrom(_to_value(value, key))
     return struct
-
-
-def plain(value: Value) -> Value:
-    """`value` without its `Secret` wrappers, at any depth."""
-    if isinstance(value, Secret):
-        return plain(value.value)
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return value
-
-
-def is_known(value: Value) -> bool:
-    """Whether `value` holds no `UNKNOWN` at any depth."""
-    if value is UNKNOWN:
-        return False
-    if isinstance(value, Secret):
-        return is_known(value.value)
-    if isinstance(value, dict):
-        return all(is_known(item) for item in value.values())
-    if isinstance(value, list):
-        return all(is_known(item) for item in value)
-    return True
 
 
 def is_asset(value: Value) -> bool:
@@ -117,35 +78,26 @@ def _from_value(value: struct_pb2.Value) -> Value:
     if kind == "list_value":
         return [_from_value(item) for item in value.list_value.values]
     if kind == "struct_value":
-        return _from_object(from_struct(value.struct_value))
+        found = from_struct(value.struct_value)
+        return found["value"] if found.get(SIGNATURE) == SECRET_SIGNATURE else found
     return None
 
 
-def _from_object(found: Properties) -> Value:
-    if found.get(SIGNATURE) == SECRET_SIGNATURE:
-        return Secret(found.get("value"))
-    if found.get(SIGNATURE) == OUTPUT_SIGNATURE:
-        value = found.get("value", UNKNOWN)
-        return Secret(value) if found.get("secret") else value
-    return found
-
-
 def _to_value(value: Value, where: str) -> struct_pb2.Value:
+    made = struct_pb2.Value
     if value is None:
-        return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+        return made(null_value=struct_pb2.NULL_VALUE)
     if value is UNKNOWN:
-        return struct_pb2.Value(string_value=_UNKNOWN_STRING)
-    if isinstance(value, Secret):
-        return _to_value({SIGNATURE: SECRET_SIGNATURE, "value": value.value}, where)
+        return made(string_value=_UNKNOWN_STRING)
     if isinstance(value, bool):
-        return struct_pb2.Value(bool_value=value)
+        return made(bool_value=value)
     if isinstance(value, (int, float)):
-        return struct_pb2.Value(number_value=value)
+        return made(number_value=value)
     if isinstance(value, str):
-        return struct_pb2.Value(string_value=value)
+        return made(string_value=value)
     if isinstance(value, (list, tuple)):
         items = [_to_value(item, f"{where}[{index}]") for index, item in enumerate(value)]
-        return struct_pb2.Value(list_value=struct_pb2.ListValue(values=items))
+        return made(list_value=struct_pb2.ListValue(values=items))
     if isinstance(value, Mapping):
-        return struct_pb2.Value(struct_value=to_struct(value))
+        return made(struct_value=to_struct(value))
     raise TypeError(f"{where}: a property cannot hold a {type(value).__name__}")

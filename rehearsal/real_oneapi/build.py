@@ -4,8 +4,6 @@ Go comes from PATH, else from the package index. Its SQLite is written in Go
 (docs/facts/xinference-cluster.md §3), so no C compiler is needed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import platform
 import shutil

@@ -11,8 +11,6 @@ What differs from the lab's image:
   the first one. Its token counts are therefore not to be trusted.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

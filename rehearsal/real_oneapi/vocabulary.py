@@ -4,8 +4,6 @@
 Only for where OneAPI's counts do not matter; the real file is much larger.
 """
 
-from __future__ import annotations
-
 import base64
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 `python -m rehearsal.real_server.engine` says what is wrong with it, or nothing.
 """
 
-from __future__ import annotations
-
 import sys
 
 import docker

@@ -1,7 +1,5 @@
 """The images of the server and of its mirror: made once, and kept by this machine's engine."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -1,7 +1,5 @@
 """A real server's engine, as the docker provider reaches it: Docker's HTTP API over `ssh`."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil

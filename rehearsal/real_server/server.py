@@ -1,7 +1,5 @@
 """Servers as containers, and the mirror that stands beside them in a network of their own."""
 
-from __future__ import annotations
-
 import io
 import os
 import tarfile

@@ -2,12 +2,9 @@
 
 PostgreSQL with pgvector and MariaDB are Debian's, OneAPI is the real one on that MariaDB. Sandbox
 and MongoDB are stand-ins in Node, which is real, as in the images. Xinference and FastGPT are our
-doubles; FastGPT's keeps in a file what the real one has in its databases.
+doubles; FastGPT's keeps in PostgreSQL what the real one has there and in MongoDB.
 """
 
-from __future__ import annotations
-
-from importlib.util import find_spec
 from pathlib import Path
 
 import docker
@@ -28,11 +25,9 @@ _DOUBLES = (
     "rehearsal/faults.py",
     "rehearsal/inside.py",
     "rehearsal/doubles/*.py",
-    "rehearsal/doubles/fastgpt/*.py",
-    "rehearsal/doubles/xinference/*.py",
+    "rehearsal/doubles/fastgpt/*.*",
+    "rehearsal/doubles/xinference/*.*",
 )
-# Of pure Python, and in no package of Debian's.
-_LIBRARIES = ("cobble", "mammoth", "markdownify")
 
 
 def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
@@ -42,7 +37,7 @@ def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
         NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built.
     """
     arguments = {"CL100K": CL100K, "O200K": O200K}
-    files = {"one-api": build.binary(say), **double_files(), **_library_files()}
+    files = {"one-api": build.binary(say), **double_files()}
     return made(client, _CONTEXT, _MADE, arguments, say, files)
 
 
@@ -50,12 +45,3 @@ def double_files() -> dict[str, Path]:
     """What the doubles are made of: the path in their images to the file."""
     found = (path for form in _DOUBLES for path in PROJECT.glob(form))
     return {str(path.relative_to(PROJECT)): path for path in found}
-
-
-def _library_files() -> dict[str, Path]:
-    folders = (Path(str(find_spec(name).origin)).parent for name in _LIBRARIES)  # type: ignore[union-attr]
-    return {
-        f"python/{path.relative_to(folder.parent)}": path
-        for folder in folders
-        for path in folder.rglob("*.py")
-    }

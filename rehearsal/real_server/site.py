@@ -1,7 +1,5 @@
 """A data centre of real servers: `rehearsal.world` rents its servers here with `--real-server`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 

@@ -5,9 +5,8 @@ to our questions `{"n": 7, "admitted": true}`. Out: `{"done": 1, "error": null}`
 `{"n": 7, "port": 22, "source": "127.0.0.1"}` for the firewall. The end of the input is its end.
 """
 
-from __future__ import annotations
-
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -18,25 +17,8 @@ from rehearsal.children import adopt_orphans
 from rehearsal.server.description import Description
 from rehearsal.server.machine import Machine
 
-
-class _Talk:
-    """Our side of the lines."""
-
-    def __init__(self) -> None:
-        self._asked: dict[int, asyncio.Future[bool]] = {}
-        self._number = 0
-
-    async def admits(self, port: int, source: str) -> bool:
-        """Ask the firewall."""
-        self._number += 1
-        future = asyncio.get_running_loop().create_future()
-        self._asked[self._number] = future
-        _say({"n": self._number, "port": port, "source": source})
-        return bool(await future)
-
-    def answered(self, line: dict[str, Any]) -> None:
-        """The firewall has spoken."""
-        self._asked.pop(line["n"]).set_result(line["admitted"])
+_ASKED: dict[int, asyncio.Future[bool]] = {}
+_NUMBERS = itertools.count(1)
 
 
 def _say(line: dict[str, Any]) -> None:
@@ -44,21 +26,25 @@ def _say(line: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+async def _admits(port: int, source: str) -> bool:
+    """Ask the firewall."""
+    number = next(_NUMBERS)
+    _ASKED[number] = asyncio.get_running_loop().create_future()
+    _say({"n": number, "port": port, "source": source})
+    return await _ASKED[number]
+
+
 async def _serve() -> None:
     lines = asyncio.StreamReader(limit=2**20)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    talk = _Talk()
-    machine = Machine(Description(**json.loads(await lines.readline())), talk.admits)
-    orders: set[asyncio.Task[None]] = set()
+    machine = Machine(Description(**json.loads(await lines.readline())), _admits)
     while line := await lines.readline():
         said = json.loads(line)
         if "admitted" in said:
-            talk.answered(said)
-            continue
-        task = asyncio.create_task(_obey(machine, said))
-        orders.add(task)
-        task.add_done_callback(orders.discard)
+            _ASKED.pop(said["n"]).set_result(said["admitted"])
+        else:
+            await _obey(machine, said)
     await machine.stop()
     machine.lifeline.close()
 

@@ -1,7 +1,5 @@
 """What a server of the stage is made of."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +13,6 @@ class Description:
         address: in 127/8; containers get the following addresses of the same /24.
         authorized_key: the line of the only key that may log in, as root.
         gpus: `{"name", "memory_mib"}` each.
-        user_data: cloud-config; of it `ssh_keys`, a host key of one's own, is honoured.
         outside: emulated outside hosts, name to address.
     """
 
@@ -25,5 +22,4 @@ class Description:
     ssh_port: int
     authorized_key: str
     gpus: list[dict[str, Any]] = field(default_factory=list)
-    user_data: str = ""
     outside: dict[str, str] = field(default_factory=dict)

@@ -5,23 +5,19 @@ It takes the lab's own host scripts, in a real bash, but has nothing of Ubuntu b
 on a real server.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
 import secrets
 import shutil
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncssh
-import yaml
 
+from rehearsal.docker.ports import Admits
 from rehearsal.docker.records import Records
 from rehearsal.processes import Lifeline
-from rehearsal.server import client
 from rehearsal.server.description import Description
 from rehearsal.server.docker_cli import docker
 from rehearsal.server.sshd import SshDaemon
@@ -39,29 +35,16 @@ _SSHD_AFTER_SECONDS = 0.4
 class Machine:
     """One server, in the event loop that runs. `admits` is the firewall in front of it."""
 
-    def __init__(
-        self, description: Description, admits: Callable[[int, str], Awaitable[bool]]
-    ) -> None:
+    def __init__(self, description: Description, admits: Admits) -> None:
         self.description = description
         self.root = Path(description.root)
+        self.host_key_file = self.root / "etc/ssh/ssh_host_ed25519_key"
         self.lifeline = Lifeline()
         self.records = Records(description, admits, self.lifeline)
-        self.admits = admits
         self._socket = f"rehearsal-{secrets.token_hex(16)}"
         self._sshd = SshDaemon(self)
         self._boot: asyncio.Task[None] | None = None
         self._commands: asyncio.Server | None = None
-
-    @property
-    def authorized_keys(self) -> str:
-        """Lines of the keys that may log in: root's own file."""
-        place = self.root / "root/.ssh/authorized_keys"
-        return place.read_text() if place.exists() else ""
-
-    @property
-    def host_key_file(self) -> Path:
-        """The private host key."""
-        return self.root / "etc/ssh/ssh_host_ed25519_key"
 
     def environment(self) -> dict[str, str]:
         """What a login finds. `LAB_ROOT` stands for `/`: the host scripts put it before system
@@ -75,7 +58,7 @@ class Machine:
             "TMPDIR": str(root / "tmp"),
             "LAB_ROOT": str(root),
             "STAGE_PYTHON": sys.executable,
-            "STAGE_CLIENT": client.__file__,
+            "STAGE_CLIENT": str(_HERE / "client.py"),
             "STAGE_SOCKET": self._socket,
             "STAGE_GPUS": "\n".join(gpus),
         }
@@ -87,9 +70,8 @@ class Machine:
         if not (self.root / "etc/os-release").exists():
             self._install()
         if self._commands is None:
-            self._commands = await asyncio.start_unix_server(
-                self._command, path="\0" + self._socket
-            )
+            place = "\0" + self._socket
+            self._commands = await asyncio.start_unix_server(self._command, path=place)
         self._boot = asyncio.create_task(self._boot_up())
 
     async def stop(self) -> None:
@@ -98,7 +80,7 @@ class Machine:
             return
         self._boot.cancel()
         self._boot = None
-        await self._sshd.close()
+        self._sshd.close()
         await self.records.go_down()
 
     async def _boot_up(self) -> None:
@@ -114,23 +96,15 @@ class Machine:
             if real:
                 (self.root / "usr/bin" / tool).symlink_to(real)
         (self.root / "etc/os-release").write_text(_OS_RELEASE)
-        self.host_key_file.write_bytes(_host_key(self.description.user_data))
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        self.host_key_file.write_bytes(key.export_private_key())
         self.host_key_file.chmod(0o600)
         authorized = self.root / "root/.ssh/authorized_keys"
         authorized.write_text(f"{self.description.authorized_key.strip()}\n")
-        authorized.chmod(0o600)
 
     async def _command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError):
             answer = await docker(self.records, json.loads(await reader.readline()))
-            writer.write(json.dumps(vars(answer)).encode() + b"\n")
+            writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         writer.close()
-
-
-def _host_key(user_data: str) -> bytes:
-    found = yaml.safe_load(user_data) if user_data.startswith("#cloud-config") else None
-    own = (found or {}).get("ssh_keys", {}).get("ed25519_private")
-    if own:
-        return asyncssh.import_private_key(own).export_private_key()
-    return asyncssh.generate_private_key("ssh-ed25519").export_private_key()

@@ -1,7 +1,5 @@
 """A server of the stage, from the data centre's side: the process that it is."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil
@@ -22,14 +20,12 @@ _PATIENCE_SECONDS = 20.0
 class ServerProcess:
     """One server (`rehearsal.server`). It gets a process with its first start.
 
-    Args:
-        network: the firewall: whether a source address reaches a port.
+    `network` is the firewall: whether a source address reaches a port.
     """
 
     def __init__(self, description: Description, network: Callable[[int, str], bool]) -> None:
         self._description, self._network = description, network
         self._process: subprocess.Popen[str] | None = None
-        self._listener: threading.Thread | None = None
         self._done: dict[int, str | None] = {}
         self._number = 0
         self._news = threading.Condition()
@@ -55,7 +51,6 @@ class ServerProcess:
                 self._process.wait(_PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 end_tree(self._process.pid)
-            assert self._listener
             self._listener.join(_PATIENCE_SECONDS)
             self._process = None
         shutil.rmtree(self._description.root, ignore_errors=True)
@@ -84,8 +79,7 @@ class ServerProcess:
             self._say({"do": what, "n": number})
             if not self._news.wait_for(lambda: number in self._done, _PATIENCE_SECONDS):
                 raise TimeoutError(
-                    f"the rehearsed server {self._description.address} did not {what} within "
-                    f"{_PATIENCE_SECONDS:.0f} s; its log is beside {self._description.root}"
+                    f"no {what} in {_PATIENCE_SECONDS:.0f} s: see {self._description.root}.log"
                 )
             error = self._done.pop(number)
         if error:
@@ -101,14 +95,12 @@ class ServerProcess:
         assert process.stdout
         with process.stdout as lines:
             for text in lines:
-                self._heard(json.loads(text))
-
-    def _heard(self, line: dict[str, Any]) -> None:
-        if "done" in line:
-            with self._news:
-                self._done[line["done"]] = line["error"]
-                self._news.notify_all()
-            return
-        admitted = self._network(line["port"], line["source"])
-        with self._news, contextlib.suppress(OSError, ValueError):
-            self._say({"n": line["n"], "admitted": admitted})
+                line = json.loads(text)
+                if "done" in line:
+                    with self._news:
+                        self._done[line["done"]] = line["error"]
+                        self._news.notify_all()
+                    continue
+                admitted = self._network(line["port"], line["source"])
+                with self._news, contextlib.suppress(OSError, ValueError):
+                    self._say({"n": line["n"], "admitted": admitted})

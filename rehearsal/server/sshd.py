@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import posixpath
-import socket
 from asyncio.subprocess import PIPE, Process
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,89 +27,50 @@ if TYPE_CHECKING:
 
     from rehearsal.server.machine import Machine
 
-_CHUNK = 64 * 1024
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-_HOME = b"/root"
 
 
 class SshDaemon:
-    """sshd of one machine; lives in the machine's event loop."""
+    """sshd of one machine, in the machine's event loop, behind the machine's firewall."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
-        self._options: asyncssh.SSHServerConnectionOptions | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.connections: set[asyncssh.SSHServerConnection] = set()
-        self.processes: set[Process] = set()
+        self._listener: asyncssh.SSHAcceptor | None = None
+        self._processes: set[Process] = set()
 
     async def open(self) -> None:
-        """Listen; a daemon that listens already is left alone."""
-        if self._listener is not None:
-            return
-        key = asyncssh.read_private_key(str(self._machine.host_key_file))
-        self._options = await asyncssh.SSHServerConnectionOptions.construct(
-            server_factory=lambda: _Login(self, self._machine),
-            server_host_keys=[key],
+        """Listen."""
+        address = self._machine.description.address
+        self._listener = await asyncssh.listen(
+            address,
+            0,
+            server_factory=lambda: _Login(self._machine),
+            server_host_keys=[str(self._machine.host_key_file)],
             process_factory=self._run,
             sftp_factory=lambda channel: _Sftp(channel, self._machine),
             encoding=None,
-            line_editor=False,
             allow_pty=False,
             agent_forwarding=False,
-            x11_forwarding=False,
-            server_version="OpenSSH_8.9p1 Ubuntu-3ubuntu0.13",
         )
-        self._listener = socket.create_server(
-            (self._machine.description.address, self._machine.description.ssh_port), backlog=128
-        )
-        self._listener.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept(self._listener))
+        port = self._machine.description.ssh_port
+        await self._machine.records.ports.publish("sshd", port, address, self._listener.get_port())
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Listen no more, and end what is open and runs."""
-        if self._listener is not None and self._accepting is not None:
-            self._accepting.cancel()
+        self._machine.records.ports.release("sshd")
+        if self._listener is not None:
             self._listener.close()
-            self._listener = None
-        for connection in list(self.connections):
-            connection.abort()
-        for task in list(self._tasks):
-            task.cancel()
-        for process in list(self.processes):
+        for process in list(self._processes):
             end_session(process)
-        self.processes.clear()
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, source = await loop.sock_accept(listener)
-            task = loop.create_task(self._serve(connection, source[0]))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, connection: socket.socket, source: str) -> None:
-        """Talk SSH; whom the firewall keeps out is never answered, as if the packets were lost."""
-        with connection:
-            port = self._machine.description.ssh_port
-            itself = source == self._machine.description.address
-            if not itself and not await self._machine.admits(port, source):
-                await asyncio.Event().wait()
-            assert self._options is not None
-            with contextlib.suppress(asyncssh.Error, OSError):
-                talk = await asyncssh.run_server(connection, options=self._options)
-                await talk.wait_closed()
 
     async def _run(self, process: SSHServerProcess[bytes]) -> None:
-        """One command, by `sh -c` in root's home; without a command a shell that reads stdin."""
-        given = process.command
-        if given == DIAL:
+        """One command, by `sh -c` in root's home. It ends with who asked for it; as with sshd, a
+        background process that keeps stdout open keeps the session open."""
+        if process.command == DIAL:
             await _dial_docker(process, self._machine)
             return
-        command = ["/bin/sh", "-c", given] if given is not None else ["/bin/sh", "-s"]
         child = await spawn(
-            command,
+            ["/bin/sh", "-c", process.command or "exec sh -s"],
             self._machine.lifeline,
             env=self._machine.environment(),
             cwd=self._machine.root / "root",
@@ -118,35 +78,32 @@ class SshDaemon:
             stdout=PIPE,
             stderr=PIPE,
         )
-        self.processes.add(child)
-        try:
-            await _carry(process, child)
-        finally:
-            if child.returncode is None or process.is_closing():
-                end_session(child)
-            let_go(child)
+        self._processes.add(child)
+        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+        gone = asyncio.create_task(process.channel.wait_closed())
+        printed = asyncio.create_task(_printed(process))
+        await asyncio.wait([printed, gone], return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            end_session(child)
+        else:
+            code = await child.wait()
+            process.exit(code if code >= 0 else 128 - code)
+        for task in (printed, gone):
+            task.cancel()
+        self._processes.discard(child)
+        let_go(child)
+
+
+async def _printed(process: SSHServerProcess[bytes]) -> None:
+    await process.stdout.drain()
+    await process.stderr.drain()
 
 
 class _Login(asyncssh.SSHServer):
     """One connection."""
 
-    def __init__(self, daemon: SshDaemon, machine: Machine) -> None:
-        self._daemon, self._machine = daemon, machine
-        self._connection: asyncssh.SSHServerConnection | None = None
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connection = conn
-        self._daemon.connections.add(conn)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._connection is not None:
-            self._daemon.connections.discard(self._connection)
-
-    def begin_auth(self, username: str) -> bool:
-        return True
-
-    def password_auth_supported(self) -> bool:
-        return False
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
 
     def public_key_auth_supported(self) -> bool:
         return True
@@ -154,31 +111,21 @@ class _Login(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """The image has no other user that may log in, and root only with a key."""
         shown = key.export_public_key().decode().split()[:2]
-        lines = self._machine.authorized_keys.splitlines()
+        lines = (self._machine.root / "root/.ssh/authorized_keys").read_text().splitlines()
         return username == "root" and shown in [line.split()[:2] for line in lines]
 
-    def connection_requested(
+    async def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Any:  # noqa: ANN401 - whatever asyncssh wants
         """`ssh -L`: `127.0.0.1` on the server is its own address here."""
-        assert self._connection is not None
-        host = self._machine.description.address if dest_host in _LOCAL else dest_host
-        neighbours = self._machine.description.address.rpartition(".")[0] + "."
-        if not host.startswith(neighbours):
-            raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_CONNECT_FAILED, f"{dest_host}: Name or service not known"
-            )
-        return self._forward(self._connection, host, dest_port)
-
-    async def _forward(self, connection: asyncssh.SSHServerConnection, host: str, port: int) -> Any:  # noqa: ANN401 - whatever asyncssh wants
-        loop = asyncio.get_running_loop()
+        own = self._machine.description.address
+        host = own if dest_host in _LOCAL else dest_host
+        if host.rpartition(".")[0] != own.rpartition(".")[0]:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, f"{host}: not known")
         try:
             # From the server's own address, so that its firewall does not count.
-            _, onward = await loop.create_connection(
-                asyncssh.forward.SSHForwarder,
-                host,
-                port,
-                local_addr=(self._machine.description.address, 0),
+            _, onward = await asyncio.get_running_loop().create_connection(
+                asyncssh.forward.SSHForwarder, host, dest_port, local_addr=(own, 0)
             )
         except OSError as error:
             raise asyncssh.ChannelOpenError(
@@ -202,53 +149,6 @@ async def _dial_docker(process: SSHServerProcess[bytes], machine: Machine) -> No
     process.exit(0)
 
 
-async def _carry(process: SSHServerProcess[bytes], child: Process) -> None:
-    """Connect the channel's streams with the child's, until the child has ended or nobody listens.
-
-    As with sshd, a background process that keeps stdout open keeps the session open.
-    """
-    assert child.stdin
-    feed = asyncio.create_task(_feed(process, child.stdin))
-    hang_up = asyncio.create_task(_hung_up(process))
-    outputs = asyncio.create_task(_collect(process, child))
-    await asyncio.wait([outputs, hang_up], return_when=asyncio.FIRST_COMPLETED)
-    feed.cancel()
-    hang_up.cancel()
-    if not outputs.done():
-        outputs.cancel()
-        end_session(child)
-        return
-    code = child.returncode or 0
-    process.exit(code if code >= 0 else 128 - code)
-
-
-async def _collect(process: SSHServerProcess[bytes], child: Process) -> None:
-    assert child.stdout
-    assert child.stderr
-    await asyncio.gather(
-        _drain(child.stdout, process.stdout), _drain(child.stderr, process.stderr), child.wait()
-    )
-
-
-async def _hung_up(process: SSHServerProcess[bytes]) -> None:
-    await process.channel.wait_closed()
-
-
-async def _feed(process: SSHServerProcess[bytes], stdin: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError, asyncssh.Error):
-        while chunk := await process.stdin.read(_CHUNK):
-            stdin.write(chunk)
-            await stdin.drain()
-    stdin.close()
-
-
-async def _drain(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
-    while chunk := await source.read(_CHUNK):
-        with contextlib.suppress(OSError, asyncssh.Error):
-            sink.write(chunk)
-            await sink.drain()
-
-
 class _Sftp(asyncssh.SFTPServer):
     """Files of the server's tree; relative paths start in root's home."""
 
@@ -258,4 +158,4 @@ class _Sftp(asyncssh.SFTPServer):
         )
 
     def map_path(self, path: bytes) -> bytes:
-        return super().map_path(posixpath.join(_HOME, path))
+        return super().map_path(posixpath.join(b"/root", path))

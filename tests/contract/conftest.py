@@ -1,7 +1,5 @@
 """What the contract suite's cases share: an upstream, programs, a folder, Xinference."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

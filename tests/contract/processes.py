@@ -1,7 +1,5 @@
 """Starts and stops the programs that cases talk to, on loopback, with their own folders."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

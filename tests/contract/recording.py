@@ -1,7 +1,5 @@
 """What may differ between two tellings of a recorded story."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any

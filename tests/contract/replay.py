@@ -7,8 +7,6 @@ the same files are the story that is told, the answers that are expected, and a 
 secrets. What cannot be alike in two runs is masked by rule; the rules are the service's.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ docs/facts/alicloud-http.md lists each action that the real plugin called, with 
 SDK (aliyun-python-sdk) writes and signs its requests itself and finds errors in answers itself.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import ssl

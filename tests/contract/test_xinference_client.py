@@ -4,8 +4,6 @@ Facts: docs/facts/xinference.md §2, §6, and what the source of 2.12.0 adds (se
 docstring).
 """
 
-from __future__ import annotations
-
 import pytest
 
 from provisioning.clients.errors import Refused

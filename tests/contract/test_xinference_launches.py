@@ -5,8 +5,6 @@ Facts: docs/facts/xinference.md §2, §6, and what the source of 2.12.0 adds (se
 docstring).
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -89,7 +87,6 @@ SMALLER = "lower memoryShare or context"
         ({**QWEN, "gpu_memory_utilization": 0.42}, "memory for the cache blocks", SMALLER),
         ({**QWEN, "max_model_len": 32768}, "maximum number of tokens", SMALLER),
         ({**QWEN, "model_format": "pytorch", "quantization": "none"}, "CUDA out of", SMALLER),
-        ({**QWEN, "gpu_idx": [1]}, "can only see these GPUs", "setting gpus"),
         ({**QWEN, "n_gpu": 2}, "the number of GPUs: 1", "setting gpus"),
         ({**QWEN, "model_engine": "vllmm"}, "on engine vllmm", "choose another engine"),
     ],
@@ -118,7 +115,6 @@ def test_engines_that_cannot_be_installed_say_so(start_lab: StartLab) -> None:
         {"model_uid": "m" * 101},
         {"model_name": ""},
         {"model_type": "LLM", "model_engine": None},
-        {"gpu_idx": [0, 1, 2], "replica": 2},
     ],
 )
 @PINNED

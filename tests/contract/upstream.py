@@ -5,8 +5,6 @@ The model's name says how it behaves: `status-<n>` answers that status in its ow
 in `-embedding` embeds only, and refuses to chat as a model server does.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import threading

@@ -1,7 +1,5 @@
 """A lab's own way to use Xinference: our client and resources on a server of the double."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any, SupportsIndex

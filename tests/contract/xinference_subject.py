@@ -1,7 +1,5 @@
 """Xinference for the contract cases: its double, and the real one where XINFERENCE_URL names it."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

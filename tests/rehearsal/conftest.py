@@ -4,8 +4,6 @@ Such a test costs some seconds per run of the tool. It is for what no cheaper on
 engine, the program and the providers understand each other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,13 +39,39 @@ def engine_for(tmp_path: Path, bare_world: World) -> MakeEngine:
     return make
 
 
+class Shared:
+    """The reference lab, up: one at a time for all files, made anew after a test that failed."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._folders = folders
+        self._failed = 0
+        self.lab: Lab | None = None
+
+    def standing(self, failed: int) -> Lab:
+        """The lab, in a run in which so many tests have failed so far."""
+        if failed != self._failed:
+            self.end()
+        self._failed = failed
+        if self.lab is None:
+            self.lab = prepare(self._folders.mktemp("rehearsal"), "dev")
+            self.lab.engine.up()
+            self.lab.outputs = self.lab.engine.outputs()
+        return self.lab
+
+    def end(self) -> None:
+        if self.lab is not None:
+            self.lab.end()
+        self.lab = None
+
+
 @pytest.fixture(scope="session")
-def rehearsed_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The reference lab, up. Shared by a whole run: a test that changes it puts it right again."""
-    lab = prepare(tmp_path_factory.mktemp("rehearsal"), "dev")
-    try:
-        lab.engine.up()
-        lab.outputs = lab.engine.outputs()
-        yield lab
-    finally:
-        lab.end()
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    made = Shared(tmp_path_factory)
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def rehearsed_lab(shared: Shared, request: pytest.FixtureRequest) -> Lab:
+    """The reference lab, up. A test that changes it puts it right again."""
+    return shared.standing(request.session.testsfailed)

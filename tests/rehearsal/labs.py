@@ -3,8 +3,6 @@
 For tests that run several `up`s on one lab. Nothing here knows what a change should do.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Rehearsed servers for tests: an address block of their own, and a client that logs in."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
@@ -15,7 +13,6 @@ from rehearsal.addresses import Block
 from rehearsal.server.description import Description
 from rehearsal.server.process import ServerProcess
 
-A10 = {"name": "NVIDIA A10", "memory_mib": 23028}
 SSH_PORT = 2222
 LIMIT = 20.0
 
@@ -32,12 +29,10 @@ class Login:
         root: its file tree.
     """
 
-    machine: ServerProcess
     address: str
     root: Path
-    key: asyncssh.SSHKey
     key_file: Path
-    allowed: Callable[[int, str], bool]
+    allowed: Callable[[int, str], bool] = lambda port, source: True
 
     @property
     def host_key(self) -> str:
@@ -46,47 +41,29 @@ class Login:
         key = asyncssh.read_private_key(str(place))
         return " ".join(key.export_public_key().decode().split()[:2])
 
-    def run(self, command: str, text: str = "") -> asyncssh.SSHCompletedProcess:
-        """Run one command on the server over SSH."""
+    def out(self, command: str) -> str:
+        """Stdout of a command that has to succeed, run on the server over SSH."""
 
         async def work() -> asyncssh.SSHCompletedProcess:
             async with self.connect() as connection:
-                stdin = {"input": text} if text else {"stdin": asyncssh.DEVNULL}
-                return await connection.run(command, timeout=LIMIT, **stdin)
+                return await connection.run(command, timeout=LIMIT, stdin=asyncssh.DEVNULL)
 
-        return asyncio.run(work())
-
-    def out(self, command: str, text: str = "") -> str:
-        """Stdout of a command that has to succeed."""
-        ran = self.run(command, text)
+        ran = asyncio.run(work())
         assert ran.exit_status == 0, f"{command}: {ran.exit_status}\n{ran.stdout}{ran.stderr}"
         return str(ran.stdout)
 
     def connect(self, **options: Any) -> Any:
         """An SSH connection, to be used as an asynchronous context."""
-        return asyncssh.connect(
-            self.address,
-            SSH_PORT,
-            **{
-                "username": "root",
-                "client_keys": [self.key],
-                "known_hosts": None,
-                "config": None,
-                "agent_path": None,
-                **options,
-            },
-        )
+        usual = {"username": "root", "client_keys": [str(self.key_file)], "known_hosts": None}
+        own = {**usual, "config": None, "agent_path": None, **options}
+        return asyncssh.connect(self.address, SSH_PORT, **own)
 
-    def wait_until_up(self) -> None:
-        """Until sshd answers."""
-
-        def answers() -> bool:
-            try:
-                return self.run("true").exit_status == 0
-            except OSError:
-                return False
-
-        until(answers, "the server to answer")
+    def answers(self) -> bool:
+        """Whether sshd does."""
+        try:
+            return self.out("echo up") == "up\n"
+        except OSError:
+            return False
 
 
 @dataclass
@@ -95,37 +72,34 @@ class ServerMaker:
 
     folder: Path
     block: Block
-    made: list[Login] = field(default_factory=list)
+    made: list[ServerProcess] = field(default_factory=list)
 
-    def __call__(self, up: bool = True, user_data: str = "") -> Login:
+    def __call__(self, up: bool = True) -> Login:
         """A new server, up unless told otherwise."""
         number = len(self.made)
         key = asyncssh.generate_private_key("ssh-ed25519")
         key_file = self.folder / f"key-{number}"
         key_file.write_bytes(key.export_private_key())
         key_file.chmod(0o600)
+        login = Login(self.block.fresh_server(), self.folder / f"server-{number}", key_file)
         description = Description(
-            root=str(self.folder / f"server-{number}"),
-            address=self.block.fresh_server(),
+            root=str(login.root),
+            address=login.address,
             region="cn-hangzhou",
             ssh_port=SSH_PORT,
             authorized_key=key.export_public_key().decode(),
-            gpus=[A10],
-            user_data=user_data,
         )
         machine = ServerProcess(description, lambda port, source: login.allowed(port, source))
-        root = Path(description.root)
-        login = Login(machine, description.address, root, key, key_file, lambda port, source: True)
-        self.made.append(login)
+        self.made.append(machine)
         machine.start()
         if up:
-            login.wait_until_up()
+            until(login.answers, "the server to answer")
         return login
 
     def close(self) -> None:
         """End all servers."""
-        for login in self.made:
-            login.machine.destroy()
+        for machine in self.made:
+            machine.destroy()
         self.block.release()
 
 

@@ -1,8 +1,6 @@
 """The emulated cloud under the real engine: what a mocked run cannot show is that the answers of
 create, read and diff fit each other, so that a second run changes nothing."""
 
-from __future__ import annotations
-
 import pytest
 
 from rehearsal.control import World

@@ -24,7 +24,7 @@ from rehearsal.children import PROJECT
 from rehearsal.engine import Engine, EngineError, Outcome
 from rehearsal.lab import Lab, prepare
 from rehearsal.probes import Probe
-from tests.rehearsal.hands import FastGptPage, Hands
+from tests.rehearsal.hands import FastGptPage
 from tests.rehearsal.labs import change, done_to, up
 from tests.unit.pdfs import Page as PdfPage
 from tests.unit.pdfs import pdf
@@ -364,6 +364,7 @@ def test_another_embedding_builds_its_base_anew_and_no_other(
 # -- runs that were interrupted -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_a_lost_state_made_is_adopted_and_never_made_twice(
     standing: Standing, knowledge: Settings
 ) -> None:
@@ -390,6 +391,7 @@ def test_what_a_lost_state_made_is_adopted_and_never_made_twice(
     assert not {"answer", "citations"} & set(standing.lab.outputs)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_taken_up_by_the_next(standing: Standing, knowledge: Settings) -> None:
     before = standing.page.everything()
     notes = {f"note{n}": f"Box {n} holds {n} spare cables for the racks." for n in range(8)}
@@ -481,24 +483,3 @@ def test_a_document_that_only_fastgpt_can_refuse_leaves_nothing(
     assert "index https://hours.example/other" in said
     assert "FastGPT must reach the page from the server" in said
     assert standing.page.everything() == before
-
-
-def test_a_broken_chain_is_told_link_by_link_and_goes_on_when_mended(
-    standing: Standing, knowledge: Settings
-) -> None:
-    with Hands(standing.lab.outputs) as hands:
-        hands.oneapi.edit_channel("xinference-embedding", models=EMBEDDINGS[0])
-        hands.xinference.stop(EMBEDDINGS[0])
-    for base in ("manuals", "便签"):
-        _base(knowledge, base)["documents"].append({"name": "new", "text": "A new shelf came."})
-
-    said = standing.fails(knowledge, "--continue-on-error")
-
-    assert f"new: OneAPI has no channel for embedding model {EMBEDDINGS[1]}" in said
-    assert f"new: Xinference does not serve {EMBEDDINGS[0]}" in said
-    waiting = standing.page.everything()
-    assert all("new" in documents for documents in waiting["documents"].values())
-
-    standing.up(knowledge, "--refresh")
-    assert standing.page.everything() == waiting
-    assert "shelf" in standing.ask("便签助手/同事", "What new thing came?")["answer"]

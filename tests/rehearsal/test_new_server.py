@@ -1,7 +1,5 @@
 """Another server: on purpose, beside the old one; and because the cloud took the old one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from rehearsal.probes import Probe, ProbeFailed
 from tests.rehearsal.labs import ask, bill, change, done_to, lab_of, refused, up
 
 # Several runs of the engine each, on a machine that may be busy.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 ONE_SERVER = ["server ecs.gn7i-c16g1.4xlarge", "disk cloud_essd 1000 GiB"]
 OTHER_ZONE = "cn-hangzhou-k"
@@ -68,18 +66,11 @@ def test_a_second_server_takes_over_from_a_living_one(lab: Lab, generation: int)
     assert len(dialled) == 2, "the server and its switch"
 
 
-@pytest.mark.parametrize("looked", [False, True], ids=["unseen", "seen by a refresh"])
-def test_after_the_lease_destroy_clears_the_books_and_up_builds_anew(
-    lab: Lab, looked: bool
-) -> None:
+def test_after_the_lease_destroy_clears_the_books_and_up_builds_anew(lab: Lab) -> None:
     lab.world.call("release")
     assert bill(lab) == []
-    if looked:
-        # It fails, for nothing on the server can be looked at; the instance has left the state.
-        refused(lab, lab.engine.refresh)
     done = lab.engine.destroy()
     assert done.operations["delete"] > 50
-    assert bill(lab) == []
     assert lab.world.call("inventory") == []
     lab.world.call("set_stock", zone=OTHER_ZONE, count=1)
     up(lab)

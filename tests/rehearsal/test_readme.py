@@ -4,8 +4,7 @@ Nothing cheaper shows that they are complete, in order, and true: each needs wha
 made (an environment, a key, a login, a passphrase, a stack).
 """
 
-from __future__ import annotations
-
+import json
 import os
 import re
 import shutil
@@ -26,6 +25,8 @@ from tools.environment import cache_dir
 PROJECT = Path(__file__).resolve().parents[2]
 README = PROJECT / "README.md"
 _SECONDS = 600.0
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -104,8 +105,20 @@ def _have_plugins(environment: dict[str, str]) -> None:
 
 
 def test_try_it(clone: Path, new_user: dict[str, str]) -> None:
+    """`make rehearse`: nothing else shows that the whole chain holds, and leaves nothing."""
     told = _run(commands(README, TRY), clone, new_user)
-    assert "Cited: lab-manual.pdf" in told
+    report = json.loads((clone / ".rehearsal/report.json").read_text())
+    assert "Cited: lab-manual.pdf: " in told
+    assert f"Through: {report['share_link']}" in told
+    assert report["ok"] is True
+    assert report["second_up_changes"] == 0
+    kinds = {healed.split()[0] for healed in report["drift_healed"]}
+    assert kinds == {"xinference:Model", "oneapi:Channel"}
+    assert report["chat"]["answer"].strip()
+    assert report["embedding"]["dimensions"] > 0
+    assert "lab-manual.pdf" in {citation["source"] for citation in report["citations"]}
+    assert report["billable_after_destroy"] == report["left_after_destroy"] == []
+    assert report["resources"] > 50
 
 
 def test_run_it_for_real_and_stop_paying(

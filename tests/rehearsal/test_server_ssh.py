@@ -1,12 +1,16 @@
-"""A rehearsed server's way in: SSH as an Alibaba Cloud image answers it."""
+"""A rehearsed server's way in: SSH as an Alibaba Cloud image answers it, and who asks through it.
 
-from __future__ import annotations
+The command package's semantics: docs/facts/alicloud.md §4.
+"""
 
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import asyncssh
 import pytest
@@ -14,7 +18,12 @@ import pytest
 from provisioning.tunnel import ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.children import command_of, descendants
+from rehearsal.providers.base import ProviderError
+from rehearsal.providers.command import CommandPackage
+from rehearsal.providers.values import Properties
 from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, asynchronously, until
+
+COMMAND = CommandPackage().configure({}).kind("command:remote:Command")
 
 
 @pytest.fixture(scope="module")
@@ -29,28 +38,18 @@ def server(servers: ServerMaker) -> Login:
     return servers()
 
 
-def test_a_booting_server_refuses_before_it_answers(servers: ServerMaker) -> None:
-    booting = servers(up=False)
-    with pytest.raises(ConnectionRefusedError):
-        booting.run("true")
-    booting.wait_until_up()
-    assert booting.out("echo $((6 * 7))").strip() == "42"
+def stranger() -> asyncssh.SSHKey:
+    return asyncssh.generate_private_key("ssh-ed25519")
 
 
 def test_only_the_given_key_logs_in_and_only_as_root(server: Login) -> None:
-    stranger = asyncssh.generate_private_key("ssh-ed25519")
-
     async def attempt(**options: object) -> None:
-        async with server.connect(**options):
-            raise AssertionError("logged in")
-
-    for options in (
-        {"client_keys": [stranger]},
-        {"username": "ubuntu"},
-        {"client_keys": None, "password": "123456"},
-    ):
         with pytest.raises(asyncssh.PermissionDenied):
-            asynchronously(attempt(**options))
+            await server.connect(**options)
+
+    asynchronously(attempt(client_keys=[stranger()]))
+    asynchronously(attempt(username="ubuntu"))
+    asynchronously(attempt(client_keys=None, password="123456"))
 
 
 def test_the_environment_is_a_login_s_own(server: Login, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,59 +92,20 @@ def _running(marker: str) -> list[int]:
     return [pid for pid in descendants(os.getpid()) if marker in command_of(pid)]
 
 
-def test_whom_the_firewall_keeps_out_gets_no_answer(server: Login) -> None:
+def test_whom_the_firewall_keeps_out_gets_no_answer(
+    server: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[int, str]] = []
-
-    def deny(port: int, source: str) -> bool:
-        seen.append((port, source))
-        return False
-
-    before, server.allowed = server.allowed, deny
-
-    async def attempt() -> bytes:
-        reader, writer = await asyncio.open_connection(server.address, SSH_PORT)
-        try:
-            return await asyncio.wait_for(reader.read(1), 1)
-        finally:
-            writer.close()
-
-    try:
-        with pytest.raises(asyncio.TimeoutError):
-            asynchronously(attempt())
-    finally:
-        server.allowed = before
+    with monkeypatch.context() as patched:
+        # `append` returns None, so nobody is let in.
+        patched.setattr(server, "allowed", lambda *asked: seen.append(asked))
+        with (
+            socket.create_connection((server.address, SSH_PORT), timeout=1) as connection,
+            pytest.raises(TimeoutError),
+        ):
+            connection.recv(1)
     assert seen == [(SSH_PORT, "127.0.0.1")]
-    assert server.out("echo in").strip() == "in"
-
-
-def test_a_reboot_keeps_the_disk_and_the_host_key(servers: ServerMaker) -> None:
-    server = servers()
-    key = server.host_key
-    server.out("echo kept > note")
-    server.machine.stop()
-    with pytest.raises(ConnectionRefusedError):
-        server.run("true")
-    server.machine.start()
-    server.wait_until_up()
-    assert server.host_key == key
-    assert server.out("cat note").strip() == "kept"
-
-
-def test_a_host_key_can_come_from_user_data(servers: ServerMaker) -> None:
-    own = asyncssh.generate_private_key("ssh-ed25519")
-    text = own.export_private_key().decode().replace("\n", "\n    ")
-    server = servers(user_data=f"#cloud-config\nssh_keys:\n  ed25519_private: |\n    {text}\n")
-    shown = " ".join(own.export_public_key().decode().split()[:2])
-    assert server.host_key == shown
-
-
-def test_a_tunnel_to_a_closed_port_is_refused(server: Login) -> None:
-    async def work() -> None:
-        async with server.connect() as connection:
-            with pytest.raises(asyncssh.ChannelOpenError, match="refused"):
-                await connection.open_connection("127.0.0.1", 3999)
-
-    asynchronously(work())
+    assert server.answers()
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client on this machine")
@@ -165,7 +125,88 @@ def test_the_system_s_ssh_takes_the_options_of_the_docker_provider(server: Login
 
     right = ssh(server.host_key)
     assert right.stdout == "hello\n", right.stderr
-    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
-    wrong = ssh(" ".join(other.split()[:2]))
+    wrong = ssh(" ".join(stranger().export_public_key().decode().split()[:2]))
     assert wrong.returncode == 255
     assert "Host key verification failed" in wrong.stderr
+
+
+def inputs(login: Login, create: str = "true", stdin: str = "", **more: Any) -> Properties:
+    connection = {
+        "host": login.address,
+        "port": SSH_PORT,
+        "privateKey": login.key_file.read_text(),
+        "hostKey": login.host_key,
+        "dialErrorLimit": 0,
+        **more,
+    }
+    told = {"create": create, "stdin": stdin, "addPreviousOutputInEnv": False}
+    given = {"connection": connection, **told}
+    assert COMMAND.check({}, given) == (given, [])
+    return given
+
+
+def test_a_command_tells_what_it_printed(server: Login) -> None:
+    given = inputs(server, "cat; echo warn >&2", "a\nb\n")
+    for outputs in (COMMAND.create(given, 0)[1], COMMAND.update("id", given, {}, given, 0)):
+        assert (outputs["stdout"], outputs["stderr"]) == ("a\nb", "warn")
+    # Without a text it reads an end of file.
+    assert COMMAND.create(inputs(server, "cat; echo done"), 0)[1]["stdout"] == "done"
+    failing = "echo seen; echo why >&2; exit 3"
+    with pytest.raises(ProviderError) as failed:
+        COMMAND.create(inputs(server, failing), 0)
+    told = f'Process exited with status 3: running "{failing}":\nseen\nwhy\n'
+    assert str(failed.value) == told
+
+
+def test_dialling_goes_on_while_a_server_boots(servers: ServerMaker) -> None:
+    booting = servers(up=False)
+    assert not booting.answers()
+    until((booting.root / "etc/ssh/ssh_host_ed25519_key").exists, "the host key")
+    given = inputs(booting, "echo up", dialErrorLimit=30)
+    assert COMMAND.create(given, 0)[1]["stdout"] == "up"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("privateKey", "3 failed attempts: .*unable to authenticate"), ("hostKey", "key mismatch")],
+)
+def test_another_key_is_refused_on_both_sides(server: Login, name: str, said: str) -> None:
+    key = stranger()
+    other = key.export_private_key() if name == "privateKey" else key.export_public_key()
+    refused = inputs(server, **{name: other.decode(), "dialErrorLimit": 2})
+    with pytest.raises(ProviderError, match=said):
+        COMMAND.create(refused, 0)
+
+
+def test_a_time_limit_and_ctrl_c_end_a_command(server: Login) -> None:
+    with pytest.raises(ProviderError, match="deadline exceeded"):
+        COMMAND.create(inputs(server, "sleep 86398.5"), 1.0)
+    provider = CommandPackage().configure({})
+    errors: list[str] = []
+
+    def work() -> None:
+        try:
+            given = inputs(server, "touch on; sleep 86398.75")
+            provider.kind("command:remote:Command").create(given, 0)
+        except ProviderError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until((server.root / "root/on").exists, "the command to run")
+    provider.cancel()
+    thread.join(10)
+    assert errors == ["context canceled"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"connection": None}, "connection.host"),
+        ({"connection": {"host": "h", "privateKey": "k"}}, "connection.hostKey"),
+        ({"connection": {"host": "h", "hostkey": "x"}}, "connection.hostkey"),
+        ({"environment": {"A": "b"}}, "environment"),
+    ],
+)
+def test_wrong_inputs_are_refused_at_preview(wrong: Properties, name: str) -> None:
+    assert name in dict(COMMAND.check({}, wrong)[1])

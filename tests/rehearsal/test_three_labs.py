@@ -1,7 +1,5 @@
 """The labs beside the reference one: without a GPU, and abroad. (`test_rehearse` has the third.)"""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from rehearsal.probes import Probe
 from tests.rehearsal.labs import ask, bill, done_to, lab_of, up
 
 # Several runs of the engine each, on a machine that may be busy.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 # What stands in for hosts that the mainland does not reach (docs/facts/alicloud.md §3). The mirror
 # in the cloud's own network is none of them: its images come with it.

@@ -1,8 +1,6 @@
 """The world as a process: it comes, is asked, and leaves nothing behind. Only real processes and
 real ports can show that."""
 
-from __future__ import annotations
-
 import json
 import socket
 import subprocess

@@ -4,8 +4,6 @@ Where no Docker engine runs these tests are skipped and say why; with REAL_SERVE
 a failure.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Callable, Iterator

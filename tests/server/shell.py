@@ -1,7 +1,5 @@
 """Commands on a real server, over this machine's own `ssh`."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import tempfile

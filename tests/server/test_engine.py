@@ -4,8 +4,6 @@ The records of the stage answer as they were written to; here Docker itself says
 configurations that we send are its own, and ssh whether our options are.
 """
 
-from __future__ import annotations
-
 import subprocess
 
 import pytest

@@ -4,8 +4,6 @@ The cheaper tests of the scripts (tests/unit/test_host_scripts.py) run them agai
 have written; only here does a real one say whether it takes what they ask.
 """
 
-from __future__ import annotations
-
 import json
 
 import pytest

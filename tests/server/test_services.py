@@ -4,8 +4,6 @@ Doubles cannot hold what is asked here: whether psql, mysql and Docker mean by o
 our change of a password what we mean.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 

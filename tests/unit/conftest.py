@@ -1,7 +1,8 @@
 """The labs of the repository, each run once under the recording mock."""
 
-from __future__ import annotations
-
+import http.server
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pulumi
@@ -36,3 +37,24 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(base, "_told", set())
     monkeypatch.setattr(pulumi.log, "warn", told.append)
     return told
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+    """The address of a web page on loopback: `hello`, titled `Page`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<title>Page</title>hello")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()

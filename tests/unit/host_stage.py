@@ -3,8 +3,6 @@
 Nothing of this machine is touched or seen: only what is linked into that tree is on PATH.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """PDFs made for a test: what is written where, in which font, on which page."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass, field
 

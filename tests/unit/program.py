@@ -3,8 +3,6 @@
 Asserts belong on what is recorded here, never inside an `apply` (`docs/facts/engine.md`, "Mocks").
 """
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import json

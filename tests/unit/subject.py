@@ -1,14 +1,12 @@
 """One resource through its life, as the engine drives it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pulumi.dynamic import DiffResult
 
 from stack.resources.base import LabProvider
 from stack.resources.declaration import Props, Thing
-from tests.unit.fake_services import FakeClock
+from tests.clock import FakeClock
 
 ENDPOINT = {"host": "1.2.3.4", "ssh_port": 22, "user": "root", "host_key": "k", "port": 9997}
 PAYLOAD: dict[str, Any] = {
@@ -31,7 +29,7 @@ class Subject:
         self.service = service
         self.provider = LabProvider(thing)
         self.provider.clock = self.clock
-        self.provider.transport = service.transport if service else None
+        self.provider.transport = getattr(service, "transport", service)
         self.wanted = wanted
         self.state: Props = {}
 

@@ -6,8 +6,6 @@ right, and what must come: a refusal or a warning at a path, acceptance, the tex
 reads from a file, the payload that Xinference gets.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import re

@@ -1,14 +1,12 @@
 """The shared parts of the clients: waiting, repeating, masking."""
 
-from __future__ import annotations
-
 import httpx
 import pytest
 
 from provisioning.clients.errors import DeadlineExceeded, ServiceError, Unexpected, Unreachable
 from provisioning.clients.http import Request, ServiceClient
 from provisioning.clients.waiting import Waiting, wait_until
-from tests.unit.fake_services import FakeClock
+from tests.clock import FakeClock
 
 
 def client(handler: object, clock: FakeClock | None = None) -> ServiceClient:

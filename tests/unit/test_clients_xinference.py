@@ -1,7 +1,5 @@
 """Xinference's client: errors told by their text, and what only a spoiled answer shows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import httpx
@@ -24,7 +22,8 @@ from provisioning.clients.xinference import (
     is_left_over,
     is_unknown_model,
 )
-from tests.unit.fake_services import FakeClock, FakeXinference
+from tests.clock import FakeClock
+from tests.unit.xinference import Answers
 
 PAYLOAD = {"model_uid": "m3e", "model_name": "m3e-base", "model_type": "embedding"}
 PREFIX = "[address=1.2.3.4:5, pid=6] "
@@ -32,13 +31,13 @@ NOT_FOUND = "Model not found in the model list, uid: m3e"
 
 
 @pytest.fixture
-def service() -> FakeXinference:
-    return FakeXinference()
+def answers() -> Answers:
+    return Answers()
 
 
 @pytest.fixture
-def client(service: FakeXinference) -> XinferenceClient:
-    return XinferenceClient("http://x:9997", transport=service.transport, clock=FakeClock())
+def client(answers: Answers) -> XinferenceClient:
+    return XinferenceClient("http://x:9997", transport=answers.transport, clock=FakeClock())
 
 
 def answering(status: int, body: Any) -> XinferenceClient:
@@ -71,12 +70,11 @@ def test_errors_are_told_by_their_text(status: int, detail: str, kind: type[Serv
     assert ("XINFERENCE_AUTH_ADVANCED=0" in error.value.answer) == (kind is Unauthorized)
 
 
-def test_not_to_wait_is_said_in_the_query(
-    client: XinferenceClient, service: FakeXinference
-) -> None:
+def test_not_to_wait_is_said_in_the_query(client: XinferenceClient, answers: Answers) -> None:
     client.launch(PAYLOAD)
     # In the body it would be an argument of the engine.
-    assert (service.waits, service.launches) == (["false"], [PAYLOAD])
+    assert answers.queries[-1] == {"wait_ready": "false"}
+    assert answers.bodies == [PAYLOAD]
 
 
 @pytest.mark.parametrize(
@@ -210,19 +208,19 @@ def test_what_is_left_of_an_earlier_launch_is_known(error: str, left_over: bool)
     ],
 )
 def test_a_models_turn_after_a_restart_is_told_by_its_entry(
-    client: XinferenceClient, service: FakeXinference, state: dict[str, Any], to_come: bool
+    client: XinferenceClient, answers: Answers, state: dict[str, Any], to_come: bool
 ) -> None:
-    service.autostart["m3e"] = {"launch": PAYLOAD, "state": state}
+    answers.entries["m3e"] = state
     assert client.autostart() == {"m3e": to_come}
 
 
 def test_chat_models_come_back_after_the_small_ones(
-    client: XinferenceClient, service: FakeXinference
+    client: XinferenceClient, answers: Answers
 ) -> None:
     client.put_autostart(PAYLOAD)
     client.put_autostart({"model_uid": "a-chat", "model_name": "a", "model_type": "LLM"})
-    priority = {uid: entry["priority"] for uid, entry in service.autostart.items()}
-    assert priority["m3e"] < priority["a-chat"]
+    small, chat = answers.bodies
+    assert small["priority"] < chat["priority"]
 
 
 @pytest.mark.parametrize(
@@ -234,10 +232,10 @@ def test_chat_models_come_back_after_the_small_ones(
     ],
 )
 def test_an_autostart_entry_says_cpu_in_a_way_that_is_kept(
-    client: XinferenceClient, service: FakeXinference, more: dict[str, Any], kept: dict[str, Any]
+    client: XinferenceClient, answers: Answers, more: dict[str, Any], kept: dict[str, Any]
 ) -> None:
     client.put_autostart({**PAYLOAD, **more})
-    assert service.autostart["m3e"]["launch"] == {**PAYLOAD, **kept}
+    assert answers.bodies[0]["launch"] == {**PAYLOAD, **kept}
 
 
 def test_progress_adds_up_the_files() -> None:
@@ -251,10 +249,6 @@ def test_progress_adds_up_the_files() -> None:
 
     assert (found.stage, found.bytes_done, found.bytes_total) == ("downloading", 11, 20)
     assert found.bytes_per_second == 2.5
-
-
-def test_the_older_shape_of_progress_is_read_too() -> None:
-    assert answering(200, {"progress": 0.5}).progress("m3e").fraction == 0.5
 
 
 @pytest.mark.parametrize(

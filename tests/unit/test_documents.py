@@ -1,7 +1,5 @@
 """Documents on the operator's machine: which there are, and which FastGPT could not read."""
 
-from __future__ import annotations
-
 import io
 import os
 import unicodedata

@@ -1,7 +1,5 @@
 """What code and tests say of the services can be looked up: every reference has its page."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The host scripts run for real, on a stage: images pulled, the GPU proved."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

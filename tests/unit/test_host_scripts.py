@@ -1,7 +1,5 @@
 """The host scripts run for real, on a stage: boot, system, driver, Docker, MongoDB's key."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The steps of a host as data: order, commands, files, triggers."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shlex

@@ -1,7 +1,5 @@
 """The text of a PDF as FastGPT reads it (docs/facts/fastgpt.md §4, docs/facts/measured.md §1)."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from pathlib import Path

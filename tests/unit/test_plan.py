@@ -1,7 +1,5 @@
 """The plan as a value: what the tables say of a lab's settings, made once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

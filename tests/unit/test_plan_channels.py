@@ -1,7 +1,5 @@
 """OneAPI's channels, and what must never reach OneAPI."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Chunk sizes follow from what the models of a base read (`docs/facts/measured.md §1 F1`)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

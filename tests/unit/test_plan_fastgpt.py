@@ -1,7 +1,5 @@
 """FastGPT's config.json and the graph of an app, as docs/facts/fastgpt.md §2 and §5 want them."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

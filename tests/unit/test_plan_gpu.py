@@ -1,7 +1,5 @@
 """The models' memory, and the price, before anything is paid."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What Xinference is told: payloads as docs/facts/xinference.md §4 has them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

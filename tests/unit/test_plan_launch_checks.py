@@ -1,7 +1,5 @@
 """What Xinference would refuse is refused at preview, by the vendor's own list."""
 
-from __future__ import annotations
-
 import difflib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Regions, images and releases: tables whose rows are facts."""
 
-from __future__ import annotations
-
 import pytest
 
 from provisioning.images import Images, images

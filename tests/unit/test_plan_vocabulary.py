@@ -1,7 +1,5 @@
 """The token vocabulary: real pip against a local folder, never a network."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from pathlib import Path

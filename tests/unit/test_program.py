@@ -1,7 +1,5 @@
 """The whole program under a recording mock: containers, seeding, secrets."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """What the program makes of the setting `knowledge`, under the recording mock."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 import shutil

@@ -1,7 +1,5 @@
 """The rented server under a recording mock, and all that lives on it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

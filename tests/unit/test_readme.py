@@ -1,7 +1,5 @@
 """Both READMEs give the same commands; tests/rehearsal/test_readme.py runs them."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the attached alicloud package makes of a change (docs/facts/alicloud.md 1.1, 1.2 and 6)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,15 +75,11 @@ def _change(region: Region, given: dict[str, Any], changes: dict[str, Any]) -> C
 
 def test_nothing_changed_is_no_change(region: Region) -> None:
     kind, id, inputs, outputs = region.server(
-        userData="#!/bin/sh\n", autoReleaseTime="2028-01-01T10:37:00Z", tags={"lab": "x"}
+        autoReleaseTime="2028-01-01T10:37:00Z", tags={"lab": "x"}
     )
     assert not kind.diff(id, inputs, outputs, inputs, ()).changes
     same_id, read_inputs, read_outputs = kind.read(id, inputs, outputs)
     assert (same_id, read_inputs, read_outputs) == (id, inputs, outputs)
-
-
-def test_stopped_mode_of_a_running_server_never_comes_to_rest(region: Region) -> None:
-    assert _change(region, {"stoppedMode": "StopCharging"}, {}).updates == ["stoppedMode"]
 
 
 @pytest.mark.parametrize(
@@ -93,12 +87,10 @@ def test_stopped_mode_of_a_running_server_never_comes_to_rest(region: Region) ->
     [
         ({"imageId": market.PLAIN_IMAGES[0].id}, ["imageId"], []),
         ({"systemDiskSize": 200}, ["systemDiskSize"], []),
-        ({"userData": "#!/bin/sh\ntrue"}, ["userData"], []),
         ({"systemDiskCategory": "cloud_auto"}, [], ["systemDiskCategory"]),
         ({"availabilityZone": "cn-hangzhou-b"}, [], ["availabilityZone"]),
         ({"spotStrategy": "SpotAsPriceGo"}, [], ["spotStrategy"]),
         ({"imageId": UNKNOWN}, ["imageId"], []),
-        ({"periodUnit": "Week"}, [], []),
         ({"systemDiskSize": None}, [], []),
     ],
 )
@@ -144,54 +136,25 @@ def _group(region: Region) -> str:
     return region.make("alicloud:ecs/securityGroup:SecurityGroup", vpcId=vpc)[0]
 
 
+WANTED = {
+    "type": "ingress",
+    "ipProtocol": "tcp",
+    "nicType": "intranet",
+    "portRange": "3001/3001",
+    "cidrIp": "10.1.2.3/32",
+}
+
+
 def test_a_rules_id_is_made_of_its_parts(region: Region) -> None:
     group = _group(region)
-    id, outputs = region.make(
-        RULE,
-        type="ingress",
-        ipProtocol="tcp",
-        nicType="intranet",
-        portRange="3001/3001",
-        cidrIp="10.1.2.3/32",
-        securityGroupId=group,
-    )
+    id, outputs = region.make(RULE, **WANTED, securityGroupId=group)
     assert id == f"{group}:ingress:tcp:3001/3001:intranet:10.1.2.3/32:accept:1"
     assert outputs["portRange"] == "3001/3001"
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"nicType": "internet"}, "must be 'intranet'"),
-        ({"portRange": "-1/-1"}, "can support port range"),
-        ({"ipProtocol": "icmp"}, "only support port range '-1/-1'"),
-        ({"cidrIp": ""}, r"MissingParameter\.Source"),
-    ],
-)
-def test_rules_that_are_refused(region: Region, changes: dict[str, Any], message: str) -> None:
-    inputs = {
-        "type": "ingress",
-        "ipProtocol": "tcp",
-        "nicType": "intranet",
-        "portRange": "22/22",
-        "cidrIp": "10.1.2.3/32",
-        "securityGroupId": _group(region),
-        **changes,
-    }
-    with pytest.raises(ProviderError, match=message):
-        region.provider.kind(RULE).create(inputs, 0)
-
-
 def test_a_network_with_bits_behind_its_mask_never_comes_to_rest(region: Region) -> None:
-    id, outputs = region.make(
-        RULE,
-        type="ingress",
-        ipProtocol="tcp",
-        nicType="intranet",
-        portRange="22/22",
-        cidrIp="10.1.2.3/24",
-        securityGroupId=_group(region),
-    )
+    wanted = {**WANTED, "cidrIp": "10.1.2.3/24", "securityGroupId": _group(region)}
+    id, outputs = region.make(RULE, **wanted)
     found = region.provider.kind(RULE).diff(id, region.inputs, outputs, region.inputs, ())
     assert found.replaces == ["cidrIp"]
 
@@ -204,8 +167,6 @@ def test_the_zone_is_picked_from_what_is_in_stock(region: Region) -> None:
     assert found[0]["gpus"] == [{"amount": "1", "category": "NVIDIA A10"}]
     region.server()
     assert region.provider.invoke(token, wanted)["instanceTypes"] == []
-    with pytest.raises(ProviderError, match="Expected availability zones"):
-        region.provider.invoke(token, {**wanted, "availabilityZone": "cn-hangzhou-b"})
 
 
 def test_images_are_found_by_expression(region: Region) -> None:
@@ -215,15 +176,6 @@ def test_images_are_found_by_expression(region: Region) -> None:
     assert found == [image.id for image in market.newest(market.GPU_IMAGES)]
     region.cloud.gpu_images = False
     assert region.provider.invoke(token, {"owners": "system", "nameRegex": gpu})["ids"] == []
-    with pytest.raises(ProviderError, match="must be set"):
-        region.provider.invoke(token, {})
-
-
-def test_without_a_region_it_is_beijing(region: Region) -> None:
-    found = region.package.configure({}).invoke("alicloud:index/getZones:getZones", {})
-    assert found["ids"][0].startswith("cn-beijing-")
-    with pytest.raises(ProviderError, match="invalid Alibaba Cloud region"):
-        region.package.configure({"region": "Hangzhou"})
 
 
 def test_what_the_rehearsal_does_not_have_is_named(region: Region) -> None:

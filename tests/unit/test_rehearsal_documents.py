@@ -1,22 +1,14 @@
 """What the double of FastGPT reads from files (docs/facts/fastgpt.md §4, docs/facts/measured.md
 §1)."""
 
-from __future__ import annotations
-
 import hashlib
-import io
-import zipfile
-from datetime import datetime
 from pathlib import Path
 
-import openpyxl
 import pytest
 
 from provisioning.text_files import as_sent
-from rehearsal.doubles.fastgpt.chunks import SHEET_SIGN
 from rehearsal.doubles.fastgpt.documents import file_text, html_text
 from rehearsal.doubles.fastgpt.envelope import Problem
-from tests.contract.test_fastgpt_datasets import docx
 from tests.unit.pdfs import Page, pdf, words
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -31,20 +23,25 @@ def test_the_reference_labs_document_is_what_the_real_one_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content"),
     [
-        ("a.exe", b"x", "Only support .txt, .md, .html, .pdf, .docx, pptx, .csv, .xlsx"),
-        ("a.pdf", b"no pdf", "Invalid PDF structure."),
-        ("a.pdf", pdf(words(), password="x"), "No password given"),
-        ("a.docx", b"no zip", "Can not read doc file, please convert to PDF"),
-        ("a.docx", (CASES / "zip.docx").read_bytes(), "Can not read doc file, please convert"),
+        ("a.exe", b"x"),
+        ("a.pdf", b"no pdf"),
+        ("a.pdf", pdf(words(), password="x")),
+        ("a.docx", b"no zip"),
+        ("a.docx", (CASES / "zip.docx").read_bytes()),
     ],
     ids=["exe", "broken pdf", "locked pdf", "broken docx", "zip"],
 )
-def test_messages_are_those_of_the_real_one(name: str, content: bytes, message: str) -> None:
-    with pytest.raises(Problem) as raised:
+def test_what_is_no_such_file_is_refused(name: str, content: bytes) -> None:
+    with pytest.raises(Problem):
         file_text(name, content)
-    assert message in str(raised.value.message)
+
+
+def test_a_web_page_is_its_title_and_the_text_of_its_body() -> None:
+    page = "<title>Opening hours</title><body><script>var x</script><p>From <b>nine</b>.</p>"
+    assert html_text(page) == ("Opening hours", "From\nnine\n.")
+    assert file_text("a.html", page.encode()) == html_text(page)[1]
 
 
 def test_a_scan_is_read_as_nothing() -> None:
@@ -62,69 +59,6 @@ def test_what_is_neither_unicode_nor_ascii_is_taken_for_gbk() -> None:
     assert file_text("a.txt", "阅览室每天九点开放".encode("gbk")) == "阅览室每天九点开放"
     assert file_text("a.txt", "圖書館每天九點開放".encode("big5")) != "圖書館每天九點開放"
     assert file_text("a.txt", b"\xfe\xff" + "图书馆".encode("utf-16-be")) != "图书馆"
-
-
-def test_tables_become_markdowns() -> None:
-    assert file_text("a.csv", b'thing,place\npump,"room\nseven"') == (
-        "| thing | place |\n| --- | --- |\n| pump | room\\nseven |"
-    )
-    assert file_text("a.csv", b"a;b\n1;2").startswith("| a | b |")
-
-
-def test_a_workbooks_cells_are_read_as_they_are_stored() -> None:
-    book, made = openpyxl.Workbook(), io.BytesIO()
-    book.active.append(["when", "stock", "price", "open"])  # type: ignore[union-attr]
-    book.active.append([datetime(2024, 1, 2), 120, 0.1 + 0.2, True])  # type: ignore[union-attr]
-    book.create_sheet("more").append(["gate code", 4711])
-    book.create_sheet("empty")
-    book.save(made)
-    first, second = file_text("a.xlsx", made.getvalue()).split(SHEET_SIGN)
-    assert first.endswith("| 45293 | 120 | 0.3 | true |")
-    assert second.startswith("| gate code | 4711 |")
-
-
-def test_slides_and_their_notes_are_read() -> None:
-    made = io.BytesIO()
-    space = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
-    with zipfile.ZipFile(made, "w") as archive:
-        for part, text in (("slides/slide1", "Opening"), ("notesSlides/notesSlide1", "At nine")):
-            body = f"<a:p><a:r><a:t>{text}</a:t></a:r><a:r><a:t> hours</a:t></a:r></a:p><a:p/>"
-            archive.writestr(f"ppt/{part}.xml", f"<s {space}>{body}</s>")
-    assert file_text("a.pptx", made.getvalue()) == "Opening hours\nAt nine hours"
-
-
-def test_a_word_document_is_read_as_a_whole_package_only() -> None:
-    assert file_text("a.docx", docx("Room seven &amp; eight")) == "Room seven & eight"
-    # A picture leaves a reference, which is text to FastGPT.
-    pictures = file_text("a.docx", (CASES / "pictures.docx").read_bytes())
-    assert pictures == "![](/api/system/img/1)"
-
-
-def test_a_web_page_becomes_markdown() -> None:
-    page = (
-        "<script>var x</script><h2>Hours</h2><p>Open <i>not</i> from <strong>nine</strong>.</p>"
-        "<ul><li>1</li></ul><pre class='py'>x = 1\n\n  y</pre>"
-        "<table><tr><th>a</th></tr><tr><td>1</td></tr></table>"
-    )
-    assert file_text("a.html", page.encode()) == (
-        "## Hours\n\nOpen  from **nine**.\n\n- 1\n\n```py\nx = 1\n\n  y\n```\n\n"
-        "| a |\n| --- |\n| 1 |"
-    )
-
-
-def test_a_fetched_page_is_its_body_as_recorded() -> None:
-    page = (
-        "<html><head><title>Opening hours</title></head><body><nav>Menu</nav>"
-        "<div id=text><h2>Hours</h2><p>Open from nine.</p></div></body></html>"
-    )
-    assert html_text(page) == ("Opening hours", "Menu\n\n## Hours\n\nOpen from nine.")
-    assert html_text(page, "#text")[1] == "## Hours\n\nOpen from nine."
-    assert html_text(page, "p[")[1] == ""
-    assert html_text("<h1>Only a heading</h1>")[0] == "Only a heading"
-
-
-def test_markdown_loses_some_backslashes() -> None:
-    assert file_text("a.md", rb"1\. C:\Windows and \alpha") == r"1. C:Windows and \alpha"
 
 
 LANGUAGES = (
@@ -147,8 +81,6 @@ TABLE = "| no | thing |\n| --- | --- |\n" + "".join(f"| {n} | 物品 {n} |\n" fo
     ids=lambda value: value if len(value) < 20 else "",
 )
 def test_a_document_is_read_whole(name: str, text: str) -> None:
-    """Every word of it, in its order; only white space and escapes change."""
+    """Every word of it, in its order; only white space changes."""
     read = file_text(name, as_sent(name, text.encode()))
-    assert [w.replace("\\", "") for w in read.split()] == [
-        w.replace("\\", "") for w in text.split()
-    ]
+    assert read.split() == text.split()

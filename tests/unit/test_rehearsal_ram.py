@@ -1,7 +1,5 @@
 """README's RAM policy, held action by action by the emulated region."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`PLUGIN=real`: what the engine is told, so that the real plugin asks the emulated region."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """What of a real server can be told without one."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What a rehearsal reads from the engine's events, and what it writes down."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

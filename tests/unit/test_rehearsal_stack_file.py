@@ -1,7 +1,5 @@
 """The private copy of a stack file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

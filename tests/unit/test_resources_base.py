@@ -1,7 +1,5 @@
 """What every declared resource keeps to: its place in the state, its secrets, its name."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import pickle

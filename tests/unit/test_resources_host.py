@@ -1,7 +1,5 @@
 """What every `pulumi up` looks at on the server, with the real shell text against a fake Docker."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Passwords: drawn once, kept by every look, drawn anew where that is asked for."""
 
-from __future__ import annotations
-
 import string
 
 import pytest

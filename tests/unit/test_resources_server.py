@@ -1,7 +1,5 @@
 """Lease, host key, and the choice of zone and image."""
 
-from __future__ import annotations
-
 import socket
 from datetime import datetime, timedelta, timezone
 
@@ -13,7 +11,7 @@ from stack.resources.server import host_key
 from stack.resources.server.choice import Choice
 from stack.resources.server.host_key import HostKey
 from stack.resources.server.lease import Term, lease_end, read_time
-from tests.unit.fake_services import START
+from tests.clock import START
 from tests.unit.subject import Subject
 
 

@@ -1,214 +1,117 @@
-"""Models: started or adopted, seen as they are, replaced delete-first, deleted in any state."""
+"""Models, groups of them, and room for them: what the contract suite does not show of them."""
 
-from __future__ import annotations
-
-from functools import partial
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from provisioning.clients.errors import DeadlineExceeded, Unreachable
-from stack.resources.xinference.launch import STOP_SECONDS, differences
+from provisioning.clients.errors import DeadlineExceeded, Refused, Unreachable
+from stack.resources.xinference.eviction import Eviction
+from stack.resources.xinference.launch import POLL_SECONDS, STOP_SECONDS, differences
 from stack.resources.xinference.model import Model
-from tests.unit.fake_services import FakeXinference
+from stack.resources.xinference.models_ready import ModelsReady
+from stack.resources.xinference.progress import UNWIND_SECONDS
+from tests.in_process import InProcess
 from tests.unit.subject import ENDPOINT, PAYLOAD, Subject
+from tests.unit.xinference import BGE, M3E, Answers, ask, double
 
-OTHER = {**PAYLOAD, "model_size_in_billions": 7}
-TWO = {**PAYLOAD, "replica": 2}
-DELETE, CANCEL = "/v1/models/qwen", "/v1/models/qwen/cancel"
+GIB = 2**30
 
 
 @pytest.fixture
-def model() -> Subject:
-    return Subject(Model, {"endpoint": ENDPOINT, "payload": PAYLOAD}, FakeXinference())
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[InProcess]:
+    with double(monkeypatch, tmp_path) as made:
+        yield made
 
 
-def meddle(
-    monkeypatch: pytest.MonkeyPatch, service: FakeXinference, call: tuple[str, str], what: Any
+def on(service: InProcess | Answers, thing: Any, **wanted: Any) -> Subject:
+    """A resource of a server."""
+    subject = Subject(thing, {"endpoint": ENDPOINT, **wanted})
+    subject.service = service
+    subject.provider.transport = service if isinstance(service, InProcess) else service.transport
+    return subject
+
+
+def launched(server: InProcess, payload: dict[str, Any]) -> None:
+    """By another hand, and it serves."""
+    ask(server, "POST", "/v1/models", payload)
+
+
+def entries(server: InProcess) -> dict[str, Any]:
+    found = ask(server, "GET", "/v1/autostart/models")["models"]
+    return {entry["launch"]["model_uid"]: entry["launch"] for entry in found}
+
+
+# -- one model ----------------------------------------------------------------------------------
+
+
+def test_a_model_is_started_and_not_awaited_with_a_size_that_is_a_whole_number(
+    server: InProcess,
 ) -> None:
-    """Let something happen just before this call."""
-    answer = service.answer
-
-    def meddled(request: httpx.Request) -> httpx.Response:
-        if (request.method, request.url.path) == call:
-            what()
-        return answer(request)
-
-    monkeypatch.setattr(service, "answer", meddled)
-
-
-# -- started or adopted -------------------------------------------------------------------------
-
-
-def test_a_model_is_started_and_not_awaited(model: Subject) -> None:
-    model.service.launched_as = "CREATING"
-
-    model.create()
-
-    assert model.id == "qwen"
-    assert model.service.waits == ["false"]
-    assert model.clock.passed == 0
-    assert model.service.autostart["qwen"]["launch"] == PAYLOAD
-
-
-def test_sizes_are_sent_as_whole_numbers(model: Subject) -> None:
     # As it comes over the engine's wire.
-    model.create(payload={**PAYLOAD, "model_size_in_billions": 14.0})
-
-    assert repr(model.service.launches[0]["model_size_in_billions"]) == "14"
-
-
-@pytest.mark.parametrize(
-    ("there", "status"),
-    [
-        ({**PAYLOAD, "model_engine": "vLLM", "model_size_in_billions": "14"}, "READY"),
-        (PAYLOAD, "LOADING"),
-    ],
-)
-def test_an_equal_model_or_one_that_still_starts_is_adopted(
-    model: Subject, there: dict[str, Any], status: str
-) -> None:
-    model.service.put(there, status)
-
+    model = on(server, Model, payload={**PAYLOAD, "model_size_in_billions": 14.0})
     model.create()
-
-    assert model.service.launches == []
-    assert DELETE not in model.service.called("DELETE")
-
-
-def test_another_model_of_the_uid_leaves_before_ours_comes(model: Subject) -> None:
-    model.service.put(OTHER)
-
-    model.create()
-
-    assert [call for call in model.service.calls if call[0] != "GET"] == [
-        # Else the other one's entry could bring it back at any time.
+    assert (model.id, model.clock.passed) == ("qwen", 0)
+    assert server.calls == [
+        # Else another model's entry could bring it back at any time.
         ("DELETE", "/v1/autostart/models/qwen"),
-        ("POST", "/v1/models"),
-        ("DELETE", DELETE),
         ("POST", "/v1/models"),
         # Last, because writing it starts what is down.
         ("POST", "/v1/autostart/models"),
     ]
-    assert model.service.models["qwen"]["payload"] == PAYLOAD
-
-
-def test_a_dead_model_is_not_adopted(model: Subject) -> None:
-    model.service.put(PAYLOAD)
-    model.service.models["qwen"]["crashed"] = True
-
-    model.create()
-
-    assert DELETE in model.service.called("DELETE")
-    assert model.service.launches == [PAYLOAD]
+    assert repr(entries(server)["qwen"]["model_size_in_billions"]) == "14"
 
 
 def test_one_that_started_by_itself_meanwhile_is_adopted(
-    model: Subject, monkeypatch: pytest.MonkeyPatch
+    server: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model.service.put(OTHER)
+    launched(server, {**BGE, "model_uid": "m3e"})
+    take = server.handle_request
 
-    def autostart_is_faster() -> None:
-        if model.service.models["qwen"]["status"] == "TERMINATED":
-            model.service.put(PAYLOAD, "LOADING")
+    def autostart_is_faster(request: httpx.Request) -> httpx.Response:
+        if ("DELETE", "/v1/models/m3e") in server.calls and request.method == "POST":
+            monkeypatch.setattr(server, "handle_request", take)
+            launched(server, M3E)
+        return take(request)
 
-    meddle(monkeypatch, model.service, ("POST", "/v1/models"), autostart_is_faster)
+    monkeypatch.setattr(server, "handle_request", autostart_is_faster)
+    model = on(server, Model, payload=M3E)
     model.create()
-    assert model.service.launches == []
-
-
-# -- seen as they are ---------------------------------------------------------------------------
-
-
-def test_a_changed_payload_replaces_delete_first(model: Subject) -> None:
-    model.create()
-    result = model.diff(payload={**PAYLOAD, "gpu_memory_utilization": 0.6})
-
-    assert (result.replaces, result.delete_before_replace) == (["payload"], True)
-
-
-@pytest.mark.parametrize("status", ["READY", "LOADING", "CREATING"])
-def test_a_model_that_serves_or_starts_is_there(model: Subject, status: str) -> None:
-    model.create()
-    model.service.models["qwen"]["status"] = status
-
+    assert server.calls.count(("POST", "/v1/models")) == 2, "both refused"
     assert not model.drifts()
 
 
 @pytest.mark.parametrize(
-    "became",
+    ("standing", "entry", "gone"),
     [
-        {"status": "ERROR"},
-        {"status": "TERMINATED"},
-        # Though it is described as ever, and the server calls what replaced it ready.
-        {"crashed": True},
-        # 2.12 tells of it as CREATING for ever.
-        {"status": "CREATING", "cancelled": True},
-    ],
-    ids=str,
-)
-def test_a_model_that_failed_ended_or_was_stopped_is_gone(
-    model: Subject, became: dict[str, Any]
-) -> None:
-    model.create()
-    model.service.models["qwen"].update(became)
-    assert model.gone()
-
-
-@pytest.mark.parametrize(
-    ("state", "gone"),
-    [
-        # Before its turn nothing is known of it.
-        ({}, False),
-        ({"attempts": 1, "status": "launching"}, False),
-        ({"attempts": 1, "status": "active"}, True),
-        ({"attempts": 3, "status": "error"}, True),
+        ("serving", {}, False),
+        ("launching", {}, False),
+        ("failed", {}, True),
+        ("down", {}, True),
+        # Before its turn after a restart nothing is known of it.
+        ("absent", {}, False),
+        ("absent", {"attempts": 1, "status": "launching"}, False),
+        ("absent", {"attempts": 1, "status": "active"}, True),
+        ("absent", {"attempts": 3, "status": "error"}, True),
     ],
 )
-def test_a_model_whose_turn_is_to_come_after_a_restart_is_not_gone(
-    model: Subject, state: dict[str, Any], gone: bool
+def test_a_model_is_gone_that_neither_serves_nor_is_to_come(
+    standing: str, entry: dict[str, Any], gone: bool
 ) -> None:
+    answers = Answers()
+    model = on(answers, Model, payload=PAYLOAD)
     model.create()
-    model.service.models.clear()
-    model.service.autostart["qwen"]["state"] = state
-
+    answers.standings["qwen"], answers.entries["qwen"] = standing, entry
     assert model.gone() is gone
 
 
-def test_a_model_changed_by_hand_is_drift(model: Subject) -> None:
+def test_unreachable_is_not_gone(server: InProcess) -> None:
+    model = on(server, Model, payload=M3E)
     model.create()
-    model.service.put({**PAYLOAD, "quantization": "Int8"})
-
-    model.state = model.seen()
-
-    assert model.state["payload"]["quantization"] == "Int8"
-    assert model.diff().replaces == ["payload"]
-
-
-def test_one_copy_of_two_is_not_what_was_asked_for(model: Subject) -> None:
-    model.create(payload=TWO)
-    assert not model.gone()
-    model.service.models["qwen"]["rows"] = ["READY"]
-
-    assert model.gone()
-
-
-def test_unreachable_is_not_gone(model: Subject) -> None:
-    model.create()
-    model.service.down = True
-
+    server.down = True
     assert model.seen() == model.state
-
-
-def test_an_autostart_entry_deleted_by_hand_is_written_again(model: Subject) -> None:
-    model.create()
-    model.service.autostart.clear()
-
-    model.heal()
-
-    assert list(model.service.autostart) == ["qwen"]
-    assert model.service.models["qwen"]["status"] == "READY"
 
 
 @pytest.mark.parametrize(
@@ -218,6 +121,7 @@ def test_an_autostart_entry_deleted_by_hand_is_written_again(model: Subject) -> 
         ({**PAYLOAD, "n_gpu": None}, {"accelerators": ["0"]}, {"n_gpu": 1}),
         ({**PAYLOAD, "n_gpu": 1}, {"accelerators": ["0"]}, {}),
         (PAYLOAD, {"model_name": "qwen2.5-instruct", "quantization": None}, {}),
+        (PAYLOAD, {**PAYLOAD, "model_engine": "vLLM", "model_size_in_billions": "14"}, {}),
         ({"model_size_in_billions": "0_5"}, {"model_size_in_billions": 0.5}, {}),
         (PAYLOAD, {"model_name": "qwen3"}, {"model_name": "qwen3"}),
     ],
@@ -228,114 +132,184 @@ def test_only_what_both_sides_tell_is_compared_and_the_cpu_is_no_gpu(
     assert differences(payload, found) == differing
 
 
-# -- deleted ------------------------------------------------------------------------------------
-
-
-def test_delete_forgets_the_autostart_first_and_cancels_nothing_that_serves(model: Subject) -> None:
+def test_a_launch_that_cannot_be_ended_is_not_called_gone() -> None:
+    answers = Answers(qwen="launching")
+    # No worker would hear a cancel yet.
+    answers.without_replicas = True
+    model = on(answers, Model, payload=PAYLOAD)
     model.create()
-    model.service.calls.clear()
-
-    model.delete()
-    deletes = model.service.called("DELETE")
-    model.delete()
-
-    assert deletes == ["/v1/autostart/models/qwen", DELETE]
-    assert model.service.models["qwen"]["status"] == "TERMINATED"
-    assert CANCEL not in model.service.called("POST")
-
-
-def test_delete_cancels_a_launch(model: Subject) -> None:
-    model.service.launched_as = "LOADING"
-    model.create()
-
-    model.delete()
-
-    assert model.service.called("POST")[-1] == CANCEL
-    assert model.service.models["qwen"]["cancelled"]
-    # A DELETE is refused as if it were gone, while the launch goes on.
-    assert DELETE not in model.service.called("DELETE")
-
-
-@pytest.mark.parametrize("rows", [["TERMINATED", "READY"], ["READY"]])
-def test_copies_that_were_stopped_are_gone_whatever_their_rows_say(
-    model: Subject, rows: list[str]
-) -> None:
-    """2.12 writes one row too low, so the last one stays READY."""
-    model.create(payload=TWO)
-    model.service.models["qwen"]["rows"] = rows
-
-    model.delete()
-
-    assert model.gone()
-
-
-def test_a_launch_without_a_first_status_is_not_cancelled_yet(model: Subject) -> None:
-    model.service.launched_as = "CREATING"
-    model.create()
-    model.service.shows_no_replicas = True
-    cancelled: list[bool] = []
-
-    def shows() -> None:
-        cancelled.append(CANCEL in model.service.called("POST"))
-        model.service.shows_no_replicas = len(cancelled) < 3
-
-    model.clock.on_sleep = shows
-    model.delete()
-
-    assert cancelled == [False, False, False]
-    assert model.service.models["qwen"]["cancelled"]
-
-
-def test_a_launch_that_cannot_be_ended_is_not_called_gone(model: Subject) -> None:
-    model.service.launched_as, model.service.shows_no_replicas = "LOADING", True
-    model.create()
-
     with pytest.raises(DeadlineExceeded, match="launching") as error:
         model.delete()
     assert "docker restart xinference" in error.value.advice
+    assert ("POST", "/v1/models/qwen/cancel") not in answers.calls
 
 
-def test_unreachable_is_no_reason_to_go_on_deleting(model: Subject) -> None:
-    model.service.launched_as, model.service.shows_no_replicas = "LOADING", True
+def test_unreachable_is_no_reason_to_go_on_deleting() -> None:
+    answers = Answers(qwen="launching")
+    model = on(answers, Model, payload=PAYLOAD)
     model.create()
-
-    model.clock.on_sleep = lambda: setattr(model.service, "down", True)
+    model.clock.on_sleep = lambda: setattr(answers, "down", True)
     with pytest.raises(Unreachable):
         model.delete()
     assert model.clock.passed < STOP_SECONDS
+    assert ("POST", "/v1/models/qwen/cancel") in answers.calls
 
 
-def test_one_that_became_ready_while_it_was_cancelled_is_cleared_away(model: Subject) -> None:
-    """By a launch of its uid: that meets the copy that nothing else reaches, and fails."""
-    model.create()
-    model.service.models["qwen"]["stranded"] = True
-
-    model.delete()
-
-    assert model.service.launches == [PAYLOAD, PAYLOAD]
-    assert model.service.models["qwen"]["status"] == "ERROR"
+# -- a group ------------------------------------------------------------------------------------
 
 
-def test_what_is_leaving_is_waited_for(model: Subject) -> None:
-    model.create()
-    model.service.models["qwen"]["status"] = "TERMINATING"
-
-    def leaves() -> None:
-        if model.clock.passed > 10:
-            model.service.models["qwen"]["status"] = "TERMINATED"
-
-    model.clock.on_sleep = leaves
-    model.delete()
-    assert model.clock.passed > 10
+def group_of(answers: Answers) -> Subject:
+    return on(answers, ModelsReady, payloads={"qwen": PAYLOAD}, deadline_minutes=60)
 
 
-def test_a_model_that_crashes_in_the_moment_of_its_delete_is_deleted_all_the_same(
-    model: Subject, monkeypatch: pytest.MonkeyPatch
+def downloading(done: int, **more: int) -> dict[str, Any]:
+    return {"stage": "downloading", "download_files": [{"downloaded_bytes": done, **more}]}
+
+
+@pytest.mark.parametrize(
+    ("progress", "said"),
+    [
+        (
+            downloading(GIB, total_bytes=2 * GIB, speed_bytes_per_second=5 * 2**20),
+            "downloading 1.00 of 2.00 GiB, 5.0 MiB/s",
+        ),
+        ({}, "creating"),
+        ({"progress": 0.4}, "creating, 40%"),
+        ({"stage": "installing_dependencies"}, "installing_dependencies"),
+    ],
+)
+def test_progress_is_told(
+    monkeypatch: pytest.MonkeyPatch, progress: dict[str, Any], said: str
 ) -> None:
-    model.create()
-    loading = partial(model.service.models["qwen"].update, status="LOADING")
-    meddle(monkeypatch, model.service, ("DELETE", DELETE), loading)
+    answers = Answers(qwen="launching")
+    answers.progress = progress
+    told: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", told.append)
+    group = group_of(answers)
+    group.clock.on_sleep = lambda: answers.standings.update(qwen="serving")
+    assert group.create()["ready"] == ["qwen"]
+    assert told == [f"model qwen: {said}", "model qwen: serves"]
 
-    model.delete()
 
-    assert model.service.models["qwen"]["cancelled"]
+@pytest.mark.parametrize(
+    ("minutes", "progress_at", "seen"),
+    [
+        (30, lambda seconds: downloading(int(seconds)), "downloading"),
+        # It is told in steps of 0.05, and one may take a quarter of an hour.
+        (40, lambda seconds: {"progress": 0.05 * int(seconds / 900)}, "creating, 10%"),
+        (25, lambda _: {"progress": 0.8}, "creating, 80%"),
+        (25, lambda _: {"progress": 0.9, "stage": "installing"}, "installing"),
+    ],
+    ids=["bytes", "fraction", "loads", "installs"],
+)
+def test_what_moves_or_loads_does_not_hang(
+    minutes: int, progress_at: Callable[[float], dict[str, Any]], seen: str
+) -> None:
+    answers = Answers(qwen="launching")
+    group = group_of(answers)
+    group.clock.on_sleep = lambda: setattr(answers, "progress", progress_at(group.clock.passed))
+    with pytest.raises(DeadlineExceeded, match=seen):
+        group.create(deadline_minutes=minutes)
+    assert answers.launches() == 0
+
+
+def test_a_launch_that_unwinds_is_waited_for() -> None:
+    """After a cancel 2.12 refuses the uid for up to a minute: few launches are wasted on that."""
+    answers = Answers(qwen="failed")
+    answers.errors["qwen"] = "qwen-0 is running"
+    group = group_of(answers)
+
+    def unwinds() -> None:
+        if group.clock.passed >= 50:
+            answers.standings["qwen"] = "serving"
+
+    group.clock.on_sleep = unwinds
+    assert group.create()["ready"] == ["qwen"]
+    assert answers.launches() == 50 // UNWIND_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        (["ValueError: No available memory for the cache blocks"], "memoryShare"),
+        # ERROR comes before the reason for it.
+        (["", "ValueError: No available memory for the cache blocks"], "memoryShare"),
+        (["Model not found, name: qwen9, format: awq"], "catalogue has no such name"),
+    ],
+)
+def test_what_another_launch_cannot_help_is_told_at_once(errors: list[str], said: str) -> None:
+    answers = Answers(qwen="launching")
+    group = group_of(answers)
+    texts = iter(errors)
+
+    def fails() -> None:
+        answers.standings["qwen"] = "failed"
+        answers.errors["qwen"] = next(texts, errors[-1])
+
+    group.clock.on_sleep = fails
+    with pytest.raises(Refused, match=said):
+        group.create()
+    # The second look sees it, the third confirms it.
+    assert group.clock.passed <= 2 * POLL_SECONDS
+    assert answers.launches() == 0
+
+
+def test_a_model_that_no_longer_serves_is_drift_of_its_group() -> None:
+    answers = Answers(qwen="serving")
+    group = group_of(answers)
+    group.create()
+    assert not group.changes(deadline_minutes=5)
+    assert group.changes(generation="2")
+    answers.standings["qwen"] = "failed"
+    assert group.seen()["ready"] == []
+    group.clock.on_sleep = lambda: answers.standings.update(qwen="serving")
+    assert group.heal()["ready"] == ["qwen"]
+
+
+# -- room on the card ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def eviction(server: InProcess) -> Subject:
+    launched(server, M3E)
+    ask(server, "POST", "/v1/autostart/models", {"launch": M3E})
+    made = on(server, Eviction, payloads={"m3e": M3E})
+    made.create()
+    return made
+
+
+def changed(eviction: Subject, *payloads: dict[str, Any]) -> dict[str, Any]:
+    wanted = {payload["model_uid"]: payload for payload in payloads}
+    assert eviction.changes(payloads=wanted)
+    return dict(eviction.update(payloads=wanted))
+
+
+def test_what_stays_or_is_reached_another_way_is_not_touched(eviction: Subject) -> None:
+    changed(eviction, M3E, BGE)
+    there = {**ENDPOINT, "host": "1.2.3.5"}
+    assert eviction.changes(endpoint=there)
+    assert eviction.update(endpoint=there)["generation"] == 1
+    assert eviction.service.calls == []
+
+
+@pytest.mark.parametrize("wanted", [BGE, {**M3E, "gpu_memory_utilization": 0.5}])
+def test_what_is_no_longer_wanted_leaves_and_its_entry_first(
+    eviction: Subject, wanted: dict[str, Any]
+) -> None:
+    assert changed(eviction, wanted)["generation"] == 1
+    # The new one is for XinferenceModel to start.
+    assert [call for call in eviction.service.calls if call[0] != "GET"] == [
+        ("DELETE", "/v1/autostart/models/m3e"),
+        ("DELETE", "/v1/models/m3e"),
+    ]
+
+
+def test_a_change_taken_back_starts_the_old_model_again(
+    eviction: Subject, server: InProcess
+) -> None:
+    changed(eviction, BGE)
+    launched(server, BGE)
+    back = changed(eviction, M3E)
+    assert (back["generation"], set(back["evicted"])) == (2, {"bge"})
+    assert [row["model_uid"] for row in ask(server, "GET", "/v1/models/instances")] == ["m3e"]
+    assert list(entries(server)) == ["m3e"]

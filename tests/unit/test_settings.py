@@ -1,7 +1,5 @@
 """The settings: how what is refused is said. One wrong value at a time is in `tests/cases/`."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path

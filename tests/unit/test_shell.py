@@ -1,7 +1,5 @@
 """Every shell text of the project under the pinned shellcheck, whatever the machine has."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

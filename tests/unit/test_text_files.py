@@ -1,8 +1,6 @@
 """Text files are sent so that FastGPT reads them right, or are refused (docs/facts/fastgpt.md
 §4)."""
 
-from __future__ import annotations
-
 import pytest
 
 from provisioning.text_files import as_sent, decoded

@@ -1,7 +1,5 @@
 """`make ask`: which link, which question, what is said when it fails."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import replace
@@ -12,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from provisioning.clients.fastgpt.rows import Answer, Hit
-from tests.unit.fake_services import FakeFastGpt
 from tests.unit.test_tools_standing import OUTPUTS, REAL
 from tools import ask as tool
 from tools.ask import CannotAsk, ask, choose_link, main, show
@@ -22,57 +19,64 @@ URL = OUTPUTS["shareLinks"]["Guide/visitors"]
 LINKS = {"Guide/staff": "u1", "Guide/visitors": "u2", "Guide 2/visitors": "u3"}
 
 
-@pytest.fixture
-def service() -> FakeFastGpt:
-    return FakeFastGpt()
-
-
 def a_lab(links: dict[str, str]) -> Lab:
     return replace(read_lab(REAL, OUTPUTS), share_links=links)
 
 
-def test_asks_as_a_visitor_through_the_link(service: FakeFastGpt) -> None:
-    answer = ask(REAL, URL, "How does the lab end?", service.transport)
+def answering(*answers: httpx.Response) -> tuple[httpx.MockTransport, list[httpx.Request]]:
+    """FastGPT with one answer for each question, and what it was asked."""
+    left, asked = list(answers), []
 
-    (request,) = service.asked
-    sent = json.loads(request.content)
-    assert str(request.url).startswith("http://127.0.0.9:3000/api/v1/")
-    assert sent["shareId"] == "abc"
-    assert sent["messages"] == [{"role": "user", "content": "How does the lab end?"}]
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return left.pop(0)
+
+    return httpx.MockTransport(answer), asked
+
+
+def said(text: str) -> httpx.Response:
+    quote = {"id": "q1", "q": "The lab ends by its lease.", "sourceName": "manual.pdf"}
+    choice = {"message": {"role": "assistant", "content": text}}
+    nodes = [{"moduleType": "datasetSearchNode", "quoteList": [quote]}]
+    return httpx.Response(200, json={"choices": [choice], "responseData": nodes})
+
+
+def test_asks_as_a_visitor_through_the_link_each_time_anew() -> None:
+    service, asked = answering(said("By its lease."), said("As before."))
+    answer = ask(REAL, URL, "How does the lab end?", service)
+    ask(REAL, URL, "And else?", service)
+
+    first, second = (json.loads(request.content) for request in asked)
+    assert str(asked[0].url).startswith("http://127.0.0.9:3000/api/v1/")
+    assert first["shareId"] == "abc"
+    assert first["messages"] == [{"role": "user", "content": "How does the lab end?"}]
+    assert first["chatId"] != second["chatId"]
     assert answer.text == "By its lease."
     assert [hit.document for hit in answer.citations] == ["manual.pdf"]
 
 
-def test_each_question_is_a_conversation_of_its_own(service: FakeFastGpt) -> None:
-    for _ in range(2):
-        ask(REAL, URL, "?", service.transport)
-
-    first, second = (json.loads(request.content)["chatId"] for request in service.asked)
-    assert first != second
-
-
-def test_an_unreachable_service_names_the_likely_causes(
-    service: FakeFastGpt, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_service_names_the_likely_causes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool, "_RETRY_SECONDS", 0.0)
-    service.down = True
+
+    def nobody(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused", request=request)
 
     with pytest.raises(CannotAsk, match="allowedCidrs") as error:
-        ask(REAL, URL, "?", service.transport)
+        ask(REAL, URL, "?", httpx.MockTransport(nobody))
     assert "http://127.0.0.9:3000 was not reached" in str(error.value)
     assert "`make status STACK=dev`" in str(error.value)
 
 
-def test_a_refusal_is_told_in_the_services_own_words(service: FakeFastGpt) -> None:
-    service.chat_error = "当前分组 default 下对于模型 qwen 无可用渠道"
+def test_a_refusal_is_told_in_the_services_own_words() -> None:
+    refusal = {"code": 500, "message": "当前分组 default 下对于模型 qwen 无可用渠道"}
+    service, _ = answering(httpx.Response(500, json=refusal))
 
     with pytest.raises(CannotAsk, match="无可用渠道"):
-        ask(REAL, URL, "?", service.transport)
+        ask(REAL, URL, "?", service)
 
 
 def test_an_answer_without_text_is_none() -> None:
-    said = {"choices": [{"message": {"role": "assistant", "content": " "}}]}
-    silent = httpx.MockTransport(lambda _: httpx.Response(200, json=said))
+    silent, _ = answering(said(" "))
 
     with pytest.raises(CannotAsk, match="empty"):
         ask(REAL, URL, "?", silent)

@@ -1,7 +1,5 @@
 """`make up` and `make destroy`: what is checked before Pulumi starts."""
 
-from __future__ import annotations
-
 import json
 import socket
 import subprocess

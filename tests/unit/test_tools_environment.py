@@ -1,7 +1,5 @@
 """Where the set-up's results are found."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Building the CLI from Go modules: which Go, with what, and what is left behind."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

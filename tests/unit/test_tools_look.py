@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +18,6 @@ from provisioning.clients.errors import Refused
 from provisioning.clients.fastgpt.rows import InitData
 from provisioning.remote import Container
 from provisioning.tunnel import KeyRefused, ServerUnreachable
-from tests.unit.fake_services import FakeFastGpt, FakeOneApi, FakeXinference
 from tests.unit.test_tools_standing import OUTPUTS, REAL, SECRETS
 from tools.findings import examine
 from tools.look import GPUS, Failed, GpuMemory, Way, Xinference, gather, gpus_of
@@ -28,16 +27,48 @@ NOW = datetime(2026, 11, 22, 12, 30, tzinfo=timezone.utc)
 LAB = read_lab(REAL, OUTPUTS)
 
 
+class Canned:
+    """A service that answers by path, and may be down."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self.answers, self.status = answers, 200
+        self.down, self.calls = False, 0
+
+    def take(self, request: httpx.Request) -> httpx.Response:
+        if self.down:
+            raise httpx.ConnectError("connection refused", request=request)
+        self.calls += 1
+        path = f"{request.url.path}?{request.url.query.decode()}".rstrip("?")
+        known = path in self.answers
+        said = self.answers[path] if known else {"detail": "Model not found in the model list"}
+        return httpx.Response(self.status if known else 400, json=said)
+
+
+def instance(status: str, error: str = "") -> list[dict[str, Any]]:
+    replica = {"status": status, "error_message": error or None}
+    whole = status if status == "ERROR" else "READY"
+    return [{"status": whole, "replica_statuses": [replica]}]
+
+
+INSTANCES = "/v1/models/instances?model_uid="
+CHANNEL = {"id": 1, "name": "xinference-chat", "type": 1, "models": "qwen"}
+INIT_DATA = {"systemVersion": "4.8.8-fix2", "llmModels": [{"model": "qwen"}]}
+
+
 class FakeLab:
     """A server with the three services, each behind its port."""
 
     def __init__(self) -> None:
-        self.oneapi, self.fastgpt, self.xinference = FakeOneApi(), FakeFastGpt(), Listing()
-        self.oneapi.access_token = LAB.access_token
-        self.oneapi.add_channel(name="xinference-chat", type=1, models="qwen")
-        for name in ("qwen", "m3e"):
-            self.xinference.put({"model_uid": name})
-        self.xinference.put({"model_uid": "bge"}, "ERROR", "CUDA out of memory")
+        self.oneapi = Canned({"/api/channel/?p=0": {"success": True, "data": [CHANNEL]}})
+        self.fastgpt = Canned({"/api/common/system/getInitData": {"code": 200, "data": INIT_DATA}})
+        self.xinference = Canned(
+            {
+                "/v1/cluster/version": {"version": "2.12.0"},
+                **{f"/v1/models/{uid}": {"model_name": uid} for uid in ("qwen", "m3e")},
+                **{f"{INSTANCES}{uid}": instance("READY") for uid in ("qwen", "m3e")},
+                f"{INSTANCES}bge": instance("ERROR", "CUDA out of memory"),
+            }
+        )
         self.asked: list[Sequence[str]] = []
 
     @property
@@ -45,7 +76,7 @@ class FakeLab:
         by_port = {3000: self.fastgpt, 3001: self.oneapi, 9997: self.xinference}
 
         def take(request: httpx.Request) -> httpx.Response:
-            return by_port[request.url.port or 80]._take(request)
+            return by_port[request.url.port or 80].take(request)
 
         return Way(
             url=lambda port: f"http://lab:{port}",
@@ -57,15 +88,6 @@ class FakeLab:
     def containers(self, names: Sequence[str]) -> list[Container]:
         self.asked.append(names)
         return [Container(name, "running", "Up (healthy)") for name in names]
-
-
-class Listing(FakeXinference):
-    """Xinference with the read that only status makes (docs/facts/xinference.md §2)."""
-
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/v1/cluster/version":
-            return httpx.Response(200, json={"version": "2.12.0"})
-        return super().answer(request)
 
 
 @pytest.fixture
@@ -93,7 +115,7 @@ def test_everything_is_gathered(lab: FakeLab) -> None:
 
 
 def test_a_model_whose_process_ended_is_not_called_served(lab: FakeLab) -> None:
-    lab.xinference.models["qwen"]["crashed"] = True
+    lab.xinference.answers = {**lab.xinference.answers, f"{INSTANCES}qwen": instance("TERMINATING")}
     found = gather(LAB, lab.way, NOW).xinference
     assert isinstance(found, Xinference)
     assert str(found.states["qwen"]) == "down (TERMINATING)"
@@ -115,11 +137,11 @@ def test_a_service_that_is_down_does_not_hide_the_others(lab: FakeLab, name: str
 
 
 def test_a_rate_limit_is_not_waited_out(lab: FakeLab) -> None:
-    lab.oneapi.too_many = 1000
+    lab.oneapi.status = 429
     channels = gather(LAB, lab.way, NOW).channels
     assert isinstance(channels, Failed)
     assert not channels.silent
-    assert lab.oneapi.too_many == 999
+    assert lab.oneapi.calls == 1
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The guard of tests/conftest.py: what it lets through and what it refuses."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`make models`: what fits, and that what it says fits is taken by the settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

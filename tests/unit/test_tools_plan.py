@@ -1,7 +1,5 @@
 """`make plan`, and the reading of stack files behind it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

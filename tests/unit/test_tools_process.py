@@ -1,7 +1,5 @@
 """Long commands: deadlines, stalls, last lines, no orphans, one set-up at a time."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The Pulumi CLI: which one is taken, and what happens when a way is closed."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The test runner fails when anything failed, and when nothing ran."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -111,7 +109,7 @@ def ci(
     )
 
 
-CI_TARGETS = ("test", "test-python", "rehearse", "test-server", "rehearse-server")
+CI_TARGETS = ("test", "test-python", "rehearse", "test-slow", "test-server", "rehearse-server")
 
 
 @pytest.mark.parametrize("failing", ["", *CI_TARGETS])

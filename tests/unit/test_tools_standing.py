@@ -1,7 +1,5 @@
 """Which lab stands, and what its outputs tell."""
 
-from __future__ import annotations
-
 import json
 import os
 from datetime import datetime, timezone

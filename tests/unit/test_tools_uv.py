@@ -1,7 +1,5 @@
 """Which uv is taken, and when the virtual environment is made, mended or left alone."""
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """`make catalogue`: what is taken out of the vendors' wheels."""
 
-from __future__ import annotations
-
 import io
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """The tunnel against a real SSH server on loopback."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import http.server
@@ -30,7 +28,7 @@ from provisioning.tunnel import (
     run,
     scan_host_key,
 )
-from tests.unit.fake_services import FakeClock
+from tests.clock import FakeClock
 
 HOST_KEYS = [asyncssh.generate_private_key(kind) for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519")]
 CLIENT_KEY = asyncssh.generate_private_key("ssh-ed25519")

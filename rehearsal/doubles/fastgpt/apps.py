@@ -1,199 +1,139 @@
-"""Apps, their versions and their share links (docs/facts/fastgpt.md §5, §6)."""
+"""Apps, their versions, and the doors into them (docs/facts/fastgpt.md §4 to §6)."""
 
-import copy
 import secrets
 import string
-import time
 
-from rehearsal.doubles.fastgpt.auth import now
-from rehearsal.doubles.fastgpt.call import Call
 from rehearsal.doubles.fastgpt.config import Config
-from rehearsal.doubles.fastgpt.envelope import PERMISSION, Problem, known
-from rehearsal.doubles.fastgpt.store import Document, object_id
+from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, known, picked
+from rehearsal.doubles.fastgpt.store import now, object_id
 
-SHARE_ID_LENGTH = 24
-NEW = {"defaultPermission": 0, "inheritPermission": True, "__v": 0}
-"""What the schemas of apps and datasets add."""
 LEAST_LIMIT = 3000
-SHARE_ALPHABET = string.ascii_lowercase + string.digits
-
-# Apps
 
 
 def create_app(call: Call) -> str:
-    """POST /api/core/app/create {name, type, modules, edges, ...}: the id.
-
-    `chatConfig` and `intro` are ignored, and what is missing is called a permission error.
-    """
-    body = call.body
-    if not body.get("name") or not body.get("type") or not isinstance(body.get("modules"), list):
+    """POST /api/core/app/create {name, type, modules, edges, parentId}: the id."""
+    given = picked(call.body, "name", "type", "modules", "edges", "parentId")
+    if not given.get("name") or not given.get("type") or "modules" not in given:
         raise known("inheritPermissionError")
-    app = call.mongo.put(
-        "apps",
-        {
-            **call.caller.owner,
-            "parentId": body.get("parentId"),
-            "name": body["name"],
-            "type": body["type"],
-            "avatar": body.get("avatar") or "/icon/logo.svg",
-            "intro": "",
-            "modules": body["modules"],
-            "edges": body.get("edges") or [],
-            "version": "v2",
-            "teamTags": [],
-            "updateTime": now(),
-            **NEW,
-        },
-    )
+    kept = {**SHAPES["app"], **call.owner, **given, "updateTime": now()}
+    app = call.mongo.put("apps", kept)
     _insert_version(call, app)
     return str(app["_id"])
 
 
 def app_detail(call: Call) -> Document:
     """GET /api/core/app/detail?appId=: the graph is `modules` here."""
-    return {**_app(call), "permission": PERMISSION}
+    return {**_app(call), "permission": SHAPES["permission"]}
 
 
 def list_apps(call: Call) -> list[Document]:
     """POST /api/core/app/list {parentId}."""
     rows = call.mongo.find("apps", parentId=call.body.get("parentId"))
-    names = ["_id", "tmbId", "avatar", "type", "name", "intro", "updateTime"]
-    names += ["defaultPermission", "inheritPermission"]
-    return [{**{name: app[name] for name in names}, "permission": PERMISSION} for app in rows[::-1]]
+    shown = [{**app, "permission": SHAPES["permission"]} for app in reversed(rows)]
+    return [picked(app, *SHAPES["listed"]["app"]) for app in shown]
 
 
 def update_app(call: Call) -> Document:
-    """PUT /api/core/app/update?appId=: the graph is `nodes` here, and is not published.
-
-    The answer is the app as it was before.
-    """
+    """PUT /api/core/app/update?appId= {name, intro, parentId}; the answer is the app before."""
     app = _app(call)
-    body = call.body
-    names = ("name", "avatar", "intro", "type", "edges", "chatConfig", "parentId", "teamTags")
-    changed = {name: body[name] for name in names if name in body}
-    if isinstance(body.get("nodes"), list):
-        changed["modules"] = lowered_limits(call.service.config, body["nodes"])
-    if isinstance(changed.get("chatConfig"), dict):
-        changed["chatConfig"] = {**changed["chatConfig"], "_id": object_id()}
+    changed = picked(call.body, "name", "intro", "parentId")
     call.mongo.put("apps", {**app, **changed, "updateTime": now()})
     return app
 
 
 def publish(call: Call) -> Document:
     """POST /api/core/app/version/publish?appId= {nodes, edges, chatConfig, type}."""
-    app = _app(call)
-    body = call.body
-    chat_config = body.get("chatConfig") or {}
-    changed = {
-        "modules": lowered_limits(call.service.config, body.get("nodes") or []),
-        "edges": body.get("edges") or [],
-        "chatConfig": {**chat_config, "_id": object_id()},
-        "scheduledTriggerConfig": chat_config.get("scheduledTriggerConfig"),
-        "scheduledTriggerNextTime": None,
-        "type": body.get("type") or app["type"],
-        "updateTime": now(),
+    app, body = _app(call), call.body
+    graph = {
+        "modules": lowered_limits(call.service.config, body["nodes"]),
+        "edges": body["edges"],
+        "chatConfig": {**body["chatConfig"], "_id": object_id()},
     }
-    published = {**app, **changed}
-    _insert_version(call, call.mongo.put("apps", published))
+    kept = {**app, **SHAPES["published"], **graph, "type": body["type"], "updateTime": now()}
+    _insert_version(call, call.mongo.put("apps", kept))
     return {}
 
 
 def delete_app(call: Call) -> None:
     """DELETE /api/core/app/del?appId=: with chats, share links and versions, but not its keys."""
     app = _app(call)
-    for table in ("chats", "chatitems", "outlinks", "app_versions"):
+    for table in ("chatitems", "outlinks", "app_versions"):
         call.mongo.delete(table, appId=app["_id"])
     call.mongo.delete("apps", _id=app["_id"])
 
 
-def newest_version(call: Call, app: Document) -> Document:
+def newest_version(call: Call, app_id: str) -> Document:
     """What a chat runs: the newest version, whatever was done to the app since."""
-    return call.mongo.find("app_versions", appId=app["_id"])[-1]
-
-
-def chat_models(config: Config, version: Document) -> list[str]:
-    """The names of the models that the graph of a version chats with."""
-    models = [_input(node, "model") for node in version["nodes"] or []]
-    return [str(config.llm(model.get("value")).get("name")) for model in models if model]
+    return call.mongo.find("app_versions", appId=app_id)[-1]
 
 
 def lowered_limits(config: Config, nodes: list[Document]) -> list[Document]:
     """The graph as it is saved: no dataset search may quote more than the chat models can take."""
-    nodes = copy.deepcopy(nodes)
-    models = [_input(node, "model") for node in nodes if node.get("flowNodeType") == "chatNode"]
-    chosen = [config.llm(model.get("value")) for model in models if model]
-    if any("quoteMaxToken" not in model for model in chosen):
-        # Math.max(3000, undefined) is NaN, and nothing is greater than NaN.
-        return nodes
-    most = max([LEAST_LIMIT, *(model["quoteMaxToken"] for model in chosen)])
-    for node in nodes:
-        limit = _input(node, "limit") if node.get("flowNodeType") == "datasetSearchNode" else None
-        if limit and isinstance(limit.get("value"), int | float):
-            limit["value"] = min(limit["value"], most)
+    quoted = [model.get("quoteMaxToken", 0) for model in chat_models(config, nodes)]
+    most = max([LEAST_LIMIT, *quoted])
+    for item in (item for node in nodes for item in node["inputs"] if item["key"] == "limit"):
+        item["value"] = min(item["value"], most)
     return nodes
 
 
+def chat_models(config: Config, nodes: list[Document]) -> list[Document]:
+    """The models that a graph chats with."""
+    inputs = (item for node in nodes for item in node["inputs"])
+    return [config.llm(item.get("value")) for item in inputs if item["key"] == "model"]
+
+
 def _insert_version(call: Call, app: Document) -> None:
-    version = {"appId": app["_id"], "nodes": app["modules"], "edges": app["edges"]}
-    version["chatConfig"] = app.get("chatConfig") or {}
-    call.mongo.put("app_versions", {**version, "time": time.time_ns()})
-
-
-def _input(node: Document, key: str) -> Document | None:
-    found: list[Document] = [item for item in node.get("inputs") or [] if item.get("key") == key]
-    return found[0] if found else None
+    graph = {"nodes": app["modules"], "edges": app["edges"]}
+    told = {"appId": app["_id"], "chatConfig": app.get("chatConfig", {})}
+    call.mongo.put("app_versions", {**graph, **told})
 
 
 def _app(call: Call) -> Document:
     return call.mongo.existing("apps", call.query.get("appId"), "appUnExist")
 
 
-# Share links
-
-
 def create_link(call: Call) -> str:
     """POST /api/support/outLink/create: the shareId, which is not the `_id`."""
-    body = call.body
-    app = call.mongo.existing("apps", body.get("appId"), "appUnExist")
-    for name in ("type", "name"):
-        if not body.get(name):
-            raise Problem(f"outlinks validation failed: {name}: Path `{name}` is required.")
-    share_id = "".join(secrets.choice(SHARE_ALPHABET) for _ in range(SHARE_ID_LENGTH))
-    call.mongo.put(
-        "outlinks",
-        {
-            "shareId": share_id,
-            **call.caller.owner,
-            "appId": app["_id"],
-            "type": body["type"],
-            "name": body["name"],
-            "responseDetail": bool(body.get("responseDetail")),
-            "limit": {"maxUsagePoints": -1, **(body.get("limit") or {})},
-            "usagePoints": 0,
-            "__v": 0,
-        },
-    )
+    app = call.mongo.existing("apps", call.body.get("appId"), "appUnExist")
+    alphabet = string.ascii_lowercase + string.digits
+    share_id = "".join(secrets.choice(alphabet) for _ in range(24))
+    given = picked(call.body, "type", "name", "responseDetail", "limit")
+    kept = {**SHAPES["metered"], **call.owner, **given, "appId": app["_id"], "shareId": share_id}
+    call.mongo.put("outlinks", kept)
     return share_id
 
 
 def list_links(call: Call) -> list[Document]:
     """GET /api/support/outLink/list?appId=&type=: without `type` nothing matches."""
-    app = _app(call)
     kind = call.query.get("type")
-    return list(reversed(call.mongo.find("outlinks", appId=app["_id"], type=kind)))
+    return call.mongo.find("outlinks", appId=_app(call)["_id"], type=kind)[::-1]
 
 
-def update_link(call: Call) -> Document:
-    """POST /api/support/outLink/update {_id, name, responseDetail, limit}: `limit` as a whole."""
-    link = call.mongo.existing("outlinks", call.body.get("_id"), "outlinkUnExist")
-    changed = {name: call.body[name] for name in ("name", "responseDetail") if name in call.body}
-    if "limit" in call.body:
-        changed["limit"] = {"maxUsagePoints": -1, **call.body["limit"]}
-    call.mongo.put("outlinks", {**link, **changed})
+def create_key(call: Call) -> str:
+    """POST /api/support/openapi/create {appId, name, limit}: the whole key, for the only time."""
+    app = call.mongo.existing("apps", call.body.get("appId"), "appUnExist")
+    prefix = call.service.config.system_env.get("openapiPrefix") or "fastgpt"
+    alphabet = string.ascii_letters + string.digits
+    key = f"{prefix}-{''.join(secrets.choice(alphabet) for _ in range(56))}"
+    given = {**picked(call.body, "name", "limit"), "appId": app["_id"], "apiKey": key}
+    call.mongo.put("openapis", {**SHAPES["metered"], **call.owner, **given, "createTime": now()})
+    return key
+
+
+def list_keys(call: Call) -> list[Document]:
+    """GET /api/support/openapi/list?appId=: masked keys."""
+    keys = reversed(call.mongo.find("openapis", appId=_app(call)["_id"]))
+    return [{**key, "apiKey": "******" + key["apiKey"][-4:], "id": key["_id"]} for key in keys]
+
+
+def update_door(table: str, missing: str, call: Call) -> Document:
+    """POST /api/support/outLink/update, PUT /api/support/openapi/update {_id, name, ...}."""
+    door = call.mongo.existing(table, call.body.get("_id"), missing)
+    call.mongo.put(table, {**door, **call.body})
     return {}
 
 
-def delete_link(call: Call) -> None:
-    """DELETE /api/support/outLink/delete?id=<_id>."""
-    link = call.mongo.existing("outlinks", call.query.get("id"), "outlinkUnExist")
-    call.mongo.delete("outlinks", _id=link["_id"])
+def delete_door(table: str, missing: str, call: Call) -> None:
+    """DELETE /api/support/outLink/delete?id=<_id>, /api/support/openapi/delete?id=."""
+    door = call.mongo.existing(table, call.query.get("id"), missing)
+    call.mongo.delete(table, _id=door["_id"])

@@ -1,21 +1,19 @@
 """The lazy, racy start-up of FastGPT (docs/facts/fastgpt.md §1)."""
 
+import hashlib
 import json
 import os
 import socket
 import sys
 import threading
 import time
-import traceback
 from urllib.parse import urlsplit
 
 from rehearsal import inside
-from rehearsal.doubles.fastgpt.auth import init_root_user
-from rehearsal.doubles.fastgpt.call import NotConnected
 from rehearsal.doubles.fastgpt.config import INSIDE, Config, Environment, read_config
-from rehearsal.doubles.fastgpt.envelope import Problem, log, undefined
-from rehearsal.doubles.fastgpt.store import Store
-from rehearsal.doubles.fastgpt.training import TrainingQueue
+from rehearsal.doubles.fastgpt.envelope import Problem, log
+from rehearsal.doubles.fastgpt.index import TrainingQueue
+from rehearsal.doubles.fastgpt.store import Store, object_id
 from rehearsal.doubles.fastgpt.upstream import Upstream
 
 RETRY_SECONDS = 1.0
@@ -28,18 +26,16 @@ class Service:
         self.environment = environment
         self.upstream = Upstream(environment.base_url, environment.chat_api_key)
         self.queue = TrainingQueue(self)
-        self._asked = threading.Lock()
         self.mongo: Store
-        self._config: Config | None = None
+        self.config: Config
+        self._asked = threading.Lock()
         self._connected = threading.Event()
         self.ready = threading.Event()
-        """Set when the start-up is through, PostgreSQL being its last step."""
 
     def waits_for(self) -> threading.Event:
-        """What a request has to wait for, for ever if need be, before it is handled.
+        """What a request has to wait for: the first begins the start-up and waits for its end.
 
-        The first one begins the start-up and waits for the end of it. Later ones wait for MongoDB
-        only: the flag is up before the start-up is through.
+        Later ones wait for MongoDB only: the flag is up before the start-up is through.
         """
         if not self._asked.acquire(blocking=False):
             return self._connected
@@ -48,49 +44,50 @@ class Service:
 
     @property
     def vectors(self) -> Store:
-        """PostgreSQL.
-
-        Raises:
-            NotConnected: whoever needs it has to come back when the service is `ready`.
-            Problem: it has gone away since.
-        """
-        if not self.ready.is_set():
-            raise NotConnected
-        missing = _missing(self.environment.pg_url)
-        if missing:
+        """PostgreSQL; a Problem where it cannot be reached."""
+        if missing := _missing(self.environment.pg_url):
             raise Problem(missing)
         return self.mongo
 
-    @property
-    def config(self) -> Config:
-        """config.json, once it has been read."""
-        if self._config is None:
-            raise undefined("find")
-        return self._config
-
     def _start_up(self) -> None:
-        """Whatever goes wrong with it ends the process."""
-        try:
-            self._initialise()
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(1)
-
-    def _initialise(self) -> None:
         _wait_for("mongo", self.environment.mongodb_uri)
-        self.mongo = Store(self.environment.memory)
+        self.mongo = _opened(self.environment.memory)
         self._connected.set()
-        print("mongo connected", flush=True)
-        self._config = read_config(inside.path(INSIDE))
+        try:
+            self.config = read_config(inside.path(INSIDE))
+        except Exception as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
         # The real one prints all of it, the reranker's key included (docs/facts/fastgpt.md §1).
-        shown = {"systemEnv": self._config.system_env, **self._config.models}
-        print("config:", json.dumps(shown, ensure_ascii=False, indent=2), flush=True)
-        init_root_user(self.mongo, self.environment.root_password)
+        print("config:", json.dumps(self.config.models, ensure_ascii=False), flush=True)
+        _init_root_user(self.mongo, self.environment.root_password)
         _wait_for("pg", self.environment.pg_url)
-        print("init pg successful", flush=True)
         self.queue.start()
         self.ready.set()
+
+
+def hash_str(text: str) -> str:
+    """What is stored of a password that the browser has hashed once already."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _init_root_user(mongo: Store, password: str) -> None:
+    """Create `root`, or overwrite its password; on every start."""
+    found = mongo.find("users")
+    root = found[0] if found else {"teamId": object_id(), "tmbId": object_id()}
+    stored = hash_str(hash_str(password))
+    mongo.put("users", {**root, "username": "root", "password": stored})
+    # The real one prints it too: docs/facts/fastgpt.md §1.
+    print("root user init:", {"username": "root", "password": password}, flush=True)
+
+
+def _opened(place: str) -> Store:
+    while True:
+        try:
+            return Store(place)
+        except Problem as problem:
+            log(f"pg connect error {problem}")
+            time.sleep(RETRY_SECONDS)
 
 
 def _missing(uri: str) -> str:
@@ -105,6 +102,5 @@ def _missing(uri: str) -> str:
 def _wait_for(name: str, uri: str) -> None:
     """Until the database is there; tried again for ever (docs/facts/measured.md §1 F3)."""
     while missing := _missing(uri):
-        log("Error", f"{name} connect error")
-        print(missing, file=sys.stderr, flush=True)
+        log(f"{name} connect error {missing}")
         time.sleep(RETRY_SECONDS)

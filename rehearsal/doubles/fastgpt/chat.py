@@ -1,24 +1,145 @@
-"""The conversation with an app: by key, by session, or as the visitor of a share link (§6, §7)."""
+"""A question on its way through an app's published graph (docs/facts/fastgpt.md §5 to §7).
+
+By the app's key, or as the visitor of a share link. A node runs when all that lead to it have run.
+An input whose value is `[node id, output id]` is a reference; one that points nowhere is
+`undefined` (here None), and no error by itself.
+"""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response, StreamingResponse
 
 from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
-from rehearsal.doubles.fastgpt.auth import api_key, session
-from rehearsal.doubles.fastgpt.call import Call
-from rehearsal.doubles.fastgpt.envelope import FAILURES, Answer, Json, Problem, crash, known
-from rehearsal.doubles.fastgpt.store import Document, object_id
-from rehearsal.doubles.fastgpt.upstream import UpstreamError
-from rehearsal.doubles.fastgpt.workflow import Run, execute
+from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, known, picked
+from rehearsal.doubles.fastgpt.index import search, within
+from rehearsal.doubles.fastgpt.store import object_id
+from rehearsal.doubles.language import count_tokens
 
-NO_APP_KEY = "Key is error. You need to use the app key rather than the account key."
-DUMMY_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 1}
-HISTORY_ROUNDS = 30
-NEW_CHAT = "新对话"
-NOT_FOR_VISITORS = "scheduledTriggerConfig"
+if TYPE_CHECKING:
+    from rehearsal.doubles.fastgpt.boot import Service
+
+_OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
+# What a streaming caller is told: `flowNodeStatus` or `answer`, and its data.
+Events = Iterator[tuple[str, Any]]
+
+
+@dataclass
+class Run:
+    """One question on its way through a graph; `histories` are earlier OpenAI messages."""
+
+    service: "Service"
+    nodes: list[Document]
+    edges: list[Document]
+    question: str
+    histories: list[Document]
+    stream: bool
+    outputs: dict[tuple[str, str], Any] = field(default_factory=dict)
+    responses: list[Document] = field(default_factory=list)
+    answer: str = ""
+
+
+def execute(run: Run) -> Events:
+    """Run the graph; `run.responses` and `run.answer` hold what came of it."""
+    finished: set[str] = set()
+    while due := [node for node in run.nodes if _is_due(run, node, finished)]:
+        yield from _node(run, due[0])
+        finished.add(due[0]["nodeId"])
+
+
+def _is_due(run: Run, node: Document, finished: set[str]) -> bool:
+    is_entry = node.get("flowNodeType") in ("workflowStart", "userGuide")
+    sources = {edge["source"] for edge in run.edges if edge["target"] == node["nodeId"]}
+    is_fed = bool(sources) and sources <= finished
+    return node["nodeId"] not in finished and (is_entry or is_fed)
+
+
+def _node(run: Run, node: Document) -> Events:
+    kind = node.get("flowNodeType")
+    if node.get("showStatus"):
+        yield "flowNodeStatus", {"status": "running", "name": node["name"]}
+    began = time.monotonic()
+    if kind == "datasetSearchNode":
+        response = _dataset_search(run, node, _inputs(run, node))
+    elif kind == "chatNode":
+        response = yield from _chat(run, _inputs(run, node))
+    else:
+        run.outputs[node["nodeId"], "userChatInput"] = run.question
+        return
+    about = {"nodeId": node["nodeId"], "moduleName": node["name"], "moduleType": kind}
+    took = round(time.monotonic() - began, 2)
+    run.responses.append({**about, "runningTime": took, "totalPoints": 0, **response})
+
+
+def _inputs(run: Run, node: Document) -> Document:
+    given = {item["key"]: item["value"] for item in node["inputs"] if "value" in item}
+    inputs = {**SHAPES["inputs"], **given}
+    for key, value in inputs.items():
+        if isinstance(value, list) and [type(part) for part in value] == [str, str]:
+            inputs[key] = run.outputs.get((value[0], value[1]))
+    return inputs
+
+
+def _dataset_search(run: Run, node: Document, inputs: Document) -> Document:
+    text = inputs["userChatInput"]
+    ids = [item["datasetId"] for item in inputs["datasets"]]
+    history = "\n".join(f"{_OBJ[item['role']]}: {item['content']}" for item in run.histories)
+    found = search(run.service, ids, text, inputs, history)
+    run.outputs[node["nodeId"], "quoteQA"] = found.items
+    return {
+        "query": text,
+        "model": found.model.get("name"),
+        "tokens": count_tokens(text),
+        "limit": inputs["limit"],
+        "searchMode": inputs["searchMode"],
+        "searchUsingReRank": found.reranked,
+        **({"similarity": inputs["similarity"]} if found.filtered else {}),
+        **({"quoteList": found.items} if found.items else {}),
+    }
+
+
+def _chat(run: Run, inputs: Document) -> Generator[tuple[str, Any], None, Document]:
+    model = run.service.config.llm(inputs["model"])
+    messages = _messages(run, inputs, model)
+    tokens = sum(count_tokens(message["content"]) for message in messages)
+    # The node's 0 to 10 on the model's scale.
+    warm = model.get("maxTemperature", 1) * inputs["temperature"] / 10
+    body = {
+        **model.get("defaultConfig", {}),
+        "model": model["model"],
+        "temperature": round(max(0.01, warm), 2),
+        "max_tokens": max(1, min(inputs["maxToken"], model.get("maxContext", 16000) - tokens)),
+        "messages": messages,
+    }
+    upstream = run.service.upstream
+    for piece in filter(None, upstream.chat_stream(body) if run.stream else [upstream.chat(body)]):
+        run.answer += piece
+        yield "answer", piece
+    if not run.answer:
+        raise known("core.chat.Chat API is error or undefined")
+    shown = [*messages, {"role": "assistant", "content": run.answer}]
+    return {
+        "model": model.get("name"),
+        "tokens": tokens + count_tokens(run.answer),
+        "query": inputs["userChatInput"],
+        "maxToken": body["max_tokens"],
+        "historyPreview": [{"obj": _OBJ[m["role"]], "value": m["content"]} for m in shown],
+        "contextTotalLen": len(shown),
+    }
+
+
+def _messages(run: Run, inputs: Document, model: Document) -> list[Document]:
+    asked = inputs["userChatInput"]
+    quotes = within(inputs["quoteQA"] or [], model.get("quoteMaxToken", 3000))
+    if text := "\n------\n".join(f"{quote['q']}\n{quote['a']}".strip() for quote in quotes):
+        asked = SHAPES["quotes"].replace("{{question}}", asked).replace("{{quote}}", text)
+    prompt, rounds = inputs["systemPrompt"], inputs["history"]
+    system = [{"role": "system", "content": prompt}] if prompt else []
+    earlier = run.histories[-2 * rounds :] if rounds else []
+    return [*system, *earlier, {"role": "user", "content": asked}]
 
 
 @dataclass(frozen=True)
@@ -26,106 +147,86 @@ class Chatter:
     """Who chats with which app, and how much of the run they may see."""
 
     app: Document
-    response_detail: bool
-    share_id: str | None = None
-    out_link_uid: str | None = None
+    is_visitor: bool
+    response_detail: bool = True
+
+    def shown(self, responses: list[Document]) -> list[Document]:
+        """All of it, or what a visitor may see: the quotes of the dataset searches."""
+        if not self.is_visitor:
+            return responses
+        searches = [each for each in responses if each["moduleType"] == "datasetSearchNode"]
+        return [picked(each, "moduleType", "quoteList") for each in searches]
 
 
 def init(call: Call) -> Document:
     """GET /api/core/chat/outLink/init?chatId=&shareId=&outLinkUid=."""
-    share_id, uid = call.query.get("shareId"), call.query.get("outLinkUid")
-    chatter = _visitor(call, share_id, uid)
-    chat_id = call.query.get("chatId") or None
-    chat = _chat_of(call, chatter, chat_id)
-    items = call.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id)
-    version = newest_version(call, chatter.app)
-    chat_config = version["chatConfig"].items()
+    chatter = _visitor(call, call.query)
+    app, chat_id = chatter.app, call.query.get("chatId")
+    version = newest_version(call, app["_id"])
+    # Not for visitors.
+    version["chatConfig"].pop("scheduledTriggerConfig", None)
+    items = call.mongo.find("chatitems", appId=app["_id"], chatId=chat_id)
+    models = chat_models(call.service.config, version["nodes"])
     return {
         "chatId": chat_id,
-        "appId": chatter.app["_id"],
-        "title": chat["title"] if chat else NEW_CHAT,
-        "userAvatar": "/icon/human.svg",
+        "appId": app["_id"],
+        "title": items[0]["content"][:20] if items else "新对话",
+        "userAvatar": SHAPES["user"]["avatar"],
         "variables": {},
-        "history": [_history_item(chatter, item) for item in items] if chat_id else [],
+        "history": [_shown(chatter, item) for item in items],
         "app": {
-            "chatConfig": {key: value for key, value in chat_config if key != NOT_FOR_VISITORS},
-            "chatModels": chat_models(call.service.config, version),
-            "name": chatter.app["name"],
-            "avatar": chatter.app["avatar"],
-            "intro": chatter.app["intro"],
-            "type": chatter.app["type"],
+            **picked(app, "name", "avatar", "intro", "type"),
+            "chatConfig": version["chatConfig"],
+            "chatModels": [model["name"] for model in models],
             "pluginInputs": [],
         },
     }
 
 
-def _history_item(chatter: Chatter, item: Document) -> Document:
-    shown = {name: item[name] for name in ("_id", "dataId", "obj")}
+def _shown(chatter: Chatter, item: Document) -> Document:
+    shown = picked(item, "_id", "dataId", "obj")
     shown["value"] = [{"type": "text", "text": {"content": item["content"]}}]
     if chatter.response_detail:
-        shown["responseData"] = _for_visitors(item["responseData"])
+        shown["responseData"] = chatter.shown(item["responseData"])
     return shown
 
 
 def completions(call: Call) -> Response:
-    """POST /api/v1/chat/completions: an OpenAI-like answer, or an event stream.
-
-    Raises:
-        Problem, UpstreamError: only without `stream`; a stream tells it as an `error` event.
-    """
+    """POST /api/v1/chat/completions: an OpenAI-like answer, or an event stream that tells all."""
     if call.body.get("stream"):
-        return _streamed(call)
+        kind = {"content-type": "text/event-stream;charset=utf-8"}
+        return StreamingResponse(_told(call), headers=kind)
     chatter, run = _prepare(call)
     for _ in execute(run):
         pass
     _save(call, chatter, run)
-    answer: Document = {"id": call.body.get("chatId") or "", "model": "", "usage": DUMMY_USAGE}
+    answer: Document = {"id": call.body.get("chatId") or "", "model": "", "usage": SHAPES["usage"]}
     message = {"role": "assistant", "content": run.answer}
     answer["choices"] = [{"message": message, "finish_reason": "stop", "index": 0}]
     if call.body.get("detail"):
-        answer |= {"responseData": _shown(chatter, run.responses), "newVariables": run.variables}
+        answer |= {"responseData": chatter.shown(run.responses), "newVariables": {}}
     return Answer(answer)
 
 
-def _streamed(call: Call) -> Response:
+def _told(call: Call) -> Iterator[str]:
     try:
         chatter, run = _prepare(call)
-    except FAILURES as error:
-        # The run has not begun, so nothing has named the content's type.
-        return StreamingResponse([_failed(error)])
-    kind = {"content-type": "text/event-stream;charset=utf-8"}
-    return StreamingResponse(_told(call, chatter, run), headers=kind)
-
-
-def _told(call: Call, chatter: Chatter, run: Run) -> Iterator[str]:
-    detail = bool(call.body.get("detail"))
-    try:
         for name, data in execute(run):
-            if name == "answer":
-                yield _line(detail, name, _chunk(data, None))
-            elif detail:
-                yield _line(detail, name, data)
+            yield _event(name, _chunk(data, None) if name == "answer" else data)
         _save(call, chatter, run)
-        yield _line(detail, "answer", _chunk(None, "stop"))
-        yield _line(detail, "answer", "[DONE]")
-        if detail and chatter.response_detail:
-            yield _line(detail, "flowResponses", _shown(chatter, run.responses))
-    except FAILURES as error:
-        yield _failed(error)
+        yield _event("answer", _chunk(None, "stop"))
+        yield "event: answer\ndata: [DONE]\n\n"
+        if chatter.response_detail:
+            yield _event("flowResponses", chatter.shown(run.responses))
+    except Exception as error:
+        problem = crash(error)
+        # A known one whole, of any other the message.
+        told = problem.body() if problem.status_text else {"message": problem.message}
+        yield _event("error", told)
 
 
-def _failed(error: Exception) -> str:
-    """The event that tells an error: a known one whole, of any other the message."""
-    problem = crash(error)
-    if problem.status_text:
-        return _line(True, "error", problem.body())
-    streamed = problem.streamed() if isinstance(problem, UpstreamError) else problem.message
-    return _line(True, "error", {"message": streamed})
-
-
-def _line(detail: bool, event: str, data: Json) -> str:
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-    return (f"event: {event}\n" if detail else "") + f"data: {text}\n\n"
+def _event(name: str, data: object) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 def _chunk(content: str | None, finish: str | None) -> Document:
@@ -135,102 +236,53 @@ def _chunk(content: str | None, finish: str | None) -> Document:
 
 
 def _prepare(call: Call) -> tuple[Chatter, Run]:
-    messages = call.body.get("messages")
-    if not isinstance(messages, list):
-        raise Problem("messages is not array")
-    if not messages:
-        raise Problem("messages is empty")
     chatter = _chatter(call)
-    chat_id = call.body.get("chatId")
-    _chat_of(call, chatter, chat_id)
-    *earlier, last = messages
-    question = _text(last.get("content"))
-    version = newest_version(call, chatter.app)
-    kept = call.mongo.find("chatitems", appId=chatter.app["_id"], chatId=chat_id) if chat_id else []
+    app_id, chat_id = chatter.app["_id"], call.body.get("chatId")
+    version = newest_version(call, app_id)
+    kept = call.mongo.find("chatitems", appId=app_id, chatId=chat_id) if chat_id else []
     roles = {"Human": "user", "AI": "assistant"}
     remembered = [{"role": roles[item["obj"]], "content": item["content"]} for item in kept]
-    said = [{"role": item.get("role"), "content": _text(item.get("content"))} for item in earlier]
     return chatter, Run(
         service=call.service,
-        nodes={node["nodeId"]: node for node in version["nodes"]},
+        nodes=version["nodes"],
         edges=version["edges"],
-        question=question,
-        histories=[*remembered[-2 * HISTORY_ROUNDS :], *said],
-        variables=dict(call.body.get("variables") or {}),
+        question=call.body["messages"][-1]["content"],
+        histories=remembered,
         stream=bool(call.body.get("stream")),
     )
 
 
-def _text(content: Json) -> str:
-    if isinstance(content, list):
-        return "\n".join(part.get("text", "") for part in content if part.get("type") == "text")
-    return content if isinstance(content, str) else ""
-
-
 def _chatter(call: Call) -> Chatter:
-    body = call.body
-    if body.get("shareId") and body.get("outLinkUid"):
-        return _visitor(call, body["shareId"], body["outLinkUid"])
-    if call.headers.get("authorization"):
-        app_id = api_key(call).app_id
-        if app_id is None:
-            raise Problem(NO_APP_KEY)
-        app = call.mongo.existing("apps", app_id, "app is empty")
-    else:
-        session(call)
-        if not body.get("appId"):
-            raise Problem("appId is empty")
-        app = call.mongo.existing("apps", body["appId"], "appUnExist")
-    return Chatter(app, response_detail=True)
+    if call.body.get("shareId") and call.body.get("outLinkUid"):
+        return _visitor(call, call.body)
+    app_id = _api_key(call)["appId"]
+    return Chatter(call.mongo.existing("apps", app_id, "app is empty"), is_visitor=False)
 
 
-def _visitor(call: Call, share_id: str | None, uid: str | None) -> Chatter:
-    links = call.mongo.find("outlinks", shareId=share_id) if share_id and uid else []
+def _api_key(call: Call) -> Document:
+    """The app key that is the bearer: FastGPT splits it at dashes, and takes two parts."""
+    bearer = call.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    if bearer.count("-") != 1:
+        raise known("unAuthorization")
+    found = call.mongo.find("openapis", apiKey=bearer)
+    if not found:
+        raise known("unAuthApiKey")
+    return found[0]
+
+
+def _visitor(call: Call, given: Mapping[str, Any]) -> Chatter:
+    """Whoever has the link: its limits bind only with the commercial back end."""
+    links = call.mongo.find("outlinks", shareId=given.get("shareId"))
     if not links:
         raise known("linkUnInvalid")
-    # The limits of the link (expiry, QPM, points, hook) bind only with the commercial back end.
-    link = links[0]
-    app = call.mongo.existing("apps", link["appId"], "app is empty")
-    return Chatter(app, link["responseDetail"], share_id, uid)
-
-
-def _chat_of(call: Call, chatter: Chatter, chat_id: str | None) -> Document | None:
-    """The conversation `chat_id`; a visitor may only go on with an own one."""
-    chats = call.mongo.find("chats", appId=chatter.app["_id"], chatId=chat_id)
-    if not chat_id or not chats:
-        return None
-    theirs = (chats[0]["shareId"], chats[0]["outLinkUid"])
-    if chatter.share_id and theirs != (chatter.share_id, chatter.out_link_uid):
-        raise known("unAuthChat")
-    return chats[0]
+    app = call.mongo.existing("apps", links[0]["appId"], "app is empty")
+    return Chatter(app, is_visitor=True, response_detail=links[0]["responseDetail"])
 
 
 def _save(call: Call, chatter: Chatter, run: Run) -> None:
     """Keep the round; without a chatId nothing is kept."""
     chat_id = call.body.get("chatId")
-    if not chat_id:
-        return
-    common = {"appId": chatter.app["_id"], "chatId": chat_id}
-    if _chat_of(call, chatter, chat_id) is None:
-        whose = {"shareId": chatter.share_id, "outLinkUid": chatter.out_link_uid}
-        call.mongo.put("chats", {**common, **whose, "title": run.question[:20]})
-    for obj, content, responses in (
-        ("Human", run.question, []),
-        ("AI", run.answer, run.responses),
-    ):
-        item = {**common, "obj": obj, "content": content, "dataId": object_id()}
-        call.mongo.put("chatitems", {**item, "responseData": responses})
-
-
-def _shown(chatter: Chatter, responses: list[Document]) -> list[Document]:
-    return _for_visitors(responses) if chatter.share_id else responses
-
-
-def _for_visitors(responses: list[Document]) -> list[Document]:
-    """All that a visitor may see: the quotes of the dataset searches."""
-    names = ("moduleType", "quoteList")
-    return [
-        {name: response[name] for name in names if name in response}
-        for response in responses
-        if response["moduleType"] == "datasetSearchNode"
-    ]
+    rounds = [("Human", run.question, []), ("AI", run.answer, run.responses)] if chat_id else []
+    for obj, content, responses in rounds:
+        of_it = {"appId": chatter.app["_id"], "chatId": chat_id, "obj": obj, "content": content}
+        call.mongo.put("chatitems", {**of_it, "dataId": object_id(), "responseData": responses})

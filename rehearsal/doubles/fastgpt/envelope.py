@@ -1,105 +1,97 @@
-"""FastGPT's answers: `{"code", "statusText", "message", "data"}` (docs/facts/fastgpt.md, head).
+"""A call, and its answer (docs/facts/fastgpt.md, head).
 
 A known business error is an HTTP 200 with its code in the body. Any other error is an HTTP 500.
 """
 
-import re
+import json
 import time
 import traceback
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette.responses import JSONResponse
 
+if TYPE_CHECKING:
+    from rehearsal.doubles.fastgpt.boot import Service
+    from rehearsal.doubles.fastgpt.store import Store
+
 Json: TypeAlias = Any
 """Whatever a client sent or a file held."""
-
-KNOWN: dict[str, tuple[int, str]] = {
-    "unAuthorization": (403, "凭证错误"),
-    "unAuthApiKey": (514, "Api Key 不合法"),
-    "unExistDataset": (501000, "core.dataset.error.unExistDataset"),
-    "appUnExist": (502000, "应用不存在"),
-    "unAuthChat": (504000, "没有权限操作此对话记录"),
-    "linkUnInvalid": (501, "分享链接无效"),
-    "outlinkUnExist": (505000, "分享链接不存在"),
-    "openapiUnExist": (506000, "Api Key 不存在"),
-    "openapiExceedLimit": (506002, "最多 10 组 API 密钥"),
-    "inheritPermissionError": (507001, "inheritPermissionError"),
-}
-
-
-PERMISSION = {
-    "value": 4294967295,
-    "isOwner": True,
-    "hasManagePer": True,
-    "hasWritePer": True,
-    "hasReadPer": True,
-}
-"""What root may do with what is its own."""
-
-_ADDRESS = re.compile(r"(?<=://)\S+")
+Document: TypeAlias = dict[str, Any]
+SHAPES: Document = json.loads(Path(__file__).with_name("shapes.json").read_text(encoding="utf-8"))
+"""What the real one fills in or says in so many words, as recorded."""
 
 
 class Problem(Exception):
-    """An error as FastGPT sends it: `code` in the body, `http` on the status line."""
+    """An error as FastGPT sends it; a known one has a `status_text`."""
 
     def __init__(self, message: str, code: int = 500, status_text: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.status_text = status_text
-        self.http = 200 if status_text else 500
+        self.is_final = False
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> Document:
         """The envelope."""
-        return {
-            "code": self.code,
-            "statusText": self.status_text,
-            "message": _ADDRESS.sub("xxx", self.message),
-            "data": None,
-        }
+        told = {"code": self.code, "statusText": self.status_text, "message": self.message}
+        return {**told, "data": None}
+
+
+def picked(row: Mapping[str, Any], *names: str) -> Document:
+    """Those of its fields that it has."""
+    return {name: row[name] for name in names if name in row}
 
 
 def known(name: str) -> Problem:
-    """The business error `name`, sent with HTTP 200; a text that names none is an HTTP 500."""
-    if name not in KNOWN:
-        return Problem(name)
-    code, message = KNOWN[name]
-    return Problem(message, code, name)
-
-
-def undefined(field: str) -> Problem:
-    """What JavaScript says when `field` is read from something that is not there."""
-    return Problem(f"Cannot read properties of undefined (reading '{field}')")
-
-
-FAILURES = (Problem, KeyError, TypeError, AttributeError, ValueError, IndexError)
-"""What a handler ends in: a problem, or what Python raises where JavaScript meets `undefined`."""
+    """The business error `name`; a text that names none is an HTTP 500."""
+    code, message = SHAPES["errors"].get(name, (500, name))
+    return Problem(message, code, name if name in SHAPES["errors"] else "")
 
 
 def crash(error: Exception) -> Problem:
-    """What a caller is told: of a shape that nobody checked JavaScript's TypeError.
-
-    The double's own traceback goes to the log, where a mistake of the double would show.
-    """
+    """What a caller is told; of a shape that nobody checked, the log has where it hurt."""
     if isinstance(error, Problem):
         return error
     traceback.print_exception(error)
-    if isinstance(error, KeyError):
-        return undefined(str(error.args[0]))
-    return Problem(f"TypeError: {error}")
+    return Problem(f"{type(error).__name__}: {error}")
 
 
-def log(level: str, text: str) -> None:
-    """One line of the log, as FastGPT's own `addLog` writes it (docs/facts/measured.md §1 F9)."""
-    print(f"[{level}] {time.strftime('%Y-%m-%d %H:%M:%S')} {text} ", flush=True)
-
-
-def done(data: Json = None) -> dict[str, Any]:
-    """The envelope of a success."""
-    return {"code": 200, "statusText": "", "message": "", "data": data}
+def log(text: str) -> None:
+    """An error in the log, as FastGPT writes it (docs/facts/measured.md §1 F9)."""
+    print(f"[Error] {time.strftime('%Y-%m-%d %H:%M:%S')} {text} ", flush=True)
 
 
 class Answer(JSONResponse):
     """An answer as Next.js sends it."""
 
     media_type = "application/json; charset=utf-8"
+
+
+def done(data: Json = None) -> Answer:
+    """A success."""
+    return Answer({"code": 200, "statusText": "", "message": "", "data": data})
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request; `file` is a name as multer hands it on, a content and a media type."""
+
+    service: "Service"
+    query: Mapping[str, str]
+    body: Mapping[str, Any]
+    headers: Mapping[str, str]
+    file: tuple[str, bytes, str] | None = None
+
+    @property
+    def mongo(self) -> "Store":
+        """MongoDB, connected."""
+        return self.service.mongo
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """Whose all is: there is one team, and root alone in it."""
+        (root,) = self.mongo.find("users")
+        return {"teamId": root["teamId"], "tmbId": root["tmbId"]}

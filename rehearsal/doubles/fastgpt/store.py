@@ -1,24 +1,26 @@
-"""What FastGPT keeps in MongoDB and PostgreSQL: documents, here in one SQLite file."""
+"""What FastGPT keeps in MongoDB and PostgreSQL: in one file, on a real server in PostgreSQL."""
 
 import json
 import secrets
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
-from rehearsal.doubles.fastgpt.envelope import Json, Problem, known
+from rehearsal.doubles.fastgpt.envelope import Document, Json, Problem, known
 
-Document = dict[str, Any]
 _TABLE = """
 CREATE TABLE IF NOT EXISTS kept (
-    number INTEGER PRIMARY KEY, collection TEXT, key TEXT, value TEXT, UNIQUE (collection, key)
+    number {number}, collection TEXT, key TEXT, value TEXT, vector {vector},
+    UNIQUE (collection, key)
 )
 """
 _PUT = """
-INSERT INTO kept (collection, key, value) VALUES (?, ?, ?)
-ON CONFLICT (collection, key) DO UPDATE SET value = excluded.value
+INSERT INTO kept (collection, key, value, vector) VALUES (?, ?, ?, ?)
+ON CONFLICT (collection, key) DO UPDATE SET value = excluded.value, vector = excluded.vector
 """
+_FIND = "SELECT value, vector FROM kept WHERE collection = ? ORDER BY number"
 
 
 def object_id() -> str:
@@ -26,69 +28,91 @@ def object_id() -> str:
     return secrets.token_hex(12)
 
 
-class Store:
-    """Documents by collection and `_id`, safe to share between threads and against a kill.
+def now() -> str:
+    """This moment as MongoDB's JSON has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + ".000Z"
 
-    A second process that opens the same file, as a replaced container does, finds everything.
+
+class _File:
+    """SQLite, against a kill as well."""
+
+    def __init__(self, place: str) -> None:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        self._file = sqlite3.connect(place, check_same_thread=False)
+        self._file.execute("PRAGMA journal_mode = WAL")
+        self._file.execute(_TABLE.format(number="INTEGER PRIMARY KEY", vector="TEXT"))
+
+    def rows(self, query: str, *values: str | None) -> list[tuple[str, ...]]:
+        with self._file:
+            return self._file.execute(query, values).fetchall()
+
+
+class _Postgres:
+    """PostgreSQL with pgvector, which a real server has; dialled anew where it was away."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._connection: Any = None
+        self.rows("CREATE EXTENSION IF NOT EXISTS vector")
+        self.rows(_TABLE.format(number="BIGSERIAL PRIMARY KEY", vector="vector(1536)"))
+
+    def rows(self, query: str, *values: str | None) -> list[tuple[str, ...]]:
+        import psycopg2  # type: ignore[import-untyped] # in a real server's image only
+
+        try:
+            self._connection = self._connection or psycopg2.connect(self._place, connect_timeout=5)
+            with self._connection, self._connection.cursor() as cursor:
+                cursor.execute(query.replace("?", "%s"), values)
+                return cursor.fetchall() if cursor.description else []
+        except psycopg2.Error as error:
+            self._connection = None
+            raise Problem(str(error).strip()) from error
+
+
+class Store:
+    """Documents by collection and `_id`, safe to share between threads.
+
+    A second process that opens the same place, as a replaced container does, finds everything.
     """
 
-    def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, place: str) -> None:
+        """`place`: a file, or the address of a PostgreSQL. A Problem where that is away."""
         self._lock = threading.Lock()
-        self._file = sqlite3.connect(file, check_same_thread=False)
-        self._file.execute("PRAGMA journal_mode = WAL")
-        self._file.execute(_TABLE)
+        self._kept = _Postgres(place) if place.startswith("postgresql:") else _File(place)
 
-    def get(self, collection: str, id_: str) -> Any:  # noqa: ANN401 - whatever was put
-        """The document with that id, or None."""
-        found = self._rows(
-            "SELECT value FROM kept WHERE collection = ? AND key = ?", collection, id_
-        )
-        return json.loads(found[0][0]) if found else None
+    def get(self, collection: str, id_: Json) -> Document | None:
+        """The document with that id."""
+        return next(iter(self.find(collection, _id=id_)), None)
 
     def existing(self, collection: str, id_: Json, missing: str) -> Document:
-        """The document with that id; there is only one team, and all belongs to it.
-
-        Raises:
-            Problem: `missing`, or Mongoose's cast error for what can be no id.
-        """
-        if not id_:
-            raise known(missing)
-        text = str(id_)
-        if len(text) != 24 or any(digit not in "0123456789abcdef" for digit in text):
-            kind = type(id_).__name__.replace("str", "string")
-            raise Problem(
-                f'Cast to ObjectId failed for value "{text}" (type {kind}) at path "_id" '
-                f'for model "{collection}"'
-            )
-        found = self.get(collection, text)
+        """The document with that id, or the Problem `missing`."""
+        found = self.get(collection, id_)
         if found is None:
             raise known(missing)
-        return dict(found)
+        return found
 
     def find(self, collection: str, **equal: Json) -> list[Document]:
         """The documents whose fields equal those given, oldest first."""
-        query = "SELECT value FROM kept WHERE collection = ? ORDER BY number"
-        documents = [json.loads(value) for (value,) in self._rows(query, collection)]
-        return [
-            document
-            for document in documents
-            if all(document.get(name) == value for name, value in equal.items())
+        with self._lock:
+            rows = self._kept.rows(_FIND, collection)
+        documents: list[Document] = [
+            {**json.loads(value), **({"vector": json.loads(vector)} if vector else {})}
+            for value, vector in rows
         ]
+        return [each for each in documents if all(each.get(k) == v for k, v in equal.items())]
 
     def put(self, collection: str, document: Document) -> Document:
         """Keep `document`, under a new `_id` if it has none."""
-        kept = {"_id": document.get("_id") or object_id(), **document}
-        with self._lock, self._file:
-            self._file.execute(_PUT, (collection, kept["_id"], json.dumps(kept)))
+        kept = {"_id": object_id(), **document}
+        plain = {name: value for name, value in kept.items() if name != "vector"}
+        vector = json.dumps(kept["vector"]) if "vector" in kept else None
+        with self._lock:
+            self._kept.rows(_PUT, collection, kept["_id"], json.dumps(plain), vector)
         return kept
 
     def delete(self, collection: str, **equal: Json) -> None:
         """Delete the documents whose fields equal those given."""
-        gone = [(collection, document["_id"]) for document in self.find(collection, **equal)]
-        with self._lock, self._file:
-            self._file.executemany("DELETE FROM kept WHERE collection = ? AND key = ?", gone)
-
-    def _rows(self, query: str, *values: str) -> list[tuple[str, ...]]:
-        with self._lock:
-            return self._file.execute(query, values).fetchall()
+        for document in self.find(collection, **equal):
+            with self._lock:
+                query = "DELETE FROM kept WHERE collection = ? AND key = ?"
+                self._kept.rows(query, collection, document["_id"])

@@ -1,7 +1,5 @@
 """Runs the double: `python -m rehearsal.doubles.xinference [xinference-local] -H 0.0.0.0 ...`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal
@@ -12,7 +10,7 @@ import uvicorn
 
 from rehearsal import inside
 from rehearsal.doubles.xinference.app import application
-from rehearsal.doubles.xinference.release import release_of
+from rehearsal.doubles.xinference.books import release_of
 
 
 def main(arguments: list[str]) -> int:
@@ -29,12 +27,7 @@ def main(arguments: list[str]) -> int:
     named = Path(arguments[0]).name == parser.prog
     options = parser.parse_args(arguments[1:] if named else arguments)
     if options.host in ("127.0.0.1", "localhost"):
-        print(
-            f"the rehearsed xinference-local was told to listen on {options.host}: nobody outside "
-            "of the container could reach it; give it -H 0.0.0.0",
-            file=sys.stderr,
-        )
-        return 1
+        parser.error(f"nobody outside of the container reaches {options.host}: give -H 0.0.0.0")
     release = release_of(os.environ.get("REHEARSAL_IMAGE_TAG") or "v2.12.0")
     home = inside.path(os.environ.get("XINFERENCE_HOME") or "/root/.xinference")
     uvicorn.run(

@@ -1,10 +1,14 @@
-"""What is remembered of models: launches and routes (`Model`), and the book of instances."""
+"""What is remembered of models, how errors are told, and what differs between two releases.
 
-from __future__ import annotations
+Facts: docs/facts/xinference.md §0 and §2, docs/facts/measured.md §2.
+"""
 
 import asyncio
+import json
+import re
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from provisioning.vendor import VendorSpec
@@ -12,29 +16,55 @@ from rehearsal.doubles.xinference.catalogue import Entry
 from rehearsal.doubles.xinference.hub import Download
 
 Payload = dict[str, Any]
+_ERRORS: dict[str, tuple[int, str]] = json.loads(
+    Path(__file__).with_name("errors.json").read_bytes()
+)
 
 
 class ServiceError(Exception):
-    """An answer that is an error: status and `detail`."""
+    """An answer that is an error: its kind in `errors.json`, and what its text tells."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.headers = headers
+    def __init__(self, kind: str, **told: object) -> None:
+        self.status, text = _ERRORS[kind]
+        super().__init__(text.format(**told))
 
 
 class ActorError(ServiceError):
-    """What failed in an actor: its answer begins with the actor's address.
-
-    A ValueError is a 400, a RuntimeError a 503, all else a 500 (docs/facts/xinference.md §2).
-    """
+    """What failed in an actor: its answer begins with the actor's address."""
 
 
 class Cancelled(ServiceError):
     """The launch was cancelled by another call."""
 
     def __init__(self) -> None:
-        super().__init__(499, "Launch cancelled")
+        super().__init__("cancelled")
+
+
+@dataclass(frozen=True)
+class Release:
+    """2.12, or its successor, 4.1: it wants a login, installs engines, tells stages and bytes, and
+    ends what is cancelled."""
+
+    text: str
+
+    @property
+    def successor(self) -> bool:
+        """Whether it is 3.0 or later."""
+        return int(self.text.partition(".")[0]) >= 3
+
+    def replica_uid(self, uid: str, replica: int) -> str:
+        """The name of one replica."""
+        return f"{uid}-rep{replica}" if self.successor else f"{uid}-{replica}"
+
+    def row(self, replica: int) -> int:
+        """The place in the book at which a worker writes down a replica: at 2.12 one too low."""
+        return replica if self.successor else max(0, replica - 1)
+
+
+def release_of(tag: str) -> Release:
+    """The release in an image's tag: `v2.12.0`, `v2.12.0-cpu`; others count as the newest known."""
+    match = re.match(r"v?(\d+\.\d+\.\d+)", tag)
+    return Release(match.group(1) if match else "4.1.0")
 
 
 @dataclass
@@ -65,53 +95,36 @@ class Replica:
     cards: list[Card] = field(default_factory=list)
     process: str = "starting"
     status: str = "CREATING"
-    state: str = ""
     error: str | None = None
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    @property
-    def known(self) -> bool:
-        """Whether its worker can describe it."""
-        return self.process in ("up", "dead", "idle")
-
-
-@dataclass
-class Instance:
-    """What the book keeps of a uid; it remembers what the routes have forgotten."""
-
-    uid: str
-    name: str
-    replica: int
-    status: str = "CREATING"
-    abilities: tuple[str, ...] = ()
-    rows: list[Replica] = field(default_factory=list)
-    created: int = field(default_factory=lambda: int(time.time()))
 
 
 @dataclass(eq=False)
 class Model:
-    """One entry of the routes: launching, or READY. What it is in the catalogue comes late."""
+    """A launch, on its way or READY. What it is in the catalogue comes late.
+
+    `status` and `replicas` (none until it has been scheduled) are what the book tells of it.
+    """
 
     uid: str
     payload: Payload
-    instance: Instance
     entry: Entry = field(init=False)
     spec: VendorSpec = field(init=False)
     quantization: str = field(init=False)
     engine: str = field(init=False)
     task: asyncio.Task[None] = field(init=False)
+    status: str = "CREATING"
+    replicas: list[Replica] = field(default_factory=list)
+    created: int = field(default_factory=lambda: int(time.time()))
     stage: str = "launching"
     ready: bool = False
-    recovering: bool = False
     cancelled: bool = False
     asked: int = 0
     download: Download | None = None
-    recovers: int | None = None
 
     @property
-    def replicas(self) -> list[Replica]:
-        """None until the launch has been scheduled."""
-        return self.instance.rows
+    def copies(self) -> int:
+        """How many were asked for."""
+        return int(self.payload.get("replica") or 1)
 
     @property
     def context(self) -> int:
@@ -128,9 +141,6 @@ class Model:
 
     def progress(self) -> float:
         """0 to 1; a download is the first four fifths."""
-        if self.ready:
-            return 1.0
-        if self.download is None:
-            return 0.0
-        fetched = self.download.done / self.download.total if self.download.total else 1.0
-        return 0.8 * fetched if self.stage == "downloading" else 0.8
+        if self.ready or self.download is None:
+            return float(self.ready)
+        return 0.8 * self.download.done / self.download.total

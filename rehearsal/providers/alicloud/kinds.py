@@ -1,5 +1,5 @@
-"""Resource types as tables: which action creates, describes, changes and deletes, and which of its
-parameters and answers are which properties.
+"""Resource types as tables (`kinds.json`): which action creates, describes, changes and deletes,
+and which of its parameters and answers are which properties.
 
 As in the bridged provider, a diff compares what is wanted with what the state says *is*, so an
 attribute that the API answers differently shows a change at every preview.
@@ -8,59 +8,73 @@ attribute that the API answers differently shows a change at every preview.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from rehearsal.providers.alicloud.client import ApiError, Client, at, tags_in
 from rehearsal.providers.base import Change, Failure, Kind, ProviderError, differs
-from rehearsal.providers.values import UNKNOWN, Properties, Value
+from rehearsal.providers.values import Properties, Value
+
+_NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one type is. Names of properties left, of the API's right.
+
+    Attributes:
+        resource: its name in errors (`alicloud_vpc`).
+        actions: to create, describe, modify and delete it.
+        rows: where the describing answer has it in a list (`KeyPairs.KeyPair`).
+        sends: inputs that creating it sends; modifying it sends `modifies` of them.
+        shows: outputs, by their dotted path in the describing answer.
+        constant: outputs that the lab cannot change.
+        tag_type: the ResourceType of its tags, "" where it has none.
+        keeps: inputs that the cloud does not tell back, or tells in another form.
+        optional_computed: inputs whose removal from the program changes nothing.
+        computed, force_new: as `Kind`'s.
+    """
+
+    resource: str
+    product: str
+    actions: tuple[str, str, str, str]
+    id_parameter: str
+    sends: dict[str, str]
+    shows: dict[str, str]
+    rows: str = ""
+    tag_type: str = ""
+    tagged_at_birth: bool = True
+    modifies: frozenset[str] = _NONE
+    constant: Properties = field(default_factory=dict)
+    defaults: Properties = field(default_factory=dict)
+    computed: frozenset[str] = _NONE
+    force_new: frozenset[str] = _NONE
+    keeps: frozenset[str] = _NONE
+    optional_computed: frozenset[str] = _NONE
+
+
+TABLES = TypeAdapter(dict[str, Table]).validate_json(
+    Path(__file__).with_suffix(".json").read_bytes()
+)
 
 
 class ApiKind(Kind):
-    """What the resource types share. Names of properties left, of the API's right."""
+    """What the resource types share."""
 
-    resource: ClassVar[str]
-    """Its name in errors (`alicloud_vpc`)."""
-
-    product: ClassVar[str]
-    actions: ClassVar[tuple[str, str, str, str]]
-    """To create, describe, modify and delete it."""
-
-    id_parameter: ClassVar[str]
-    rows: ClassVar[str] = ""
-    """Where the describing answer has it in a list (`KeyPairs.KeyPair`)."""
-
-    sends: ClassVar[dict[str, str]]
-    """Inputs that creating it sends."""
-
-    modifies: ClassVar[frozenset[str]] = frozenset()
-    """Those of them that modifying it sends."""
-
-    shows: ClassVar[dict[str, str]]
-    """Outputs, by their dotted path in the describing answer."""
-
-    constant: ClassVar[Properties] = {}
-    """Outputs that the lab cannot change."""
-
-    tag_type: ClassVar[str] = ""
-    """The ResourceType of its tags, "" where it has none."""
-
-    tagged_at_birth: ClassVar[bool] = True
-    keeps: ClassVar[frozenset[str]] = frozenset()
-    """Inputs that the cloud does not tell back, or tells in another form."""
-
-    optional_computed: ClassVar[frozenset[str]] = frozenset()
-    """Inputs whose removal from the program changes nothing."""
-
-    defaults: ClassVar[Properties] = {}
-
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, table: Table) -> None:
         self._client = client
+        self.table = table
+        # The base has them once for each class; here each table has its own.
+        vars(self).update(computed=table.computed, force_new=table.force_new)
 
     # --- what a change means ----------------------------------------------------------------------
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
         """Fill in the provider's own defaults."""
-        filled = {name: value for name, value in self.defaults.items() if name not in new}
+        filled = {name: value for name, value in self.table.defaults.items() if name not in new}
         return {**new, **filled, "__defaults": sorted(filled)}, []
 
     def diff(
@@ -73,21 +87,21 @@ class ApiKind(Kind):
     ) -> Change:
         """What is wanted against what the state says is."""
         now = {
-            name: value if name in self.keeps else old_outputs.get(name, value)
+            name: value if name in self.table.keeps else old_outputs.get(name, value)
             for name, value in old_inputs.items()
         }
         for name in new_inputs.keys() - now.keys():
             if name in old_outputs and not differs(old_outputs[name], new_inputs[name]):
                 now[name] = new_inputs[name]
         wanted = dict(new_inputs)
-        for name in self.optional_computed & (now.keys() - wanted.keys()):
+        for name in self.table.optional_computed & (now.keys() - wanted.keys()):
             wanted[name] = now[name]
         for name in wanted.keys() & now.keys():
-            if self.suppresses(name, now[name], wanted[name], new_inputs):
+            if self.suppresses(name, now[name], wanted[name]):
                 wanted[name] = now[name]
         return self.compare(now, wanted, ignore)
 
-    def suppresses(self, name: str, old: Value, new: Value, inputs: Properties) -> bool:
+    def suppresses(self, name: str, old: Value, new: Value) -> bool:
         """Whether the provider takes `new` for no change of `old`."""
         return False
 
@@ -95,19 +109,25 @@ class ApiKind(Kind):
 
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
         """Create it, tag it, and look at it."""
-        id = str(self.call(self.actions[0], **self.order(inputs))[self.id_parameter])
+        table = self.table
+        tags = inputs.get("tags") or {}
+        sent = self.order(inputs) | ({"tags": tags} if table.tagged_at_birth else {})
+        id = self.named(self.call(table.actions[0], **sent), inputs)
+        if table.tag_type and not table.tagged_at_birth:
+            self.tag(table.tag_type, id, {}, tags)
         self.settle(id, inputs)
         return id, self._present(id, inputs)
 
     def order(self, inputs: Properties) -> dict[str, Any]:
         """The parameters that create it."""
-        sent = {there: inputs.get(here) for here, there in self.sends.items()}
-        return {**sent, "tags": inputs.get("tags") if self.tagged_at_birth else None}
+        return {there: inputs.get(here) for here, there in self.table.sends.items()}
+
+    def named(self, answer: Any, inputs: Properties) -> str:  # noqa: ANN401
+        """The id of what was created."""
+        return str(answer[self.table.id_parameter])
 
     def settle(self, id: str, inputs: Properties) -> None:
         """What a fresh one still needs."""
-        if self.tag_type and not self.tagged_at_birth:
-            self.tag(self.tag_type, id, {}, inputs.get("tags") or {})
 
     def read(
         self, id: str, inputs: Properties, outputs: Properties
@@ -117,8 +137,14 @@ class ApiKind(Kind):
         if found is None:
             return None, {}, {}
         now = self.outputs(id, found, {**outputs, **inputs})
-        wanted = inputs or {name: now[name] for name in self.sends if now.get(name)}
-        return id, self._refreshed(wanted, now), now
+        wanted = inputs or {name: now[name] for name in self.table.sends if now.get(name)}
+        refreshed = {
+            name: value
+            if name in self.table.keeps or self.suppresses(name, now.get(name, value), value)
+            else now.get(name, value)
+            for name, value in wanted.items()
+        }
+        return id, refreshed, now
 
     def update(
         self,
@@ -130,22 +156,23 @@ class ApiKind(Kind):
     ) -> Properties:
         """Change what differs, tags by calls of their own."""
         changed = set(self.diff(id, old_inputs, old_outputs, new_inputs, ()).updates)
-        if self.tag_type and "tags" in changed:
+        if self.table.tag_type and "tags" in changed:
             before = old_outputs.get("tags") or {}
-            self.tag(self.tag_type, id, before, new_inputs.get("tags") or {})
+            self.tag(self.table.tag_type, id, before, new_inputs.get("tags") or {})
         self.modify(id, changed, new_inputs)
         return self._present(id, new_inputs)
 
     def modify(self, id: str, changed: set[str], inputs: Properties) -> None:
         """Change those of its inputs in place."""
-        sent = {self.sends[name]: inputs.get(name, "") for name in changed & self.modifies}
+        table = self.table
+        sent = {table.sends[name]: inputs.get(name, "") for name in changed & table.modifies}
         if sent:
-            self.call(self.actions[2], **{self.id_parameter: id}, **sent)
+            self.call(table.actions[2], **{table.id_parameter: id}, **sent)
 
     def delete(self, id: str, inputs: Properties, outputs: Properties, timeout: float) -> None:
         """Delete it; one that has gone is no error."""
         try:
-            self.call(self.actions[3], **self.target(id))
+            self.call(self.table.actions[3], **self.target(id))
         except ApiError as error:
             if not error.gone:
                 raise
@@ -154,31 +181,32 @@ class ApiKind(Kind):
 
     def target(self, id: str) -> dict[str, Any]:
         """How deleting names it."""
-        return {self.id_parameter: id}
+        return {self.table.id_parameter: id}
 
     def call(self, action: str, **parameters: Any) -> Any:  # noqa: ANN401
         """The answer to an action of the kind's product."""
-        return self._client.call(self.resource, self.product, action, **parameters)
+        return self._client.call(self.table.resource, self.table.product, action, **parameters)
 
     def describe(self, id: str) -> Any | None:  # noqa: ANN401
         """The cloud's answer about it; None when it has gone."""
         try:
-            answer = self.call(self.actions[1], **{self.id_parameter: id})
+            answer = self.call(self.table.actions[1], **{self.table.id_parameter: id})
         except ApiError as error:
             if error.gone:
                 return None
             raise
-        if not self.rows:
+        if not self.table.rows:
             return answer
-        found = at(answer, self.rows)
+        found = at(answer, self.table.rows)
         return found[0] if found else None
 
     def outputs(self, id: str, found: Any, known: Properties) -> Properties:  # noqa: ANN401
         """Its properties from the describing answer; `known` holds what the cloud does not tell."""
-        shown = {name: at(found, path) for name, path in self.shows.items()}
-        kept = {name: known[name] for name in self.keeps if name in known}
-        tags = {"tags": tags_in(found)} if self.tag_type else {}
-        return {"id": id, **self.constant, **shown, **kept, **tags}
+        table = self.table
+        shown = {name: at(found, path) for name, path in table.shows.items()}
+        kept = {name: known[name] for name in table.keeps if name in known}
+        tags = {"tags": tags_in(found)} if table.tag_type else {}
+        return {"id": id, **table.constant, **shown, **kept, **tags}
 
     def tag(self, type: str, id: str, old: Properties, new: Properties) -> None:
         """Give it the tags `new` instead of `old`."""
@@ -192,25 +220,3 @@ class ApiKind(Kind):
         if found is None:
             raise ProviderError(f"{id} does not exist any more; run `pulumi refresh`")
         return self.outputs(id, found, inputs)
-
-    def _refreshed(self, inputs: Properties, now: Properties) -> Properties:
-        """The inputs that would lead to what is."""
-        return {
-            name: value
-            if name in self.keeps or self.suppresses(name, now.get(name, value), value, inputs)
-            else now.get(name, value)
-            for name, value in inputs.items()
-        }
-
-
-def names(text: str) -> frozenset[str]:
-    """The names in a text."""
-    return frozenset(text.split())
-
-
-def not_one_of(inputs: Properties, name: str, known: Sequence[str]) -> list[Failure]:
-    """The schema's refusal of a word that it does not know."""
-    value = inputs.get(name)
-    if value is None or value is UNKNOWN or value in known:
-        return []
-    return [(name, f"expected {name} to be one of {list(known)}, got {value}")]

@@ -1,7 +1,5 @@
 """OneAPI in a rehearsed container: its names, its tree, its end (docs/architecture.md)."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,23 +1,36 @@
-"""FastGPT's resources on a bench: each with its provider, inputs and state."""
-
-from __future__ import annotations
+"""FastGPT's resources on a bench: the double in process, its clock, and the hands of people."""
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
+import httpx
+
+from rehearsal.doubles.fastgpt.app import build_app
+from rehearsal.doubles.fastgpt.boot import Service
+from rehearsal.doubles.fastgpt.config import Environment
 from stack.resources.declaration import Thing
 from stack.resources.fastgpt.api_key import ApiKey
 from stack.resources.fastgpt.app import App
 from stack.resources.fastgpt.dataset import Dataset
 from stack.resources.fastgpt.document import Document, content_hash
 from stack.resources.fastgpt.share_link import ShareLink
+from tests.clock import FakeClock
+from tests.in_process import InProcess
 from tests.unit import subject
-from tests.unit.fake_services import FakeClock, FakeFastGpt
 from tests.unit.subject import Subject
 
 ENDPOINT = {**subject.ENDPOINT, "port": 3000}
+PASSWORD = "root-password"
 LOGIN = "/api/support/user/account/loginByPassword"
-NODES = [
+INIT_DATA = "/api/common/system/getInitData"
+PLAN = "/api/support/user/team/plan/getTeamPlanStatus"
+MODELS: dict[str, Any] = {
+    "llmModels": [{"model": "qwen"}, {"model": "glm"}],
+    "vectorModels": [{"model": "m3e"}, {"model": "bge"}],
+}
+NODES: list[dict[str, Any]] = [
     {"nodeId": "start", "inputs": [{"key": "q", "value": None}], "outputs": []},
     {
         "nodeId": "search",
@@ -27,18 +40,56 @@ NODES = [
 EDGES = [{"source": "start", "target": "search", "sourceHandle": "a", "targetHandle": "b"}]
 
 
-class Bench:
-    """Puts resources before the fake service."""
+class Bench(InProcess):
+    """FastGPT's double, started, whose training queue stands still; `mongo` is what it keeps."""
 
-    def __init__(self, service: FakeFastGpt, clock: FakeClock) -> None:
-        self.service = service
-        self.clock = clock
+    def __init__(self, root: Path) -> None:
+        config = root / "app/data/config.json"
+        config.parent.mkdir(parents=True)
+        config.write_text(json.dumps(MODELS))
+        environment = {
+            "DEFAULT_ROOT_PSW": PASSWORD,
+            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+            "MONGODB_URI": "mongodb://localhost",
+            "PG_URL": "postgresql://localhost",
+            "REHEARSAL_MEMORY": str(root / "memory.db"),
+        }
+        self.service = Service(Environment.read(environment))
+        self.service.queue.start = lambda: None  # type: ignore[method-assign]
+        self.service.waits_for()
+        assert self.service.ready.wait(30)
+        super().__init__(build_app(self.service))
+        self.mongo = self.service.mongo
+        self.clock = FakeClock()
+
+    def ids(self, table: str) -> list[str]:
+        """Of all that is there, oldest first."""
+        return [row["_id"] for row in self.mongo.find(table)]
+
+    def row(self, table: str, id_: str) -> dict[str, Any]:
+        """One row, that must be there."""
+        return next(row for row in self.mongo.find(table) if row["_id"] == id_)
+
+    def edit(self, table: str, id_: str, **fields: Any) -> None:
+        """Change a row by hand."""
+        self.mongo.put(table, {**self.row(table, id_), **fields})
+
+    def double(self, table: str, id_: str, **fields: Any) -> str:
+        """Make another of a row by hand."""
+        row = {**self.row(table, id_), **fields}
+        del row["_id"]
+        return str(self.mongo.put(table, row)["_id"])
+
+    def index(self, collection_id: str, most: int | None = None) -> None:
+        """What the queue does, for so many chunks of a document."""
+        for task in self.mongo.find("trainings", collectionId=collection_id)[:most]:
+            self.mongo.put("dataset_datas", task)
+            self.mongo.delete("trainings", _id=task["_id"])
 
     def __call__(self, thing: type[Thing], **inputs: Any) -> Subject:
-        reach = {"endpoint": ENDPOINT, "password": self.service.password}
-        subject = Subject(thing, {**reach, **inputs}, self.service)
-        subject.provider.clock = self.clock
-        return subject
+        made = Subject(thing, {"endpoint": ENDPOINT, "password": PASSWORD, **inputs}, self)
+        made.provider.clock = self.clock
+        return made
 
     def dataset(self, **more: Any) -> Subject:
         fields = {"name": "manual", "vector_model": "m3e", "agent_model": "qwen", "intro": ""}
@@ -50,17 +101,18 @@ class Bench:
         return self(Document, dataset_id=dataset_id, **{**fields, **more})
 
     def app(self, **more: Any) -> Subject:
-        fields = {
-            "name": "assistant",
-            "nodes": copy.deepcopy(NODES),
-            "edges": copy.deepcopy(EDGES),
-            "chat_config": {"welcomeText": "Hi", "variables": []},
-            "intro": "",
-        }
-        return self(App, **{**fields, **more})
+        graph = {"nodes": copy.deepcopy(NODES), "edges": copy.deepcopy(EDGES)}
+        chat = {"welcomeText": "Hi", "variables": []}
+        return self(App, **{"name": "assistant", **graph, "chat_config": chat, "intro": "", **more})
 
     def link(self, app_id: str) -> Subject:
         return self(ShareLink, app_id=app_id, name="public", response_detail=True)
 
     def key(self, app_id: str) -> Subject:
         return self(ApiKey, app_id=app_id, name="site")
+
+
+def failure(message: str) -> httpx.Response:
+    """FastGPT's answer to what it could not do."""
+    envelope = {"code": 500, "statusText": "", "message": message, "data": None}
+    return httpx.Response(500, json=envelope)

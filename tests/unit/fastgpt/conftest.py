@@ -1,32 +1,25 @@
-"""The fake FastGPT, its clock, and the bench with both."""
+"""The bench, and what is often made on it first."""
 
-from __future__ import annotations
+from pathlib import Path
 
 import pytest
 
 from stack.resources.fastgpt import session
-from tests.unit.fake_services import FakeClock, FakeFastGpt
+from tests.clock import FakeClock
 from tests.unit.fastgpt.bench import Bench
 
 
 @pytest.fixture
-def service() -> FakeFastGpt:
-    return FakeFastGpt()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture(autouse=True)
-def _no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(session, "_sessions", {})
+    root = tmp_path / "fastgpt"
+    monkeypatch.setenv("REHEARSAL_ROOT", str(root))
+    return Bench(root)
 
 
 @pytest.fixture
-def bench(service: FakeFastGpt, clock: FakeClock) -> Bench:
-    return Bench(service, clock)
+def clock(bench: Bench) -> FakeClock:
+    return bench.clock
 
 
 @pytest.fixture

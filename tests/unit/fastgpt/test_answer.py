@@ -1,74 +1,86 @@
 """The question is asked as a visitor would, until the answer is right."""
 
-from __future__ import annotations
-
 import json
 
+import httpx
 import pytest
 
 from provisioning.clients.errors import DeadlineExceeded, Refused
 from provisioning.clients.fastgpt.rows import Answer as Given
 from provisioning.clients.fastgpt.rows import Hit
 from stack.resources.fastgpt.answer import Answer, answer_problem
-from tests.unit.fake_services import FakeClock, FakeFastGpt
-from tests.unit.fastgpt.bench import LOGIN, Bench
+from tests.unit.fastgpt.bench import ENDPOINT, failure
 from tests.unit.subject import Subject
 
-NO_CHANNEL = "对于模型 qwen 无可用渠道"
+NO_CHANNEL = failure("对于模型 qwen 无可用渠道")
+QUOTE = {"id": "q1", "q": "The lab ends by its lease.", "sourceName": "manual.pdf"}
+ANSWER = {
+    "choices": [{"message": {"role": "assistant", "content": "By its lease."}}],
+    "responseData": [{"moduleType": "datasetSearchNode", "quoteList": [QUOTE]}],
+}
+
+
+class Chat(httpx.BaseTransport):
+    """Answers every question alike; `chats` are those that it was asked in."""
+
+    def __init__(self) -> None:
+        self.says = httpx.Response(200, json=ANSWER)
+        self.chats: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        # A visitor's way is the only one that is taken.
+        assert request.url.path == "/api/v1/chat/completions"
+        self.chats.append(json.loads(request.content)["chatId"])
+        return self.says
 
 
 @pytest.fixture
-def answer(bench: Bench) -> Subject:
+def chat() -> Chat:
+    return Chat()
+
+
+@pytest.fixture
+def answer(chat: Chat) -> Subject:
     asked = {"share_id": "share1", "question": "When does the lab end?", "cites": "manual.pdf"}
-    return bench(Answer, **asked, triggers=["1"])
+    return Subject(Answer, {"endpoint": ENDPOINT, **asked, "triggers": ["1"]}, chat)
 
 
-def test_the_answer_and_its_citations_are_outputs(answer: Subject, service: FakeFastGpt) -> None:
+def test_the_answer_and_its_citations_are_outputs_and_asked_again_when_something_changed(
+    answer: Subject, chat: Chat
+) -> None:
     outs = answer.create()
     passage = {"document": "manual.pdf", "passage": "The lab ends by its lease."}
     assert (outs["answer"], outs["citations"]) == ("By its lease.", [passage])
-    assert LOGIN not in service.called("POST")
+    assert not answer.drifts()
+    assert answer.seen() == outs
+    assert answer.changes(triggers=["2"])
+    answer.update(triggers=["2"])
+    assert len(chat.chats) == 2
 
 
-def test_a_channel_that_is_not_there_yet_is_put_up_with(
-    answer: Subject, service: FakeFastGpt, clock: FakeClock
-) -> None:
-    service.chat_error = NO_CHANNEL
+def test_a_channel_that_is_not_there_yet_is_put_up_with(answer: Subject, chat: Chat) -> None:
+    right, chat.says = chat.says, NO_CHANNEL
 
     def routes() -> None:
-        if clock.passed > 30:
-            service.chat_error = ""
+        if answer.clock.passed > 30:
+            chat.says = right
 
-    clock.on_sleep = routes
+    answer.clock.on_sleep = routes
     answer.create()
-    assert clock.passed > 30
+    assert answer.clock.passed > 30
 
 
-def test_an_error_that_stays_is_shown(answer: Subject, service: FakeFastGpt) -> None:
-    service.chat_error = NO_CHANNEL
+def test_an_error_that_stays_is_shown(answer: Subject, chat: Chat) -> None:
+    chat.says = NO_CHANNEL
     with pytest.raises(DeadlineExceeded, match="无可用渠道"):
         answer.create()
 
 
-def test_the_wrong_citation_is_asked_for_three_times_only(
-    answer: Subject, service: FakeFastGpt
-) -> None:
-    answer.wanted["cites"] = "docs/other.pdf"
+def test_the_wrong_citation_is_asked_for_three_times_only(answer: Subject, chat: Chat) -> None:
     with pytest.raises(Refused, match=r"cites manual\.pdf, not docs/other\.pdf"):
-        answer.create()
-    assert len(service.asked) == 3
-    chats = {json.loads(request.content)["chatId"] for request in service.asked}
+        answer.create(cites="docs/other.pdf")
     # A chat of its own each, or the history would answer.
-    assert len(chats) == 3
-
-
-def test_it_is_asked_again_when_something_changed(answer: Subject, service: FakeFastGpt) -> None:
-    made = answer.create()
-    assert not answer.drifts()
-    assert answer.seen() == made
-    assert answer.diff(triggers=["2"]).changes
-    answer.update(triggers=["2"])
-    assert len(service.asked) == 2
+    assert len(chat.chats) == len(set(chat.chats)) == 3
 
 
 HIT = Hit(document="a.md", q="text")

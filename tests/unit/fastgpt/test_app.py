@@ -1,69 +1,75 @@
 """An app is published when its graph changes, and told from what FastGPT makes of it."""
 
-from __future__ import annotations
-
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from stack.resources.fastgpt.app import as_wanted
-from tests.unit.fake_services import FakeFastGpt
 from tests.unit.fastgpt.bench import EDGES, NODES, Bench
 from tests.unit.subject import Subject
+
+PUBLISH = ("POST", "/api/core/app/version/publish")
 
 
 @pytest.fixture
 def app(bench: Bench) -> Subject:
-    return bench.app()
+    made = bench.app()
+    made.create()
+    return made
 
 
-def test_an_app_is_published_also_where_that_was_interrupted(
-    app: Subject, service: FakeFastGpt
-) -> None:
+def shown(bench: Bench, app: Subject) -> dict[str, Any]:
+    return bench.row("apps", app.state["object_id"])
+
+
+def test_an_app_is_published_also_where_that_was_interrupted(app: Subject, bench: Bench) -> None:
     app.create()
-    app.create()
-    assert [version["nodes"] for version in service.published] == [NODES, NODES]
-    assert service.published[0]["chatConfig"]["welcomeText"] == "Hi"
+    assert bench.calls.count(PUBLISH) == 2
+    newest = bench.mongo.find("app_versions")[-1]
+    assert (newest["nodes"], newest["chatConfig"]["welcomeText"]) == (NODES, "Hi")
 
 
-def test_what_fastgpt_changes_on_save_is_no_drift(app: Subject, service: FakeFastGpt) -> None:
-    row = service.apps[app.create()["object_id"]]
+def test_what_fastgpt_changes_on_save_is_no_drift(app: Subject, bench: Bench) -> None:
     inputs = copy.deepcopy(NODES[1]["inputs"])
     # Another order, fields of its own, empty ones dropped.
-    row["modules"] = [
+    modules = [
         {**NODES[1], "showStatus": True, "inputs": inputs[::-1]},
         {"nodeId": "start", "inputs": [{"key": "q", "label": ""}]},
     ]
-    row["chatConfig"] = {"welcomeText": "Hi", "ttsConfig": {"type": "web"}}
+    chat = {"welcomeText": "Hi", "ttsConfig": {"type": "web"}}
+    bench.edit("apps", app.state["object_id"], modules=modules, chatConfig=chat)
     assert not app.drifts()
 
 
-@pytest.mark.parametrize("hand", ["value", "extra node", "edge", "welcome", "name"])
+@pytest.mark.parametrize(
+    "hand",
+    [
+        lambda row: row["modules"][1]["inputs"][1].update(value=0.9),
+        lambda row: row["modules"].append({"nodeId": "x"}),
+        lambda row: row["edges"].clear(),
+        lambda row: row["chatConfig"].update(welcomeText="Bye"),
+        lambda row: row.update(name="other"),
+    ],
+    ids=["value", "extra node", "edge", "welcome", "name"],
+)
 def test_an_app_edited_in_the_web_page_is_seen_and_published_anew(
-    app: Subject, service: FakeFastGpt, hand: str
+    app: Subject, bench: Bench, hand: Callable[[dict[str, Any]], object]
 ) -> None:
-    row = service.apps[app.create()["object_id"]]
-    row.update(copy.deepcopy({key: row[key] for key in ("modules", "edges", "chatConfig")}))
-    edits: dict[str, Any] = {
-        "value": lambda: row["modules"][1]["inputs"][1].update(value=0.9),
-        "extra node": lambda: row["modules"].append({"nodeId": "x"}),
-        "edge": lambda: row["edges"].clear(),
-        "welcome": lambda: row["chatConfig"].update(welcomeText="Bye"),
-        "name": lambda: row.update(name="other"),
-    }
-    edits[hand]()
+    row = shown(bench, app)
+    hand(row)
+    bench.mongo.put("apps", row)
     app.heal()
-    shown = {key: row[key] for key in ("name", "modules", "edges")}
-    assert shown == {"name": "assistant", "modules": NODES, "edges": EDGES}
+    row = shown(bench, app)
+    assert (row["name"], row["modules"], row["edges"]) == ("assistant", NODES, EDGES)
     assert row["chatConfig"]["welcomeText"] == "Hi"
 
 
-def test_a_new_intro_publishes_nothing(app: Subject, service: FakeFastGpt) -> None:
-    made = app.create()
+def test_a_new_intro_publishes_nothing(app: Subject, bench: Bench) -> None:
     app.update(intro="New")
-    assert len(service.published) == 1
-    assert service.apps[made["object_id"]]["intro"] == "New"
+    assert bench.calls.count(PUBLISH) == 1
+    assert shown(bench, app)["intro"] == "New"
 
 
 @pytest.mark.parametrize(

@@ -1,67 +1,53 @@
 """A document is known by what it says, uploaded once, and leaves nothing behind where it fails."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from provisioning.clients.errors import Conflict, NotFound, Refused
 from stack.resources.declaration import Props
-from tests.unit.fake_services import FakeFastGpt
 from tests.unit.fastgpt.bench import Bench
 
-PAGE = "https://example.org/a"
+NOWHERE = "http://127.0.0.1:9/a"
+KEPT = "dataset_collections"
 
 
 @pytest.fixture
-def source(tmp_path: Path, request: pytest.FixtureRequest) -> Props:
+def source(tmp_path: Path, request: pytest.FixtureRequest, page: str) -> Props:
     """The same words as a file, a text or a link."""
     file = tmp_path / "words.md"
     file.write_text("# Opening\nAt nine.\n")
     given: dict[str, Props] = {
-        "file": {"file": str(file), "name": file.name},
+        "file": {"file": str(file), "name": "手册 1.md"},
         "text": {"text": file.read_text(), "name": "words"},
-        "link": {"link": PAGE, "name": PAGE},
+        "link": {"link": page, "name": page},
     }
     return given[request.param]
 
 
-def test_a_file_is_uploaded_under_its_name(
-    bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path
+def sources(*kinds: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("source", kinds, indirect=True)
+
+
+@sources("file", "text")
+def test_a_document_is_taken_in_whole_under_its_name(
+    bench: Bench, base_id: str, source: Props
 ) -> None:
-    file = tmp_path / "a.md"
-    file.write_text("The lab ends by its lease.")
-    document = bench.document(base_id, file=str(file), name="手册 1.md")
-    row = service.collections[document.create()["collection_id"]]
-    assert (row["name"], row["datasetId"], row["trainingType"]) == ("手册 1.md", base_id, "chunk")
+    """Also a heading with one line under it, which FastGPT would throw away."""
+    made = bench.document(base_id, **source).create()["collection_id"]
+    row = bench.row(KEPT, made)
+    assert (row["name"], row["datasetId"]) == (source["name"], base_id)
+    (chunk,) = bench.mongo.find("trainings", collectionId=made)
+    assert "At nine." in chunk["q"]
 
 
-@pytest.mark.parametrize("source", ["file", "text"], indirect=True)
-def test_a_section_of_one_line_is_sent_so_that_it_is_kept(
-    bench: Bench, service: FakeFastGpt, base_id: str, source: Props
+def test_a_file_is_sent_as_fastgpt_reads_it_right(
+    bench: Bench, base_id: str, tmp_path: Path
 ) -> None:
-    bench.document(base_id, **source).create()
-    assert "# Opening\n\nAt nine." in service.uploads[-1].decode().replace("\\n", "\n")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "sent"),
-    [
-        ("a.csv", b"# a\n1,2\n", b"\xef\xbb\xbf# a\n1,2\n"),
-        ("b.docx", b"# a\nb\n", b"\r\n# a\nb\n"),
-        ("c.csv", "阅览室,1\n".encode("gbk"), "阅览室,1\n".encode("utf-8-sig")),
-    ],
-)  # fmt: skip
-def test_what_is_sent_of_a_file_is_what_fastgpt_reads_right(
-    bench: Bench, service: FakeFastGpt, base_id: str, tmp_path: Path, name: str, content: bytes,
-    sent: bytes,
-) -> None:  # fmt: skip
-    file = tmp_path / name
-    file.write_bytes(content)
-    bench.document(base_id, file=str(file), name=name).create()
-    assert sent in service.uploads[-1]
+    file = tmp_path / "c.csv"
+    file.write_bytes("阅览室,1\n借书证,2\n".encode("gbk"))
+    bench.document(base_id, file=str(file), name=file.name).create()
+    assert "阅览室" in "".join(task["q"] for task in bench.mongo.find("trainings"))
 
 
 def test_a_changed_file_is_another_document_a_moved_one_is_not(
@@ -69,7 +55,7 @@ def test_a_changed_file_is_another_document_a_moved_one_is_not(
 ) -> None:
     file = tmp_path / "a.md"
     file.write_text("one")
-    document = bench.document(base_id, file=str(file))
+    document = bench.document(base_id, file=str(file), name="a.md")
     document.create()
     moved = file.rename(tmp_path / "b.md")
     assert not document.diff(file=str(moved)).changes
@@ -81,12 +67,7 @@ def test_a_changed_file_is_another_document_a_moved_one_is_not(
 
 @pytest.mark.parametrize(("now", "error"), [("two", Conflict), (None, NotFound)])
 def test_a_file_that_changes_during_the_run_is_not_taken_for_the_other(
-    bench: Bench,
-    service: FakeFastGpt,
-    base_id: str,
-    tmp_path: Path,
-    now: str | None,
-    error: type[Exception],
+    bench: Bench, base_id: str, tmp_path: Path, now: str | None, error: type[Exception]
 ) -> None:
     file = tmp_path / "a.md"
     file.write_text("one")
@@ -94,18 +75,18 @@ def test_a_file_that_changes_during_the_run_is_not_taken_for_the_other(
     file.unlink() if now is None else file.write_text(now)
     with pytest.raises(error, match=r"read .*a\.md"):
         document.create()
-    assert service.collections == {}
+    assert bench.ids(KEPT) == []
 
 
-@pytest.mark.parametrize("source", ["file", "text", "link"], indirect=True)
+@sources("file", "text", "link")
 def test_what_an_interrupted_upload_left_is_adopted(
-    bench: Bench, service: FakeFastGpt, base_id: str, source: Props
+    bench: Bench, base_id: str, source: Props
 ) -> None:
     """A link is told by its address: its title is the page's."""
     document = bench.document(base_id, **source)
     first = document.create()
     assert document.create() == first
-    assert len(service.collections) == 1
+    assert bench.ids(KEPT) == [first["collection_id"]]
     assert not document.drifts()
 
 
@@ -114,58 +95,50 @@ def test_what_an_interrupted_upload_left_is_adopted(
     [{"metadata": {}}, {"chunkSize": 100}, {"rawTextLength": 0}],
     ids=["unmarked", "cut otherwise", "empty"],
 )
-@pytest.mark.parametrize("source", ["text", "link"], indirect=True)
+@sources("text", "link")
 def test_a_leftover_that_is_not_the_same_is_replaced(
-    bench: Bench, service: FakeFastGpt, base_id: str, source: Props, old: Props
+    bench: Bench, base_id: str, source: Props, old: Props
 ) -> None:
     document = bench.document(base_id, **source)
     first = document.create()["collection_id"]
-    service.collections[first].update(old)
+    bench.edit(KEPT, first, **old)
     again = document.create()["collection_id"]
-    assert list(service.collections) == [again] != [first]
+    assert bench.ids(KEPT) == [again] != [first]
 
 
 @pytest.mark.parametrize(
-    ("name", "more"),
-    [("by hand", {}), ("n", {"rawLink": PAGE})],
+    "hand",
+    [{"name": "by hand"}, {"rawLink": NOWHERE}],
     ids=["another name", "a page that is titled like it"],
 )
-def test_what_is_not_ours_is_left_alone(
-    bench: Bench, service: FakeFastGpt, base_id: str, name: str, more: Props
-) -> None:
-    other = service.add_collection(base_id, name, **more)
-    bench.document(base_id, text="x").create()
-    assert other in service.collections
+def test_what_is_not_ours_is_left_alone(bench: Bench, base_id: str, hand: Props) -> None:
+    other = bench.document(base_id, text="x").create()["collection_id"]
+    bench.edit(KEPT, other, **hand)
+    bench.document(base_id, text="y").create()
+    assert other in bench.ids(KEPT)
 
 
 @pytest.mark.parametrize(
-    ("answered", "given", "said"),
+    ("given", "said"),
     [
-        ({"inserted": 0}, {"text": "x"}, "no text was found"),
-        ({"inserted": 0}, {"link": PAGE}, "FastGPT must reach the page from the server"),
-        ({"left_out": 2}, {"text": "x"}, r"left out 2 of its chunks.*chunkSize \(now 512\)"),
+        ({"text": " "}, "no text was found"),
+        ({"link": NOWHERE}, "FastGPT must reach the page from the server"),
+        ({"text": "word " * 20}, r"left out 1 of its chunks.*chunkSize \(now 512\)"),
     ],
 )
 def test_a_document_that_would_not_be_found_leaves_nothing_behind(
-    bench: Bench,
-    service: FakeFastGpt,
-    base_id: str,
-    answered: dict[str, Any],
-    given: Props,
-    said: str,
+    bench: Bench, base_id: str, given: Props, said: str
 ) -> None:
-    vars(service).update(answered)
+    bench.service.config.models["vectorModels"][0]["maxToken"] = 10
     with pytest.raises(Refused, match=said):
         bench.document(base_id, **given).create()
-    assert service.collections == {}
+    assert bench.ids(KEPT) == []
 
 
-def test_a_document_that_is_gone_or_whose_base_is(
-    bench: Bench, service: FakeFastGpt, base_id: str
-) -> None:
+def test_a_document_that_is_gone_or_whose_base_is(bench: Bench, base_id: str) -> None:
     document = bench.document(base_id, text="x y")
     document.create()
-    for rows in (service.collections, service.datasets):
-        rows.clear()
+    for table in (KEPT, "datasets"):
+        bench.mongo.delete(table)
         assert document.gone()
     document.delete()

@@ -1,163 +1,166 @@
 """Documents are followed until they are indexed and found, or it is said which link failed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 import pytest
 
 from provisioning.clients.errors import DeadlineExceeded, NotFound, Refused
 from stack.resources.fastgpt.documents_ready import DocumentsReady
-from tests.unit.fake_services import FakeClock, FakeFastGpt, FakeOneApi, FakeXinference
+from tests.clock import FakeClock
 from tests.unit.fastgpt.bench import ENDPOINT, Bench
 from tests.unit.subject import Subject
 
+SEARCH = "/api/core/dataset/searchTest"
 CHAIN = {
     "oneapi": {**ENDPOINT, "port": 3001},
     "relay_key": "z" * 48,
     "xinference": {**ENDPOINT, "port": 9997},
 }
+TWO_CHUNKS = "\n\n".join(letter * 400 for letter in "abc")
 
 
-def refused(message: str) -> httpx.Response:
-    error = {"message": message, "type": "upstream_error", "code": "bad_response_status_code"}
-    return httpx.Response(400, json={"error": error})
+def refused(status: int, message: str, kind: str, code: str = "") -> httpx.Response:
+    error = {"message": message, "type": kind, "code": code}
+    return httpx.Response(status, json={"error": error})
 
 
-class Relay:
-    """A gateway that has a channel, and what is behind it."""
-
-    def __init__(self) -> None:
-        self.gateway, self.engine = FakeOneApi(), FakeXinference()
-        self.gateway.add_token(name="fastgpt")
-        self.gateway.add_channel(name="c", type=1, models="m3e")
-        self.embedding = httpx.Response(200, json={"data": [{"embedding": [0.5]}]})
-        self.gateway.upstream = self.embedding
+EMBEDDED = httpx.Response(200, json={"data": [{"embedding": [0.5]}]})
+NO_CHANNEL = refused(503, "当前分组 default 下对于模型 m3e 无可用渠道", "one_api_error")
+FAILED = refused(400, "input too long", "upstream_error", "bad_response_status_code")
+OUT_OF_MEMORY = [{"status": "ERROR", "error_message": "CUDA out of memory"}]
+Embed = Callable[[str], httpx.Response]
 
 
-Follow = Callable[..., Subject]
+class Behind(httpx.BaseTransport):
+    """FastGPT, and by their ports what its models come from."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.embed: Embed = lambda text: EMBEDDED
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.port == 3000:
+            return self.bench.handle_request(request)
+        if request.url.port == 3001:
+            return self.embed(json.loads(request.content)["input"])
+        if request.url.path == "/v1/models/instances":
+            said = [{"status": "ERROR", "replica_statuses": OUT_OF_MEMORY}]
+            return httpx.Response(200, json=said)
+        detail = "Model not found in the model list, uid: m3e"
+        return httpx.Response(400, json={"detail": detail})
 
 
 @pytest.fixture
-def relay() -> Relay:
-    return Relay()
+def behind(bench: Bench) -> Behind:
+    return Behind(bench)
 
 
 @pytest.fixture
-def follow(bench: Bench, service: FakeFastGpt, base_id: str, relay: Relay) -> Follow:
-    """Documents by name and row, and the resource that follows them."""
-
-    def made(**documents: dict[str, Any]) -> Subject:
-        ids = {
-            name: service.add_collection(base_id, name, **row) for name, row in documents.items()
-        }
-        inputs = {"dataset_id": base_id, "documents": ids}
-        subject = bench(DocumentsReady, **inputs, deadline_minutes=30, chain=CHAIN)
-        by_port = {3000: service, 3001: relay.gateway, 9997: relay.engine}
-        subject.provider.transport = httpx.MockTransport(
-            lambda r: by_port[r.url.port or 0]._take(r)
-        )
-        return subject
-
-    return made
+def ready(bench: Bench, base_id: str, behind: Behind) -> Subject:
+    """Follows the document `a`, of two chunks, none of which is indexed."""
+    text = {"text": TWO_CHUNKS, "name": "a"}
+    a = bench.document(base_id, **text).create()["collection_id"]
+    inputs = {"dataset_id": base_id, "documents": {"a": a}}
+    subject = bench(DocumentsReady, **inputs, deadline_minutes=30, chain=CHAIN)
+    subject.provider.transport = behind
+    return subject
 
 
-STUCK = {"dataAmount": 1, "trainingAmount": 2}
+@pytest.fixture
+def a(ready: Subject) -> str:
+    return str(ready.wanted["documents"]["a"])
+
+
+@pytest.fixture
+def indexed(ready: Subject, bench: Bench, a: str) -> Subject:
+    """With the document indexed, and found."""
+    bench.index(a)
+    found = {"list": [{"collectionId": a, "q": "x", "sourceName": "a"}]}
+    bench.override[SEARCH] = httpx.Response(200, json={"code": 200, "data": found})
+    return ready
 
 
 def test_documents_are_followed_and_then_found(
-    follow: Follow, service: FakeFastGpt, clock: FakeClock
+    indexed: Subject, bench: Bench, clock: FakeClock, base_id: str, a: str
 ) -> None:
-    ready = follow(a=STUCK, b={"dataAmount": 4})
-    one, two = ready.wanted["documents"].values()
-
-    def moves() -> None:
-        row = service.collections[one]
-        if row["trainingAmount"]:
-            row.update(dataAmount=row["dataAmount"] + 1, trainingAmount=row["trainingAmount"] - 1)
-
-    clock.on_sleep = moves
-    assert ready.create()["chunks"] == {"a": 3, "b": 4}
-    assert service.searched == [f"text of {one}", f"text of {two}"]
-    assert not ready.drifts()
+    two = bench.document(base_id, text="short", name="b").create()["collection_id"]
+    hit = {"collectionId": two}
+    bench.override[SEARCH] = httpx.Response(
+        200, json={"code": 200, "data": {"list": [{"collectionId": a}, hit]}}
+    )
+    indexed.wanted["documents"]["b"] = two
+    clock.on_sleep = lambda: bench.index(two, 1)
+    assert indexed.create()["chunks"] == {"a": 2, "b": 1}
+    assert clock.passed
+    assert bench.calls.count(("POST", SEARCH)) == 2
+    assert not indexed.drifts()
 
 
 def test_an_indexed_document_that_no_search_finds_is_not_ready(
-    follow: Follow, service: FakeFastGpt
+    indexed: Subject, bench: Bench
 ) -> None:
-    service.hits_nothing = True
+    nothing = {"code": 200, "data": {"list": [{"collectionId": "other"}]}}
+    bench.override[SEARCH] = httpx.Response(200, json=nothing)
     with pytest.raises(DeadlineExceeded, match=r"a search to find a"):
-        follow(a={}).create()
+        indexed.create()
 
 
-def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(follow: Follow) -> None:
+def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
+    ready: Subject, bench: Bench, a: str
+) -> None:
+    bench.index(a, 1)
     with pytest.raises(DeadlineExceeded, match="`Embedding Error`") as error:
-        follow(a=STUCK).create()
-    assert "1 of 3 chunks" in error.value.last_seen
-
-
-def no_channel(relay: Relay) -> None:
-    relay.gateway.channels.clear()
-
-
-def no_engine(relay: Relay) -> None:
-    relay.gateway.upstream = refused("no")
-    relay.engine.put({"model_uid": "m3e"}, "ERROR", "CUDA out of memory")
-
-
-def no_long_text(relay: Relay) -> None:
-    def take(request: httpx.Request) -> httpx.Response:
-        too_long = len(json.loads(request.content)["input"]) > 512
-        return refused("input too long") if too_long else relay.embedding
-
-    relay.gateway._take = take  # type: ignore[method-assign]
+        ready.create()
+    assert "1 of 2 chunks" in error.value.last_seen
 
 
 @pytest.mark.parametrize(
-    ("fails", "said"),
+    ("embed", "said"),
     [
-        (no_channel, "no channel for embedding model m3e"),
-        (no_engine, r"Xinference does not serve m3e.*out of memory"),
-        (no_long_text, r"a: m3e .* none of 2048 characters.*too long.*Lower"),
+        (lambda text: NO_CHANNEL, "no channel for embedding model m3e"),
+        (lambda text: FAILED, r"Xinference does not serve m3e.*out of memory"),
+        (
+            lambda text: FAILED if len(text) > 512 else EMBEDDED,
+            r"a: m3e .* none of 2048 characters.*too long.*Lower",
+        ),
     ],
 )
 def test_the_link_that_failed_is_found_out_early(
-    follow: Follow, relay: Relay, clock: FakeClock, fails: Callable[[Relay], None], said: str
+    ready: Subject, behind: Behind, clock: FakeClock, embed: Embed, said: str
 ) -> None:
-    ready = follow(a=STUCK)
-    fails(relay)
+    behind.embed = embed
     with pytest.raises(Refused, match=said):
         ready.create()
     assert clock.passed < 600
 
 
-def test_a_document_that_vanishes_is_said(follow: Follow, service: FakeFastGpt) -> None:
-    ready = follow(a={})
-    service.collections.clear()
+def test_a_document_that_vanishes_is_said(ready: Subject, bench: Bench) -> None:
+    bench.mongo.delete("dataset_collections")
     with pytest.raises(NotFound, match="not in its base any more"):
         ready.create()
 
 
 def test_a_document_that_is_no_longer_indexed_is_drift(
-    follow: Follow, service: FakeFastGpt
+    indexed: Subject, bench: Bench, a: str
 ) -> None:
-    ready = follow(a={})
-    ready.create()
-    service.collections[ready.wanted["documents"]["a"]]["trainingAmount"] = 1
-    assert ready.drifts()
-    service.datasets.clear()
-    assert ready.seen()["chunks"] == {}
+    indexed.create()
+    (task, *_) = bench.mongo.find("dataset_datas")
+    bench.mongo.put("trainings", task)
+    assert indexed.drifts()
+    bench.mongo.delete("datasets")
+    assert indexed.seen()["chunks"] == {}
 
 
-def test_a_namesake_by_hand_is_drift_and_leaves(
-    follow: Follow, service: FakeFastGpt, base_id: str
+def test_a_namesake_by_hand_is_drift_and_leaves_and_a_document_in_a_folder_comes_back(
+    indexed: Subject, bench: Bench, a: str
 ) -> None:
     """A document that is there twice would be cited twice."""
-    ready = follow(a={})
-    ready.create()
-    twin = service.add_collection(base_id, "a")
-    ready.heal()
-    assert twin not in service.collections
+    indexed.create()
+    bench.double("dataset_collections", a)
+    indexed.heal()
+    assert bench.ids("dataset_collections") == [a]
+    bench.edit("dataset_collections", a, parentId="f" * 24)
+    indexed.heal()
+    assert bench.row("dataset_collections", a)["parentId"] is None

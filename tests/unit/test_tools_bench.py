@@ -1,13 +1,11 @@
 """What `make bench` writes, and the programs that it compares."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 
 import yaml
 
-from rehearsal.bench import Measured, page, programs
+from tools.bench import Measured, page, programs
 
 
 def test_each_program_goes_a_step_further_and_the_first_is_empty(tmp_path: Path) -> None:
