@@ -57,7 +57,7 @@ def test_what_does_not_fit_is_planned_all_the_same() -> None:
     ("change", "path"),
     [
         ({"region": "cn-atlantis"}, "alicloud:region"),
-        ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
+        ({"xinferenceVersion": "nine"}, "xinferenceVersion"),
         ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
         ({"mirrors": {"dockerApt": "a.example"}}, "mirrors.dockerApt"),
     ],

@@ -136,20 +136,9 @@ def test_two_lines_of_xinference_are_known(version: str) -> None:
         ("latest", "no released version"),
         ("2.12", "no released version"),
         ("2.12.0rc1", "no released version"),
-        ("2.6.0", "malicious"),
-        ("2.6.2", "malicious"),
-        ("2.5.0", "CVE-2026-61539"),
-        ("1.17.1", "CVE-2026-61539"),
-        ("2.7.0", "never tried"),
-        ("2.11.0", "never tried"),
-        ("3.2.1", "never tried"),
-        ("4.0.1", "never tried"),
-        ("5.0.0", "never tried"),
     ],
 )
-def test_any_other_release_is_refused_with_its_reason_and_the_known_ones(
-    version: str, why: str
-) -> None:
+def test_what_is_no_release_is_refused_with_the_known_ones(version: str, why: str) -> None:
     with pytest.raises(PlanError) as refused:
         xinference_release(version)
     problem = refused.value.problem

@@ -129,12 +129,16 @@ def test_a_key_that_ssh_would_refuse(tmp_path: Path, commands: str, said: str) -
 @pytest.mark.parametrize(("prefix", "is_warned"), [(8, True), (15, True), (16, False)])
 def test_a_wide_network_is_said_and_not_refused(dev: Given, prefix: int, is_warned: bool) -> None:
     _, warned = read({**dev, "allowedCidrs": [f"16.0.0.0/{prefix}"]})
-    assert warned == ["allowedCidrs[0]"] * is_warned
+    assert ("allowedCidrs[0]" in warned) == is_warned
 
 
 @pytest.mark.parametrize("stack", ["dev", "abroad"])
-def test_the_labs_that_we_show_warn_of_nothing(key: Path, stack: str) -> None:
-    assert read(given(stack, key))[1] == []
+def test_the_labs_that_we_show_warn_of_known_holes_alone(key: Path, stack: str) -> None:
+    parts = ("fastgpt", "mongo", "mysql", "oneapi", "pg", "sandbox")
+    assert read(given(stack, key))[1] == [
+        *(f"images.{part}" for part in parts),
+        "xinferenceVersion",
+    ]
 
 
 CELLS = ("aptMirror", "dockerApt", "dockerKey", "toolkitRepo", "registry", "registryMirrors")
