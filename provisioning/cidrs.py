@@ -53,7 +53,7 @@ def _cidr_problem(path: str, cidr: str) -> Problem | None:
             f"name your own network, /{_WIDE} or narrower. To open the chat pages alone to "
             "everybody, set publicChat: true"
         )
-        wrong = f"{network} would let {many} manage models and keys"
+        wrong = f"{network} would let {many} in"
         return Problem(path, wrong, right, warning=network.prefixlen >= _WIDEST)
     what = next((what for place, what in _NOBODYS.items() if network.subnet_of(place)), None)
     return Problem(path, f"{network} is {what}", _YOUR_OWN) if what else None

@@ -15,6 +15,7 @@ from provisioning.launch import launch_payload
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.prices import Price, hourly_price
 from provisioning.regions import Region, region
+from provisioning.releases import Verdict, verdicts
 from provisioning.settings import Settings
 from provisioning.versions import XinferenceRelease, xinference_release
 
@@ -31,6 +32,7 @@ class Plan:
         release: what this Xinference can do and needs.
         open_ports: port to the networks that reach it, both sorted; every other port is shut.
         steps: how the server is prepared.
+        verdicts: what is known of each part's release.
         containers: by name, each after those that it needs; secrets are `{names}` in them.
         launches: model to the body of its launch in Xinference, in the settings' order.
         channels: OneAPI's.
@@ -43,6 +45,7 @@ class Plan:
     release: XinferenceRelease
     open_ports: Mapping[int, tuple[str, ...]]
     steps: HostSteps
+    verdicts: tuple[Verdict, ...]
     containers: Mapping[str, Container]
     launches: Mapping[str, dict[str, Any]]
     channels: tuple[ChannelPlan, ...]
@@ -61,6 +64,7 @@ def plan(settings: Settings) -> Plan:
         release=release,
         open_ports=_open_ports(settings),
         steps=host_steps(settings, place, chosen, release),
+        verdicts=tuple(verdicts(chosen, settings.uses_xinference)),
         containers=containers(settings, place, chosen, release, config_json(settings.models)),
         launches={
             model.name: launch_payload(model, place, release)
@@ -76,4 +80,5 @@ def _open_ports(settings: Settings) -> dict[int, tuple[str, ...]]:
     xinference = [XINFERENCE_PORT] if settings.uses_xinference else []
     ports = [settings.ssh_port, FASTGPT_PORT, ONEAPI_PORT, *xinference]
     opened = dict.fromkeys(sorted(ports), tuple(sorted(settings.allowed_cidrs)))
-    return opened | ({FASTGPT_PORT: (_WORLD,)} if settings.public_chat else {})
+    visitors = (_WORLD,) if settings.public_chat else opened[FASTGPT_PORT] + settings.visitor_cidrs
+    return opened | {FASTGPT_PORT: tuple(sorted(set(visitors)))}

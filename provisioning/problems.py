@@ -12,12 +12,14 @@ class Problem:
     Attributes:
         path: the setting, as it is written: `models[2].xinference.memoryShare`.
         warning: the lab can be built all the same; it is said, not refused.
+        danger: a warning in red.
     """
 
     path: str
     wrong: str
     right: str
     warning: bool = False
+    danger: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.wrong}; {self.right}"

@@ -11,7 +11,16 @@ from provisioning.catalogue import Model, Shape, in_xinference
 from provisioning.images import REFERENCE_FORMS
 from provisioning.knowledge import KeyName, Knowledge
 
-STRUCTURES = ("models", "tokens", "knowledge", "images", "mirrors", "tags", "allowedCidrs")
+STRUCTURES = (
+    "models",
+    "tokens",
+    "knowledge",
+    "images",
+    "mirrors",
+    "tags",
+    "allowedCidrs",
+    "visitorCidrs",
+)
 """The settings that are lists or mappings; Pulumi hands them over as JSON."""
 
 
@@ -51,7 +60,9 @@ class Settings(Shape):
     allowed_cidrs: tuple[_Network, ...] = Field(
         min_length=1, title="a list of networks", examples=['["198.18.0.5/32"]']
     )
+    visitor_cidrs: tuple[_Network, ...] = ()
     public_chat: bool
+    let_anybody_log_in_as_root: bool
     ssh_key_file: str
     ssh_port: int = Field(ge=1, le=65535)
     models: tuple[Model, ...] = ()
@@ -59,6 +70,7 @@ class Settings(Shape):
     knowledge: Knowledge = Knowledge()
     check_paid_channels: bool
     xinference_version: str
+    accept_unknown_versions: bool
     images: dict[str, _ImageReference] = Field(default_factory=dict)
     mirrors: dict[str, Any] = Field(default_factory=dict)
     model_deadline_minutes: int = Field(ge=1, le=24 * 60)

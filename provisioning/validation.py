@@ -1,6 +1,7 @@
 """The settings validated as a whole: all that can be known to be wrong, before anything is made."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from provisioning.channel_problems import channel_problems
 from provisioning.cidrs import cidr_problems
 from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import fit
-from provisioning.images import images_problems
+from provisioning.images import images, images_problems
 from provisioning.knowledge_problems import knowledge_problems
 from provisioning.launch_checks import launch_problems
 from provisioning.problems import PlanError, Problem, repeated, unknown
 from provisioning.regions import MAINLAND_REGIONS, mirror_problems, region
+from provisioning.releases import release_problems, verdicts
 from provisioning.server_problems import server_problems, zone_problems
 from provisioning.settings import STRUCTURES, Settings
 from provisioning.shape_problems import shape_problems
@@ -64,6 +66,7 @@ def _secret_problems(given: Mapping[str, Any], secrets: set[str]) -> Iterator[Pr
 
 def _check(settings: Settings, secrets: set[str], project: Path) -> Iterator[Problem]:
     yield from cidr_problems("allowedCidrs", settings.allowed_cidrs)
+    yield from cidr_problems("visitorCidrs", settings.visitor_cidrs)
     yield from key_problems(settings.ssh_key_file)
     yield from server_problems(settings)
     yield from _place_problems(settings)
@@ -84,7 +87,12 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
     except PlanError as error:
         yield error.problem
         return
-    yield from images_problems(place, settings.images, release, bool(settings.gpus))
+    where = (place, settings.images, release, bool(settings.gpus))
+    wrong_images = list(images_problems(*where))
+    yield from wrong_images
+    if all(problem.warning for problem in wrong_images):
+        found = verdicts(images(*where), settings.uses_xinference)
+        yield from release_problems(found, settings, date.today())
     if not settings.uses_xinference:
         return
     if (minutes := settings.model_deadline_minutes) < _HOPELESS_MINUTES:

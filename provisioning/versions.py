@@ -43,24 +43,13 @@ class XinferenceRelease:
     repairs: tuple[str, ...] = ()
 
 
-_USE = f"use {DEFAULT_XINFERENCE} (the default) or {SUCCESSOR_XINFERENCE}"
-
-
 def xinference_release(version: str) -> XinferenceRelease:
-    """What is known of a version's line; a PlanError for a dangerous one and for other lines."""
+    """What a version can do, known or not (`provisioning/releases.py` judges it)."""
     match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", version.strip())
     if match is None:
-        raise PlanError("xinferenceVersion", f"{version!r} is no released version", _USE)
-    number = tuple(map(int, match.groups()))
-    text = ".".join(map(str, number))
-    if number[:2] == (2, 12):
+        right = f"use {DEFAULT_XINFERENCE} (the default) or {SUCCESSOR_XINFERENCE}"
+        raise PlanError("xinferenceVersion", f"{version!r} is no released version", right)
+    text = ".".join(match.groups())
+    if int(match[1]) < 3:
         return XinferenceRelease(text, repairs=(_MENDED_PEFT,))
-    if number[:2] == (4, 1):
-        return XinferenceRelease(text, auth_on_by_default=True, installs_engines=True)
-    wrong = f"the lab was never tried with {text}, and other releases answer otherwise"
-    # docs/facts/vulnerabilities.md
-    if (2, 6, 0) <= number <= (2, 6, 2):
-        wrong = f"{text} was never released by its makers: its packages were malicious"
-    elif number < (2, 7, 0):
-        wrong = f"{text} runs any caller's code (CVE-2026-61539, mended in 2.7.0)"
-    raise PlanError("xinferenceVersion", wrong, _USE)
+    return XinferenceRelease(text, auth_on_by_default=True, installs_engines=True)

@@ -28,7 +28,7 @@ def load_settings(project: Path) -> Settings:
         pulumi.log.error("\n".join([head, *(f"  - {problem}" for problem in refused)]))
         sys.exit(_ALL_SAID)
     for warning in problems:
-        pulumi.log.warn(str(warning))
+        pulumi.log.warn(f"<{{%fg 1%}}>{warning}<{{%reset%}}>" if warning.danger else str(warning))
     return settings
 
 

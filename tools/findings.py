@@ -12,6 +12,7 @@ from provisioning.clients.errors import shorten
 from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.oneapi import ENABLED, Channel
 from provisioning.clients.xinference import advice_for
+from provisioning.releases import verdict
 from provisioning.remote import Container
 from tools.look import Facts, Failed, GpuMemory, Maybe, Xinference
 from tools.standing import Lab, ServedModel, destroy_command, up_command
@@ -73,6 +74,7 @@ def examine(facts: Facts) -> list[Finding]:
         *_service("Xinference", facts.xinference, mend),
         *_service("FastGPT", facts.fastgpt, mend),
         *(_model(facts, model) for model in lab.models),
+        *_releases(lab),
         _cost(facts),
     ]
 
@@ -238,6 +240,14 @@ def _cost(facts: Facts) -> Finding:
     if lab.stack.rehearsed:
         state = f"nothing, it is rehearsed; in the cloud {state}"
     return Finding("cost", "so far", state)
+
+
+def _releases(lab: Lab) -> Iterator[Finding]:
+    """What is known today of what runs: said, and no fault of the lab's."""
+    for part, release in sorted(lab.releases.items()):
+        found = verdict(part, release)
+        holes = f", has {', '.join(hole.id for hole in found.holes)}" if found.holes else ""
+        yield Finding("release", f"{part} {release}", f"{found.word}{holes}")
 
 
 def _mend(lab: Lab) -> str:

@@ -18,6 +18,7 @@ JSON=1 writes one object for other programs. Its keys are kept:
       openPorts port to networks
       images    service to reference
       hostSteps names, in order
+      releases  [{part, release, verdict, holes}]; verdict: good, warned, unknown or refused
       models    [{name, kind, servedBy, cards, neededMiB, how}]; cards by index, MiB of each
       launches  model to the body of its launch in Xinference
       channels  [{name, kind, models, baseUrl, secret}]; secret is a name, or null for Xinference
@@ -93,6 +94,15 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
         "price": asdict(planned.price),
         "openPorts": {str(port): list(who) for port, who in planned.open_ports.items()},
         "images": {name: each.image for name, each in planned.containers.items()},
+        "releases": [
+            {
+                "part": each.part,
+                "release": each.release,
+                "verdict": each.word,
+                "holes": [hole.id for hole in each.holes],
+            }
+            for each in planned.verdicts
+        ],
         "hostSteps": [step.name for step in planned.steps],
         "models": list(_models(settings, planned)),
         "launches": dict(planned.launches),

@@ -74,6 +74,7 @@ class Lab:
         fastgpt_url, oneapi_url, xinference_url: from outside; the last is "" without Xinference.
         access_token: of OneAPI's management interface.
         share_links: `app/link` to URL.
+        releases: part to its release, `mongo` to `5.0.18`.
         hourly_price: in `currency`, an estimate; None where it is not known.
         lease_started, lease_ends: in UTC; no end where there is no lease.
     """
@@ -86,6 +87,7 @@ class Lab:
     access_token: str = field(repr=False)
     share_links: Mapping[str, str]
     models: tuple[ServedModel, ...]
+    releases: Mapping[str, str]
     hourly_price: float | None
     currency: str
     lease_started: datetime | None
@@ -158,6 +160,7 @@ def read_lab(stack: Stack, outputs: Mapping[str, Any]) -> Lab:
             ServedModel(str(row["name"]), str(row["kind"]), str(row["servedBy"]))
             for row in outputs.get("models") or []
         ),
+        releases={part: str(each) for part, each in (outputs.get("releases") or {}).items()},
         hourly_price=None if price.get("total") is None else float(price["total"]),
         currency=str(price.get("currency") or ""),
         lease_started=_moment(outputs.get("leaseStarted")),

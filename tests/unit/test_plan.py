@@ -36,7 +36,7 @@ def test_models_and_cards_give_launches_channels_and_a_driver() -> None:
     ("change", "path"),
     [
         ({"region": "cn-atlantis"}, "alicloud:region"),
-        ({"xinferenceVersion": "9.9.9"}, "xinferenceVersion"),
+        ({"xinferenceVersion": "nine"}, "xinferenceVersion"),
         ({"images": {"fastgtp": ":v1"}}, "images.fastgtp"),
         ({"mirrors": {"dockerApt": "a.example"}}, "mirrors.dockerApt"),
     ],

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from provisioning.host import VOCABULARY_FOLDER
 from provisioning.vocabulary import VOCABULARY_NAME, VOCABULARY_SHA256
 from tests.tables import table
@@ -29,10 +31,17 @@ def test_ports_are_open_to_the_operator_and_nobody_else(lab: Recording) -> None:
     assert {rule.urn for rule in lab.of_type(":SecurityGroupRule")} <= lab.before(first_contact)
 
 
-def test_public_chat_opens_one_port_to_the_world(key: Path) -> None:
-    lab = run_program(configured("dev", key, {"publicChat": True}))
+@pytest.mark.parametrize(
+    ("changes", "network"),
+    [
+        ({"publicChat": True, "letAnybodyLogInAsRoot": True}, "0.0.0.0/0"),
+        ({"visitorCidrs": ["198.18.7.0/24"]}, "198.18.7.0/24"),
+    ],
+)
+def test_visitors_come_to_the_chat_alone(key: Path, changes: dict[str, Any], network: str) -> None:
+    lab = run_program(configured("dev", key, changes))
     rules = [r.inputs for r in lab.of_type(":SecurityGroupRule")]
-    assert [r["portRange"] for r in rules if r["cidrIp"] == "0.0.0.0/0"] == ["3000/3000"]
+    assert [r["portRange"] for r in rules if r["cidrIp"] == network] == ["3000/3000"]
 
 
 def test_the_server_is_the_one_that_was_ordered(lab: Recording) -> None:

@@ -1,0 +1,126 @@
+"""Which releases of the lab's parts are good, have known holes, or are refused: `releases.json`.
+
+What is known comes from `docs/facts/vulnerabilities.md`. Tried are the lines of releases that the
+lab was held against; of any other nobody knows how it answers.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from provisioning.images import Images
+from provisioning.problems import Problem
+from provisioning.settings import Settings
+from provisioning.tables import table
+
+STALE_DAYS = 90
+"""So long the table is trusted without another look."""
+
+# FastGPT's hole that lets in whoever reaches its port.
+_OPEN_DOOR = "CVE-2026-40351"
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A known hole of the releases from `since` on and below `below`; "" for the first, for none.
+
+    `lets`: whom it lets do what. `limit`: what keeps that small in this lab; refused without.
+    """
+
+    id: str
+    below: str
+    lets: str
+    limit: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True)
+class _Table:
+    looked_at: date
+    tried: Mapping[str, tuple[str, ...]]
+    holes: Mapping[str, tuple[Hole, ...]]
+
+
+_TABLE = table("releases.json", _Table)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a part's release (`mongo`, `5.0.18`): if its line was tried, its holes."""
+
+    part: str
+    release: str
+    known: bool
+    holes: tuple[Hole, ...]
+
+    @property
+    def word(self) -> str:
+        """`refused`, `unknown`, `warned` or `good`."""
+        if any(not hole.limit for hole in self.holes):
+            return "refused"
+        return ("warned" if self.holes else "good") if self.known else "unknown"
+
+
+def verdict(part: str, release: str) -> Verdict:
+    """What is known of a release, `4.8.8-fix2` or an image's tag, `v2.12.0-cpu`."""
+    number = _number(release)
+    holes = (
+        hole
+        for hole in _TABLE.holes[part]
+        if _number(hole.since) <= number and (not hole.below or number < _number(hole.below))
+    )
+    tried = any(number[: len(line)] == line for line in map(_number, _TABLE.tried[part]))
+    return Verdict(part, release.removeprefix("v"), tried, tuple(holes))
+
+
+def verdicts(chosen: Images, uses_xinference: bool) -> list[Verdict]:
+    """One for each image's tag; none for a Xinference that is not there."""
+    parts = sorted(chosen.keys() - ({"xinference"} if not uses_xinference else set()))
+    return [verdict(part, chosen[part].tag) for part in parts]
+
+
+def release_problems(
+    found: Iterable[Verdict], settings: Settings, today: date
+) -> Iterator[Problem]:
+    """What is refused, what has holes, and who may come to them; a table too old is said."""
+    for each in found:
+        path = "xinferenceVersion" if each.part == "xinference" else f"images.{each.part}"
+        yield from _problems(each, path, settings.accept_unknown_versions)
+        if each.part == "fastgpt" and any(hole.id == _OPEN_DOOR for hole in each.holes):
+            yield from _door_problems(each.release, settings)
+    if (age := (today - _TABLE.looked_at).days) > STALE_DAYS:
+        wrong = f"the list of known holes was last looked at {age} days ago"
+        yield Problem("images", wrong, "take a newer release of this program", warning=True)
+
+
+def _problems(each: Verdict, path: str, accept_unknown: bool) -> Iterator[Problem]:
+    name = f"{each.part} {each.release}"
+    if not each.known:
+        tried = " or ".join(_TABLE.tried[each.part])
+        right = f"use a release of {tried}, or set acceptUnknownVersions: true"
+        yield Problem(path, f"the lab was never tried with {name}", right, accept_unknown)
+    for hole in (hole for hole in each.holes if not hole.limit):
+        yield Problem(path, f"{name}: {hole.id} lets {hole.lets}", f"use {hole.below} or newer")
+    limited = [hole for hole in each.holes if hole.limit]
+    wrong = "; ".join(f"{hole.id} lets {hole.lets}" for hole in limited)
+    right = "; ".join(dict.fromkeys(hole.limit for hole in limited))
+    if limited:
+        yield Problem(path, f"{name} has known holes: {wrong}", f"here {right}", warning=True)
+
+
+def _door_problems(release: str, settings: Settings) -> Iterator[Problem]:
+    root = f"can log in as root: FastGPT {release} has {_OPEN_DOOR}"
+    right = "name your visitors' networks in visitorCidrs: port 3000 opens to them alone"
+    if settings.public_chat and settings.let_anybody_log_in_as_root:
+        yield Problem("letAnybodyLogInAsRoot", f"everybody {root}", right, True, danger=True)
+    elif settings.public_chat:
+        yield Problem("publicChat", f"everybody {root}", right)
+    if settings.visitor_cidrs:
+        right = "name networks that you trust so far"
+        yield Problem("visitorCidrs", f"whoever is in them {root}", right, warning=True)
+
+
+def _number(release: str) -> tuple[int, ...]:
+    found = re.match(r"v?(\d+(?:\.\d+)*)", release)
+    return tuple(map(int, found[1].split("."))) if found else ()
