@@ -13,11 +13,11 @@ from provisioning.catalogue import Model
 from provisioning.regions import Region
 from provisioning.traits import Kind
 
-XINFERENCE_URL = "http://xinference:9997"
+XINFERENCE_URL = "http://caddy:9997"
 """Where the containers reach Xinference; OneAPI appends /v1/..."""
 
-XINFERENCE_KEY = "xinference"
-"""OneAPI refuses an empty key; Xinference without login ignores it."""
+XINFERENCE_KEY = "{xinference_key}"
+"""Stands for the key of Xinference; the stack fills it in."""
 
 TRANSCRIPTION_ROUTE = "whisper-1"
 """By this name OneAPI routes every transcription; it passes the form's own name on."""
@@ -35,7 +35,7 @@ class ChannelPlan:
         base_url: without /v1 and trailing slash; empty is the type's own address.
         models: what it routes, each once; a real request to the first proves the channel.
         model_mapping: the lab's name to the provider's name, where they differ.
-        api_key: name of the secret that holds it; None for Xinference, which gets XINFERENCE_KEY.
+        api_key: name of the secret that holds it; None for Xinference's own.
     """
 
     name: str

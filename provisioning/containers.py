@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from provisioning.images import Images
+from provisioning.images import OF_XINFERENCE, Images
 from provisioning.launch import xinference_command, xinference_environment
 from provisioning.regions import Region
 from provisioning.settings import Settings
@@ -19,10 +19,11 @@ from provisioning.versions import XinferenceRelease
 SEEDED = {
     "oneapi": ("mysql", "oneapi"),
     "fastgpt": ("pg", "mongo", "sandbox", "fastgpt"),
-    "xinference": ("xinference",),
+    "xinference": OF_XINFERENCE,
 }
 """The services that are seeded, and the containers that have to be healthy for it."""
 
+_CADDYFILE = Path(__file__).with_name("Caddyfile").read_text(encoding="utf-8")
 # What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
 _MEMORY_FOR_THE_OTHERS_MIB = 10 * 1024
 
@@ -51,6 +52,8 @@ class Container(_Row):
 
     Attributes:
         environment: values are templates; `{name}` is a secret's.
+        reaches: the containers that it asks. Each has a network of its own, which these join.
+        online: its own network has a way out to the Internet.
         published: port on the server to port in the container; empty for what nobody outside needs.
         data: where its named volume is mounted.
         files: path in the container to content.
@@ -58,6 +61,10 @@ class Container(_Row):
         memory_mib: limit, swap included; only where one service could starve the others.
         rest_of_memory: limited to what the others leave of the server's (`memory_left`).
         gpu: whether it gets the cards, and the shared memory that engines on them want.
+        user: whom its processes run as; the image's where unsaid. Those of Linux count per number.
+        processes: most processes and threads of that user; nothing holds root.
+        capabilities: what of root's power is left to it, `CAP_CHOWN`.
+        read_only: of its file system only these folders can be written, in memory; None for all.
         grace_seconds: how long it may take to end when it is replaced; a database that is killed
             at once has to recover (`docs/facts/measured.md §3`).
         after: the containers that it needs healthy when it starts.
@@ -68,6 +75,8 @@ class Container(_Row):
     health: Health
     image: str = ""
     environment: Mapping[str, str] = {}
+    reaches: tuple[str, ...] = ()
+    online: bool = False
     command: tuple[str, ...] = ()
     published: Mapping[int, int] = {}
     data: str | None = None
@@ -75,6 +84,10 @@ class Container(_Row):
     mounts: Mapping[str, str] = {}
     memory_mib: int | None = None
     rest_of_memory: bool = False
+    user: str | None = None
+    processes: int | None = None
+    capabilities: tuple[str, ...] = ()
+    read_only: tuple[str, ...] | None = None
     gpu: bool = False
     wait_seconds: int = 300
     grace_seconds: int | None = None
@@ -91,7 +104,7 @@ CONTAINERS = TypeAdapter(dict[str, Container]).validate_python(
 def containers(
     settings: Settings, region: Region, images: Images, release: XinferenceRelease, config: str
 ) -> dict[str, Container]:
-    """A lab's containers, each after those that it needs; `config` is FastGPT's config.json."""
+    """A container for each image, after those that it needs; `config` is FastGPT's config.json."""
     told: dict[str, dict[str, Any]] = {
         "xinference": {
             "command": xinference_command(release),
@@ -99,11 +112,18 @@ def containers(
             "gpu": bool(settings.gpus),
         },
         "fastgpt": {"files": {"/app/data/config.json": config}},
+        "caddy": {"files": {"/etc/caddy/Caddyfile": _CADDYFILE}},
     }
     return {
-        name: container.model_copy(update={"image": images[name].reference, **told.get(name, {})})
+        name: container.model_copy(
+            update={
+                "image": images[name].reference,
+                "reaches": tuple(other for other in container.reaches if other in images),
+                **told.get(name, {}),
+            }
+        )
         for name, container in CONTAINERS.items()
-        if settings.uses_xinference or name != "xinference"
+        if name in images
     }
 
 

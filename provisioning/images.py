@@ -1,4 +1,4 @@
-"""The images of the seven services, each pinned by tag, and by digest where one is set.
+"""The images of the lab's services, each pinned by tag, and by digest where one is set.
 
 `images.json` has the tags, below a region's registry and at the images' own homes: those of
 FastGPT's compose file and of its mirror in Hangzhou (`docs/facts/fastgpt.md §9`),
@@ -17,6 +17,9 @@ from provisioning.versions import XinferenceRelease
 
 REFERENCE_FORMS = "repository:tag, :tag or @sha256:..., or repository:tag@sha256:..."
 """How a setting names an image; what it leaves out is the built-in image's."""
+
+OF_XINFERENCE = ("xinference", "caddy")
+"""The services that a lab without models of its own does without."""
 
 _TABLE = table("images.json", dict[str, dict[str, str]])
 _REFERENCE = re.compile(
@@ -63,12 +66,19 @@ def images(
         for service, name in names.items()
     }
     chosen["xinference"] = Image("xprobe/xinference", f"v{release.version}{'' if gpu else '-cpu'}")
+    chosen["caddy"] = Image("caddy", "2.11.7")
     for service, value in overrides.items():
         path = f"images.{service}"
         if service not in chosen:
             raise PlanError(path, "there is no such service", nearest(service, chosen))
         chosen[service] = _overridden(path, chosen[service], value.strip())
     return chosen
+
+
+def images_used(chosen: Images, uses_xinference: bool) -> Images:
+    """Those of them that a lab has."""
+    without = () if uses_xinference else OF_XINFERENCE
+    return {service: image for service, image in chosen.items() if service not in without}
 
 
 def images_problems(

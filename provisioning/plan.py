@@ -10,7 +10,7 @@ from provisioning.containers import Container, containers
 from provisioning.fastgpt_config import config_json
 from provisioning.gpu import Fit, fit
 from provisioning.host import HostSteps, host_steps
-from provisioning.images import images
+from provisioning.images import images, images_used
 from provisioning.launch import launch_payload
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.prices import Price, hourly_price
@@ -57,14 +57,16 @@ def plan(settings: Settings) -> Plan:
     """The plan of these settings, even of refused ones; a PlanError as `read_settings` says it."""
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
-    chosen = images(place, settings.images, release, bool(settings.gpus))
+    chosen = images_used(
+        images(place, settings.images, release, bool(settings.gpus)), settings.uses_xinference
+    )
     return Plan(
         settings=settings,
         region=place,
         release=release,
         open_ports=_open_ports(settings),
         steps=host_steps(settings, place, chosen, release),
-        verdicts=tuple(verdicts(chosen, settings.uses_xinference)),
+        verdicts=tuple(verdicts(chosen)),
         containers=containers(settings, place, chosen, release, config_json(settings.models)),
         launches={
             model.name: launch_payload(model, place, release)

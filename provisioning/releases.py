@@ -74,10 +74,9 @@ def verdict(part: str, release: str) -> Verdict:
     return Verdict(part, release.removeprefix("v"), tried, tuple(holes))
 
 
-def verdicts(chosen: Images, uses_xinference: bool) -> list[Verdict]:
-    """One for each image's tag; none for a Xinference that is not there."""
-    parts = sorted(chosen.keys() - ({"xinference"} if not uses_xinference else set()))
-    return [verdict(part, chosen[part].tag) for part in parts]
+def verdicts(chosen: Images) -> list[Verdict]:
+    """One for each image's tag."""
+    return [verdict(part, chosen[part].tag) for part in sorted(chosen)]
 
 
 def release_problems(

@@ -12,7 +12,7 @@ from provisioning.channel_problems import channel_problems
 from provisioning.cidrs import cidr_problems
 from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import fit
-from provisioning.images import images, images_problems
+from provisioning.images import images, images_problems, images_used
 from provisioning.knowledge_problems import knowledge_problems
 from provisioning.launch_checks import launch_problems
 from provisioning.problems import PlanError, Problem, repeated, unknown
@@ -91,7 +91,7 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
     wrong_images = list(images_problems(*where))
     yield from wrong_images
     if all(problem.warning for problem in wrong_images):
-        found = verdicts(images(*where), settings.uses_xinference)
+        found = verdicts(images_used(images(*where), settings.uses_xinference))
         yield from release_problems(found, settings, date.today())
     if not settings.uses_xinference:
         return

@@ -2,7 +2,7 @@
 
 Homes, tags and entry commands: `docs/facts/fastgpt.md §1, §9`, `docs/facts/oneapi.md §1`,
 `docs/facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`, or the real
-OneAPI; one without programs is a record only: its containers run no process.
+OneAPI or Caddy; one without programs is a record only: its containers run no process.
 """
 
 import hashlib

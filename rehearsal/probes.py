@@ -65,8 +65,7 @@ class Probe:
         """`{model, best, score}` of a rerank at Xinference itself; the fitting text must win."""
         documents = ["Bananas are yellow.", "`pulumi destroy` ends the lab and its bill."]
         query = {"model": model, "query": "How do I end the bill?", "documents": documents}
-        url = f"{self._outputs['xinferenceUrl']}/v1/rerank"
-        results = self._json("POST", url, json=query)["results"]
+        results = self._xinference("POST", "/v1/rerank", json=query)["results"]
         best = max(results, key=lambda result: result["relevance_score"])
         if best["index"] != 1:
             raise ProbeFailed(f"{model} prefers {documents[best['index']]!r} to the fitting text")
@@ -94,12 +93,12 @@ class Probe:
 
     def running(self) -> list[str]:
         """Uids of the models that Xinference runs."""
-        found = self._json("GET", f"{self._outputs['xinferenceUrl']}/v1/models")
+        found = self._xinference("GET", "/v1/models")
         return [str(item["id"]) for item in found["data"]]
 
     def terminate(self, uid: str) -> None:
         """Stop a model behind the lab's back."""
-        self._json("DELETE", f"{self._outputs['xinferenceUrl']}/v1/models/{uid}")
+        self._xinference("DELETE", f"/v1/models/{uid}")
 
     def channels(self) -> dict[str, str]:
         """Channel name to its comma list of models."""
@@ -124,6 +123,11 @@ class Probe:
         url = f"{self._outputs['oneapiUrl']}{path}"
         found: dict[str, Any] = self._json("POST", url, json=body, headers=headers)
         return found
+
+    def _xinference(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401
+        key = {"Authorization": f"Bearer {self._outputs['xinferenceKey']}"}
+        url = f"{self._outputs['xinferenceUrl']}{path}"
+        return self._json(method, url, headers=key, **options)
 
     def _admin(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401
         headers = {"Authorization": str(self._outputs["oneapiAccessToken"])}

@@ -1,4 +1,4 @@
-"""How every container of the lab is made: pinned image, health check, one network, log rotation."""
+"""How every container of the lab is made: pinned image, health check, own network, log rotation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
+from provisioning.channels import XINFERENCE_KEY
 from provisioning.containers import Container, Health, memory_left
 from stack.host import Host
 from stack.passwords import Passwords
@@ -27,11 +28,14 @@ _COMMON: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Containers:
-    """Makes containers on one host, in one private network; keeps those that run, by name."""
+    """Makes containers on one host, each in its own network and in those it reaches, by name.
+
+    Keeps those that run, by name.
+    """
 
     host: Host
     passwords: Passwords
-    network: docker.Network
+    networks: Mapping[str, docker.Network]
     server_mib: pulumi.Output[int]
     opts: pulumi.ResourceOptions
     running: dict[str, docker.Container] = field(default_factory=dict)
@@ -56,10 +60,10 @@ class Containers:
                 {"internal": inside, "external": out, "ip": _ANY, "protocol": "tcp"}
                 for out, inside in one.published.items()
             ],
-            networks_advanced=[{"name": self.network.name, "aliases": [name]}],
+            networks_advanced=self._joined(name, one),
             volumes=self._volumes(name, one),
             uploads=[
-                {"file": path, "content": content, "permissions": "0644"}
+                {"file": path, "content": self._with_key(content), "permissions": "0644"}
                 for path, content in one.files.items()
             ],
             healthcheck=_health_check(one.health),
@@ -71,6 +75,7 @@ class Containers:
             shm_size=_SHARED_MEMORY_MIB if one.gpu else None,
             opts=self._after(*on_host, *(self.running[other] for other in one.after)),
             **_COMMON,
+            **_confined(one),
         )
 
     def _on_host(self, name: str, need: str) -> pulumi.Resource:
@@ -84,6 +89,17 @@ class Containers:
                 lambda known: [f"{name}={value}" for name, value in sorted(known.items())]
             )
         )
+
+    def _joined(self, name: str, one: Container) -> list[docker.ContainerNetworksAdvancedArgs]:
+        told = docker.ContainerNetworksAdvancedArgs
+        own = told(name=self.networks[name].name, aliases=[name, f"{name}.own"])
+        return [own, *(told(name=self.networks[other].name) for other in one.reaches)]
+
+    def _with_key(self, content: str) -> pulumi.Input[str]:
+        if XINFERENCE_KEY not in content:
+            return content
+        key = self.passwords.xinference_key
+        return key.apply(lambda known: content.replace(XINFERENCE_KEY, known))
 
     def _volumes(self, name: str, one: Container) -> list[docker.ContainerVolumeArgs]:
         told = docker.ContainerVolumeArgs
@@ -99,6 +115,21 @@ class Containers:
     def _after(self, *needs: pulumi.Resource) -> pulumi.ResourceOptions:
         more = pulumi.ResourceOptions(depends_on=list(needs))
         return pulumi.ResourceOptions.merge(self.opts, more)
+
+
+def _confined(one: Container) -> dict[str, Any]:
+    """What its processes may not do, whatever gets in."""
+    confined: dict[str, Any] = {
+        "security_opts": ["no-new-privileges:true"],
+        # Docker 20.10 and later give them back with the prefix, so they are told with it.
+        "capabilities": {"adds": list(one.capabilities), "drops": ["ALL"]},
+        "user": one.user,
+    }
+    if one.processes:
+        confined["ulimits"] = [{"name": "nproc", "soft": one.processes, "hard": one.processes}]
+    if one.read_only is not None:
+        confined |= {"read_only": True, "tmpfs": dict.fromkeys(one.read_only, "")}
+    return confined
 
 
 def _health_check(health: Health) -> docker.ContainerHealthcheckArgs:

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import pulumi
 
-from provisioning.channels import XINFERENCE_KEY, ChannelPlan
+from provisioning.channels import ChannelPlan
 from provisioning.plan import Plan
 from provisioning.ports import ONEAPI_PORT
 from stack.models import Models
 from stack.part import part
+from stack.passwords import Passwords
 from stack.resources.oneapi.channel import OneApiChannel
 from stack.resources.oneapi.root import OneApiRoot
 from stack.resources.oneapi.token import OneApiToken
@@ -49,7 +50,7 @@ def seed_gateway(
             base_url=each.base_url,
             models=list(each.models),
             model_mapping=each.model_mapping,
-            key=_key(each),
+            key=_key(each, services.passwords),
             kind=each.kind,
             probe=each.models[0] if local or plan.settings.check_paid_channels else "",
             relay_key=services.relay_key,
@@ -67,8 +68,7 @@ def seed_gateway(
     return Gateway(root.access_token, tokens, by_model)
 
 
-def _key(channel: ChannelPlan) -> pulumi.Output[str]:
+def _key(channel: ChannelPlan, passwords: Passwords) -> pulumi.Output[str]:
     if channel.api_key is None:
-        # Xinference asks for none, and OneAPI refuses an empty one (docs/facts/oneapi.md §4).
-        return pulumi.Output.secret(XINFERENCE_KEY)
+        return passwords.xinference_key
     return pulumi.Config().require_secret(channel.api_key)

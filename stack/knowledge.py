@@ -68,6 +68,7 @@ def seed_knowledge(
     chain: Chain = {"oneapi": server.endpoint(ONEAPI_PORT), "relay_key": services.relay_key}
     if settings.uses_xinference:
         chain["xinference"] = server.endpoint(XINFERENCE_PORT)
+        chain["xinference_key"] = services.passwords.xinference_key
     seed = _Seed(settings, models, gateway, project, parent, ready, session, chain)
     told = settings.knowledge
     for base in told.bases:

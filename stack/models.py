@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import pulumi
 
@@ -16,6 +16,12 @@ from stack.resources.xinference.model import XinferenceModel
 from stack.resources.xinference.models_ready import XinferenceModelsReady
 from stack.server import Server
 from stack.services import Services
+
+
+class _Reached(TypedDict):
+    endpoint: Endpoint
+    api_key: pulumi.Input[str]
+
 
 _SIDE, _CHAT = "side-models", "chat-models"
 
@@ -41,7 +47,10 @@ def start_models(plan: Plan, server: Server, services: Services, lab: pulumi.Res
     """
     parent, ready = part("Models", lab), {}
     if xinference := services.healthy.get("xinference"):
-        there = server.endpoint(XINFERENCE_PORT)
+        there: _Reached = {
+            "endpoint": server.endpoint(XINFERENCE_PORT),
+            "api_key": services.passwords.xinference_key,
+        }
         ready = _start(plan, there, xinference, parent)
     parent.register_outputs({})
     return Models(ready)
@@ -49,7 +58,7 @@ def start_models(plan: Plan, server: Server, services: Services, lab: pulumi.Res
 
 def _start(
     plan: Plan,
-    there: Endpoint,
+    there: _Reached,
     container: ServerContainersReady,
     parent: pulumi.Resource,
 ) -> dict[str, XinferenceModelsReady]:
@@ -61,7 +70,7 @@ def _start(
         groups[_CHAT if payload["model_type"] == "LLM" else _SIDE][model] = payload
     evictions = {
         name: XinferenceEviction(
-            f"{name}-eviction", endpoint=there, payloads=launches, opts=after(container)
+            f"{name}-eviction", **there, payloads=launches, opts=after(container)
         )
         for name, launches in groups.items()
     }
@@ -71,14 +80,14 @@ def _start(
             continue
         opts = after(*evictions.values(), *ready.values())
         started = [
-            XinferenceModel(model, endpoint=there, payload=payload, opts=opts)
+            XinferenceModel(model, **there, payload=payload, opts=opts)
             for model, payload in launches.items()
         ]
         # A container that started anew has to load every model again.
         seen = (container.generation, evictions[name].generation, *[model.id for model in started])
         ready[name] = XinferenceModelsReady(
             f"{name}-ready",
-            endpoint=there,
+            **there,
             payloads=launches,
             generation=pulumi.Output.all(*seen).apply(lambda parts: "/".join(map(str, parts))),
             deadline_minutes=plan.settings.model_deadline_minutes,

@@ -35,6 +35,7 @@ def export_outputs(
 ) -> None:
     """Export addresses, credentials (secret), models, price and lease."""
     settings, concat = plan.settings, pulumi.Output.concat
+    key = services.passwords.xinference_key
     urls = {name: port for port, name in _URLS.items() if port in plan.open_ports}
     ssh_port = "" if settings.ssh_port == 22 else f" -p {settings.ssh_port}"
     ssh = f"ssh -i {settings.private_key_file}{ssh_port} {USER}@"
@@ -52,6 +53,7 @@ def export_outputs(
         "oneapiUser": "root",
         "oneapiPassword": services.passwords.oneapi_root,
         "oneapiAccessToken": gateway.access_token,
+        **({"xinferenceUser": "root", "xinferenceKey": key} if "xinferenceUrl" in urls else {}),
         "models": [
             {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
             for model in settings.models

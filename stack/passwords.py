@@ -1,5 +1,6 @@
 """Every password of the lab."""
 
+from base64 import b64encode
 from dataclasses import dataclass
 from string import Formatter
 
@@ -17,6 +18,7 @@ class Passwords:
         pg, mongo, mysql, mysql_root: of the databases.
         mongo_key: key file of the replica set; its members know each other by it.
         oneapi_root, fastgpt_root: of user `root` in the web pages.
+        xinference_key: of Xinference's API, and of user `root` in its page.
         relay_token: OneAPI's initial token, without `sk-`. Counts at the first start only, so it
             never rotates (`docs/facts/oneapi.md §2`).
         oneapi_session, fastgpt_login, fastgpt_files, fastgpt_admin: sign cookies and links.
@@ -29,11 +31,17 @@ class Passwords:
     mysql_root: pulumi.Output[str]
     oneapi_root: pulumi.Output[str]
     fastgpt_root: pulumi.Output[str]
+    xinference_key: pulumi.Output[str]
     relay_token: pulumi.Output[str]
     oneapi_session: pulumi.Output[str]
     fastgpt_login: pulumi.Output[str]
     fastgpt_files: pulumi.Output[str]
     fastgpt_admin: pulumi.Output[str]
+
+    @property
+    def xinference_login(self) -> pulumi.Output[str]:
+        """What a browser sends for root and the key, without `Basic `."""
+        return self.xinference_key.apply(lambda key: b64encode(f"root:{key}".encode()).decode())
 
     def fill(self, template: str) -> pulumi.Output[str]:
         """The text with the passwords that it names in braces; it depends on no others."""

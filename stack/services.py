@@ -50,8 +50,17 @@ def run_services(
         opts=pulumi.ResourceOptions(parent=parent),
     )
     opts = pulumi.ResourceOptions(parent=parent, provider=provider)
-    network = docker.Network("network", name="ai-lab", driver="bridge", opts=opts)
-    containers = Containers(host, passwords, network, server.instance.memory.apply(int), opts)
+    networks = {
+        name: docker.Network(
+            f"network-{name}",
+            name=f"ai-lab-{name}",
+            driver="bridge",
+            internal=not container.online,
+            opts=opts,
+        )
+        for name, container in plan.containers.items()
+    }
+    containers = Containers(host, passwords, networks, server.instance.memory.apply(int), opts)
     for name, container in plan.containers.items():
         containers.run(name, container)
     healthy = {

@@ -18,6 +18,7 @@ from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.oneapi import Channel, OneApiClient
 from provisioning.clients.xinference import ModelState, XinferenceClient
 from provisioning.containers import CONTAINERS
+from provisioning.images import OF_XINFERENCE
 from provisioning.remote import Container
 from tools.standing import Lab, port_of
 
@@ -107,7 +108,7 @@ def gather(lab: Lab, way: Way, now: datetime, seconds: float = LOOK_SECONDS) -> 
     if isinstance(reached, Failed):
         return Facts(lab, now, server=reached)
     options = {"retry_seconds": 0, "answer_seconds": seconds, "transport": way.transport}
-    names = [name for name in CONTAINERS if name != "xinference" or lab.xinference_url]
+    names = [name for name in CONTAINERS if lab.xinference_url or name not in OF_XINFERENCE]
     looks: dict[str, Callable[[], Any]] = {
         "containers": lambda: way.containers(names),
         "gpus": lambda: gpus_of(way.run(GPUS)),
@@ -141,7 +142,8 @@ def _fastgpt(lab: Lab, way: Way, options: dict[str, Any]) -> InitData:
 
 
 def _xinference(lab: Lab, way: Way, options: dict[str, Any]) -> Xinference:
-    with XinferenceClient(way.url(port_of(lab.xinference_url)), **options) as client:
+    url, key = way.url(port_of(lab.xinference_url)), lab.xinference_key
+    with XinferenceClient(url, key, **options) as client:
         wanted = [model.name for model in lab.models if model.served_by == "xinference"]
         # Not by the list of models: one whose process died stands there as well.
         return Xinference(client.version(), {uid: client.state(uid) for uid in wanted})

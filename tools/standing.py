@@ -72,6 +72,7 @@ class Lab:
     Attributes:
         server: how its SSH server is reached.
         fastgpt_url, oneapi_url, xinference_url: from outside; the last is "" without Xinference.
+        xinference_key: of its API.
         access_token: of OneAPI's management interface.
         share_links: `app/link` to URL.
         releases: part to its release, `mongo` to `5.0.18`.
@@ -84,6 +85,7 @@ class Lab:
     fastgpt_url: str
     oneapi_url: str
     xinference_url: str
+    xinference_key: str = field(repr=False)
     access_token: str = field(repr=False)
     share_links: Mapping[str, str]
     models: tuple[ServedModel, ...]
@@ -154,6 +156,7 @@ def read_lab(stack: Stack, outputs: Mapping[str, Any]) -> Lab:
         fastgpt_url=str(outputs["fastgptUrl"]),
         oneapi_url=str(outputs["oneapiUrl"]),
         xinference_url=str(outputs.get("xinferenceUrl") or ""),
+        xinference_key=str(outputs.get("xinferenceKey") or ""),
         access_token=str(outputs["oneapiAccessToken"]),
         share_links={name: str(url) for name, url in (outputs.get("shareLinks") or {}).items()},
         models=tuple(

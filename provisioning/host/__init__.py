@@ -103,7 +103,6 @@ def host_steps(
     pulled = {
         service: _step(f"pull-{service}", 5400, image.reference, after=daemon, runs="pull")
         for service, image in images.items()
-        if settings.uses_xinference or service != "xinference"
     }
     return HostSteps(
         booted=booted,

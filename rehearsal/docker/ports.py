@@ -34,12 +34,7 @@ class PublishedPorts:
             try:
                 if source != self._address and not await self._admits(port, source):
                     await asyncio.Event().wait()
-                onward_reader, onward = await asyncio.open_connection(target, inside)
-                try:
-                    await asyncio.gather(_copy(reader, onward), _copy(onward_reader, writer))
-                finally:
-                    writer.close()
-                    onward.close()
+                await pass_on(reader, writer, target, inside)
             except (OSError, asyncio.CancelledError):
                 writer.transport.abort()
             finally:
@@ -60,6 +55,19 @@ class PublishedPorts:
         self._servers = [(each, server) for each, server in self._servers if each != owner]
         for task in [task for task, each in self._open.items() if each == owner]:
             task.cancel()
+
+
+async def pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
+) -> None:
+    """Carry a connection on to `port` of `host`, both ways, to its end. Raises OSError: nobody
+    listens there."""
+    onward_reader, onward = await asyncio.open_connection(host, port)
+    try:
+        await asyncio.gather(_copy(reader, onward), _copy(onward_reader, writer))
+    finally:
+        writer.close()
+        onward.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

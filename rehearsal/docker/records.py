@@ -35,7 +35,7 @@ class Records:
         self._volumes: dict[str, Json] = {}
         self._images: dict[str, images.Reference] = {}
         self.containers: dict[str, Container] = {}
-        self._add_network({"Name": "bridge", "Driver": "bridge"})
+        self._add_network({"Name": "bridge", "Driver": "bridge", "Internal": False})
 
     # --- containers
 
@@ -215,7 +215,8 @@ class Records:
         """Names resolve to what runs, as Docker's own resolver has it."""
         for container in self.containers.values():
             known: dict[str, str] = {}
-            for other in (each for each in self.containers.values() if each.running):
+            others = (each for each in self.containers.values() if each.running)
+            for other in (container, *others):
                 for network in container.networks.keys() & other.networks.keys() - {"bridge"}:
                     names = (other.name, other.id[:12], *other.networks[network])
                     known.update(dict.fromkeys(names, other.address))

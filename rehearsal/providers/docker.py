@@ -164,16 +164,21 @@ class _Volume(_DockerKind):
 
 
 class _Network(_DockerKind):
-    force_new: ClassVar[frozenset[str]] = frozenset({"name", "driver"})
+    force_new: ClassVar[frozenset[str]] = frozenset({"name", "driver", "internal"})
 
     @_told()
     def create(self, inputs: Properties, timeout: float) -> tuple[str, Properties]:
-        config = {"Name": inputs["name"], "Driver": inputs.get("driver") or "bridge"}
+        config = {
+            "Name": inputs["name"],
+            "Driver": inputs.get("driver") or "bridge",
+            "Internal": bool(inputs.get("internal")),
+        }
         id = self._engine.create_network(config)
         return id, self._outputs(id, inputs)
 
     def _outputs(self, id: str, inputs: Properties) -> Properties:
-        return {**inputs, "id": id, "driver": self._engine.inspect_network(id)["Driver"]}
+        found = self._engine.inspect_network(id)
+        return {**inputs, "id": id, "driver": found["Driver"], "internal": found["Internal"]}
 
     def _remove(self, id: str, outputs: Properties) -> None:
         self._engine.remove_network(id)
@@ -186,11 +191,11 @@ def _names(text: str) -> frozenset[str]:
 class _Container(_DockerKind):
     delete_before_replace: ClassVar[bool] = True
     force_new: ClassVar[frozenset[str]] = _names(
-        "command envs gpus healthcheck image logDriver logOpts name networksAdvanced ports "
-        "shmSize uploads volumes"
+        "capabilities command envs gpus healthcheck image logDriver logOpts name networksAdvanced "
+        "ports readOnly securityOpts shmSize uploads ulimits user volumes"
     )
     in_place: ClassVar[frozenset[str]] = _names(
-        "destroyGraceSeconds memory memorySwap mustRun restart wait waitTimeout"
+        "destroyGraceSeconds memory memorySwap mustRun restart tmpfs wait waitTimeout"
     )
 
     def check(self, old: Properties, new: Properties) -> tuple[Properties, list[Failure]]:
@@ -198,6 +203,9 @@ class _Container(_DockerKind):
         inputs, failures = super().check(old, new)
         if (new.get("memory") is None) is not (new.get("memorySwap") is None):
             failures.append(("memorySwap", "the daemon's own would differ for ever: give both"))
+        for name in (new.get("capabilities") or {}).get("adds") or []:
+            if not name.startswith("CAP_"):
+                failures.append(("capabilities.adds", f"Docker gives {name} back as CAP_{name}"))
         check = new.get("healthcheck") or {}
         for name in _DURATIONS:
             value = check.get(name, "0s")
@@ -303,12 +311,14 @@ def _config(inputs: Properties) -> Json:
     log = {"Type": inputs.get("logDriver") or "json-file", "Config": inputs.get("logOpts") or {}}
     return {
         "Image": inputs["image"],
+        "User": inputs.get("user") or "",
         "Cmd": inputs.get("command"),
         "Env": inputs.get("envs") or [],
         "Healthcheck": _health(inputs.get("healthcheck")),
         "ExposedPorts": {inside: {} for inside in bindings},
         "HostConfig": {
             **_limits(inputs),
+            **_confined(inputs),
             "NetworkMode": "bridge",
             "PortBindings": bindings,
             "Binds": [_bind(volume) for volume in inputs.get("volumes") or []],
@@ -316,6 +326,19 @@ def _config(inputs: Properties) -> Json:
             "DeviceRequests": gpus if inputs.get("gpus") else None,
             "ShmSize": (inputs.get("shmSize") or 64) * _MIB,
         },
+    }
+
+
+def _confined(inputs: Properties) -> Json:
+    capabilities = inputs.get("capabilities") or {}
+    most = inputs.get("ulimits") or []
+    return {
+        "CapAdd": capabilities.get("adds") or [],
+        "CapDrop": capabilities.get("drops") or [],
+        "ReadonlyRootfs": bool(inputs.get("readOnly")),
+        "SecurityOpt": inputs.get("securityOpts") or [],
+        "Tmpfs": inputs.get("tmpfs") or {},
+        "Ulimits": [{"Name": u["name"], "Soft": u["soft"], "Hard": u["hard"]} for u in most],
     }
 
 

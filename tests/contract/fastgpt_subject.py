@@ -142,7 +142,7 @@ class Stage:
     def __init__(self, tree: Path) -> None:
         address = new_address()
         self.upstream = Upstream(address, (3000, 9997))
-        self.hosts = dict.fromkeys(("oneapi", "xinference", "mongo", "pg"), address)
+        self.hosts = dict.fromkeys(("oneapi", "xinference", "caddy", "mongo", "pg"), address)
         self._tree = tree
         self._made: list[FastGpt] = []
 

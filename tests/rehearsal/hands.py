@@ -31,7 +31,7 @@ class Hands(ExitStack):
         password = outputs["fastgptPassword"]
         self.oneapi = OneApiPage(outputs["oneapiUrl"], outputs["oneapiAccessToken"])
         self.fastgpt = FastGptPage(outputs["fastgptUrl"], password=password)
-        self.xinference = XinferenceClient(outputs["xinferenceUrl"])
+        self.xinference = XinferenceClient(outputs["xinferenceUrl"], outputs["xinferenceKey"])
         for page in (self.oneapi, self.fastgpt, self.xinference):
             self.enter_context(page)
 

@@ -306,7 +306,7 @@ def _assert_all_is_well(lab: Lab) -> None:
 
         channels = [(c.name, c.models, c.base_url, c.status) for c in hands.oneapi.channels()]
         ours = (("xinference-chat", CHAT), ("xinference-embedding", EMBEDDING))
-        expected = [(name, (model,), "http://xinference:9997", 1) for name, model in ours]
+        expected = [(name, (model,), "http://caddy:9997", 1) for name, model in ours]
         assert sorted(channels) == expected
         (token,) = hands.oneapi.tokens_named(TOKEN)
         assert (token.models, token.expired_time, token.status) == ((CHAT,), -1, 1)

@@ -13,6 +13,7 @@ from provisioning.clients.errors import (
     Refused,
     ServiceError,
     Unauthorized,
+    Unreachable,
 )
 from provisioning.clients.xinference import (
     ModelState,
@@ -68,7 +69,27 @@ def test_errors_are_told_by_their_text(status: int, detail: str, kind: type[Serv
         answering(status, PREFIX + detail).describe("m3e")
     assert type(error.value) is kind
     assert error.value.answer.startswith(f"HTTP {status} {detail}")
-    assert ("XINFERENCE_AUTH_ADVANCED=0" in error.value.answer) == (kind is Unauthorized)
+
+
+def test_the_key_is_carried_hidden_and_a_proxy_without_xinference_is_nobody() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        status = 502 if len(asked) < 3 else 401
+        return httpx.Response(status, json={"detail": "no sk-secret-key"})
+
+    transport = httpx.MockTransport(answer)
+    client = XinferenceClient("http://x", "sk-secret-key", transport=transport, clock=FakeClock())
+    with pytest.raises(Unauthorized) as error:
+        client.describe("m3e")
+    assert [r.headers["Authorization"] for r in asked] == ["Bearer sk-secret-key"] * 3
+    assert "sk-secret-key" not in str(error.value)
+    client = XinferenceClient(
+        "http://x", transport=httpx.MockTransport(lambda _: httpx.Response(502)), clock=FakeClock()
+    )
+    with pytest.raises(Unreachable):
+        client.describe("m3e")
 
 
 def test_what_is_sent_to_launch_now_and_at_each_start(

@@ -66,7 +66,7 @@ def test_a_reboot_for_the_driver_interrupts_nothing() -> None:
 def test_docker_is_restarted_after_the_toolkit_and_before_the_pulls() -> None:
     steps = LABS["gpu"].steps
     assert "toolkit" in before(steps.docker_ready)
-    assert len(steps.pulled) == 7
+    assert len(steps.pulled) == 8
     # Side by side: none waits for another.
     assert {step.after for step in steps.pulled.values()} == {steps.docker_ready}
 

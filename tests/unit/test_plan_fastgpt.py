@@ -40,7 +40,7 @@ def test_the_catalogue_s_order_and_capabilities_are_kept() -> None:
     # Not even the longest cell of a spreadsheet is thrown away, whatever the model reads.
     assert all(entry["maxToken"] * 1.3 > 32_767 for entry in told["vectorModels"])
     (reranker,) = told["reRankModels"]
-    assert reranker["requestUrl"] == "http://xinference:9997/v1/rerank"
+    assert reranker["requestUrl"] == "http://caddy:9997/v1/rerank"
     assert reranker["requestAuth"]
     assert "null" not in json.dumps(told)
     assert config_json([CHAT, M3E]).endswith("}\n")

@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from provisioning.plan import plan
+from provisioning.settings import Settings
+from tests.matrix import printed, reached
 from tests.tables import table
 from tests.unit.program import (
     PROJECT,
     Recorded,
     Recording,
     configured,
+    given,
     on_server,
     plain_strings,
     run_program,
@@ -63,18 +67,19 @@ def test_the_parts_keep_their_type_tokens_and_no_two_are_called_alike(lab: Recor
 
 def test_the_services_of_the_gpu_lab(lab: Recording) -> None:
     databases = {"pg", "mongo", "mysql"}
-    assert set(containers(lab)) == {"fastgpt", "oneapi", "xinference", "sandbox"} | databases
+    others = {"fastgpt", "oneapi", "xinference", "caddy", "sandbox"}
+    assert set(containers(lab)) == others | databases
     # No database is published.
     assert {
         name: [(p["external"], p["internal"]) for p in ports]
         for name, ports in told(lab, "ports").items()
-    } == {"fastgpt": [(3000, 3000)], "oneapi": [(3001, 3000)], "xinference": [(9997, 9997)]}
+    } == {"fastgpt": [(3000, 3000)], "oneapi": [(3001, 3000)], "caddy": [(9997, 9997)]}
     assert told(lab, "gpus") == {"xinference": "all"}
     # Without a limit of swap Docker gives as much again.
     assert told(lab, "memory") == {"xinference": 61440 - 10240, "sandbox": 1024}
     assert told(lab, "memorySwap") == told(lab, "memory")
     images = [r.inputs["name"] for r in lab.of_type(":RemoteImage")]
-    assert len(images) == 7
+    assert len(images) == 8
     assert not [n for n in images if not re.search(r":[\w.-]*\d[\w.-]*(@sha256:\w{64})?$", n)]
     # Killed at once otherwise, a database has to recover (docs/facts/measured.md §3).
     assert {n for n, seconds in told(lab, "destroyGraceSeconds").items() if seconds >= 60} == (
@@ -95,6 +100,38 @@ def test_every_container_is_checked_awaited_and_comes_back(lab: Recording) -> No
         assert "plain-" not in json.dumps(check), name
 
 
+def test_nobody_shares_a_network_with_what_it_does_not_speak_to(lab: Recording, key: Path) -> None:
+    planned = plan(Settings.model_validate(given("dev", key))).containers
+    networks = {r.inputs["name"]: r.inputs["internal"] for r in lab.of_type("index/network:Network")}
+    leading_out = {name for name, internal in networks.items() if not internal}
+    assert leading_out == {f"ai-lab-{name}" for name in ("fastgpt", "oneapi", "xinference")}
+    for name, container in containers(lab).items():
+        joined = container.inputs["networksAdvanced"]
+        assert [network["name"] for network in joined] == [
+            f"ai-lab-{network}" for network in (name, *planned[name].reaches)
+        ]
+        assert joined[0]["aliases"] == [name, f"{name}.own"]
+    # Docker publishes a port in the first of those networks, by name, that lead out; and FastGPT
+    # listens in its own only.
+    first = min(leading_out & {n["name"] for n in told(lab, "networksAdvanced")["fastgpt"]})
+    assert first == "ai-lab-fastgpt"
+    found = reached(planned)
+    assert found["sandbox"] == found["pg"] == found["mongo"] == set()
+    assert found["xinference"] == {"caddy"}
+    assert printed(planned) in (PROJECT / "docs/security.md").read_text()
+
+
+def test_every_container_is_confined(lab: Recording) -> None:
+    for name, container in containers(lab).items():
+        assert container.inputs["securityOpts"] == ["no-new-privileges:true"], name
+        assert container.inputs["capabilities"]["drops"] == ["ALL"], name
+    rooted = {n for n, c in told(lab, "capabilities").items() if c["adds"]}
+    assert rooted == {"pg", "mongo", "mysql", "xinference", "caddy"}
+    assert told(lab, "readOnly") == {"sandbox": True, "caddy": True}
+    assert told(lab, "user") == {"sandbox": "1000:1000"}
+    assert told(lab, "ulimits")["sandbox"] == [{"name": "nproc", "soft": 256, "hard": 256}]
+
+
 @table("program")
 def test_health_checks_ask_for_what_matters(service: str, asked: str, lab: Recording) -> None:
     assert asked in " ".join(containers(lab)[service].inputs["healthcheck"]["tests"])
@@ -104,7 +141,7 @@ def test_seeding_waits_until_its_service_is_healthy_however_it_was_started(lab: 
     for first, service, needs in (
         (lab.one("oneapi:Root"), "oneapi", {"mysql", "oneapi"}),
         (lab.one("fastgpt:Ready"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
-        (lab.one("xinference:Model", "m3e-base"), "xinference", {"xinference"}),
+        (lab.one("xinference:Model", "m3e-base"), "xinference", {"xinference", "caddy"}),
     ):
         ready = lab.one("server:ContainersReady", f"{service}-healthy")
         assert ready.urn in lab.before(first)
@@ -126,7 +163,11 @@ def test_fastgpt_is_told_of_the_same_models_as_everybody(lab: Recording) -> None
     assert [m["model"] for m in config["llmModels"]] == ["qwen2.5-instruct"]
     assert [m["model"] for m in config["vectorModels"]] == ["m3e-base"]
     rerankers = [(m["model"], m["requestUrl"]) for m in config["reRankModels"]]
-    assert rerankers == [("bge-reranker-v2-m3", "http://xinference:9997/v1/rerank")]
+    assert rerankers == [("bge-reranker-v2-m3", "http://caddy:9997/v1/rerank")]
+    keys = {m["requestAuth"] for m in config["reRankModels"]}
+    keys |= {r.inputs["key"] for r in lab.of_type("oneapi:Channel")}
+    keys |= {r.inputs["api_key"] for r in lab.of_type("xinference:")}
+    assert keys == {lab.outputs["xinferenceKey"]}
 
 
 def test_every_secret_that_an_environment_names_is_filled_in(lab: Recording) -> None:
@@ -163,7 +204,7 @@ def test_channels_of_the_reference_lab(lab: Recording) -> None:
         "xinference-embedding": (1, ["m3e-base"]),
     }
     urls = {r.inputs["base_url"] for r in lab.of_type("oneapi:Channel")}
-    assert urls == {"http://xinference:9997"}
+    assert urls == {"http://caddy:9997"}
 
 
 def test_a_token_may_use_the_models_of_its_settings(key: Path) -> None:
@@ -234,10 +275,11 @@ def test_a_step_hangs_on_its_own_passwords_only(lab: Recording) -> None:
         "mysql": {"mysql", "mysql-root"},
         "pg": {"pg"},
         "mongo": {"mongo"},
+        "caddy": {"xinference-key"},
         "oneapi": {"mysql", "oneapi-session", "relay-token"},
         "fastgpt": {
             *("fastgpt-root", "fastgpt-login", "fastgpt-files", "fastgpt-admin"),
-            *("mongo", "pg", "relay-token"),
+            *("mongo", "pg", "relay-token", "xinference-key"),
         },
     }
 
@@ -258,7 +300,7 @@ def test_rotation_renews_all_but_what_cannot_follow(key: Path) -> None:
         "mongo-key",
         "relay-token",
     }
-    assert [found for found in rotations.values() if found] == [2] * 10
+    assert [found for found in rotations.values() if found] == [2] * 11
 
 
 # --- before anything -------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 
 from provisioning.clients.errors import Refused
 from provisioning.clients.fastgpt.rows import InitData
+from provisioning.containers import CONTAINERS
 from provisioning.remote import Container
 from provisioning.tunnel import KeyRefused, ServerUnreachable
 from tests.unit.standing import OUTPUTS, REAL, SECRETS
@@ -96,7 +97,7 @@ def lab() -> FakeLab:
 def test_everything_is_gathered(lab: FakeLab) -> None:
     facts = gather(LAB, lab.way, NOW)
     assert facts.server is None
-    assert lab.asked == [["pg", "mongo", "mysql", "sandbox", "oneapi", "xinference", "fastgpt"]]
+    assert lab.asked == [list(CONTAINERS)]
     assert facts.gpus == (GpuMemory("A10", 1, 2),)
     assert standings(facts) == {
         "qwen": "serving (READY)",

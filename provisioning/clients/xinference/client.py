@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
+import httpx
 from typing_extensions import Unpack
 
 from provisioning.clients.errors import Busy, NotFound, Refused
-from provisioning.clients.http import Json, Request, ServiceClient
+from provisioning.clients.http import Json, Options, Request, ServiceClient
 from provisioning.clients.xinference.failures import concise, is_left_over, kind_of, names_replica
 from provisioning.clients.xinference.rows import Autostart, Instance, ModelState, Progress, Way
 
@@ -16,9 +17,16 @@ CANCEL_SECONDS = 120.0
 
 
 class XinferenceClient(ServiceClient):
-    """Xinference at one address; no credentials (the lab switches its authentication off)."""
+    """Xinference behind the lab's proxy, which asks for the key (`provisioning/Caddyfile`)."""
 
     service = "Xinference"
+
+    def __init__(self, base_url: str, api_key: str = "", **options: Unpack[Options]) -> None:
+        super().__init__(base_url, **options)
+        self._hide(api_key)
+        if api_key:
+            self._http.headers["Authorization"] = f"Bearer {api_key}"
+        self._http.event_hooks = {"response": [_refuse_bad_gateway]}
 
     def version(self) -> str:
         """The server's version, e.g. `2.12.0`."""
@@ -125,6 +133,10 @@ class XinferenceClient(ServiceClient):
             body = response.text or "(empty body)"
         detail = concise(str(body.get("detail") if isinstance(body, dict) else body))
         said = f"HTTP {response.status_code} {detail}"
-        if response.status_code == 401:
-            said += ". At 4.1 authentication is on; the container needs XINFERENCE_AUTH_ADVANCED=0"
         raise self._error(kind_of(response.status_code, detail), response, said)
+
+
+def _refuse_bad_gateway(response: httpx.Response) -> None:
+    """The proxy answers for a Xinference that does not: to its callers, nobody answered."""
+    if response.status_code == httpx.codes.BAD_GATEWAY:
+        raise httpx.ConnectError("the proxy reaches no Xinference", request=response.request)

@@ -41,6 +41,7 @@ class Chain(TypedDict):
     oneapi: Endpoint
     relay_key: pulumi.Input[str]
     xinference: NotRequired[Endpoint]
+    xinference_key: NotRequired[pulumi.Input[str]]
 
 
 @dataclass
@@ -151,7 +152,8 @@ class Indexing:
         if "xinference" not in self.chain:
             return ""
         address = self.lab.address(self.chain["xinference"])
-        with XinferenceClient(address, **self.lab.options) as client:
+        key = str(self.chain["xinference_key"])
+        with XinferenceClient(address, key, **self.lab.options) as client:
             state = client.state(model)
         serving = state.standing == "serving"
         return "" if serving else f"Xinference does not serve {model} ({state})"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 from provisioning.clients.errors import Busy, Conflict
 from provisioning.clients.waiting import Waiting, wait_until
 from provisioning.clients.xinference import ModelState, XinferenceClient
-from stack.resources.declaration import REACH, Endpoint, Lab, Thing
+from stack.resources.declaration import REACH, SECRET, Endpoint, Lab, Thing
 
 Payload: TypeAlias = Mapping[str, Any]
 """Body of POST /v1/models; its `model_uid` names the model."""
@@ -33,10 +33,11 @@ class Managed(Thing):
     """A thing of Xinference."""
 
     endpoint: Annotated[Endpoint, REACH]
+    api_key: Annotated[str, REACH, SECRET] = ""
 
     def client(self, lab: Lab) -> XinferenceClient:
         """Where its models are started and stopped."""
-        return XinferenceClient(lab.address(self.endpoint), **lab.options)
+        return XinferenceClient(lab.address(self.endpoint), self.api_key, **lab.options)
 
 
 class Slot:

@@ -17,6 +17,7 @@ CHAIN = {
     "oneapi": {**ENDPOINT, "port": 3001},
     "relay_key": "z" * 48,
     "xinference": {**ENDPOINT, "port": 9997},
+    "xinference_key": "sk-of-xinference",
 }
 TWO_CHUNKS = "\n\n".join(letter * 400 for letter in "abc")
 
