@@ -64,7 +64,8 @@ class Container(_Row):
         user: whom its processes run as; the image's where unsaid. Those of Linux count per number.
         processes: most processes and threads of that user; nothing holds root.
         capabilities: what of root's power is left to it, `CAP_CHOWN`.
-        read_only: of its file system only these folders can be written, in memory; None for all.
+        read_only: of its file system only these folders can be written, in memory; None for all. It
+            can have no `files` then: Docker puts none into such a container.
         grace_seconds: how long it may take to end when it is replaced; a database that is killed
             at once has to recover (`docs/facts/measured.md §3`).
         after: the containers that it needs healthy when it starts.

@@ -68,7 +68,10 @@ class Records:
 
     async def put_file(self, container: str, path: str, content: str, mode: int) -> None:
         """`content` in base64."""
-        place = self.find(container).root / path.lstrip("/")
+        found = self.find(container)
+        if found.config["HostConfig"]["ReadonlyRootfs"]:
+            raise EngineError("container rootfs is marked read-only", 400)
+        place = found.root / path.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(base64.b64decode(content))
         place.chmod(mode)

@@ -1,6 +1,6 @@
 """The lab's images, made where the real ones cannot be pulled, under the names that a lab pulls.
 
-PostgreSQL with pgvector and MariaDB are Debian's, OneAPI is the real one on that MariaDB. Sandbox
+PostgreSQL with pgvector and MariaDB are Debian's, Caddy and OneAPI (on that MariaDB) the real ones. Sandbox
 and MongoDB are stand-ins in Node, which is real, as in the images. Xinference and FastGPT are our
 doubles; FastGPT's keeps in PostgreSQL what the real one has there and in MongoDB.
 """
@@ -10,13 +10,14 @@ from pathlib import Path
 import docker
 
 from rehearsal.processes import PROJECT
+from rehearsal.real_caddy import PROGRAM as CADDY
 from rehearsal.real_oneapi.vocabulary import CL100K, O200K
 from rehearsal.real_server.images import made
 from tools import oneapi_build
 from tools.process import Say
 
 _CONTEXT = Path(__file__).with_name("services")
-_MADE = ("pg", "mysql", "oneapi", "sandbox", "mongo", "xinference", "fastgpt")
+_MADE = ("pg", "mysql", "oneapi", "sandbox", "mongo", "xinference", "caddy", "fastgpt")
 _DOUBLES = (
     "provisioning/__init__.py",
     "provisioning/pdf_text.py",
@@ -34,7 +35,7 @@ def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
     """Service to the tag of its image, made now where it is not there yet: minutes, once. Raises
     NoEngine, SetupError: as `images.ready`, or OneAPI cannot be built."""
     arguments = {"CL100K": CL100K, "O200K": O200K}
-    files = {"one-api": oneapi_build.binary(say), **double_files()}
+    files = {"one-api": oneapi_build.binary(say), "caddy": CADDY, **double_files()}
     return made(client, _CONTEXT, _MADE, arguments, files, say)
 
 

@@ -127,7 +127,7 @@ def test_every_container_is_confined(lab: Recording) -> None:
         assert container.inputs["capabilities"]["drops"] == ["ALL"], name
     rooted = {n for n, c in told(lab, "capabilities").items() if c["adds"]}
     assert rooted == {"pg", "mongo", "mysql", "xinference", "caddy"}
-    assert told(lab, "readOnly") == {"sandbox": True, "caddy": True}
+    assert told(lab, "readOnly") == {"sandbox": True}
     assert told(lab, "user") == {"sandbox": "1000:1000"}
     assert told(lab, "ulimits")["sandbox"] == [{"name": "nproc", "soft": 256, "hard": 256}]
 
