@@ -9,16 +9,20 @@ import shlex
 
 import pytest
 
-from provisioning.containers import Container
+from provisioning.channels import XINFERENCE_KEY
+from provisioning.containers import CONTAINERS, Container
 from provisioning.host import VOCABULARY_FOLDER
-from provisioning.ports import ONEAPI_PORT, XINFERENCE_PORT
+from provisioning.ports import PUBLISHED, XINFERENCE_PORT
 from provisioning.vocabulary import VOCABULARY_NAME, vocabulary_file
+from stack.passwords import Passwords
+from tests.matrix import reached
 from tests.server.conftest import SECRETS, Rented
 from tests.server.shell import until
 
 pytestmark = pytest.mark.timeout(1800)
 
-NAMES = ("pg", "mongo", "mysql", "sandbox", "oneapi", "xinference")
+NAMES = tuple(CONTAINERS)
+ACTORS_PORT = 41234
 
 
 class Lab:
@@ -26,18 +30,28 @@ class Lab:
 
     def __init__(self, rented: Rented) -> None:
         self.rented = rented
-        self.secrets = {**SECRETS, "oneapi_session": "session1secret", "relay_token": "r" * 48}
+        # No password of the lab is missing, and none is another's.
+        names = (*Passwords.__dataclass_fields__, "xinference_login")
+        self.secrets = {name: f"{name.replace('_', '')}1secret" for name in names} | SECRETS
         self.out = rented.shell.out
 
     def run(self, name: str) -> None:
         container = self.rented.plan.containers[name]
-        words = ["docker", "run", "--detach", "--name", name, *_options(container)]
+        words = ["docker", "create", "--name", name, *_options(container), *_network(name)]
         words += [f"--volume=ai-lab-{name}:{data}" for data in [container.data] if data]
         words += [
             f"--env={key}={value.format(**self.secrets)}"
             for key, value in container.environment.items()
         ]
         self.out(shlex.join([*words, container.image, *container.command]))
+        for other in container.reaches:
+            self.out(f"docker network connect ai-lab-{other} {name}")
+        for path, content in container.files.items():
+            text = content.replace(XINFERENCE_KEY, self.secrets["xinference_key"])
+            folder = f"/tmp/put-{name}"
+            put = f"tar -C {folder} -c . | docker cp - {name}:/"
+            self.out(f"install -D -m 644 /dev/stdin {folder}{path} && {put}", text)
+        self.out(f"docker start {name}")
         self.becomes(name, "healthy")
 
     def replace(self, name: str) -> None:
@@ -55,6 +69,26 @@ class Lab:
             ),
         )
 
+    def inside(self, name: str, command: str) -> str:
+        """What a command of the server prints in the network that a container sees."""
+        process = self.out(f"docker inspect --format '{{{{.State.Pid}}}}' {name}").strip()
+        return self.out(f"nsenter --target {process} --net {command}")
+
+    def places(self, name: str) -> list[str]:
+        """`address/port` of all that listens in a container, and of what is published of it."""
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+        own = self.out(f"docker inspect --format '{form}' {name}").split()
+        listens = (line.split()[3] for line in self.inside(name, "ss -Hltn").splitlines())
+        ports = {
+            place.rpartition(":")[2] for place in listens if not place.startswith("127.0.0.11")
+        }
+        published = self.rented.plan.containers[name].published
+        at_server = [ip for ip in self.out("hostname -I").split() if "." in ip]
+        return [
+            *(f"{ip}/{port}" for ip in own for port in ports),
+            *(f"{ip}/{port}" for ip in at_server for port in published),
+        ]
+
     def sql(self, name: str, statement: str, password: str | None = None) -> str:
         """Run a statement as the lab's user, over the network and with a password."""
         secret = password or self.secrets[name]
@@ -64,14 +98,20 @@ class Lab:
             "mysql": f"MYSQL_PWD={secret} mysql -h mysql -u oneapi -N oneapi",
         }[name]
         command = shlex.join(["sh", "-c", client])
-        return self.out(f"docker run --rm -i --network ai-lab {image} {command}", statement)
+        return self.out(f"docker run --rm -i --network ai-lab-{name} {image} {command}", statement)
 
 
 def _options(container: Container) -> list[str]:
     kind, *rest = container.health.tests
     limited = [f"={mib}m" for mib in [container.memory_mib] if mib]
     return [
-        *("--network", "ai-lab", "--restart", "unless-stopped"),
+        *("--restart", "unless-stopped"),
+        *("--security-opt=no-new-privileges:true", "--cap-drop=ALL"),
+        *(f"--cap-add={capability}" for capability in container.capabilities),
+        *(f"--user={user}" for user in [container.user] if user),
+        *(f"--ulimit=nproc={most}" for most in [container.processes] if most),
+        *(["--read-only"] if container.read_only is not None else []),
+        *(f"--tmpfs={folder}" for folder in container.read_only or ()),
         f"--stop-timeout={container.grace_seconds or 10}",
         *(f"--publish={out}:{inside}" for out, inside in container.published.items()),
         *(f"--volume={there}:{here}:ro" for there, here in container.mounts.items()),
@@ -85,15 +125,22 @@ def _options(container: Container) -> list[str]:
     ]
 
 
+def _network(name: str) -> list[str]:
+    aliases = (f"--network-alias={alias}" for alias in (name, f"{name}.own"))
+    return [f"--network=ai-lab-{name}", *aliases]
+
+
 @pytest.fixture(scope="module")
 def lab(rented: Rented) -> Lab:
-    """Databases and OneAPI, healthy."""
+    """All containers, healthy."""
     rented.prepare()
     lab = Lab(rented)
     vocabulary = vocabulary_file().read_text()
     place = f"/root/{VOCABULARY_FOLDER}"
     lab.out(f"mkdir -p {place} && cat >{place}/{VOCABULARY_NAME}", vocabulary)
-    lab.out("docker network create ai-lab")
+    for name, container in rented.plan.containers.items():
+        internal = "" if container.online else "--internal"
+        lab.out(f"docker network create {internal} ai-lab-{name}")
     for name in NAMES:
         lab.run(name)
     return lab
@@ -180,15 +227,48 @@ def test_data_survive_a_containers_replacement(lab: Lab) -> None:
     assert "interrupted" not in said
 
 
+def test_nobody_reaches_what_it_has_no_business_with(lab: Lab) -> None:
+    """The matrix of docs/security.md, tried from each container at every port of every other."""
+    # As Xinference's actors, each of which listens at one more port, everywhere.
+    lab.out(f"docker exec --detach xinference python3 -m http.server {ACTORS_PORT}")
+    until(lambda: any(f"/{ACTORS_PORT}" in place for place in lab.places("xinference")), "a port")
+    places = {place: name for name in NAMES for place in lab.places(name)}
+    tries = "; ".join(
+        f"(timeout 3 bash -c '</dev/tcp/{place}' 2>/dev/null && echo {place}) &" for place in places
+    ).replace("&;", "&")
+    found = {}
+    for name in NAMES:
+        reached_places = lab.inside(name, f"bash -c {shlex.quote(f'{tries} wait')}").split()
+        found[name] = {places[place] for place in reached_places} - {name}
+    lab.out("docker exec xinference pkill -f http.server")
+    assert found == reached(lab.rented.plan.containers)
+
+
+def test_only_three_have_a_way_out(lab: Lab) -> None:
+    ways = {name for name in NAMES if "default" in lab.inside(name, "ip route")}
+    assert ways == {"fastgpt", "oneapi", "xinference", "caddy"}
+
+
+def test_the_sandbox_can_change_nothing(lab: Lab) -> None:
+    ran = lab.rented.shell.run("docker exec sandbox sh -c 'id -u; touch /tmp/a; touch /app/b'")
+    assert ran.said.startswith("1000\n")
+    assert "/app/b': Read-only file system" in ran.said
+    assert "/tmp/a" not in ran.said
+    status = lab.out("docker exec sandbox cat /proc/1/status")
+    assert "CapEff:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+
+
 def test_only_what_is_published_listens(lab: Lab) -> None:
     listening = lab.out("ss -Hltn | awk '{print $4}'").split()
     outside = {place.rpartition(":")[2] for place in listening if not place.startswith("127.")}
-    assert outside == {"22", str(ONEAPI_PORT), str(XINFERENCE_PORT)}
+    assert outside == {"22", *map(str, PUBLISHED)}
 
 
 def test_xinference_serves_a_model_on_the_servers_card(lab: Lab) -> None:
     """Its package was mended at the start, and the card reached it through Docker."""
-    api = f"curl -sS --json @- http://127.0.0.1:{XINFERENCE_PORT}/v1"
+    key = f"Authorization: Bearer {lab.secrets['xinference_key']}"
+    api = f"curl -sS --json @- --header '{key}' http://127.0.0.1:{XINFERENCE_PORT}/v1"
     wanted = {"model_name": "m3e-base", "model_type": "embedding", "model_uid": "m3e-base"}
     launched = lab.out(f"{api}/models", json.dumps({**wanted, "n_gpu": 1}))
     assert json.loads(launched) == {"model_uid": "m3e-base"}
@@ -197,8 +277,10 @@ def test_xinference_serves_a_model_on_the_servers_card(lab: Lab) -> None:
 
 
 def test_containers_find_each_other_by_name(lab: Lab) -> None:
-    for name in ("pg", "mysql"):
-        assert name in lab.out(f"docker exec oneapi getent hosts {name}")
+    """Those that they reach, and no others."""
+    for name, found in (("mysql", True), ("caddy", True), ("pg", False), ("xinference", False)):
+        ran = lab.rented.shell.run(f"docker exec oneapi getent hosts {name}")
+        assert (name in ran.said) == found, name
 
 
 def test_a_container_gets_no_more_memory_than_its_limit(lab: Lab) -> None:

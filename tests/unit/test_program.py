@@ -102,7 +102,9 @@ def test_every_container_is_checked_awaited_and_comes_back(lab: Recording) -> No
 
 def test_nobody_shares_a_network_with_what_it_does_not_speak_to(lab: Recording, key: Path) -> None:
     planned = plan(Settings.model_validate(given("dev", key))).containers
-    networks = {r.inputs["name"]: r.inputs["internal"] for r in lab.of_type("index/network:Network")}
+    networks = {
+        r.inputs["name"]: r.inputs["internal"] for r in lab.of_type("index/network:Network")
+    }
     leading_out = {name for name, internal in networks.items() if not internal}
     assert leading_out == {f"ai-lab-{name}" for name in ("fastgpt", "oneapi", "xinference")}
     for name, container in containers(lab).items():
