@@ -184,9 +184,7 @@ def _instance(
         vswitch_id=switch.id,
         security_groups=[group.id],
         key_name=_key_pair(order).key_pair_name,
-        system_disk_category=settings.disk_category,
-        system_disk_performance_level=disk_level(settings) or None,
-        system_disk_size=settings.disk_size_gib,
+        **_disk(settings),
         internet_charge_type="PayByTraffic",
         internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
         instance_charge_type="PostPaid",
@@ -197,8 +195,26 @@ def _instance(
         http_tokens="required",
         tags=order.tags,
         volume_tags=order.tags,
-        opts=order.opts(replace_on_changes=["instanceName"], custom_timeouts=_INSTANCE_TIMEOUTS),
+        opts=order.opts(
+            replace_on_changes=["instanceName"],
+            # The cloud tells which key of its own it took; to the provider that is a change, and
+            # another server (docs/facts/alicloud.md §1.2).
+            ignore_changes=[] if settings.disk_kms_key_id else ["systemDiskKmsKeyId"],
+            custom_timeouts=_INSTANCE_TIMEOUTS,
+        ),
     )
+
+
+def _disk(settings: Settings) -> dict[str, Any]:
+    return {
+        "system_disk_category": settings.disk_category,
+        "system_disk_performance_level": disk_level(settings) or None,
+        "system_disk_size": settings.disk_size_gib,
+        # Never false: where the account encrypts whatever it makes, that would be a change, and
+        # another server, at every update.
+        "system_disk_encrypted": settings.disk_encryption or None,
+        "system_disk_kms_key_id": settings.disk_kms_key_id or None,
+    }
 
 
 def _key_pair(order: _Order) -> ecs.EcsKeyPair:

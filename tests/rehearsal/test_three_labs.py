@@ -44,7 +44,7 @@ def goes(lab: Lab) -> None:
 
 
 def test_a_lab_without_a_gpu(tmp_path: Path) -> None:
-    with lab_of(tmp_path, "cpu") as lab:
+    with lab_of(tmp_path, "cpu", diskEncryption=True) as lab:
         made = done_to(stands_and_answers(lab, "qwen-turbo", "text-embedding-v1"))
         of_a_gpu = ("xinference", "driver", "toolkit", "9997")
         assert not [name for name in made if any(word in name.lower() for word in of_a_gpu)]
