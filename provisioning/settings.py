@@ -41,6 +41,12 @@ class Settings(Shape):
     region: str
     instance_type: str
     zone: str = ""
+    vswitch_id: str = Field(
+        default="",
+        pattern=r"^(vsw-[0-9a-z]+)?$",
+        title="the id of a vSwitch",
+        examples=["vsw-bp1s5fnvk4gn2tws0"],
+    )
     image_id: str = ""
     disk_size_gib: int = Field(alias="diskSizeGiB", examples=["1000"])
     disk_category: str
