@@ -1,6 +1,7 @@
 """The rented server: network, ports, key, instance, lease, and the first contact."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +54,7 @@ class Server:
 
 
 def rent_server(plan: Plan) -> Server:
-    """Everything that is rented, and the server's host key once it answers.
-
-    All of it comes after the choice: where that refuses, nothing was made.
-    """
+    """Everything that is rented, once the choice does not refuse it, and the server's host key."""
     settings, stack = plan.settings, pulumi.get_stack()
     tags = {OWN_TAG: stack, **settings.tags}
     order = Order(settings, part("Server"), f"ai-lab-{stack}", tags)
@@ -97,17 +95,22 @@ def rent_server(plan: Plan) -> Server:
 
 def _choice(order: Order, plan: Plan, standing: Standing | None) -> ServerChoice:
     settings, driver = order.settings, plan.release.minimum_driver
-    place = f"{settings.region}, zone of {settings.vswitch_id}" if standing else settings.region
+    place, refusal = settings.region, pulumi.Output.from_input("")
+    zones: pulumi.Input[Sequence[str]]
+    if standing is None:
+        zones = zones_on_offer(settings)
+    else:
+        place = f"{place}, zone of {settings.vswitch_id}"
+        zones = standing.apply(lambda switch: zones_on_offer(settings, switch.zone))
+        refusal = standing.apply(lambda switch: switch.wrong)
     return ServerChoice(
         "choice",
         generation=settings.server_generation,
-        zones=standing.apply(lambda switch: zones_on_offer(settings, switch.zone))
-        if standing
-        else zones_on_offer(settings),
+        zones=zones,
         images=[settings.image_id] if settings.image_id else images_on_offer(settings, driver),
         wanted=f"{settings.instance_type} in {place}",
         switch=settings.vswitch_id,
-        refusal=standing.apply(lambda switch: switch.wrong) if standing else "",
+        refusal=refusal,
         opts=order.opts(),
     )
 
