@@ -20,6 +20,11 @@ _DEFAULT_LEVEL = "PL1"
 _ENTRY_FAMILIES = ("ecs.e-", "ecs.u1-", "ecs.u2")
 # Driver, Docker, images and one small model need this much before anything is stored.
 _SMALLEST_DISK, _SMALLEST_GPU_DISK, _LARGEST_DISK = 40, 100, 2048
+# The manual of encrypted disks (docs/facts/alicloud.md §2.3): where there are none, and where none
+# with a key of one's own.
+_UNENCRYPTED_FAMILIES = ("ebmg5", "ebmi3", "ebmc4", "ebmhfg5", "sccg5", "scch5")
+_UNENCRYPTED_REGIONS = ("ap-northeast-2", "cn-nanjing")
+_WITHOUT_OWN_KEYS = ("ap-southeast-7", "cn-fuzhou")
 _LONGEST_TAG = 128
 _MOST_TAGS = 20 - 1  # the lab has one of its own
 _WEB = ("http://", "https://")
@@ -30,6 +35,7 @@ def server_problems(settings: Settings) -> Iterator[Problem]:
     if wrong_type := type_problem(settings.instance_type, settings.wants_gpu):
         yield wrong_type
     yield from _disk_problems(settings)
+    yield from _encryption_problems(settings)
     image, port = settings.image_id, settings.ssh_port
     if image and not re.match(r"m-|ubuntu_2[24]_04_(?!arm64)", image):
         wrong = f"{image} is no Ubuntu 22.04 or 24.04 for x64, and the lab is built on nothing else"
@@ -86,6 +92,24 @@ def _disk_problems(settings: Settings) -> Iterator[Problem]:
         kind = f"{category} {disk_level(settings)}".strip()
         wrong = f"{settings.disk_size_gib} GiB is out of range for {kind} in this lab"
         yield Problem("diskSizeGiB", wrong, f"set it to {low} to {_LARGEST_DISK}")
+
+
+def _encryption_problems(settings: Settings) -> Iterator[Problem]:
+    region, family = settings.region, settings.instance_type.split(".")[1:2]
+    own_key = settings.disk_kms_key_id
+    if not settings.disk_encryption:
+        if own_key:
+            right = "set diskEncryption: true, or leave the key out"
+            yield Problem("diskKmsKeyId", "it has no effect without diskEncryption", right)
+    elif set(family) & set(_UNENCRYPTED_FAMILIES):
+        wrong = f"{settings.instance_type} takes no encrypted system disk"
+        yield Problem("diskEncryption", wrong, "choose another instanceType, or leave it out")
+    elif region in _UNENCRYPTED_REGIONS:
+        right = "choose another region, or leave it out"
+        yield Problem("diskEncryption", f"{region} makes no encrypted disks", right)
+    elif own_key and region in _WITHOUT_OWN_KEYS:
+        wrong = f"{region} encrypts disks with the cloud's own key alone"
+        yield Problem("diskKmsKeyId", wrong, "leave it out, or choose another region")
 
 
 def _tag_problems(key: str, value: str) -> Iterator[Problem]:

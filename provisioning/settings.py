@@ -41,10 +41,23 @@ class Settings(Shape):
     region: str
     instance_type: str
     zone: str = ""
+    vswitch_id: str = Field(
+        default="",
+        pattern=r"^(vsw-[0-9a-z]+)?$",
+        title="the id of a vSwitch",
+        examples=["vsw-bp1s5fnvk4gn2tws0"],
+    )
     image_id: str = ""
     disk_size_gib: int = Field(alias="diskSizeGiB", examples=["1000"])
     disk_category: str
     disk_performance_level: str
+    disk_encryption: bool
+    disk_kms_key_id: str = Field(
+        default="",
+        pattern=r"^[0-9a-zA-Z-]*$",
+        title="the id of a key in KMS",
+        examples=["key-hzz62f1cb66fa42qo7e5d"],
+    )
     bandwidth_mbps: int = Field(ge=1, le=100)
     elastic_ip: bool
     spot: bool

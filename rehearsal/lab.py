@@ -17,6 +17,7 @@ from provisioning.plan import plan
 from provisioning.validation import read_settings
 from rehearsal import real_plugin, stack_file
 from rehearsal.addresses import SSH_PORT
+from rehearsal.cloud.ram import README_REGION
 from rehearsal.control import START_SECONDS, StartedWorld, World, read_world, start_world
 from rehearsal.engine import Engine
 from rehearsal.processes import PROJECT
@@ -83,7 +84,8 @@ def prepare(
     except CannotRead as error:
         raise CannotRehearse(str(error)) from error
     pages = [f"--page={host}" for host in stack_file.linked_hosts(rewritten.config)]
-    options = [*pages, *world_options]
+    where = rewritten.config.get("alicloud:region", README_REGION)
+    options = [*pages, f"--region={where}", *world_options]
     if real_server:
         options += _real_server(stack)
     patience = _REAL_SERVER_SECONDS if real_server else START_SECONDS

@@ -27,7 +27,7 @@ from rehearsal import faults
 from rehearsal.addresses import SSH_PORT, Block, NoAddresses, claim_block
 from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, Line, market, serve_region
 from rehearsal.cloud.certificate import write_certificate
-from rehearsal.cloud.ram import Ram, policy_in
+from rehearsal.cloud.ram import README_REGION, Ram, policy_in
 from rehearsal.cloud.refusals import Refusal
 from rehearsal.control import WORLD_FILE
 from rehearsal.data_centre import Servers
@@ -51,9 +51,16 @@ _END_SECONDS = 8.0
 class World:
     """Everything emulated, together. `close` ends it all."""
 
-    def __init__(self, folder: Path, pages: Sequence[str] = (), real: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pages: Sequence[str] = (),
+        real: Sequence[str] = (),
+        region: str = README_REGION,
+    ) -> None:
         """`pages`: hosts that have web pages; `real`: `service=image` each, where the servers are
-        real ones (`rehearsal.real_server`)."""
+        real ones (`rehearsal.real_server`); `region`: where the README's RAM policy lets labs be.
+        """
         self.folder = folder
         self.block: Block = claim_block()
         self.faults = folder / FAULTS_FILE
@@ -63,7 +70,8 @@ class World:
         self.site = _site(real) if real else None
         machine = self.site.machine if self.site else ServerProcess
         self.servers = Servers(folder / "servers", self.block, machine, self.outside.hosts)
-        self.cloud = Cloud(self.servers, Ram(policy_in((PROJECT / "README.md").read_text())))
+        readme = (PROJECT / "README.md").read_text()
+        self.cloud = Cloud(self.servers, Ram(policy_in(readme, region)))
         self.region = serve_region(self.cloud, write_certificate(folder / "region.pem"))
         self.servers.admits = self.cloud.admits
         self._calls = (folder / CALLS_FILE).open("a", buffering=1)
@@ -194,7 +202,9 @@ def main() -> int:
         signal.signal(number, lambda *_: end.set())
     try:
         arguments.dir.mkdir(parents=True, exist_ok=True)
-        world = World(arguments.dir.resolve(), arguments.page, arguments.real_server)
+        world = World(
+            arguments.dir.resolve(), arguments.page, arguments.real_server, arguments.region
+        )
     except (NoAddresses, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2
@@ -215,6 +225,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--page", action="append", default=[], help="a host outside that has web pages; repeatable"
     )
+    parser.add_argument("--region", default=README_REGION, help="where the user may have a lab")
     parser.add_argument(
         "--real-server",
         action="append",

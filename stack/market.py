@@ -6,11 +6,13 @@ Asked in previews too, within a time limit: without a network this would hang fo
 
 import asyncio
 import re
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pulumi
 import pulumi_alicloud as alicloud
 
+from provisioning.problems import Problem
 from provisioning.settings import Settings
 
 _SECONDS = 60
@@ -24,6 +26,43 @@ _Image = alicloud.ecs.outputs.GetImagesImageResult
 
 class MarketError(Exception):
     """The cloud could not be asked what it has on offer."""
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A vSwitch that is there: its id, and those of its VPC and zone. `wrong`: why it cannot be
+    stood in, "" where it can."""
+
+    id: str
+    vpc: str = ""
+    zone: str = ""
+    wrong: str = ""
+
+
+async def existing_switch(settings: Settings) -> Switch:
+    """The vSwitch `vswitchId`, and whether it is there and in the zone of the settings."""
+    wanted = settings.vswitch_id
+    found = await _answered(
+        f"where {wanted} is", alicloud.vpc.get_switches_output(ids=[wanted]), "leave out vswitchId"
+    )
+    if not found.vswitches:
+        right = "name one of the cloud's console, or leave it out for a network of the lab's own"
+        wrong = f"there is no {wanted} in {settings.region}"
+        return Switch(wanted, wrong=str(Problem("vswitchId", wrong, right)))
+    [switch] = found.vswitches
+    problem = ""
+    if settings.zone not in ("", switch.zone_id):
+        wrong = f"{wanted} lies in {switch.zone_id}, and zone is {settings.zone}"
+        right = "leave zone out, or name a vSwitch of that zone"
+        problem = str(Problem("vswitchId", wrong, right))
+    return Switch(wanted, switch.vpc_id, switch.zone_id, problem)
+
+
+async def zones_on_offer(settings: Settings, only: str = "") -> list[str]:
+    """Zones that the server may stand in: the one of the settings, else all that have it in stock,
+    and of them `only` one where the vSwitch is given."""
+    zones = [settings.zone] if settings.zone else await zones_in_stock(settings)
+    return [zone for zone in zones if only in ("", zone)]
 
 
 async def zones_in_stock(settings: Settings) -> list[str]:
@@ -73,7 +112,9 @@ def _driver_of(image: _Image) -> int:
     return int(said[1]) if said else 0
 
 
-async def _answered(what: str, answer: pulumi.Output[T]) -> T:
+async def _answered(
+    what: str, answer: pulumi.Output[T], instead: str = "name `zone` and `imageId`"
+) -> T:
     try:
         found = await asyncio.wait_for(asyncio.ensure_future(answer.future()), _SECONDS)
     except asyncio.TimeoutError:
@@ -81,6 +122,6 @@ async def _answered(what: str, answer: pulumi.Output[T]) -> T:
     if found is None:
         raise MarketError(
             f"waited {_SECONDS} s for the cloud to say {what}, without an answer. Check the "
-            "network and the credentials, or name `zone` and `imageId` in the settings"
+            f"network and the credentials, or {instead} in the settings"
         )
     return found

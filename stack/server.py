@@ -1,17 +1,19 @@
 """The rented server: network, ports, key, instance, lease, and the first contact."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_alicloud import ecs, vpc
+from pulumi_alicloud import ecs
 
 from provisioning.plan import Plan
 from provisioning.prices import disk_level
 from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
-from stack.market import images_on_offer, zones_in_stock
+from stack.market import images_on_offer, zones_on_offer
+from stack.network import Order, Standing, network, open_ports, standing_switch
 from stack.part import dies_with, part
 from stack.resources.declaration import Endpoint, Login
 from stack.resources.server.choice import ServerChoice
@@ -22,7 +24,6 @@ from stack.resources.server.ready import ServerReady
 USER = "root"
 """Login name on the server."""
 
-_NETWORK = "172.16.0.0/16"
 _INSTANCE_TIMEOUTS = pulumi.CustomTimeouts(create="15m", delete="20m")
 
 
@@ -52,30 +53,18 @@ class Server:
         return {**self.login, "port": port}
 
 
-@dataclass(frozen=True)
-class _Order:
-    """What every part of the server is made with."""
-
-    settings: Settings
-    place: pulumi.ComponentResource
-    name: str
-    tags: dict[str, str]
-
-    def opts(self, **more: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - as ResourceOptions
-        return pulumi.ResourceOptions(parent=self.place, **more)
-
-
 def rent_server(plan: Plan) -> Server:
-    """Everything that is rented, and the server's host key once it answers."""
+    """Everything that is rented, once the choice does not refuse it, and the server's host key."""
     settings, stack = plan.settings, pulumi.get_stack()
     tags = {OWN_TAG: stack, **settings.tags}
-    order = _Order(settings, part("Server"), f"ai-lab-{stack}", tags)
-    choice = _choice(order, plan)
+    order = Order(settings, part("Server"), f"ai-lab-{stack}", tags)
+    standing = standing_switch(settings)
+    choice = _choice(order, plan, standing)
     lease = Lease("lease", hours=settings.lease_hours, opts=order.opts())
-    switch, group = _network(order, choice)
-    rules = _rules(order, group, plan)
+    switch, group = network(order, choice, standing)
+    rules = open_ports(order, group, plan)
     instance = _instance(order, choice, lease, switch, group)
-    address = _address(order, instance)
+    address = _address(order, choice, instance)
     host_key = ServerHostKey(
         "host-key",
         host=address,
@@ -104,66 +93,34 @@ def rent_server(plan: Plan) -> Server:
     )
 
 
-def _choice(order: _Order, plan: Plan) -> ServerChoice:
+def _choice(order: Order, plan: Plan, standing: Standing | None) -> ServerChoice:
     settings, driver = order.settings, plan.release.minimum_driver
+    place, refusal = settings.region, pulumi.Output.from_input("")
+    zones: pulumi.Input[Sequence[str]]
+    if standing is None:
+        zones = zones_on_offer(settings)
+    else:
+        place = f"{place}, zone of {settings.vswitch_id}"
+        zones = standing.apply(lambda switch: zones_on_offer(settings, switch.zone))
+        refusal = standing.apply(lambda switch: switch.wrong)
     return ServerChoice(
         "choice",
         generation=settings.server_generation,
-        zones=[settings.zone] if settings.zone else zones_in_stock(settings),
+        zones=zones,
         images=[settings.image_id] if settings.image_id else images_on_offer(settings, driver),
-        wanted=f"{settings.instance_type} in {settings.region}",
+        wanted=f"{settings.instance_type} in {place}",
+        switch=settings.vswitch_id,
+        refusal=refusal,
         opts=order.opts(),
     )
-
-
-def _network(order: _Order, choice: ServerChoice) -> tuple[vpc.Switch, ecs.SecurityGroup]:
-    network = vpc.Network(
-        "network", vpc_name=order.name, cidr_block=_NETWORK, tags=order.tags, opts=order.opts()
-    )
-    switch = vpc.Switch(
-        "switch",
-        vswitch_name=order.name,
-        vpc_id=network.id,
-        # Old and new server stand side by side for a while, perhaps in two zones, and the switches
-        # of one network must not overlap.
-        cidr_block=f"172.16.{(order.settings.server_generation - 1) % 256}.0/24",
-        zone_id=choice.zone,
-        tags=order.tags,
-        opts=order.opts(),
-    )
-    group = ecs.SecurityGroup(
-        "firewall",
-        security_group_name=order.name,
-        vpc_id=network.id,
-        inner_access_policy="Drop",
-        tags=order.tags,
-        opts=order.opts(),
-    )
-    return switch, group
-
-
-def _rules(order: _Order, group: ecs.SecurityGroup, plan: Plan) -> list[ecs.SecurityGroupRule]:
-    return [
-        ecs.SecurityGroupRule(
-            f"open-{port}-{cidr}",
-            type="ingress",
-            ip_protocol="tcp",
-            # Part of the rule's id, and a VPC takes no other (docs/facts/alicloud.md §6).
-            nic_type="intranet",
-            policy="accept",
-            port_range=f"{port}/{port}",
-            priority=1,
-            security_group_id=group.id,
-            cidr_ip=cidr,
-            opts=order.opts(),
-        )
-        for port, networks in plan.open_ports.items()
-        for cidr in networks
-    ]
 
 
 def _instance(
-    order: _Order, choice: ServerChoice, lease: Lease, switch: vpc.Switch, group: ecs.SecurityGroup
+    order: Order,
+    choice: ServerChoice,
+    lease: Lease,
+    switch: pulumi.Output[str],
+    group: ecs.SecurityGroup,
 ) -> ecs.Instance:
     """The server. Only another generation replaces it on purpose: a new name is a new server.
 
@@ -181,12 +138,10 @@ def _instance(
         availability_zone=choice.zone,
         image_id=choice.image,
         instance_type=settings.instance_type,
-        vswitch_id=switch.id,
+        vswitch_id=switch,
         security_groups=[group.id],
-        key_name=_key_pair(order).key_pair_name,
-        system_disk_category=settings.disk_category,
-        system_disk_performance_level=disk_level(settings) or None,
-        system_disk_size=settings.disk_size_gib,
+        key_name=_key_pair(order, choice).key_pair_name,
+        **_disk(settings),
         internet_charge_type="PayByTraffic",
         internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
         instance_charge_type="PostPaid",
@@ -197,11 +152,29 @@ def _instance(
         http_tokens="required",
         tags=order.tags,
         volume_tags=order.tags,
-        opts=order.opts(replace_on_changes=["instanceName"], custom_timeouts=_INSTANCE_TIMEOUTS),
+        opts=order.opts(
+            replace_on_changes=["instanceName"],
+            # The cloud tells which key of its own it took; to the provider that is a change, and
+            # another server (docs/facts/alicloud.md §1.2).
+            ignore_changes=[] if settings.disk_kms_key_id else ["systemDiskKmsKeyId"],
+            custom_timeouts=_INSTANCE_TIMEOUTS,
+        ),
     )
 
 
-def _key_pair(order: _Order) -> ecs.EcsKeyPair:
+def _disk(settings: Settings) -> dict[str, Any]:
+    return {
+        "system_disk_category": settings.disk_category,
+        "system_disk_performance_level": disk_level(settings) or None,
+        "system_disk_size": settings.disk_size_gib,
+        # Never false: where the account encrypts whatever it makes, that would be a change, and
+        # another server, at every update.
+        "system_disk_encrypted": settings.disk_encryption or None,
+        "system_disk_kms_key_id": settings.disk_kms_key_id or None,
+    }
+
+
+def _key_pair(order: Order, choice: ServerChoice) -> ecs.EcsKeyPair:
     public_key = order.settings.public_key
     # The provider never sends a changed public key (docs/facts/alicloud.md §1.1); another name
     # makes it another key pair.
@@ -211,11 +184,11 @@ def _key_pair(order: _Order) -> ecs.EcsKeyPair:
         key_pair_name=f"{order.name}-{fingerprint}",
         public_key=public_key,
         tags=order.tags,
-        opts=order.opts(),
+        opts=order.opts(depends_on=[choice]),
     )
 
 
-def _address(order: _Order, instance: ecs.Instance) -> pulumi.Output[str]:
+def _address(order: Order, choice: ServerChoice, instance: ecs.Instance) -> pulumi.Output[str]:
     if not order.settings.elastic_ip:
         return instance.public_ip
     address = ecs.EipAddress(
@@ -225,7 +198,7 @@ def _address(order: _Order, instance: ecs.Instance) -> pulumi.Output[str]:
         internet_charge_type="PayByTraffic",
         payment_type="PayAsYouGo",
         tags=order.tags,
-        opts=order.opts(),
+        opts=order.opts(depends_on=[choice]),
     )
     joined = ecs.EipAssociation(
         "address-of-server",

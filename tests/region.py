@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+from provisioning.server_problems import OWN_TAG
 from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, market, serve_region
 from rehearsal.cloud.ram import Ram
 from rehearsal.providers.alicloud import AlicloudPackage, AlicloudProvider
@@ -90,17 +91,17 @@ class Life(Region):
     """A server and all around it made, changed in every way the settings allow, and deleted."""
 
     def live(self) -> None:
-        tags = {"lab": "x", "old": "y"}
+        tags = {OWN_TAG: "x", "old": "y"}
         group = self.network(self._ask(), tags=tags)
         self.make(RULE, **SSH_RULE, securityGroupId=group, cidrIp="198.18.0.5/32")
         for name in ("lab", "other"):
             key = {"keyPairName": name, "publicKey": "ssh-rsa AAAA", "tags": tags}
             self.make("alicloud:ecs/ecsKeyPair:EcsKeyPair", **key)
         metadata = {"httpTokens": "required", "httpEndpoint": "enabled"}
-        of_disk = {"volumeTags": {"lab": "x"}}
+        of_disk = {"volumeTags": {OWN_TAG: "x"}}
         server = self.server(group, keyName="lab", tags=tags, **metadata, **of_disk).id
-        self.change(0, vpcName="new", tags={"lab": "x"})
-        self.change(1, vswitchName="new", tags={"lab": "x"})
+        self.change(0, vpcName="new", tags={OWN_TAG: "x"})
+        self.change(1, vswitchName="new", tags={OWN_TAG: "x"})
         self.change(2, innerAccessPolicy="Drop", securityGroupName="new")
         self._change_server()
         eip = self.make("alicloud:ecs/eipAddress:EipAddress", bandwidth="100", tags=tags).id
@@ -121,7 +122,7 @@ class Life(Region):
         self.cloud.set_stock("ecs.gn7i-c8g1.2xlarge", market.gpu_zone(REGION), 1)
         for changes in (
             {"instanceType": "ecs.gn7i-c8g1.2xlarge"},
-            {"instanceName": "new", "tags": {"lab": "x"}},
+            {"instanceName": "new", "tags": {OWN_TAG: "x", "new": "z"}},
             {"systemDiskSize": 200},
             {"autoReleaseTime": "2028-01-01T10:37:00Z"},
             {"keyName": "other"},

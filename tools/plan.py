@@ -173,7 +173,8 @@ def _rented(settings: Settings, planned: Plan) -> Iterator[str]:
     cards = f", {gpus.count} x {gpus.card}" if gpus else ""
     lease = f"{settings.lease_hours} h" if settings.lease_hours else "without an end"
     yield f"server: {settings.instance_type}{cards}{', at the spot price' if settings.spot else ''}"
-    yield f"  in {settings.zone or planned.region.id}, rented {lease}"
+    where = ", ".join(filter(None, (settings.zone or planned.region.id, settings.vswitch_id)))
+    yield f"  in {where}, rented {lease}"
     address = ", and an address that outlives it" if settings.elastic_ip else ""
     yield f"  {settings.disk_size_gib} GiB {settings.disk_category}{address}"
     total = "not known" if price.total is None else f"{price.currency} {price.total:.2f}"

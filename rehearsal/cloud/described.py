@@ -88,7 +88,7 @@ def _tag(cloud: Cloud, request: Request) -> None:
 
 
 @action("ecs:UntagResources")
-@action("vpc:UntagResources")
+@action("vpc:UnTagResources")
 def _untag(cloud: Cloud, request: Request) -> None:
     for id in request.listed("ResourceId"):
         for key in request.listed("TagKey"):

@@ -119,8 +119,8 @@ def _answered(cloud: Cloud, keys: frozenset[str], parameters: Mapping[str, str])
     if handler is None:
         message = f"the rehearsal has no {name}; add it to rehearsal/cloud."
         raise Refusal(404, "InvalidAction.NotFound", f"Specified api is not found: {message}")
-    cloud.ram.check(name)
     request = Request(parameters)
+    cloud.ram.check(name, request, cloud.tags)
     with cloud.lock:
         body = handler(cloud, request) or {}
     for work in request.later:

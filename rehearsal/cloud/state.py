@@ -92,7 +92,8 @@ class Eip(Thing):
 
 @dataclass(kw_only=True)
 class Instance(Thing):
-    """A rented server. `bandwidth`: outwards, in Mbit/s; `metadata`: `HttpEndpoint` and
+    """A rented server. `bandwidth`: outwards, in Mbit/s; `disk_key`: of KMS, the cloud's own or the
+    user's; `metadata`: `HttpEndpoint` and
     `HttpTokens`; `ends`: when the cloud releases it by itself; `public_ips`: its own address, if it
     has one; an EIP's address is the EIP's."""
 
@@ -107,6 +108,8 @@ class Instance(Thing):
     disk_category: str
     disk_level: str
     disk_gib: int
+    disk_encrypted: bool
+    disk_key: str
     bandwidth: int
     spot: str
     spot_limit: float

@@ -28,7 +28,7 @@ RECORDED = {(row[1], row[2]): set(row[3].split(", ")) for row in _ROW.finditer(P
 _UNRECORDED = """
 AssociateEipAddress AttachKeyPair DetachKeyPair ModifyEipAddressAttribute ModifyInstanceAttribute
 ModifyInstanceSpec ModifySecurityGroupAttribute ModifyVSwitchAttribute ModifyVpcAttribute
-ResizeDisk StartInstance StopInstance UnassociateEipAddress UntagResources
+ResizeDisk StartInstance StopInstance UnTagResources UnassociateEipAddress UntagResources
 """
 """Changes that the recording did not make; docs/facts/alicloud.md §7 names them."""
 

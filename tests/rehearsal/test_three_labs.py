@@ -3,14 +3,17 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from rehearsal.engine import Outcome
+from rehearsal.cloud import ACCESS_KEY, market
+from rehearsal.engine import EngineError, Outcome
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe
-from tests.rehearsal.labs import ask, bill, done_to, lab_of, up
+from rehearsal.providers.alicloud import Client
+from tests.rehearsal.labs import ask, bill, change, done_to, lab_of, up
 
 # Several runs of the engine each, on a machine that may be busy.
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
@@ -36,21 +39,38 @@ def stands_and_answers(lab: Lab, chat: str, embedding: str) -> Outcome:
     return first
 
 
-def goes(lab: Lab) -> None:
+def own_network(lab: Lab) -> tuple[str, str]:
+    """A VPC and a vSwitch that the operator made before."""
+    region = str(lab.settings["alicloud:region"])
+    cloud = Client(f"127.0.0.1:{lab.world.region_port}", ACCESS_KEY, region)
+    ask = partial(cloud.call, "operator", "vpc")
+    vpc = ask("CreateVpc", CidrBlock="10.7.0.0/16")["VpcId"]
+    place = {"VpcId": vpc, "CidrBlock": "10.7.1.0/24", "ZoneId": market.zones(region)[1]}
+    return vpc, ask("CreateVSwitch", **place)["VSwitchId"]
+
+
+def goes(lab: Lab, *left: str) -> None:
     lab.engine.destroy()
     assert bill(lab) == []
-    assert lab.world.call("inventory") == []
+    assert sorted(lab.world.call("inventory")) == sorted(left)
     assert lab.world.call("processes") == []
 
 
 def test_a_lab_without_a_gpu(tmp_path: Path) -> None:
-    with lab_of(tmp_path, "cpu") as lab:
+    with lab_of(tmp_path, "cpu", diskEncryption=True) as lab:
+        change(lab, vswitchId="vsw-gone")
+        with pytest.raises(EngineError, match="vswitchId: there is no vsw-gone in cn-hangzhou"):
+            up(lab)
+        assert lab.world.call("inventory") == []
+        network = own_network(lab)
+        change(lab, vswitchId=network[1])
         made = done_to(stands_and_answers(lab, "qwen-turbo", "text-embedding-v1"))
         of_a_gpu = ("xinference", "driver", "toolkit", "9997")
         assert not [name for name in made if any(word in name.lower() for word in of_a_gpu)]
         assert "xinferenceUrl" not in lab.outputs
-        assert lab.world.call("servers")[0]["type"] == "ecs.c7.xlarge"
-        goes(lab)
+        server = lab.world.call("servers")[0]
+        assert (server["type"], server["zone"]) == ("ecs.c7.xlarge", "cn-hangzhou-g")
+        goes(lab, *network)
 
 
 def test_a_lab_abroad_uses_no_mirror_of_the_mainland(tmp_path: Path) -> None:

@@ -128,6 +128,13 @@ class Cloud(Mocks):
             with_driver = "gpu" in args.args["nameRegex"]
             names = _DRIVER_IMAGES if with_driver else _PLAIN_IMAGES
             return {"images": [{"id": n, "name": n, "creationTime": n[-14:-4]} for n in names]}
+        if "getSwitches" in args.token:
+            there = [id for id in args.args["ids"] if id == "vsw-mine"]
+            return {
+                "vswitches": [
+                    {"id": id, "vpcId": "vpc-mine", "zoneId": self.zones[0]} for id in there
+                ]
+            }
         raise AssertionError(f"an unexpected look-up: {args.token}")
 
 

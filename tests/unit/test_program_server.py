@@ -1,6 +1,7 @@
 """The rented server under a recording mock, and all that lives on it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,29 @@ def test_another_generation_is_another_server_beside_the_first(key: Path, tmp_pa
     assert len(pairs) == 2
 
 
-def test_everything_rented_carries_the_lab_s_tag(lab: Recording) -> None:
+def test_a_vswitch_of_the_operator_s_is_stood_in_and_not_made(key: Path) -> None:
+    lab = run_program(configured("dev", key, {"vswitchId": "vsw-mine"}))
+    assert not lab.of_type("vpc/network:Network") + lab.of_type(":Switch")
+    assert lab.one(":SecurityGroup").inputs["vpcId"] == "vpc-mine"
+    server, choice = lab.one(":Instance").inputs, lab.one("server:Choice").inputs
+    assert (server["vswitchId"], server["securityGroups"]) == ("vsw-mine", ["id-firewall"])
+    assert (choice["zones"], choice["switch"]) == (["cn-hangzhou-i"], "vsw-mine")
+
+
+@table("program_server")
+def test_a_vswitch_that_cannot_be_used_is_the_choice_s_to_refuse(
+    changes: dict[str, Any], refusal: str, key: Path
+) -> None:
+    lab = run_program(configured("dev", key, changes))
+    choice = lab.one("server:Choice")
+    assert re.search(refusal, choice.inputs["refusal"])
+    assert choice.urn in lab.before(lab.one(":SecurityGroup"))
+
+
+def test_everything_rented_carries_the_lab_s_tag_and_comes_after_the_choice(lab: Recording) -> None:
     rented = [r for r in lab.resources if r.type.startswith("alicloud:") and r.custom]
+    choice = lab.one("server:Choice").urn
+    assert not [r.name for r in rented if choice not in lab.before(r)], "where it refuses, nothing"
     tagged = [r for r in rented if not r.type.endswith(":SecurityGroupRule")]
     assert {r.inputs["tags"]["ai-lab"] for r in tagged} == {"dev"}
 

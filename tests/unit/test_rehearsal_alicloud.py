@@ -57,6 +57,17 @@ def test_what_a_change_of_the_server_means(
     assert (found.updates, found.replaces) == (updates, replaces)
 
 
+def test_the_cloud_s_own_key_of_an_encrypted_disk_is_a_change_unless_it_is_ignored(
+    region: Region,
+) -> None:
+    kind, made = server(region, systemDiskEncrypted=True)
+    assert made.outputs["systemDiskEncrypted"] is True
+    assert kind.diff(made, made.inputs, ()).replaces == ["systemDiskKmsKeyId"]
+    assert not kind.diff(made, made.inputs, ["systemDiskKmsKeyId"]).changes
+    without = {k: v for k, v in made.inputs.items() if k != "systemDiskEncrypted"}
+    assert not kind.diff(made, without, ["systemDiskKmsKeyId"]).changes, "it stays encrypted"
+
+
 def test_an_input_that_would_be_lost_is_refused(region: Region) -> None:
     _, failures = region.provider.kind(INSTANCE).check({}, {"imageId": "x", "userData": "#!"})
     assert [name for name, _ in failures] == ["userData"]

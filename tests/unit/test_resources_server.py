@@ -127,7 +127,11 @@ def test_the_first_on_offer_is_chosen_and_only_another_generation_chooses_anew(
     assert not choice.changes(**sold_out)
     assert choice.complaints(**sold_out) == []
     assert choice.complaints(zones=UNKNOWN) == [], "what is not known yet is not judged"
-    new = {"generation": 2, "zones": ["c"]}
+    moved = {"switch": "vsw-mine"}
+    assert choice.complaints(**moved) == ["switch"]
+    new = {"generation": 2, "zones": ["c"], **moved}
+    assert choice.complaints(**new) == []
+    assert choice.complaints(**new, refusal="no such") == ["switch"]
     assert choice.changes(**new)
     assert choice.update(**new)["zone"] == "c"
 

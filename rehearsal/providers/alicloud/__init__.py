@@ -26,6 +26,7 @@ class AlicloudProvider:
         self._functions = {
             "alicloud:ecs/getInstanceTypes:getInstanceTypes": self._instance_types,
             "alicloud:ecs/getImages:getImages": self._images,
+            "alicloud:vpc/getSwitches:getSwitches": self._switches,
         }
 
     def kind(self, token: str) -> ApiKind:
@@ -88,6 +89,17 @@ class AlicloudProvider:
         pattern = re.compile(args.get("nameRegex") or "")
         rows = [row for row in at(answer, "Images.Image") if pattern.search(row["ImageName"])]
         return {"id": "images", "ids": [r["ImageId"] for r in rows], "images": [*map(_image, rows)]}
+
+    def _switches(self, args: Properties) -> Properties:
+        """All of the region, sorted out on this side, as the provider does."""
+        answer = self._client.call(
+            "alicloud_vswitches", "vpc", "DescribeVSwitches", PageNumber=1, PageSize=50
+        )
+        rows = [row for row in at(answer, "VSwitches.VSwitch") if row["VSwitchId"] in args["ids"]]
+        found = [
+            {"id": row["VSwitchId"], "vpcId": row["VpcId"], "zoneId": row["ZoneId"]} for row in rows
+        ]
+        return {"id": "vswitches", "ids": [item["id"] for item in found], "vswitches": found}
 
 
 class AlicloudPackage:

@@ -198,7 +198,8 @@ class ApiKind(Kind):
     def tag(self, type: str, id: str, old: Properties, new: Properties) -> None:
         """Give it the tags `new` instead of `old`."""
         if gone := sorted(old.keys() - new.keys()):
-            self.call("UntagResources", ResourceType=type, ResourceId=[id], TagKey=gone)
+            untag = "UnTagResources" if self.table.product == "vpc" else "UntagResources"
+            self.call(untag, ResourceType=type, ResourceId=[id], TagKey=gone)
         if fresh := {key: value for key, value in new.items() if old.get(key) != value}:
             self.call("TagResources", ResourceType=type, ResourceId=[id], tags=fresh)
 

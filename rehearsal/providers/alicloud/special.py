@@ -2,11 +2,12 @@
 
 import ipaddress
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rehearsal.providers.alicloud.client import Answer, at, tags_in
 from rehearsal.providers.alicloud.kinds import ApiKind
-from rehearsal.providers.base import ProviderError, State
+from rehearsal.providers.base import Change, ProviderError, State
 from rehearsal.providers.values import UNKNOWN, Properties, Value
 
 
@@ -83,6 +84,13 @@ def _said(id: str) -> dict[str, str]:
 
 class Instance(ApiKind):
     """alicloud_instance: rented by one call, read by eight, changed by one per attribute."""
+
+    def diff(self, old: State, new: Properties, ignore: Sequence[str]) -> Change:
+        """A key that nobody asked for is a change too: it is optional, and not computed."""
+        key = "systemDiskKmsKeyId"
+        if told := old.outputs.get(key):
+            old = old._replace(inputs={key: told, **old.inputs})
+        return super().diff(old, new, ignore)
 
     def suppresses(self, name: str, old: Value, new: Value) -> bool:
         """The provider's DiffSuppress functions that matter here."""

@@ -19,6 +19,11 @@ _REPLACING = (
     "lost, and another customer may get the freed server before you"
 )
 
+_MOVING = (
+    "a standing server does not move: set vswitchId back to keep it, or raise serverGeneration "
+    "too, for a new one; all data on it is lost then"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Thing):
@@ -28,6 +33,9 @@ class Choice(Thing):
         generation: any number; a change of it chooses anew, and means another server.
         zones: zones with stock, the preferred one first.
         images: image ids, the preferred one first.
+        switch: id of the vSwitch that it stands in, "" for the lab's own; another one needs another
+            generation, because a server does not move.
+        refusal: why that vSwitch cannot be stood in, "" where it can.
         wanted: what is looked for, for the error: `ecs.gn7i-c16g1.4xlarge in cn-hangzhou`.
     """
 
@@ -35,6 +43,8 @@ class Choice(Thing):
     zones: Annotated[Sequence[str], IGNORED]
     images: Annotated[Sequence[str], IGNORED]
     wanted: Annotated[str, IGNORED] = "the server"
+    switch: Annotated[str, IGNORED] = ""
+    refusal: Annotated[str, IGNORED] = ""
     zone: Annotated[str, OUTPUT] = ""
     image: Annotated[str, OUTPUT] = ""
 
@@ -47,6 +57,11 @@ class Choice(Thing):
         """Refuse, at preview already, to choose where nothing is on offer."""
         old, new = cls.of(olds), cls.of(news)
         if olds and old.generation == new.generation:
+            if old.switch != new.switch:
+                yield "switch", _MOVING
+            return
+        if "refusal" in news and new.refusal:
+            yield "switch", new.refusal
             return
         advice = _REPLACING if olds else _FIRST
         if "zones" in news and not new.zones:
