@@ -11,7 +11,7 @@ LOCK_GROUP = $(COMPILE) --group pyproject.toml
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime rehearse rehearse-server rehearse-stop bench test test-slow test-all test-server docker \
 	test-python contract record lint up \
-	preview destroy pulumi status ask open models plan catalogue lock clean
+	preview destroy pulumi status ask open models plan advisories catalogue lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -45,6 +45,7 @@ help:
 	@echo 'For those who work on it:'
 	@echo '  make setup           virtual environment, Pulumi CLI, token vocabulary'
 	@echo '  make record SERVICE=fastgpt URL=http://...   record a real service anew'
+	@echo '  make advisories LIST=folder  which advisories (OSV) the table of releases does not know'
 	@echo '  make catalogue       the list of models anew, from the pinned Xinference (300 MB)'
 	@echo '  make lock            what pyproject.toml asks for into the lock files;'
 	@echo '                       UPGRADE=1  the newest versions that it allows'
@@ -135,6 +136,9 @@ models: setup-runtime
 # STACK and JSON reach it as environment variables, as make hands them on.
 plan: setup-runtime
 	@$(PY) -m tools.plan
+
+advisories: setup-runtime
+	@$(PY) -m tools.advisories $(LIST)
 
 catalogue: setup-runtime
 	@$(PY) -m tools.vendor_lists

@@ -3,8 +3,9 @@
 No secret is in them: where one belongs stands its name as `{mysql}`, and the stack fills it in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from provisioning.images import OF_XINFERENCE, Images
 from provisioning.launch import xinference_command, xinference_environment
+from provisioning.ports import CHALLENGE_PORT, TLS_PORTS
 from provisioning.regions import Region
 from provisioning.settings import Settings
 from provisioning.versions import XinferenceRelease
@@ -23,7 +25,11 @@ SEEDED = {
 }
 """The services that are seeded, and the containers that have to be healthy for it."""
 
-_CADDYFILE = Path(__file__).with_name("Caddyfile").read_text(encoding="utf-8")
+CERTIFICATE, CERTIFICATE_KEY = "/etc/caddy/certificate.pem", "/etc/caddy/certificate.key"
+"""Where the operator's own are put in Caddy's container."""
+
+_CADDY = Path(__file__).with_name("caddy")
+_CADDYFILE = "/etc/caddy/Caddyfile"
 # What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
 _MEMORY_FOR_THE_OTHERS_MIB = 10 * 1024
 
@@ -55,6 +61,7 @@ class Container(_Row):
         reaches: the containers that it asks. Each has a network of its own, which these join.
         online: its own network has a way out to the Internet.
         published: port on the server to port in the container; empty for what nobody outside needs.
+        at_home: those of `published` that the server alone reaches, and who came in by SSH.
         data: where its named volume is mounted.
         files: path in the container to content.
         mounts: path on the server to path in the container, read-only.
@@ -80,6 +87,7 @@ class Container(_Row):
     online: bool = False
     command: tuple[str, ...] = ()
     published: Mapping[int, int] = {}
+    at_home: tuple[int, ...] = ()
     data: str | None = None
     files: Mapping[str, str] = {}
     mounts: Mapping[str, str] = {}
@@ -113,18 +121,41 @@ def containers(
             "gpu": bool(settings.gpus),
         },
         "fastgpt": {"files": {"/app/data/config.json": config}},
-        "caddy": {"files": {"/etc/caddy/Caddyfile": _CADDYFILE}},
+        "caddy": _caddy(settings),
     }
     return {
         name: container.model_copy(
             update={
                 "image": images[name].reference,
-                "reaches": tuple(other for other in container.reaches if other in images),
                 **told.get(name, {}),
+                "reaches": _there(told.get(name, {}).get("reaches", container.reaches), images),
+                "after": _there(container.after, images),
+                "at_home": tuple(container.published) if settings.domain else (),
             }
         )
         for name, container in CONTAINERS.items()
         if name in images
+    }
+
+
+def _there(names: Iterable[str], images: Images) -> tuple[str, ...]:
+    return tuple(name for name in names if name in images)
+
+
+def _caddy(settings: Settings) -> dict[str, Any]:
+    """It serves the domain, if there is one, with the operator's own certificate or one it gets."""
+    text = (_CADDY / "Caddyfile").read_text(encoding="utf-8")
+    if not settings.domain:
+        return {"files": {_CADDYFILE: text}}
+    own = bool(settings.certificate_file)
+    door = Template((_CADDY / "Door.caddyfile").read_text(encoding="utf-8"))
+    tls = f"tls {CERTIFICATE} {CERTIFICATE_KEY}" if own else ""
+    opened = TLS_PORTS.values() if own else (CHALLENGE_PORT, *TLS_PORTS.values())
+    return {
+        "files": {_CADDYFILE: text + door.substitute(domain=settings.domain, tls=tls)},
+        "reaches": (*CONTAINERS["caddy"].reaches, "fastgpt", "oneapi"),
+        "published": {**CONTAINERS["caddy"].published, **{port: port for port in opened}},
+        "data": "/data",  # the certificates that it gets: their issuers give only so many
     }
 
 

@@ -75,9 +75,9 @@ def images(
     return chosen
 
 
-def images_used(chosen: Images, uses_xinference: bool) -> Images:
-    """Those of them that a lab has."""
-    without = () if uses_xinference else OF_XINFERENCE
+def images_used(chosen: Images, uses_xinference: bool, domain: str) -> Images:
+    """Those of them that a lab has; Caddy serves its domain, too."""
+    without = set(() if uses_xinference else OF_XINFERENCE) - ({"caddy"} if domain else set())
     return {service: image for service, image in chosen.items() if service not in without}
 
 

@@ -12,7 +12,13 @@ from provisioning.gpu import Fit, fit
 from provisioning.host import HostSteps, host_steps
 from provisioning.images import images, images_used
 from provisioning.launch import launch_payload
-from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
+from provisioning.ports import (
+    CHALLENGE_PORT,
+    FASTGPT_PORT,
+    ONEAPI_PORT,
+    TLS_PORTS,
+    XINFERENCE_PORT,
+)
 from provisioning.prices import Price, hourly_price
 from provisioning.regions import Region, region
 from provisioning.releases import Verdict, verdicts
@@ -57,9 +63,8 @@ def plan(settings: Settings) -> Plan:
     """The plan of these settings, even of refused ones; a PlanError as `read_settings` says it."""
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
-    chosen = images_used(
-        images(place, settings.images, release, bool(settings.gpus)), settings.uses_xinference
-    )
+    known = images(place, settings.images, release, bool(settings.gpus))
+    chosen = images_used(known, settings.uses_xinference, settings.domain)
     return Plan(
         settings=settings,
         region=place,
@@ -79,8 +84,14 @@ def plan(settings: Settings) -> Plan:
 
 
 def _open_ports(settings: Settings) -> dict[int, tuple[str, ...]]:
-    xinference = [XINFERENCE_PORT] if settings.uses_xinference else []
-    ports = [settings.ssh_port, FASTGPT_PORT, ONEAPI_PORT, *xinference]
-    opened = dict.fromkeys(sorted(ports), tuple(sorted(settings.allowed_cidrs)))
-    visitors = (_WORLD,) if settings.public_chat else opened[FASTGPT_PORT] + settings.visitor_cidrs
-    return opened | {FASTGPT_PORT: tuple(sorted(set(visitors)))}
+    services = [FASTGPT_PORT, ONEAPI_PORT, *([XINFERENCE_PORT] if settings.uses_xinference else [])]
+    chat = FASTGPT_PORT
+    if settings.domain:
+        services, chat = [TLS_PORTS[port] for port in services], TLS_PORTS[chat]
+    operators = tuple(sorted(settings.allowed_cidrs))
+    visitors = (_WORLD,) if settings.public_chat else operators + settings.visitor_cidrs
+    opened = dict.fromkeys((settings.ssh_port, *services), operators)
+    opened[chat] = tuple(sorted(set(visitors)))
+    if settings.domain and not settings.certificate_file:
+        opened[CHALLENGE_PORT] = (_WORLD,)
+    return dict(sorted(opened.items()))

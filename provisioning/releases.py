@@ -62,15 +62,20 @@ class Verdict:
         return ("warned" if self.holes else "good") if self.known else "unknown"
 
 
+def known_holes(part: str) -> tuple[Hole, ...]:
+    """Those of all its releases."""
+    return _TABLE.holes[part]
+
+
 def verdict(part: str, release: str) -> Verdict:
     """What is known of a release, `4.8.8-fix2` or an image's tag, `v2.12.0-cpu`."""
-    number = _number(release)
+    numbers = number(release)
     holes = (
         hole
         for hole in _TABLE.holes[part]
-        if _number(hole.since) <= number and (not hole.below or number < _number(hole.below))
+        if number(hole.since) <= numbers and (not hole.below or numbers < number(hole.below))
     )
-    tried = any(number[: len(line)] == line for line in map(_number, _TABLE.tried[part]))
+    tried = any(numbers[: len(line)] == line for line in map(number, _TABLE.tried[part]))
     return Verdict(part, release.removeprefix("v"), tried, tuple(holes))
 
 
@@ -105,7 +110,15 @@ def _problems(each: Verdict, path: str, accept_unknown: bool) -> Iterator[Proble
     wrong = "; ".join(f"{hole.id} lets {hole.lets}" for hole in limited)
     right = "; ".join(dict.fromkeys(hole.limit for hole in limited))
     if limited:
-        yield Problem(path, f"{name} has known holes: {wrong}", f"here {right}", warning=True)
+        right = f"here {right}{_without(each.part, limited)}"
+        yield Problem(path, f"{name} has known holes: {wrong}", right, warning=True)
+
+
+def _without(part: str, holes: Iterable[Hole]) -> str:
+    """The release that has none of them, if the lab was tried with it."""
+    fixed = max((hole.below for hole in holes), key=lambda below: (not below, number(below)))
+    tried = fixed and verdict(part, fixed).known
+    return f". In a new lab, {part} {fixed} has none of them: set images.{part}" if tried else ""
 
 
 def _door_problems(release: str, settings: Settings) -> Iterator[Problem]:
@@ -120,6 +133,7 @@ def _door_problems(release: str, settings: Settings) -> Iterator[Problem]:
         yield Problem("visitorCidrs", f"whoever is in them {root}", right, warning=True)
 
 
-def _number(release: str) -> tuple[int, ...]:
+def number(release: str) -> tuple[int, ...]:
+    """A release's numbers, which compare; () where it has none."""
     found = re.match(r"v?(\d+(?:\.\d+)*)", release)
     return tuple(map(int, found[1].split("."))) if found else ()

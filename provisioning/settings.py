@@ -76,6 +76,14 @@ class Settings(Shape):
     visitor_cidrs: tuple[_Network, ...] = ()
     public_chat: bool
     let_anybody_log_in_as_root: bool
+    domain: str = Field(
+        default="",
+        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$|^$",
+        title="a domain's name in small letters",
+        examples=["lab.example.com"],
+    )
+    certificate_file: str = ""
+    certificate_key_file: str = ""
     ssh_key_file: str
     ssh_port: int = Field(ge=1, le=65535)
     models: tuple[Model, ...] = ()

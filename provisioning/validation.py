@@ -1,13 +1,14 @@
 """The settings validated as a whole: all that can be known to be wrong, before anything is made."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from provisioning.cards import type_problem
+from provisioning.certificate import certificate_problems
 from provisioning.channel_problems import channel_problems
 from provisioning.cidrs import cidr_problems
 from provisioning.fastgpt_config import config_problems
@@ -68,6 +69,7 @@ def _check(settings: Settings, secrets: set[str], project: Path) -> Iterator[Pro
     yield from cidr_problems("allowedCidrs", settings.allowed_cidrs)
     yield from cidr_problems("visitorCidrs", settings.visitor_cidrs)
     yield from key_problems(settings.ssh_key_file)
+    yield from certificate_problems(settings, datetime.now(timezone.utc))
     yield from server_problems(settings)
     yield from _place_problems(settings)
     yield from _name_problems(settings, secrets)
@@ -91,7 +93,8 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
     wrong_images = list(images_problems(*where))
     yield from wrong_images
     if all(problem.warning for problem in wrong_images):
-        found = verdicts(images_used(images(*where), settings.uses_xinference))
+        used = images_used(images(*where), settings.uses_xinference, settings.domain)
+        found = verdicts(used)
         yield from release_problems(found, settings, date.today())
     if not settings.uses_xinference:
         return

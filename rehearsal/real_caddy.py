@@ -1,7 +1,8 @@
 """`python -m rehearsal.real_caddy run --config FILE`: the real Caddy as a container's process.
 
-It listens on the container's own address. Names mean something in this process only, so what Caddy
-takes for its upstreams are sockets of ours, which carry on to whoever has the name by then.
+It listens on the container's own address, at 40000 more where only root could. Names mean something
+in this process only, so what Caddy takes for its upstreams are sockets of ours, which carry on to
+whoever has the name by then. Certificates are Caddy's own authority's: no issuer is reached.
 """
 
 import asyncio
@@ -29,19 +30,30 @@ def main() -> int:
     if adapted.returncode:
         sys.exit(adapted.stderr)
     found = json.loads(adapted.stdout)
-    sockets = dict(enumerate(_moved(found)))
+    upstreams = _moved(found)
+    for server in found["apps"]["http"]["servers"].values():
+        server["automatic_https"] = {"disable_redirects": True}
+    found["apps"].setdefault("tls", {})["automation"] = {
+        "policies": [{"issuers": [{"module": "internal"}]}]
+    }
+    found["apps"]["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}
     Path("caddy.json").write_text(json.dumps(found))
-    return asyncio.run(_run({f"{number}.sock": to for number, to in sockets.items()}))
+    os.environ["XDG_DATA_HOME"] = str(inside.path("/data"))
+    return asyncio.run(_run({f"{number}.sock": to for number, to in enumerate(upstreams)}))
 
 
 def _moved(config: Any) -> list[str]:  # noqa: ANN401
     """The upstreams `host:port` of a configuration, each of which it now looks for at `N.sock`."""
     upstreams: list[str] = []
 
+    def listens(address: str) -> str:
+        port = int(address.rpartition(":")[2])
+        return f"{inside.address()}:{port if port > 1024 else port + 40000}"
+
     def walk(part: Any) -> None:  # noqa: ANN401
         for key, value in part.items() if isinstance(part, dict) else enumerate(part):
             if key == "listen":
-                part[key] = [f"{inside.address()}{address}" for address in value]
+                part[key] = [listens(address) for address in value]
             elif key == "dial":
                 part[key] = f"unix/{len(upstreams)}.sock"
                 upstreams.append(value)

@@ -2,7 +2,8 @@
 
 Secrets cannot be read without the operator's passphrase and are not needed: each becomes a
 placeholder of the form its provider wants. His SSH key is replaced by a fresh one, and the manual's
-example network by one that the settings accept, so that the firewall is really asked.
+example network by one that the settings accept, so that the firewall is really asked. A domain is
+left out: its name leads nowhere here.
 """
 
 import json
@@ -18,6 +19,7 @@ from provisioning.traits import PROVIDERS
 from rehearsal.addresses import OPERATOR
 from tools.stack_file import PROJECT, CannotRead
 
+_OF_A_DOMAIN = ("domain", "certificateFile", "certificateKeyFile")
 _EXAMPLES = ("192.0.2.", "198.51.100.", "203.0.113.")
 
 
@@ -34,7 +36,8 @@ def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritte
     """`config` with placeholders, a key pair of its own, and a network that exists. Raises
     CannotRead: a `secure:` value inside a list, which the program would refuse too."""
     secret = {key for key, value in config.items() if _is_secure(value)}
-    plain = {key: value for key, value in config.items() if key not in secret}
+    left_out = {*secret, *(f"{PROJECT}:{name}" for name in _OF_A_DOMAIN)}
+    plain = {key: value for key, value in config.items() if key not in left_out}
     for key, value in plain.items():
         if '{"secure":' in json.dumps(value, default=str):
             raise CannotRead(

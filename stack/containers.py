@@ -13,7 +13,7 @@ from stack.host import Host
 from stack.passwords import Passwords
 
 # Who may come in is the security group's business: Docker's ports bypass any host firewall.
-_ANY = "0.0.0.0"  # noqa: S104
+_ANY, _HOME = "0.0.0.0", "127.0.0.1"  # noqa: S104
 # As Xinference's compose file: Docker's 64 MiB can be too little (docs/facts/xinference.md §1).
 _SHARED_MEMORY_MIB = 8192
 # Each is awaited, and comes back by itself.
@@ -30,7 +30,7 @@ _COMMON: dict[str, Any] = {
 class Containers:
     """Makes containers on one host, each in its own network and in those it reaches, by name.
 
-    Keeps those that run, by name.
+    Keeps those that run, by name. `files` are the operator's own, beside the plan's, by container.
     """
 
     host: Host
@@ -38,6 +38,7 @@ class Containers:
     networks: Mapping[str, docker.Network]
     server_mib: pulumi.Output[int]
     opts: pulumi.ResourceOptions
+    files: Mapping[str, Mapping[str, pulumi.Output[str]]]
     running: dict[str, docker.Container] = field(default_factory=dict)
 
     def run(self, name: str, one: Container) -> None:
@@ -57,15 +58,18 @@ class Containers:
             command=list(one.command) or None,
             envs=self._filled(one.environment) if one.environment else None,
             ports=[
-                {"internal": inside, "external": out, "ip": _ANY, "protocol": "tcp"}
-                for out, inside in one.published.items()
+                {
+                    "internal": inside,
+                    "external": out,
+                    "ip": _HOME if out in one.at_home else _ANY,
+                    "protocol": "tcp",
+                }
+                # Docker gives them back by the port inside.
+                for out, inside in sorted(one.published.items(), key=lambda port: port[1])
             ],
             networks_advanced=self._joined(name, one),
             volumes=self._volumes(name, one),
-            uploads=[
-                {"file": path, "content": self._with_key(content), "permissions": "0644"}
-                for path, content in one.files.items()
-            ],
+            uploads=self._uploads(name, one),
             healthcheck=_health_check(one.health),
             wait_timeout=one.wait_seconds,
             destroy_grace_seconds=one.grace_seconds,
@@ -94,6 +98,16 @@ class Containers:
         told = docker.ContainerNetworksAdvancedArgs
         own = told(name=self.networks[name].name, aliases=[name, f"{name}.own"])
         return [own, *(told(name=self.networks[other].name) for other in one.reaches)]
+
+    def _uploads(self, name: str, one: Container) -> list[docker.ContainerUploadArgs]:
+        files: dict[str, pulumi.Input[str]] = {
+            path: self._with_key(content) for path, content in one.files.items()
+        }
+        told = docker.ContainerUploadArgs
+        return [
+            told(file=path, content=content, permissions="0644")
+            for path, content in (files | {**self.files.get(name, {})}).items()
+        ]
 
     def _with_key(self, content: str) -> pulumi.Input[str]:
         if XINFERENCE_KEY not in content:

@@ -77,7 +77,7 @@ def seed_knowledge(
         seed.app(app)
     answer = seed.answer(told.question) if told.question else None
     parent.register_outputs({})
-    page = pulumi.Output.concat("http://", server.address, f":{FASTGPT_PORT}/chat/share?shareId=")
+    page = pulumi.Output.concat(server.page(FASTGPT_PORT), "/chat/share?shareId=")
     addresses = {name: pulumi.Output.concat(page, link.id) for name, link in seed.links.items()}
     return KnowledgeOutputs(addresses, seed.api_keys, answer)
 

@@ -35,13 +35,14 @@ def export_outputs(
 ) -> None:
     """Export addresses, credentials (secret), models, price and lease."""
     settings, concat = plan.settings, pulumi.Output.concat
-    key = services.passwords.xinference_key
-    urls = {name: port for port, name in _URLS.items() if port in plan.open_ports}
+    key, domain = services.passwords.xinference_key, settings.domain
+    urls = {name: port for port, name in _URLS.items() if port != XINFERENCE_PORT or plan.launches}
     ssh_port = "" if settings.ssh_port == 22 else f" -p {settings.ssh_port}"
     ssh = f"ssh -i {settings.private_key_file}{ssh_port} {USER}@"
     outputs = {
         "serverAddress": server.address,
-        **{name: concat("http://", server.address, f":{port}") for name, port in urls.items()},
+        **{name: server.page(port) for name, port in urls.items()},
+        **({"dnsRecord": concat(f"{domain} A ", server.address)} if domain else {}),
         "sshCommand": concat(ssh, server.address),
         "sshHostKey": server.host_key,
         "sshPort": settings.ssh_port,

@@ -9,6 +9,7 @@ import pulumi
 from pulumi_alicloud import ecs
 
 from provisioning.plan import Plan
+from provisioning.ports import page
 from provisioning.prices import disk_level
 from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
@@ -37,6 +38,7 @@ class Server:
         login: the `endpoint` input of what looks at the server itself. The key that opens it is not
             part of it: it belongs to the operator, not to the state.
         address: public IPv4 address.
+        domain: its name, "" for none.
         host_key: its SSH host key, `ssh-ed25519 AAAA...`, known from the first contact on.
     """
 
@@ -47,10 +49,15 @@ class Server:
     address: pulumi.Output[str]
     host_key: pulumi.Output[str]
     lease: Lease
+    domain: str
 
     def endpoint(self, port: int) -> Endpoint:
         """The `endpoint` input of what reaches a service on `port`, through one SSH tunnel."""
         return {**self.login, "port": port}
+
+    def page(self, port: int) -> pulumi.Output[str]:
+        """The address of what stands at `port`, from outside."""
+        return self.address.apply(lambda host: page(host, port, self.domain))
 
 
 def rent_server(plan: Plan) -> Server:
@@ -90,6 +97,7 @@ def rent_server(plan: Plan) -> Server:
         address=address,
         host_key=host_key.host_key,
         lease=lease,
+        domain=settings.domain,
     )
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 import pulumi_docker as docker
 
-from provisioning.containers import SEEDED
+from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY, SEEDED
 from provisioning.plan import Plan
+from provisioning.settings import Settings
 from provisioning.tunnel import ssh_options
 from stack.containers import Containers
 from stack.host import Host
@@ -60,7 +62,8 @@ def run_services(
         )
         for name, container in plan.containers.items()
     }
-    containers = Containers(host, passwords, networks, server.instance.memory.apply(int), opts)
+    memory = server.instance.memory.apply(int)
+    containers = Containers(host, passwords, networks, memory, opts, _certificate(settings))
     for name, container in plan.containers.items():
         containers.run(name, container)
     healthy = {
@@ -76,3 +79,15 @@ def run_services(
     }
     parent.register_outputs({})
     return Services(healthy, passwords, relay_key=passwords.fill("sk-{relay_token}"))
+
+
+def _certificate(settings: Settings) -> dict[str, dict[str, pulumi.Output[str]]]:
+    """The operator's own, for Caddy."""
+    if not settings.certificate_file:
+        return {}
+    files = {
+        CERTIFICATE: settings.certificate_file,
+        CERTIFICATE_KEY: settings.certificate_key_file,
+    }
+    read = {place: Path(name).expanduser().read_text() for place, name in files.items()}
+    return {"caddy": {place: pulumi.Output.secret(text) for place, text in read.items()}}

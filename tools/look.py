@@ -19,8 +19,9 @@ from provisioning.clients.oneapi import Channel, OneApiClient
 from provisioning.clients.xinference import ModelState, XinferenceClient
 from provisioning.containers import CONTAINERS
 from provisioning.images import OF_XINFERENCE
+from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.remote import Container
-from tools.standing import Lab, port_of
+from tools.standing import Lab
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ def way_to(lab: Lab) -> Way:
 
 def gather(lab: Lab, way: Way, now: datetime, seconds: float = LOOK_SECONDS) -> Facts:
     """Look at everything, side by side once the server answers; takes twice `seconds` at most."""
-    reached = _Look(lambda: way.url(port_of(lab.fastgpt_url)), seconds).result()
+    reached = _Look(lambda: way.url(FASTGPT_PORT), seconds).result()
     if isinstance(reached, Failed):
         return Facts(lab, now, server=reached)
     options = {"retry_seconds": 0, "answer_seconds": seconds, "transport": way.transport}
@@ -113,7 +114,7 @@ def gather(lab: Lab, way: Way, now: datetime, seconds: float = LOOK_SECONDS) -> 
         "containers": lambda: way.containers(names),
         "gpus": lambda: gpus_of(way.run(GPUS)),
         "channels": lambda: _channels(lab, way, options),
-        "fastgpt": lambda: _fastgpt(lab, way, options),
+        "fastgpt": lambda: _fastgpt(way, options),
     }
     if lab.xinference_url:
         looks["xinference"] = lambda: _xinference(lab, way, options)
@@ -131,18 +132,18 @@ def gpus_of(told: str) -> tuple[GpuMemory, ...] | Failed:
 
 
 def _channels(lab: Lab, way: Way, options: dict[str, Any]) -> list[Channel]:
-    url = way.url(port_of(lab.oneapi_url))
+    url = way.url(ONEAPI_PORT)
     with OneApiClient(url, access_token=lab.access_token, **options) as client:
         return sorted(client.channels(), key=lambda channel: channel.name)
 
 
-def _fastgpt(lab: Lab, way: Way, options: dict[str, Any]) -> InitData:
-    with FastGptClient(way.url(port_of(lab.fastgpt_url)), **options) as client:
+def _fastgpt(way: Way, options: dict[str, Any]) -> InitData:
+    with FastGptClient(way.url(FASTGPT_PORT), **options) as client:
         return client.init_data()
 
 
 def _xinference(lab: Lab, way: Way, options: dict[str, Any]) -> Xinference:
-    url, key = way.url(port_of(lab.xinference_url)), lab.xinference_key
+    url, key = way.url(XINFERENCE_PORT), lab.xinference_key
     with XinferenceClient(url, key, **options) as client:
         wanted = [model.name for model in lab.models if model.served_by == "xinference"]
         # Not by the list of models: one whose process died stands there as well.

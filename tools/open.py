@@ -15,8 +15,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from provisioning.clients.errors import ServiceError
+from provisioning.ports import PUBLISHED, XINFERENCE_PORT
 from provisioning.tunnel import open_tunnel
-from tools.standing import Lab, NoLab, find_lab, port_of
+from tools.standing import Lab, NoLab, find_lab
 
 
 def pages(lab: Lab) -> dict[str, str]:
@@ -25,12 +26,11 @@ def pages(lab: Lab) -> dict[str, str]:
     Raises:
         ServiceError: the server is not reached, or is another one than at the first contact.
     """
-    services = {
-        "FastGPT": lab.fastgpt_url,
-        "OneAPI": lab.oneapi_url,
-        "Xinference": lab.xinference_url,
+    doors = {
+        name: open_tunnel(lab.server, port)
+        for port, name in PUBLISHED.items()
+        if port != XINFERENCE_PORT or lab.xinference_url
     }
-    doors = {name: open_tunnel(lab.server, port_of(url)) for name, url in services.items() if url}
     shared = {
         f"share link {name}": f"{doors['FastGPT']}{urlsplit(url).path}?{urlsplit(url).query}"
         for name, url in lab.share_links.items()

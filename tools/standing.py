@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from provisioning.tunnel import SshServer
 from rehearsal.control import read_world
@@ -169,14 +168,6 @@ def read_lab(stack: Stack, outputs: Mapping[str, Any]) -> Lab:
         lease_started=_moment(outputs.get("leaseStarted")),
         lease_ends=_moment(outputs.get("leaseEnds")),
     )
-
-
-def port_of(url: str) -> int:
-    """The port of a service's address."""
-    port = urlsplit(url).port
-    if port is None:
-        raise ValueError(f"{url} names no port")
-    return port
 
 
 def up_command(stack: Stack, options: str = "") -> str:

@@ -29,4 +29,22 @@ if [[ $runtime != none ]]; then
     fail "Docker does not know the runtime $runtime; see 'docker info' on the server"
 fi
 write_if_different "$stamped" <<<"$stamp"
+
+# A container could ask whatever is published at the server's own addresses, past its networks, and
+# what the cloud tells its servers (docs/security.md). Docker sets this again whenever it starts.
+guard="$ROOT/usr/local/sbin/ai-lab-guard"
+write_if_different "$guard" <<'GUARD'
+# From the lab's containers nothing new comes in to the server, nor goes to the cloud's metadata.
+refuse() {
+  iptables -w -t "$1" -C "${@:2}" -j DROP 2>/dev/null || iptables -w -t "$1" -I "${@:2}" -j DROP
+}
+refuse filter INPUT -i br-+ -m conntrack --ctstate NEW
+refuse mangle PREROUTING -i br-+ -d 100.100.100.200
+GUARD
+write_if_different "$ROOT/etc/systemd/system/docker.service.d/ai-lab-guard.conf" <<'UNIT'
+[Service]
+ExecStartPost=/bin/bash /usr/local/sbin/ai-lab-guard
+UNIT
+[[ $CHANGED == no ]] || systemctl daemon-reload
+bash "$guard" || fail "the firewall takes no rule; see 'iptables -S' on the server"
 say "Docker $(docker_answers) answers"

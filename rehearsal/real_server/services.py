@@ -1,8 +1,8 @@
 """The lab's images, made where the real ones cannot be pulled, under the names that a lab pulls.
 
-PostgreSQL with pgvector and MariaDB are Debian's, Caddy and OneAPI (on that MariaDB) the real ones. Sandbox
-and MongoDB are stand-ins in Node, which is real, as in the images. Xinference and FastGPT are our
-doubles; FastGPT's keeps in PostgreSQL what the real one has there and in MongoDB.
+PostgreSQL with pgvector and MariaDB are Debian's, OneAPI (on that MariaDB) and Caddy the real ones.
+Sandbox and MongoDB are stand-ins in Node, which is real, as in the images. Xinference and FastGPT
+are our doubles; FastGPT's keeps in PostgreSQL what the real one has there and in MongoDB.
 """
 
 from pathlib import Path

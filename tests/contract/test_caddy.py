@@ -1,7 +1,10 @@
 """The real Caddy with the lab's Caddyfile, before something that stands for Xinference."""
 
 import base64
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -9,23 +12,34 @@ import pytest
 from provisioning.clients.errors import Unauthorized, Unreachable
 from provisioning.clients.xinference import XinferenceClient
 from provisioning.containers import CONTAINERS
-from tests.contract.processes import PROJECT, Program, contained, new_address, resolve
+from provisioning.plan import plan
+from provisioning.settings import Settings
+from tests.contract.processes import Program, contained, new_address, resolve
 from tests.contract.upstream import Upstream
+from tests.unit.program import given
+from tests.waiting import until
 
 KEY = "a-key-that-nobody-guesses"
 LOGIN = base64.b64encode(f"root:{KEY}".encode()).decode()
 XINFERENCE = new_address()
+DOMAIN, INSIDE = "lab.example.com", "etc/caddy/Caddyfile"
 CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module")
-def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    folder = tmp_path_factory.mktemp("caddy")
-    place = folder / "root/etc/caddy/Caddyfile"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("caddy")
+
+
+@pytest.fixture(scope="module")
+def caddy(folder: Path) -> Iterator[Program]:
+    """With a domain, so that it serves all that it can."""
+    place = folder / "root" / INSIDE
     place.parent.mkdir(parents=True)
     (folder / "root/run").mkdir()
-    place.write_text((PROJECT / "provisioning/Caddyfile").read_text())
-    resolve(folder, {"xinference": XINFERENCE})
+    told = given("dev", folder / "no-key") | {"domain": DOMAIN}
+    place.write_text(plan(Settings.model_validate(told)).containers["caddy"].files[f"/{INSIDE}"])
+    resolve(folder, dict.fromkeys(("xinference", "fastgpt", "oneapi"), XINFERENCE))
     command = " ".join(["rehearsal.real_caddy", *CONTAINERS["caddy"].command[1:]])
     told = {"XINFERENCE_KEY": KEY, "XINFERENCE_LOGIN": LOGIN}
     program = contained(folder, command, new_address(), 9997, **told)
@@ -47,8 +61,8 @@ def test_nothing_passes_without_the_key(url: str) -> None:
     """Xinference's own login leaves these open (docs/facts/xinference.md, "Login on 2.12.0")."""
     open_by_itself = ("/status", "/metrics", "/docs", "/openapi.json", "/v1/address", "/token")
     for path in (*open_by_itself, "/v1/cluster/auth", "/v1/models", "/", "/ui/", "//healthz/../v1"):
-        for given in ({}, authorized("Bearer wrong"), authorized(f"Basic {KEY}")):
-            answer = httpx.get(url + path, headers=given, trust_env=False)
+        for headers in ({}, authorized("Bearer wrong"), authorized(f"Basic {KEY}")):
+            answer = httpx.get(url + path, headers=headers, trust_env=False)
             assert answer.status_code == 401, path
             assert "xinferenceKey" in answer.json()["detail"]
             assert answer.headers["WWW-Authenticate"] == 'Basic realm="Xinference"'
@@ -73,3 +87,35 @@ def test_who_has_the_key_is_passed_on_without_it(url: str) -> None:
 def test_without_xinference_nobody_has_answered(url: str) -> None:
     with XinferenceClient(url, KEY, retry_seconds=0.5) as client, pytest.raises(Unreachable):
         client.version()
+
+
+def asked(caddy: Program, folder: Path, port: int, path: str = "/", **headers: str) -> Any:
+    """What the domain answers, its certificate checked against Caddy's own authority."""
+    root = folder / "root/data/caddy/pki/authorities/local/root.crt"
+    until(root.exists, "Caddy's authority")
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(root)), trust_env=False) as http:
+        url = f"https://{caddy.address}:{port}{path}"
+        return http.get(
+            url, headers={"Host": DOMAIN, **headers}, extensions={"sni_hostname": DOMAIN}
+        )
+
+
+def test_a_domain_is_served_by_tls_with_what_browsers_should_be_told(
+    caddy: Program, folder: Path
+) -> None:
+    pages = Upstream(XINFERENCE, (3000, 9997))
+    try:
+        until(lambda: asked(caddy, folder, 40443).status_code, "the certificate")
+        for port, path in ((40443, "/"), (8443, "/"), (40443, "/chat/share?shareId=a")):
+            answer = asked(caddy, folder, port, path)
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            # A share link may stand in somebody's page; where root logs in may not.
+            framed = "Content-Security-Policy" not in answer.headers
+            assert framed == path.startswith("/chat/share"), path
+        assert asked(caddy, folder, 9443, "/status").status_code == 401
+        bearer = asked(caddy, folder, 9443, "/status", Authorization=f"Bearer {KEY}")
+        assert bearer.status_code == 200
+    finally:
+        pages.stop()

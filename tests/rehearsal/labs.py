@@ -94,15 +94,14 @@ def refused(lab: Lab, attempt: Callable[[], Outcome]) -> str:
 
 
 def told(lab: Lab, severity: str) -> list[str]:
-    """The last run's `error`s or `warning`s.
+    """The last run's `error`s or `warning`s, without the known holes, which every run tells.
 
     A dynamic resource has no other way to warn than a line on stderr that says so.
     """
     said = list(_said(lab))
     lines = [line for how, text in said if how == "info#err" for line in text.splitlines()]
-    return [text for how, text in said if how == severity] + [
-        line for line in lines if line.startswith(f"{severity}: ")
-    ]
+    here = [text for how, text in said if how == severity and "has known holes" not in text]
+    return here + [line for line in lines if line.startswith(f"{severity}: ")]
 
 
 def everything_told(lab: Lab) -> str:

@@ -22,7 +22,9 @@ USUAL = {
     "dpkg-query": "exit 1",
     "uname": "echo 5.15.0-1",
     "curl": "echo '-----BEGIN PGP PUBLIC KEY BLOCK-----'",
-    **dict.fromkeys(("systemctl", "sshd", "apt-mark", "apt-get", "modprobe", "reboot"), "exit 0"),
+    **dict.fromkeys(
+        ("systemctl", "sshd", "apt-mark", "apt-get", "modprobe", "reboot", "iptables"), "exit 0"
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from provisioning.plan import plan
 from provisioning.settings import Settings
 from tests.matrix import printed, reached
 from tests.tables import table
+from tests.unit.certificates import certificate
 from tests.unit.program import (
     PROJECT,
     Recorded,
@@ -102,9 +103,8 @@ def test_every_container_is_checked_awaited_and_comes_back(lab: Recording) -> No
 
 def test_nobody_shares_a_network_with_what_it_does_not_speak_to(lab: Recording, key: Path) -> None:
     planned = plan(Settings.model_validate(given("dev", key))).containers
-    networks = {
-        r.inputs["name"]: r.inputs["internal"] for r in lab.of_type("index/network:Network")
-    }
+    made = lab.of_type("index/network:Network")
+    networks = {network.inputs["name"]: network.inputs["internal"] for network in made}
     leading_out = {name for name, internal in networks.items() if not internal}
     assert leading_out == {f"ai-lab-{name}" for name in ("fastgpt", "oneapi", "xinference")}
     for name, container in containers(lab).items():
@@ -246,6 +246,43 @@ def test_abroad_uses_no_mainland_mirror(key: Path) -> None:
     lab = run_program(configured("abroad", key))
     told = json.dumps([r.inputs for r in on_server(lab)])
     assert not re.findall(r"aliyuncs\.com|mirrors\.(?:cloud|aliyun|ustc)|daocloud|modelscope", told)
+
+
+# --- a domain ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_domain_is_served_by_tls_and_nothing_in_clear_is_open(
+    key: Path, tmp_path: Path, own: bool
+) -> None:
+    told_too = {"domain": "lab.example.com"}
+    if own:
+        told_too |= certificate(tmp_path, "*.example.com")
+    lab = run_program(configured("dev", key, told_too))
+    rules = {r.inputs["portRange"]: r.inputs["cidrIp"] for r in lab.of_type(":SecurityGroupRule")}
+    world = {} if own else {"80/80": "0.0.0.0/0"}
+    assert rules == world | {f"{p}/{p}": "198.18.0.5/32" for p in (22, 443, 8443, 9443)}
+    listens = [(p["ip"], p["external"]) for ports in told(lab, "ports").values() for p in ports]
+    outside = {port for ip, port in listens if ip != "127.0.0.1"}
+    assert outside == {443, 8443, 9443} | (set() if own else {80})
+    assert {port for ip, port in listens if ip == "127.0.0.1"} == {3000, 3001, 9997}
+    assert lab.outputs["dnsRecord"] == f"lab.example.com A {lab.outputs['serverAddress']}"
+    pages = [lab.outputs[f"{service}Url"] for service in ("fastgpt", "oneapi", "xinference")]
+    assert pages == [f"https://lab.example.com{port}" for port in ("", ":8443", ":9443")]
+    assert lab.outputs["shareLinks"]["lab-assistant/visitors"].startswith(f"{pages[0]}/chat/share?")
+    files = {upload["file"]: upload["content"] for upload in told(lab, "uploads")["caddy"]}
+    assert ("tls /etc/caddy/certificate.pem" in files["/etc/caddy/Caddyfile"]) == own
+    if own:
+        assert "PRIVATE KEY" in files["/etc/caddy/certificate.key"]
+    assert not [s for r in lab.resources for s in plain_strings(r.raw) if "PRIVATE KEY" in s]
+
+
+def test_a_domain_without_models_of_its_own_has_a_door_all_the_same(key: Path) -> None:
+    secrets = {"ai-lab:key-dashscope": "sk-plain-dashscope"}
+    lab = run_program(configured("cpu", key, {"domain": "lab.example.com"}), secrets)
+    networks = [n["name"] for n in told(lab, "networksAdvanced")["caddy"]]
+    assert networks == ["ai-lab-caddy", "ai-lab-fastgpt", "ai-lab-oneapi"]
+    assert "9443/9443" not in {r.inputs["portRange"] for r in lab.of_type(":SecurityGroupRule")}
 
 
 # --- secrets ---------------------------------------------------------------------------------

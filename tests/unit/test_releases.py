@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from provisioning.problems import Problem
 from provisioning.releases import STALE_DAYS, release_problems, verdict
 from provisioning.settings import Settings
 from tests.unit.program import given
+from tools.advisories import main
 
 LOOKED_AT = date(2026, 11, 25)
 DOOR = {"CVE-2026-40351", "CVE-2026-26075"}
@@ -76,6 +78,38 @@ def test_strangers_reach_no_fastgpt_that_lets_them_in(
     told = {each.path: each.warning for each in problems("fastgpt", release, **changes)}
     told.pop("images.fastgpt")
     assert told == said
+
+
+@pytest.mark.parametrize(
+    ("part", "release", "said"),
+    [("mongo", "5.0.18", "mongo 5.0.34 has none of them"), ("fastgpt", "v4.8.8-fix2", "")],
+)
+def test_a_release_without_the_holes_is_named_where_it_was_tried(
+    part: str, release: str, said: str
+) -> None:
+    (told,) = problems(part, release)
+    assert said in told.right
+    assert ("has none of them" in told.right) == bool(said)
+
+
+def test_advisories_that_the_table_does_not_know_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(name: str, **told: Any) -> None:
+        (tmp_path / f"{name}.json").write_text(json.dumps({"id": name, **told}))
+
+    fixed = [{"events": [{"introduced": "0"}, {"fixed": "2.9.0"}, {"fixed": "2.13.1"}]}]
+    package = {"package": {"name": "xinference"}, "ranges": fixed}
+    write("GHSA-new", summary="Worse than before", affected=[package])
+    write("GHSA-known", aliases=["CVE-2026-61539"], summary="In xinference")
+    write("CVE-1", summary="Something in FastGPT's share links")
+    write("CVE-2", summary="Of no concern", affected=[{"package": {"name": "left-pad"}}])
+    assert main([str(tmp_path)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split()[:5] == ["fastgpt", "CVE-1", "fixed", "in", "?"]
+    assert said[1].split()[:5] == ["xinference", "GHSA-new", "fixed", "in", "2.13.1"]
+    assert said[2].startswith("2 advisories")
+    assert main([str(tmp_path / "nowhere")]) == 2
 
 
 @pytest.mark.parametrize(("days", "said"), [(STALE_DAYS, 0), (STALE_DAYS + 1, 1)])

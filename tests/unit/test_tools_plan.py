@@ -82,8 +82,8 @@ def test_the_keys_for_programs(root: Path, key: Path, capsys: pytest.CaptureFixt
         "environments",
     ]
     assert plan["openPorts"]["22"] == ["198.18.0.5/32"]
-    row = next(each for each in plan["releases"] if each["part"] == "mongo")
-    assert (row["release"], row["verdict"]) == ("5.0.18", "warned")
+    row = next(each for each in plan["releases"] if each["part"] == "oneapi")
+    assert (row["release"], row["verdict"]) == ("0.6.6", "warned")
     assert plan["launches"]["m3e-base"]["model_type"] == "embedding"
     assert plan["models"][0]["cards"] == [0]
     assert plan["environments"]["pg"]["POSTGRES_PASSWORD"] == "<pg>"
