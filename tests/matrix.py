@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from provisioning.containers import Container
 
 
-def reached(containers: Mapping[str, Container]) -> dict[str, set[str]]:
-    """Container to those that it can reach: they share a network, and the other listens in it."""
-    members = {
+def networks(containers: Mapping[str, Container]) -> dict[str, set[str]]:
+    """Network to the containers in it."""
+    return {
         name: {name, *(n for n, other in containers.items() if name in other.reaches)}
         for name in containers
     }
+
+
+def reached(containers: Mapping[str, Container]) -> dict[str, set[str]]:
+    """Container to those that it can reach: they share a network, and the other listens in it."""
+    members = networks(containers)
 
     def listens(name: str) -> list[str]:
         """The networks in which it answers."""
