@@ -65,7 +65,7 @@ class Probe:
         """`{model, best, score}` of a rerank at Xinference itself; the fitting text must win."""
         documents = ["Bananas are yellow.", "`pulumi destroy` ends the lab and its bill."]
         query = {"model": model, "query": "How do I end the bill?", "documents": documents}
-        results = self._xinference("POST", "/v1/rerank", json=query)["results"]
+        results = self.xinference("POST", "/v1/rerank", json=query)["results"]
         best = max(results, key=lambda result: result["relevance_score"])
         if best["index"] != 1:
             raise ProbeFailed(f"{model} prefers {documents[best['index']]!r} to the fitting text")
@@ -93,12 +93,12 @@ class Probe:
 
     def running(self) -> list[str]:
         """Uids of the models that Xinference runs."""
-        found = self._xinference("GET", "/v1/models")
+        found = self.xinference("GET", "/v1/models")
         return [str(item["id"]) for item in found["data"]]
 
     def terminate(self, uid: str) -> None:
         """Stop a model behind the lab's back."""
-        self._xinference("DELETE", f"/v1/models/{uid}")
+        self.xinference("DELETE", f"/v1/models/{uid}")
 
     def channels(self) -> dict[str, str]:
         """Channel name to its comma list of models."""
@@ -124,7 +124,8 @@ class Probe:
         found: dict[str, Any] = self._json("POST", url, json=body, headers=headers)
         return found
 
-    def _xinference(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401
+    def xinference(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401
+        """What Xinference answers to who has its key."""
         key = {"Authorization": f"Bearer {self._outputs['xinferenceKey']}"}
         url = f"{self._outputs['xinferenceUrl']}{path}"
         return self._json(method, url, headers=key, **options)

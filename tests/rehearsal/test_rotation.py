@@ -20,6 +20,7 @@ SECRETS = {
     "pg": ("POSTGRES_PASSWORD",),
     "mongo": ("MONGO_INITDB_ROOT_PASSWORD",),
     "oneapi": ("SESSION_SECRET", "SQL_DSN", "INITIAL_ROOT_TOKEN"),
+    "caddy": ("XINFERENCE_KEY", "XINFERENCE_LOGIN"),
     "fastgpt": (*OF_FASTGPT, "MONGODB_URI", "PG_URL", "CHAT_API_KEY"),
 }
 FOR_LIFE = [("oneapi", "INITIAL_ROOT_TOKEN"), ("fastgpt", "CHAT_API_KEY")]
@@ -39,6 +40,8 @@ def test_every_place_follows(rehearsed_lab: Lab) -> None:
         with pytest.raises(Unauthorized):
             # Neither the open session nor another one with the old password.
             old_hands.fastgpt.datasets()
+        with pytest.raises(Unauthorized):
+            old_hands.xinference.version()
     _assert_nothing_was_made_anew(done)
     _assert_all_secrets_differ(old, _environments(lab))
     with Hands(lab.outputs) as hands:
