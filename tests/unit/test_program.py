@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -306,6 +307,11 @@ def test_rotation_renews_all_but_what_cannot_follow(key: Path) -> None:
         "relay-token",
     }
     assert [found for found in rotations.values() if found] == [2] * 11
+
+
+def test_the_ssh_command_can_be_pasted_whatever_the_keys_path(lab: Recording, key: Path) -> None:
+    assert " " in str(key)
+    assert shlex.split(lab.outputs["sshCommand"]) == ["ssh", "-i", str(key), "root@198.18.7.7"]
 
 
 # --- before anything -------------------------------------------------------------------------
