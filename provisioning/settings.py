@@ -77,6 +77,7 @@ class Settings(Shape):
     public_chat: bool
     let_anybody_log_in_as_root: bool
     ssh_key_file: str
+    ssh_agent: bool
     ssh_port: int = Field(ge=1, le=65535)
     models: tuple[Model, ...] = ()
     tokens: tuple[TokenSetting, ...] = ()
