@@ -73,6 +73,7 @@ class Container(_Row):
         capabilities: what of root's power is left to it, `CAP_CHOWN`.
         read_only: of its file system only these folders can be written, in memory; None for all. It
             can have no `files` then: Docker puts none into such a container.
+        log_mib: most that is kept of what it prints, in one file; three of 50 MiB where unsaid.
         grace_seconds: how long it may take to end when it is replaced; a database that is killed
             at once has to recover (`docs/facts/measured.md §3`).
         after: the containers that it needs healthy when it starts.
@@ -99,6 +100,7 @@ class Container(_Row):
     read_only: tuple[str, ...] | None = None
     gpu: bool = False
     wait_seconds: int = 300
+    log_mib: int | None = None
     grace_seconds: int | None = None
     after: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()

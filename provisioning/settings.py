@@ -85,6 +85,7 @@ class Settings(Shape):
     certificate_file: str = ""
     certificate_key_file: str = ""
     ssh_key_file: str
+    ssh_agent: bool
     ssh_port: int = Field(ge=1, le=65535)
     models: tuple[Model, ...] = ()
     tokens: tuple[TokenSetting, ...] = ()

@@ -1,5 +1,6 @@
 """The operator's SSH key files, looked at before anything is rented."""
 
+import contextlib
 import shlex
 import stat
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import asyncssh
 
 from provisioning.problems import PlanError, Problem
+from provisioning.ssh_agent import agent_problems
 
 _PATH = "sshKeyFile"
 _SMALLEST_RSA = 2048
@@ -18,14 +20,15 @@ _PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC", b"-----BEGIN P
 _USABLE = (_DOCUMENTED, "ssh-ed25519", "ecdsa-sha2-")
 
 
-def key_problems(written: str) -> Iterator[Problem]:
+def key_problems(written: str, agent: bool) -> Iterator[Problem]:
     """What keeps the private key that `sshKeyFile` names, or its `.pub` beside it, from being used.
 
-    Advice never overwrites a key that is there: it may open other doors.
+    With `agent`, the operator's ssh-agent signs, and the key may have a passphrase. Advice never
+    overwrites a key that is there: it may open other doors.
     """
     try:
         private = _private(written)
-        key = _read(private)
+        key = _read(private, agent)
     except PlanError as error:
         yield error.problem
         return
@@ -35,10 +38,35 @@ def key_problems(written: str) -> Iterator[Problem]:
         yield Problem(_PATH, wrong, f"if it refuses the key pair, {make}", warning=True)
     elif (bits := int(getattr(key.pyca_key, "key_size", 0))) < _SMALLEST_RSA:
         yield Problem(_PATH, f"an RSA key of {bits} bits can be broken", make, warning=True)
+    yield from agent_problems(agent, private, key.export_public_key().decode())
 
 
-def _read(private: Path) -> asyncssh.SSHKey:
-    """The key pair's private half; PlanError where it cannot be used."""
+async def key_of(
+    file: Path | None, until_logged_in: contextlib.AsyncExitStack
+) -> asyncssh.SSHKey | asyncssh.SSHKeyPair:
+    """What logs in: the operator's key, or the ssh-agent's hold of one that has a passphrase.
+
+    Raises OSError or ValueError: there is none that can be used.
+    """
+    if file is None:
+        raise FileNotFoundError("no key is set")
+    try:
+        return asyncssh.read_private_key(file)
+    except ValueError as error:
+        if not _asks_for_passphrase(error):
+            raise
+    wanted = asyncssh.read_public_key(_public(file)).public_data
+    try:
+        agent = await until_logged_in.enter_async_context(asyncssh.connect_agent())
+        (key,) = await agent.get_keys([wanted])
+    except (OSError, ValueError):
+        wrong = f"{file} has a passphrase, and no ssh-agent holds it"
+        raise ValueError(f"{wrong}: run `ssh-add {_quoted(file)}`") from None
+    return key
+
+
+def _read(private: Path, agent: bool) -> asyncssh.SSHKey:
+    """The key pair's public half; PlanError where the pair cannot be used."""
     if private.exists() and not private.is_file():
         raise PlanError(_PATH, f"{private} is not a file", "name your private key")
     try:
@@ -52,8 +80,7 @@ def _read(private: Path) -> asyncssh.SSHKey:
     if private.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         wrong = f"{private} is readable by others, so ssh refuses it"
         raise PlanError(_PATH, wrong, f"run `chmod 600 {_quoted(private)}`")
-    key = _imported(private, content)
-    _check_public_half(private, key)
+    key = _public_half(private, _imported(private, content, agent))
     if not key.get_algorithm().startswith(_USABLE):
         wrong = f"{private} is a key of the kind {key.get_algorithm()}, which cannot be used here"
         raise PlanError(_PATH, wrong, _make(private))
@@ -93,20 +120,28 @@ def _refuse_other_files(private: Path, content: bytes) -> None:
         raise PlanError(_PATH, wrong, f"add one: echo >> {_quoted(private)}")
 
 
-def _imported(private: Path, content: bytes) -> asyncssh.SSHKey:
+def _imported(private: Path, content: bytes, agent: bool) -> asyncssh.SSHKey | None:
+    """None where it has a passphrase, which only the agent was told."""
     try:
         return asyncssh.import_private_key(content)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
-        if "passphrase" in str(error).lower():
+        if _asks_for_passphrase(error):
+            if agent:
+                return None
             # Three SSH clients use it at once, and none of them can ask.
             wrong = f"{private} has a passphrase, and nobody is asked for it during a run"
-            right = f"take it off (`ssh-keygen -p -f {_quoted(private)}`), or {_make(private)}"
+            off = f"take it off (`ssh-keygen -p -f {_quoted(private)}`)"
+            right = f"{off}, or let your ssh-agent sign (`sshAgent: true`), or {_make(private)}"
             raise PlanError(_PATH, wrong, right) from None
         raise PlanError(_PATH, f"{private} is not a private SSH key", _make(private)) from None
 
 
-def _check_public_half(private: Path, key: asyncssh.SSHKey) -> None:
-    public = private.with_name(private.name + ".pub")
+def _asks_for_passphrase(error: Exception) -> bool:
+    return "passphrase" in str(error).lower()
+
+
+def _public_half(private: Path, key: asyncssh.SSHKey | None) -> asyncssh.SSHKey:
+    public = _public(private)
     make = f"ssh-keygen -y -f {_quoted(private)} > {_quoted(public)}"
     if not public.is_file():
         raise PlanError(_PATH, f"{public} is not there", f"make it: {make}")
@@ -115,8 +150,13 @@ def _check_public_half(private: Path, key: asyncssh.SSHKey) -> None:
         announced = asyncssh.read_public_key(public)
     except (asyncssh.KeyImportError, OSError, ValueError):
         raise PlanError(_PATH, f"{public} is not a public SSH key", right) from None
-    if key.convert_to_public().public_data != announced.public_data:
+    if key and key.convert_to_public().public_data != announced.public_data:
         raise PlanError(_PATH, f"{public} belongs to another key than {private}", right)
+    return announced
+
+
+def _public(private: Path) -> Path:
+    return private.with_name(private.name + ".pub")
 
 
 def _make(private: Path) -> str:

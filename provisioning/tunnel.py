@@ -17,6 +17,7 @@ import asyncssh
 
 from provisioning.clients.errors import Refused, ServiceError, Unauthorized, Unreachable
 from provisioning.clients.waiting import SYSTEM_CLOCK, Clock, Waiting, wait_until
+from provisioning.ssh_keys import key_of
 
 T = TypeVar("T")
 
@@ -228,29 +229,28 @@ def _link(server: SshServer) -> _Link:
 
 async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
     call = f"connect {server.place}"
-    try:
-        if server.key_file is None:
-            raise FileNotFoundError("no key is set")
-        key = asyncssh.read_private_key(server.key_file)
-    except (OSError, ValueError) as error:
-        raise KeyRefused("SSH", call, f"{_reason(error)}. See the setting sshKeyFile") from None
-    connecting = asyncssh.connect(
-        server.host,
-        server.port,
-        username=server.user,
-        known_hosts=([asyncssh.import_public_key(server.host_key)], [], []),
-        client_keys=[key],
-        agent_path=None,
-        config=None,
-        keepalive_interval=KEEPALIVE_SECONDS,
-        keepalive_count_max=KEEPALIVE_MISSES,
-    )
-    try:
-        return await asyncio.wait_for(connecting, CONNECT_SECONDS)
-    except _ANY_FAILURE as error:
-        told = ((kind, advice) for errors, kind, advice in _FAILURES if isinstance(error, errors))
-        kind, advice = next(told)
-        raise kind("SSH", call, f"{_reason(error)}. {advice}") from None
+    async with contextlib.AsyncExitStack() as until_logged_in:
+        try:
+            key = await key_of(server.key_file, until_logged_in)
+        except (OSError, ValueError) as error:
+            raise KeyRefused("SSH", call, f"{_reason(error)}. See the setting sshKeyFile") from None
+        connecting = asyncssh.connect(
+            server.host,
+            server.port,
+            username=server.user,
+            known_hosts=([asyncssh.import_public_key(server.host_key)], [], []),
+            client_keys=[key],
+            agent_path=None,
+            config=None,
+            keepalive_interval=KEEPALIVE_SECONDS,
+            keepalive_count_max=KEEPALIVE_MISSES,
+        )
+        try:
+            return await asyncio.wait_for(connecting, CONNECT_SECONDS)
+        except _ANY_FAILURE as error:
+            told = ((kind, say) for errors, kind, say in _FAILURES if isinstance(error, errors))
+            kind, advice = next(told)
+            raise kind("SSH", call, f"{_reason(error)}. {advice}") from None
 
 
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], type[ServiceError], str], ...] = (

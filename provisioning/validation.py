@@ -68,7 +68,7 @@ def _secret_problems(given: Mapping[str, Any], secrets: set[str]) -> Iterator[Pr
 def _check(settings: Settings, secrets: set[str], project: Path) -> Iterator[Problem]:
     yield from cidr_problems("allowedCidrs", settings.allowed_cidrs)
     yield from cidr_problems("visitorCidrs", settings.visitor_cidrs)
-    yield from key_problems(settings.ssh_key_file)
+    yield from key_problems(settings.ssh_key_file, settings.ssh_agent)
     yield from certificate_problems(settings, datetime.now(timezone.utc))
     yield from server_problems(settings)
     yield from _place_problems(settings)

@@ -59,6 +59,8 @@ def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritte
     plain[f"{PROJECT}:allowedCidrs"] = [*own, f"{OPERATOR}/32"]
     plain[f"{PROJECT}:sshKeyFile"] = str(ssh_key)
     plain[f"{PROJECT}:sshPort"] = ssh_port
+    # The operator's agent does not hold that key, and is not reached from a rehearsal.
+    plain.pop(f"{PROJECT}:sshAgent", None)
     return Rewritten(plain, placeholders)
 
 

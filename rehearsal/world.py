@@ -66,6 +66,8 @@ class World:
         self.faults = folder / FAULTS_FILE
         self.faults.write_text("{}")
         os.environ["REHEARSAL_FAULTS"] = str(self.faults)
+        # As from the engine: the providers would dial the operator's agent.
+        os.environ.pop("SSH_AUTH_SOCK", None)
         self.outside = OutsideWorld(self.block.outside, folder, self.faults, pages)
         self.site = _site(real) if real else None
         machine = self.site.machine if self.site else ServerProcess

@@ -22,7 +22,6 @@ _COMMON: dict[str, Any] = {
     "must_run": True,
     "restart": "unless-stopped",
     "log_driver": "json-file",
-    "log_opts": {"max-size": "50m", "max-file": "3"},
 }
 
 
@@ -77,6 +76,7 @@ class Containers:
             memory_swap=memory,
             gpus="all" if one.gpu else None,
             shm_size=_SHARED_MEMORY_MIB if one.gpu else None,
+            log_opts=_log(one.log_mib),
             opts=self._after(*on_host, *(self.running[other] for other in one.after)),
             **_COMMON,
             **_confined(one),
@@ -144,6 +144,10 @@ def _confined(one: Container) -> dict[str, Any]:
     if one.read_only is not None:
         confined |= {"read_only": True, "tmpfs": dict.fromkeys(one.read_only, "")}
     return confined
+
+
+def _log(mib: int | None) -> dict[str, str]:
+    return {"max-size": f"{mib or 50}m", "max-file": "1" if mib else "3"}
 
 
 def _health_check(health: Health) -> docker.ContainerHealthcheckArgs:

@@ -76,11 +76,19 @@ def _connection(settings: Settings, server: Server) -> command.remote.Connection
         host=server.address,
         port=settings.ssh_port,
         user=USER,
-        private_key=pulumi.Output.secret(settings.private_key_file.read_text()),
+        private_key=_private_key(settings),
         host_key=server.host_key,
         dial_error_limit=_DIALS,
         per_dial_timeout=_SECONDS_PER_DIAL,
     )
+
+
+def _private_key(settings: Settings) -> pulumi.Output[str] | None:
+    """None where the agent signs. Its socket is the provider's to find: as an input, each new one
+    would be a change."""
+    if settings.ssh_agent:
+        return None
+    return pulumi.Output.secret(settings.private_key_file.read_text())
 
 
 def _sent(

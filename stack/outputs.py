@@ -1,5 +1,6 @@
 """What `pulumi up` tells in the end, and what it does not where the engine ends it."""
 
+import shlex
 import sys
 from dataclasses import asdict
 from types import TracebackType
@@ -38,7 +39,8 @@ def export_outputs(
     key, domain = services.passwords.xinference_key, settings.domain
     urls = {name: port for port, name in _URLS.items() if port != XINFERENCE_PORT or plan.launches}
     ssh_port = "" if settings.ssh_port == 22 else f" -p {settings.ssh_port}"
-    ssh = f"ssh -i {settings.private_key_file}{ssh_port} {USER}@"
+    key_file = str(settings.private_key_file)
+    ssh = f"ssh -i {shlex.quote(key_file)}{ssh_port} {USER}@"
     outputs = {
         "serverAddress": server.address,
         **{name: server.page(port) for name, port in urls.items()},
@@ -47,7 +49,7 @@ def export_outputs(
         "sshHostKey": server.host_key,
         "sshPort": settings.ssh_port,
         "sshUser": USER,
-        "sshKeyFile": str(settings.private_key_file),
+        "sshKeyFile": key_file,
         "fastgptUser": "root",
         "fastgptPassword": services.passwords.fastgpt_root,
         "fastgptToken": services.relay_key,

@@ -5,6 +5,7 @@ makes it. A refused one fails its test even if the code under test swallowed the
 """
 
 import ipaddress
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,8 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_guard)
+# Nor is the agent of whoever runs them theirs.
+os.environ.pop("SSH_AUTH_SOCK", None)
 # A shell that starts us in the background makes us deaf to Ctrl-C, and with us every rehearsal that
 # a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -70,7 +70,7 @@ class _Proxy:
                 return connection, process
             connection.abort()
         user, address, port = _found(r"ssh://([^@/]+)@([^:/]+):(\d+)", self._host)
-        (key_file,) = _found(r"-i (\S+)", self._options)
+        (key_file,) = _found(r"-i (.+?) -o ", self._options)
         (host_key,) = _found(r"KnownHostsCommand=\S+ \* (\S+ \S+)", self._options)
         (limit,) = _found(r"ConnectTimeout=(\d+)", self._options)
         connection = await asyncio.wait_for(

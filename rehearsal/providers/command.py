@@ -7,10 +7,12 @@ kind, a refused key included, are retried up to `dialErrorLimit`. Texts are thos
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
+import os
 import posixpath
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import asyncssh
@@ -88,11 +90,38 @@ class _CommandProvider:
 
 async def _dial(given: Properties) -> asyncssh.SSHClientConnection:
     """Connect and log in, with the provider's retries; ProviderError when the limit is reached."""
+    async with contextlib.AsyncExitStack() as until_logged_in:
+        keys = await _keys(given.get("privateKey"), until_logged_in)
+        return await _dial_with(keys, given)
+
+
+async def _keys(
+    private: str | None, until_logged_in: contextlib.AsyncExitStack
+) -> Sequence[asyncssh.SSHKey | asyncssh.SSHKeyPair]:
+    """What is offered: the key, else all that the agent holds (1.2.1, remote/connection.go).
+
+    An agent is dialled in both cases; Go's client offers no second list of keys after the first.
+    """
+    held: Sequence[asyncssh.SSHKeyPair] = ()
+    if agent_path := os.environ.get("SSH_AUTH_SOCK"):
+        try:
+            agent = await until_logged_in.enter_async_context(asyncssh.connect_agent(agent_path))
+        except OSError as error:
+            raise ProviderError(f"dial unix {agent_path}: {error.strerror}") from error
+        held = await agent.get_keys()
     try:
-        key = asyncssh.import_private_key(given["privateKey"])
-        pinned = asyncssh.import_public_key(given["hostKey"])
+        return held if private is None else [asyncssh.import_private_key(private)]
     except asyncssh.KeyImportError as error:
         raise ProviderError(f"ssh: no key found: {error}") from error
+
+
+async def _dial_with(
+    keys: Sequence[asyncssh.SSHKey | asyncssh.SSHKeyPair], given: Properties
+) -> asyncssh.SSHClientConnection:
+    try:
+        pinned = asyncssh.import_public_key(given["hostKey"])
+    except asyncssh.KeyImportError as error:
+        raise ProviderError(f"failed to parse host key: {error}") from error
     limit, backoff, attempts = given.get("dialErrorLimit", 10), _FIRST_BACKOFF, 0
     while True:
         try:
@@ -101,7 +130,8 @@ async def _dial(given: Properties) -> asyncssh.SSHClientConnection:
                     given["host"],
                     given.get("port", 22),
                     username=given.get("user", "root"),
-                    client_keys=[key],
+                    # An empty list would mean the keys of whoever runs this.
+                    client_keys=keys or None,
                     known_hosts=([pinned], [], []),
                     # As the plugin asks (1.2.1, provider/pkg/provider/remote/connection.go): for
                     # the kind of key that is pinned, though the server may have others.
@@ -139,7 +169,7 @@ class _Remote(Kind):
             failures += unknown_inputs(given, _CONNECTION, "connection.")
             failures += [
                 (f"connection.{name}", "is needed in a rehearsal")
-                for name in ("host", "privateKey", "hostKey")
+                for name in ("host", "hostKey")
                 if given.get(name) is None
             ]
         return new, failures

@@ -5,15 +5,23 @@ from collections.abc import Iterator
 import pytest
 
 from rehearsal.lab import Lab, prepare
+from tests.rehearsal.process_list import process_list
 
 
 class Shared:
-    """The reference lab, up: one at a time for all files, made anew after a test that failed."""
+    """The reference lab, up: one at a time for all files, made anew after a test that failed.
+
+    Attributes:
+        said: what its first `up` printed.
+        commands: the command lines of all processes that there were meanwhile.
+    """
 
     def __init__(self, folders: pytest.TempPathFactory) -> None:
         self._folders = folders
         self._failed = 0
         self.lab: Lab | None = None
+        self.said = ""
+        self.commands: set[bytes] = set()
 
     def standing(self, failed: int) -> Lab:
         """The lab, in a run in which so many tests have failed so far."""
@@ -22,7 +30,8 @@ class Shared:
         self._failed = failed
         if self.lab is None:
             self.lab = prepare(self._folders.mktemp("rehearsal"), "dev")
-            self.lab.engine.up()
+            with process_list() as self.commands:
+                self.said = self.lab.engine.up().output
             self.lab.outputs = self.lab.engine.outputs()
         return self.lab
 

@@ -58,7 +58,7 @@ class ServerMaker:
         """A new server, up."""
         number = len(self._made)
         key = asyncssh.generate_private_key("ssh-ed25519")
-        key_file = self._folder / f"key-{number}"
+        key_file = self._folder / f"the key {number}"
         key_file.touch(mode=0o600)
         key_file.write_bytes(key.export_private_key())
         login = Login(self._block.fresh_server(), self._folder / f"server-{number}", key_file)

@@ -9,18 +9,20 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
 
-from provisioning.tunnel import ssh_options
+from provisioning.tunnel import KeyRefused, SshServer, run, ssh_options
 from rehearsal.addresses import claim_block
 from rehearsal.processes import command_of, descendants
 from rehearsal.providers.base import ProviderError, State
 from rehearsal.providers.command import CommandPackage
 from rehearsal.providers.values import Properties
 from tests.rehearsal.servers import SSH_PORT, Login, ServerMaker, public
+from tests.ssh_agent import add, lock, needs_openssh, ssh_agent
 from tests.waiting import until
 
 COMMAND = CommandPackage().configure({}).kind("command:remote:Command")
@@ -78,24 +80,24 @@ def test_whom_the_firewall_keeps_out_gets_no_answer(
     assert server.out("echo up") == "up\n"
 
 
-@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client on this machine")
+def ssh(server: Login, key_file: Path, host_key: str) -> subprocess.CompletedProcess[str]:
+    """`echo hello` as the Docker provider starts the operator's ssh."""
+    target = ["-l", "root", "-p", str(SSH_PORT), "--", server.address]
+    return subprocess.run(
+        ["ssh", "-F", "none", *ssh_options(key_file, host_key), "-T", *target, "echo", "hello"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@needs_openssh
 def test_the_system_s_ssh_takes_the_options_of_the_docker_provider(server: Login) -> None:
     """`stack/services.py` hands these to the real provider, which starts the operator's ssh."""
-
-    def ssh(host_key: str) -> subprocess.CompletedProcess[str]:
-        options = ssh_options(server.key_file, host_key)
-        target = ["-l", "root", "-p", str(SSH_PORT), "--", server.address]
-        return subprocess.run(
-            ["ssh", "-F", "none", *options, "-T", *target, "echo", "hello"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-
-    right = ssh(server.host_key)
+    right = ssh(server, server.key_file, server.host_key)
     assert right.stdout == "hello\n", right.stderr
-    wrong = ssh(public(stranger()))
+    wrong = ssh(server, server.key_file, public(stranger()))
     assert wrong.returncode == 255
     assert "Host key verification failed" in wrong.stderr
 
@@ -113,6 +115,37 @@ def inputs(login: Login, create: str = "true", stdin: str = "", **more: Any) -> 
     given = {"connection": connection, **told}
     assert COMMAND.check({}, given) == (given, [])
     return given
+
+
+@needs_openssh
+def test_the_agent_signs_for_all_who_dial(server: Login, tmp_path: Path) -> None:
+    """Though the key has a passphrase, which none of them can ask for."""
+    key = tmp_path / "my key"
+    shutil.copy(server.key_file, key)
+    asyncssh.read_private_key(key).write_public_key(f"{key}.pub")
+    lock(key)
+    place = SshServer(server.address, SSH_PORT, "root", server.host_key, key)
+    given = inputs(server, "echo hello")
+    del given["connection"]["privateKey"]
+    with ssh_agent():
+        with pytest.raises(ProviderError, match="unable to authenticate"):
+            COMMAND.create(given, 0)
+        with pytest.raises(KeyRefused, match=r"has a passphrase.*run `ssh-add '.*my key'`"):
+            run(place, "true")
+        assert "Permission denied" in ssh(server, key, server.host_key).stderr
+        add(key)
+        assert COMMAND.check({}, given) == (given, [])
+        assert COMMAND.create(given, 0)[1]["stdout"] == "hello"
+        assert run(place, "echo hello") == "hello\n"
+        assert ssh(server, key, server.host_key).stdout == "hello\n"
+
+
+def test_a_command_dials_the_agent_with_a_key_of_its_own_too(
+    server: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/nowhere")
+    with pytest.raises(ProviderError, match="dial unix /nowhere: No such file"):
+        COMMAND.create(inputs(server), 0)
 
 
 def test_a_command_tells_what_it_printed(server: Login) -> None:

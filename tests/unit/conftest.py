@@ -14,7 +14,7 @@ from tests.unit.program import Recording, configured, make_key, run_program
 
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_key(tmp_path_factory.mktemp("ssh"))
+    return make_key(tmp_path_factory.mktemp("my keys"))
 
 
 @pytest.fixture(scope="session")

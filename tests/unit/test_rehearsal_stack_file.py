@@ -52,9 +52,10 @@ def test_the_operator_comes_in_beside_ones_own_networks_and_instead_of_examples(
 
 
 def test_key_and_port_are_the_rehearsals() -> None:
-    made = _rewrite(sshKeyFile="~/.ssh/mine", sshPort=22)
+    made = _rewrite(sshKeyFile="~/.ssh/mine", sshPort=22, sshAgent=True)
     assert made.config["ai-lab:sshKeyFile"] == str(KEY)
     assert made.config["ai-lab:sshPort"] == 2222
+    assert "ai-lab:sshAgent" not in made.config
 
 
 def test_a_missing_stack_names_those_there_are(tmp_path: Path) -> None:
