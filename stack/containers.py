@@ -56,16 +56,7 @@ class Containers:
             image=pulled.image_id,
             command=list(one.command) or None,
             envs=self._filled(one.environment) if one.environment else None,
-            ports=[
-                {
-                    "internal": inside,
-                    "external": out,
-                    "ip": _HOME if out in one.at_home else _ANY,
-                    "protocol": "tcp",
-                }
-                # Docker gives them back by the port inside.
-                for out, inside in sorted(one.published.items(), key=lambda port: port[1])
-            ],
+            ports=_ports(one),
             networks_advanced=self._joined(name, one),
             volumes=self._volumes(name, one),
             uploads=self._uploads(name, one),
@@ -129,6 +120,20 @@ class Containers:
     def _after(self, *needs: pulumi.Resource) -> pulumi.ResourceOptions:
         more = pulumi.ResourceOptions(depends_on=list(needs))
         return pulumi.ResourceOptions.merge(self.opts, more)
+
+
+def _ports(one: Container) -> list[docker.ContainerPortArgs]:
+    told = docker.ContainerPortArgs
+    return [
+        told(
+            internal=inside,
+            external=out,
+            ip=_HOME if out in one.at_home else _ANY,
+            protocol="tcp",
+        )
+        # Docker gives them back by the port inside.
+        for out, inside in sorted(one.published.items(), key=lambda port: port[1])
+    ]
 
 
 def _confined(one: Container) -> dict[str, Any]:

@@ -35,28 +35,16 @@ def export_outputs(
     plan: Plan, server: Server, services: Services, gateway: Gateway, knowledge: KnowledgeOutputs
 ) -> None:
     """Export addresses, credentials (secret), models, price and lease."""
-    settings, concat = plan.settings, pulumi.Output.concat
-    key, domain = services.passwords.xinference_key, settings.domain
-    urls = {name: port for port, name in _URLS.items() if port != XINFERENCE_PORT or plan.launches}
-    ssh_port = "" if settings.ssh_port == 22 else f" -p {settings.ssh_port}"
-    key_file = str(settings.private_key_file)
-    ssh = f"ssh -i {shlex.quote(key_file)}{ssh_port} {USER}@"
+    settings, key = plan.settings, services.passwords.xinference_key
     outputs = {
-        "serverAddress": server.address,
-        **{name: server.page(port) for name, port in urls.items()},
-        **({"dnsRecord": concat(f"{domain} A ", server.address)} if domain else {}),
-        "sshCommand": concat(ssh, server.address),
-        "sshHostKey": server.host_key,
-        "sshPort": settings.ssh_port,
-        "sshUser": USER,
-        "sshKeyFile": key_file,
+        **_addresses(plan, server),
         "fastgptUser": "root",
         "fastgptPassword": services.passwords.fastgpt_root,
         "fastgptToken": services.relay_key,
         "oneapiUser": "root",
         "oneapiPassword": services.passwords.oneapi_root,
         "oneapiAccessToken": gateway.access_token,
-        **({"xinferenceUser": "root", "xinferenceKey": key} if "xinferenceUrl" in urls else {}),
+        **({"xinferenceUser": "root", "xinferenceKey": key} if plan.launches else {}),
         "models": [
             {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
             for model in settings.models
@@ -75,3 +63,23 @@ def export_outputs(
         outputs |= {"answer": answered.answer, "citations": answered.citations}
     for name, value in outputs.items():
         pulumi.export(name, value)
+
+
+def _addresses(plan: Plan, server: Server) -> dict[str, pulumi.Input[str | int]]:
+    """Where the pages are, and the way in by SSH."""
+    settings, domain = plan.settings, plan.settings.domain
+    urls = {name: port for port, name in _URLS.items() if port != XINFERENCE_PORT or plan.launches}
+    ssh_port = "" if settings.ssh_port == 22 else f" -p {settings.ssh_port}"
+    key_file = str(settings.private_key_file)
+    ssh = f"ssh -i {shlex.quote(key_file)}{ssh_port} {USER}@"
+    record = pulumi.Output.concat(f"{domain} A ", server.address)
+    return {
+        "serverAddress": server.address,
+        **{name: server.page(port) for name, port in urls.items()},
+        **({"dnsRecord": record} if domain else {}),
+        "sshCommand": pulumi.Output.concat(ssh, server.address),
+        "sshHostKey": server.host_key,
+        "sshPort": settings.ssh_port,
+        "sshUser": USER,
+        "sshKeyFile": key_file,
+    }

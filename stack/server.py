@@ -138,8 +138,6 @@ def _instance(
     server at every update.
     """
     settings = order.settings
-    limit = settings.spot_price_limit
-    spot = "SpotWithPriceLimit" if limit else "SpotAsPriceGo"
     return ecs.Instance(
         "instance",
         instance_name=f"{order.name}-{settings.server_generation}",
@@ -152,9 +150,7 @@ def _instance(
         **_disk(settings),
         internet_charge_type="PayByTraffic",
         internet_max_bandwidth_out=0 if settings.elastic_ip else settings.bandwidth_mbps,
-        instance_charge_type="PostPaid",
-        spot_strategy=spot if settings.spot else "NoSpot",
-        spot_price_limit=float(limit) if limit else None,
+        **_price(settings),
         auto_release_time=lease.ends.apply(lambda ends: ends or None),
         http_endpoint="enabled",
         http_tokens="required",
@@ -168,6 +164,16 @@ def _instance(
             custom_timeouts=_INSTANCE_TIMEOUTS,
         ),
     )
+
+
+def _price(settings: Settings) -> dict[str, Any]:
+    limit = settings.spot_price_limit
+    spot = "SpotWithPriceLimit" if limit else "SpotAsPriceGo"
+    return {
+        "instance_charge_type": "PostPaid",
+        "spot_strategy": spot if settings.spot else "NoSpot",
+        "spot_price_limit": float(limit) if limit else None,
+    }
 
 
 def _disk(settings: Settings) -> dict[str, Any]:

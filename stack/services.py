@@ -52,18 +52,8 @@ def run_services(
         opts=pulumi.ResourceOptions(parent=parent),
     )
     opts = pulumi.ResourceOptions(parent=parent, provider=provider)
-    networks = {
-        name: docker.Network(
-            f"network-{name}",
-            name=f"ai-lab-{name}",
-            driver="bridge",
-            internal=not container.online,
-            opts=opts,
-        )
-        for name, container in plan.containers.items()
-    }
-    memory = server.instance.memory.apply(int)
-    containers = Containers(host, passwords, networks, memory, opts, _certificate(settings))
+    memory, files = server.instance.memory.apply(int), _certificate(settings)
+    containers = Containers(host, passwords, _networks(plan, opts), memory, opts, files)
     for name, container in plan.containers.items():
         containers.run(name, container)
     healthy = {
@@ -79,6 +69,19 @@ def run_services(
     }
     parent.register_outputs({})
     return Services(healthy, passwords, relay_key=passwords.fill("sk-{relay_token}"))
+
+
+def _networks(plan: Plan, opts: pulumi.ResourceOptions) -> dict[str, docker.Network]:
+    return {
+        name: docker.Network(
+            f"network-{name}",
+            name=f"ai-lab-{name}",
+            driver="bridge",
+            internal=not container.online,
+            opts=opts,
+        )
+        for name, container in plan.containers.items()
+    }
 
 
 def _certificate(settings: Settings) -> dict[str, dict[str, pulumi.Output[str]]]:
