@@ -6,23 +6,29 @@ our change of a password what we mean.
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
 from provisioning.channels import XINFERENCE_KEY
-from provisioning.containers import CONTAINERS, Container
+from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY, CONTAINERS, Container
 from provisioning.host import VOCABULARY_FOLDER
+from provisioning.plan import plan
 from provisioning.ports import PUBLISHED, XINFERENCE_PORT
+from provisioning.settings import Settings
 from provisioning.vocabulary import VOCABULARY_NAME, vocabulary_file
 from stack.passwords import Passwords
 from tests.matrix import reached
 from tests.server.conftest import SECRETS, Rented
 from tests.server.shell import until
+from tests.unit.certificates import certificate
+from tests.unit.program import given
 
 pytestmark = pytest.mark.timeout(1800)
 
 NAMES = tuple(CONTAINERS)
 ACTORS_PORT = 41234
+DOMAIN = "lab.example.com"
 
 
 class Lab:
@@ -35,8 +41,8 @@ class Lab:
         self.secrets = {name: f"{name.replace('_', '')}1secret" for name in names} | SECRETS
         self.out = rented.shell.out
 
-    def run(self, name: str) -> None:
-        container = self.rented.plan.containers[name]
+    def run(self, name: str, container: Container | None = None) -> None:
+        container = container or self.rented.plan.containers[name]
         words = ["docker", "create", "--name", name, *_options(container), *_network(name)]
         words += [f"--volume=ai-lab-{name}:{data}" for data in [container.data] if data]
         words += [
@@ -54,9 +60,9 @@ class Lab:
         self.out(f"docker start {name}")
         self.becomes(name, "healthy")
 
-    def replace(self, name: str) -> None:
+    def replace(self, name: str, container: Container | None = None) -> None:
         self.out(f"docker stop {name} && docker rm {name}")
-        self.run(name)
+        self.run(name, container)
 
     def becomes(self, name: str, state: str) -> None:
         asked = f"docker inspect --format '{{{{.State.Health.Status}}}}' {name}"
@@ -116,7 +122,10 @@ def _options(container: Container) -> list[str]:
         *(["--read-only"] if container.read_only is not None else []),
         *(f"--tmpfs={folder}" for folder in container.read_only or ()),
         f"--stop-timeout={container.grace_seconds or 10}",
-        *(f"--publish={out}:{inside}" for out, inside in container.published.items()),
+        *(
+            f"--publish={'127.0.0.1:' if out in container.at_home else ''}{out}:{inside}"
+            for out, inside in container.published.items()
+        ),
         *(f"--volume={there}:{here}:ro" for there, here in container.mounts.items()),
         *(f"--{limit}{mib}" for limit in ("memory", "memory-swap") for mib in limited),
         *(["--gpus=all"] if container.gpu else []),
@@ -278,6 +287,26 @@ def test_xinference_serves_a_model_on_the_servers_card(lab: Lab) -> None:
     assert json.loads(launched) == {"model_uid": "m3e-base"}
     told = json.loads(lab.out(f"{api}/embeddings", '{"model": "m3e-base", "input": "hello"}'))
     assert len(told["data"][0]["embedding"]) == 768
+
+
+def test_a_domain_is_served_by_tls(lab: Lab, tmp_path: Path) -> None:
+    """By Caddy as it is in the lab, with the operator's own certificate."""
+    own = {"domain": DOMAIN, **certificate(tmp_path, DOMAIN)}
+    told = plan(Settings.model_validate(given("dev", Path("no-key")) | own)).containers["caddy"]
+    names = {CERTIFICATE: "cert.pem", CERTIFICATE_KEY: "cert.key"}
+    files = {place: (tmp_path / name).read_text() for place, name in names.items()}
+    lab.replace("caddy", told.model_copy(update={"files": {**told.files, **files}}))
+    try:
+        lab.out("cat >/tmp/ca.pem", files[CERTIFICATE])
+        page = "/api/common/system/getInitData"
+        for port, path, status in ((443, page, 200), (8443, "/api/status", 200), (9443, "/", 401)):
+            url = f"https://{DOMAIN}:{port}{path}"
+            known = f"--cacert /tmp/ca.pem --resolve {DOMAIN}:{port}:127.0.0.1"
+            asked = f"curl -sS {known} --output /dev/null --write-out '%{{http_code}}' {url}"
+            assert lab.out(asked) == str(status), url
+        assert "127.0.0.1:9997" in lab.out("docker port caddy 9997")
+    finally:
+        lab.replace("caddy")
 
 
 def test_containers_find_each_other_by_name(lab: Lab) -> None:
