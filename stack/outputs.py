@@ -49,7 +49,7 @@ def export_outputs(
             {"name": model.name, "kind": model.kind, "servedBy": model.served_by}
             for model in settings.models
         ],
-        "releases": {each.part: each.release for each in plan.verdicts},
+        "releases": {each.part: f"{each.release} ({each.word})" for each in plan.verdicts},
         **{f"token-{name}": key for name, key in gateway.tokens.items()},
         **{f"apiKey-{name}": key for name, key in knowledge.api_keys.items()},
         "shareLinks": knowledge.share_links,

@@ -164,7 +164,8 @@ def _told(settings: Settings, planned: Plan) -> Iterator[str]:
         yield f"  {port} ({NAMES.get(port, 'SSH')}): {', '.join(networks)}"
     yield "containers, and their environments; <names> are secrets"
     for name, container in planned.containers.items():
-        yield f"  {name}: {container.image}"
+        word = next((each.word for each in planned.verdicts if each.part == name), "")
+        yield f"  {name}: {container.image} ({word})"
         yield from (f"    {key}={value}" for key, value in _shown(container.environment).items())
 
 

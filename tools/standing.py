@@ -162,7 +162,11 @@ def read_lab(stack: Stack, outputs: Mapping[str, Any]) -> Lab:
             ServedModel(str(row["name"]), str(row["kind"]), str(row["servedBy"]))
             for row in outputs.get("models") or []
         ),
-        releases={part: str(each) for part, each in (outputs.get("releases") or {}).items()},
+        # Without the verdict of that day.
+        releases={
+            part: str(each).partition(" ")[0]
+            for part, each in (outputs.get("releases") or {}).items()
+        },
         hourly_price=None if price.get("total") is None else float(price["total"]),
         currency=str(price.get("currency") or ""),
         lease_started=_moment(outputs.get("leaseStarted")),

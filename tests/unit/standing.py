@@ -24,6 +24,7 @@ OUTPUTS: dict[str, Any] = {
         {"name": "bge", "kind": "rerank", "servedBy": "xinference"},
         {"name": "qwen-max", "kind": "chat", "servedBy": "dashscope"},
     ],
+    "releases": {"mongo": "5.0.18 (good)", "pg": "0.8.2-pg15 (good)"},
     "shareLinks": {"Guide/visitors": "http://127.0.0.9:3000/chat/share?shareId=abc"},
     "hourlyPrice": {"total": 12.0, "currency": "CNY", "parts": {}, "note": ""},
     "leaseStarted": "2026-11-22T10:00:00Z",

@@ -138,6 +138,12 @@ def test_every_container_is_confined(lab: Recording) -> None:
     assert told(lab, "ulimits")["sandbox"] == [{"name": "nproc", "soft": 256, "hard": 256}]
 
 
+def test_the_verdict_on_each_release_is_told(lab: Recording) -> None:
+    told_of = lab.outputs["releases"]
+    assert (told_of["mongo"], told_of["fastgpt"]) == ("5.0.34 (good)", "4.8.8-fix2 (warned)")
+    assert set(told_of) == set(containers(lab))
+
+
 @table("program")
 def test_health_checks_ask_for_what_matters(service: str, asked: str, lab: Recording) -> None:
     assert asked in " ".join(containers(lab)[service].inputs["healthcheck"]["tests"])
