@@ -66,4 +66,4 @@ def _covers(certificate: x509.Certificate, domain: str) -> bool:
     except x509.ExtensionNotFound:
         return False
     wanted = {domain, f"*.{domain.partition('.')[2]}"}
-    return bool(wanted & set(names.get_values_for_type(x509.DNSName)))
+    return bool(wanted & {name.lower() for name in names.get_values_for_type(x509.DNSName)})

@@ -3,7 +3,7 @@
 No secret is in them: where one belongs stands its name as `{mysql}`, and the stack fills it in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -125,23 +125,22 @@ def containers(
         "fastgpt": {"files": {"/app/data/config.json": config}},
         "caddy": _caddy(settings),
     }
+    changed = {
+        name: container.model_copy(update=told.get(name, {}))
+        for name, container in CONTAINERS.items()
+        if name in images
+    }
     return {
         name: container.model_copy(
             update={
                 "image": images[name].reference,
-                **told.get(name, {}),
-                "reaches": _there(told.get(name, {}).get("reaches", container.reaches), images),
-                "after": _there(container.after, images),
-                "at_home": tuple(container.published) if settings.domain else (),
+                "reaches": tuple(other for other in container.reaches if other in images),
+                "after": tuple(other for other in container.after if other in images),
+                "at_home": tuple(CONTAINERS[name].published) if settings.domain else (),
             }
         )
-        for name, container in CONTAINERS.items()
-        if name in images
+        for name, container in changed.items()
     }
-
-
-def _there(names: Iterable[str], images: Images) -> tuple[str, ...]:
-    return tuple(name for name in names if name in images)
 
 
 def _caddy(settings: Settings) -> dict[str, Any]:

@@ -80,8 +80,8 @@ def xinference_command(release: XinferenceRelease) -> tuple[str, ...]:
 def xinference_environment(
     models: Iterable[Model], region: Region, release: XinferenceRelease
 ) -> dict[str, str]:
-    """The container's (`docs/facts/xinference.md §1`). Only the operator and the lab reach its API,
-    so it has no login."""
+    """The container's (`docs/facts/xinference.md §1`). Caddy asks for its key, so it has no
+    login of its own."""
     environment = {
         "XINFERENCE_HOME": XINFERENCE_HOME,
         "XINFERENCE_MODEL_SRC": region.model_hub,

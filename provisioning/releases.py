@@ -123,7 +123,7 @@ def _without(part: str, holes: Iterable[Hole]) -> str:
 
 def _door_problems(release: str, settings: Settings) -> Iterator[Problem]:
     root = f"can log in as root: FastGPT {release} has {_OPEN_DOOR}"
-    right = "name your visitors' networks in visitorCidrs: port 3000 opens to them alone"
+    right = "name your visitors' networks in visitorCidrs: the chat pages open to them alone"
     if settings.public_chat and settings.let_anybody_log_in_as_root:
         yield Problem("letAnybodyLogInAsRoot", f"everybody {root}", right, True, danger=True)
     elif settings.public_chat:

@@ -231,8 +231,9 @@ async def _connect(server: SshServer) -> asyncssh.SSHClientConnection:
     call = f"connect {server.place}"
     async with contextlib.AsyncExitStack() as until_logged_in:
         try:
-            key = await key_of(server.key_file, until_logged_in)
-        except (OSError, ValueError) as error:
+            asked = key_of(server.key_file, until_logged_in)
+            key = await asyncio.wait_for(asked, CONNECT_SECONDS)
+        except (OSError, ValueError, asyncio.TimeoutError) as error:
             raise KeyRefused("SSH", call, f"{_reason(error)}. See the setting sshKeyFile") from None
         connecting = asyncssh.connect(
             server.host,

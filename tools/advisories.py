@@ -43,7 +43,9 @@ def unknown_advisories(folder: Path) -> Iterator[Advisory]:
     """Those of a folder that name a part of the lab, and that the table has under no id."""
     known = {hole.id for part in _NAMES for hole in known_holes(part)}
     for place in sorted(folder.rglob("*.json")):
-        told: Mapping[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        told: Any = json.loads(place.read_text(encoding="utf-8"))
+        if not isinstance(told, Mapping) or "id" not in told:
+            continue  # no advisory
         if known & {str(told.get("id")), *map(str, told.get("aliases") or ())}:
             continue
         text = " ".join(str(told.get(key) or "") for key in ("summary", "details"))

@@ -36,7 +36,8 @@ guard="$ROOT/usr/local/sbin/ai-lab-guard"
 write_if_different "$guard" <<'GUARD'
 # From the lab's containers nothing new comes in to the server, nor goes to the cloud's metadata.
 refuse() {
-  iptables -w -t "$1" -C "${@:2}" -j DROP 2>/dev/null || iptables -w -t "$1" -I "${@:2}" -j DROP
+  iptables -w 60 -t "$1" -C "${@:2}" -j DROP 2>/dev/null ||
+    iptables -w 60 -t "$1" -I "${@:2}" -j DROP
 }
 refuse filter INPUT -i br-+ -m conntrack --ctstate NEW
 refuse mangle PREROUTING -i br-+ -d 100.100.100.200

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from provisioning.certificate import certificate_problems
+from provisioning.server_problems import server_problems
 from provisioning.settings import Settings
 from tests.unit.certificates import NOW, certificate
 from tests.unit.program import given
@@ -59,3 +60,9 @@ def test_what_cannot_serve_the_domain_is_said(
     for problem, words in zip(found, said, strict=True):
         assert words.replace("FOLDER", str(tmp_path)) in str(problem)
         assert problem.warning == (days == 5)
+
+
+@pytest.mark.parametrize("domain", ["", "lab.example.com"])
+def test_ssh_may_have_a_port_of_tls_where_there_is_no_domain(tmp_path: Path, domain: str) -> None:
+    settings = Settings.model_validate(given("dev", tmp_path) | {"domain": domain, "sshPort": 443})
+    assert ("sshPort" in {p.path for p in server_problems(settings)}) == bool(domain)

@@ -17,7 +17,7 @@ CANCEL_SECONDS = 120.0
 
 
 class XinferenceClient(ServiceClient):
-    """Xinference behind the lab's proxy, which asks for the key (`provisioning/Caddyfile`)."""
+    """Xinference behind Caddy, which asks for the key (`provisioning/caddy/Caddyfile`)."""
 
     service = "Xinference"
 

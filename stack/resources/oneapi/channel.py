@@ -27,7 +27,7 @@ class Channel(Managed[Row]):
         base_url: without path; "" for the vendor's own address.
         models: public names; blanks stripped, each once whatever its case.
         model_mapping: public name -> upstream name.
-        key: the upstream's API key; never empty (a dummy for Xinference).
+        key: the upstream's API key; never empty; Xinference's is the one that Caddy asks for.
         priority: the highest wins.
         kind, probe: of the model asked before the channel counts as made; probe "" skips it.
         relay_key: asks it; one of root's, because only those may choose a channel.
@@ -77,7 +77,7 @@ class Channel(Managed[Row]):
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:  # noqa: ARG003
         """A secret that was set to nothing; the settings know that there is one, not what it is."""
         if "key" in news and not str(news["key"]).strip():
-            yield "key", "OneAPI refuses an empty key; Xinference takes any"
+            yield "key", "OneAPI refuses an empty key; set the secret again"
 
     def wanted(self, object_id: int = 0) -> Row:
         base_url = self.base_url.rstrip("/")
