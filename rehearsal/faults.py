@@ -27,6 +27,14 @@ def take(fault: str, key: str) -> bool:
         return bool(left)
 
 
+def taken(prefix: str, key: str) -> str:
+    """What follows `prefix` in the name of the fault that strikes `key` now; "" for none."""
+    place = Path(os.environ.get("REHEARSAL_FAULTS", os.devnull))
+    names = json.loads(place.read_text() or "{}") if place.is_file() else {}
+    found = (name for name in names if name.startswith(prefix) and take(name, key))
+    return next(found, "").removeprefix(prefix)
+
+
 def switch_on(place: Path, fault: str, key: str, times: int = ALWAYS) -> None:
     place.touch()
     with _opened(place) as faults:

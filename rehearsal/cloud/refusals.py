@@ -17,7 +17,8 @@ class Refusal(Exception):
 
 def refusal(code: str) -> Refusal:
     """The refusal with `code`, in the cloud's words for it."""
-    return Refusal(_SAYS[code][0], code, _SAYS[code][1])
+    status, message = _SAYS.get(code, (403, f"The request is refused: {code}."))
+    return Refusal(status, code, message)
 
 
 def not_found(parameter: str) -> Refusal:

@@ -1,19 +1,23 @@
 """Alibaba's RPC: a request is an action and flat parameters, an answer is JSON.
 
 Form, error bodies and paging as in docs/facts/alicloud-http.md. The signature is not checked; the
-access key has to be known.
+access key has to be known. The fault `cloud.CODE` with an action's name as its key refuses it so;
+`cloud.silence` keeps its answer back until it is switched off, the work done.
 """
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from rehearsal import faults
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.refusals import Refusal, not_found, refusal
 
 Answer = dict[str, Any]
 _T = TypeVar("_T")
+_SILENCE = "silence"
 _PRODUCTS = {"2014-05-26": "ecs", "2016-04-28": "vpc"}
 
 
@@ -104,6 +108,8 @@ def answer(cloud: Cloud, keys: frozenset[str], parameters: Mapping[str, str]) ->
     request_id = str(uuid.uuid4()).upper()
     try:
         body = _answered(cloud, keys, parameters)
+        while faults.take(f"cloud.{_SILENCE}", parameters["Action"]):
+            time.sleep(0.05)
     except Refusal as refusal:
         said = {"Code": refusal.code, "Message": refusal.message, "HostId": "rehearsal"}
         return refusal.status, {**said, "RequestId": request_id}
@@ -119,6 +125,8 @@ def _answered(cloud: Cloud, keys: frozenset[str], parameters: Mapping[str, str])
     if handler is None:
         message = f"the rehearsal has no {name}; add it to rehearsal/cloud."
         raise Refusal(404, "InvalidAction.NotFound", f"Specified api is not found: {message}")
+    if (code := faults.taken("cloud.", parameters["Action"])) not in ("", _SILENCE):
+        raise refusal(code)
     request = Request(parameters)
     cloud.ram.check(name, request, cloud.tags)
     with cloud.lock:

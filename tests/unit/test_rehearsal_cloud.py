@@ -1,17 +1,21 @@
 """The emulated region: what it keeps, refuses and bills (docs/facts/alicloud.md §8)."""
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rehearsal import faults
 from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, lease, market, rpc
 from rehearsal.cloud.refusals import Refusal
 from rehearsal.providers.alicloud.client import flat
 from tests.region import PLAIN_IMAGE, REGION, Recorder
 from tests.tables import table
+from tests.waiting import until
 
 GPU_ZONE = market.gpu_zone(REGION)
 NO_KEY = {"KeyPairName": "x", "PublicKeyBody": "ssh-rsa A"}
@@ -171,3 +175,23 @@ def test_what_is_in_use_is_not_deleted_and_what_is_no_key_not_imported(account: 
     ):
         with pytest.raises(Refusal, match=code):
             call(action, **named)
+
+
+def test_it_refuses_or_keeps_silent_when_told_to(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "faults.json"
+    monkeypatch.setenv("REHEARSAL_FAULTS", str(place))
+    faults.switch_on(place, "cloud.QuotaExceeded.Vpc", "CreateVpc", 1)
+    with pytest.raises(Refusal, match=r"QuotaExceeded\.Vpc"):
+        account.vpc_call("CreateVpc", CidrBlock="172.16.0.0/16")
+    account.vpc_call("CreateVpc", CidrBlock="172.16.0.0/16")
+
+    faults.switch_on(place, "cloud.silence", "RunInstances")
+    answered = threading.Thread(target=account.rent)
+    answered.start()
+    until(lambda: bool(account.cloud.instances), "the server that is rented in silence")
+    assert answered.is_alive()
+    faults.switch_on(place, "cloud.silence", "RunInstances", 0)
+    answered.join(10)
+    assert not answered.is_alive()
