@@ -54,8 +54,11 @@ def disk_level(settings: Settings) -> str:
     return settings.disk_performance_level if settings.disk_category == "cloud_essd" else ""
 
 
-def hourly_price(settings: Settings) -> Price:
-    """The estimated price of a running lab per hour, without traffic."""
+def hourly_price(settings: Settings, instance_type: str = "") -> Price:
+    """The estimated price of a running lab per hour, without traffic; on another type of its list
+    than the first, if given."""
+    if instance_type:
+        settings = settings.model_copy(update={"instance_type": instance_type})
     compute, level = list_price(settings), disk_level(settings)
     mainland = settings.region in MAINLAND_REGIONS
     kind = DISKS.get(settings.disk_category, {}).get(level) if mainland else None

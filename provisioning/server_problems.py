@@ -5,11 +5,12 @@ Tags: Alibaba Cloud's manual of TagResources.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
-from provisioning.cards import type_problem
+from provisioning.cards import Gpus, gpus_of, type_problem
 from provisioning.ports import NAMES, PUBLISHED
 from provisioning.prices import DISKS, disk_level, list_price
-from provisioning.problems import Problem, nearest
+from provisioning.problems import Problem, nearest, repeated
 from provisioning.settings import Settings
 
 OWN_TAG = "ai-lab"
@@ -34,6 +35,9 @@ def server_problems(settings: Settings) -> Iterator[Problem]:
     """What is wrong with the order of a server, but for its region and who may reach it."""
     if wrong_type := type_problem(settings.instance_type, settings.wants_gpu):
         yield wrong_type
+    for index, other in enumerate(settings.instance_types):
+        yield from _other_type_problems(f"instanceTypes[{index}]", settings, other)
+    yield from repeated("instanceTypes", settings.instance_types)
     yield from _disk_problems(settings)
     yield from _encryption_problems(settings)
     image, port = settings.image_id, settings.ssh_port
@@ -66,6 +70,23 @@ def zone_problems(settings: Settings) -> Iterator[Problem]:
     if zone and not re.fullmatch(rf"{re.escape(region)}{between}[a-z]", zone):
         right = f"write it like {region}{between}b, or leave it out to take one that has stock"
         yield Problem("zone", f"{zone} is no zone of {region}", right)
+
+
+def _other_type_problems(path: str, settings: Settings, other: str) -> Iterator[Problem]:
+    """Of one that is rented where `instanceType` is sold out: the lab on it has to be the same."""
+    if other == settings.instance_type:
+        yield Problem(path, f"{other} is instanceType already", "leave it out of this list")
+    elif wrong := type_problem(other, settings.wants_gpu):
+        yield replace(wrong, path=path)
+    elif gpus_of(other) != settings.gpus:
+        has, planned = _cards(gpus_of(other)), _cards(settings.gpus)
+        wrong_cards = f"{other} has {has}, {settings.instance_type} {planned}"
+        right = "name types with the same GPUs: the models are planned for those"
+        yield Problem(path, wrong_cards, right)
+
+
+def _cards(gpus: Gpus | None) -> str:
+    return f"{gpus.count} x {gpus.card}" if gpus else "no GPU"
 
 
 def _disk_problems(settings: Settings) -> Iterator[Problem]:

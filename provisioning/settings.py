@@ -20,6 +20,7 @@ STRUCTURES = (
     "tags",
     "allowedCidrs",
     "visitorCidrs",
+    "instanceTypes",
 )
 """The settings that are lists or mappings; Pulumi hands them over as JSON."""
 
@@ -40,6 +41,7 @@ class Settings(Shape):
 
     region: str
     instance_type: str
+    instance_types: tuple[str, ...] = ()
     zone: str = ""
     vswitch_id: str = Field(
         default="",

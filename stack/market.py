@@ -7,7 +7,7 @@ Asked in previews too, within a time limit: without a network this would hang fo
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pulumi
 import pulumi_alicloud as alicloud
@@ -42,9 +42,8 @@ class Switch:
 async def existing_switch(settings: Settings) -> Switch:
     """The vSwitch `vswitchId`, and whether it is there and in the zone of the settings."""
     wanted = settings.vswitch_id
-    found = await _answered(
-        f"where {wanted} is", alicloud.vpc.get_switches_output(ids=[wanted]), "leave out vswitchId"
-    )
+    asked = alicloud.vpc.get_switches_output(ids=[wanted])
+    found = await answered(f"where {wanted} is", asked, "leave vswitchId out of the settings")
     if not found.vswitches:
         right = "name one of the cloud's console, or leave it out for a network of the lab's own"
         wrong = f"there is no {wanted} in {settings.region}"
@@ -58,22 +57,39 @@ async def existing_switch(settings: Settings) -> Switch:
     return Switch(wanted, switch.vpc_id, switch.zone_id, problem)
 
 
-async def zones_on_offer(settings: Settings, only: str = "") -> list[str]:
-    """Zones that the server may stand in: the one of the settings, else all that have it in stock,
-    and of them `only` one where the vSwitch is given."""
-    zones = [settings.zone] if settings.zone else await zones_in_stock(settings)
-    return [zone for zone in zones if only in ("", zone)]
+Offer = dict[str, Any]
+"""What can be bought of one type: `{type, zones, elsewhere, images}`; `zones` have it in stock and
+fit the settings, `elsewhere` have it and do not; images as `images_on_offer` sorts them."""
 
 
-async def zones_in_stock(settings: Settings) -> list[str]:
+async def offers(settings: Settings, minimum_driver: int, only: str = "") -> list[Offer]:
+    """What each type of the settings has on offer right now, `instanceType` first; in the zone
+    `only` where the vSwitch is given."""
+    types = (settings.instance_type, *settings.instance_types)
+    return await asyncio.gather(*(_offer(settings, one, minimum_driver, only) for one in types))
+
+
+async def _offer(settings: Settings, wanted: str, minimum_driver: int, only: str) -> Offer:
+    stock = await zones_in_stock(settings, wanted)
+    fitting = [zone for zone in stock if settings.zone in ("", zone) and only in ("", zone)]
+    images = [settings.image_id] if settings.image_id else []
+    return {
+        "type": wanted,
+        "zones": fitting,
+        "elsewhere": sorted(set(stock) - set(fitting)),
+        "images": images or await images_on_offer(settings, wanted, minimum_driver),
+    }
+
+
+async def zones_in_stock(settings: Settings, wanted: str) -> list[str]:
     """Zones that have the instance type in stock right now; empty if it is sold out.
 
     `get_zones` does not look at the stock of one type (`docs/facts/alicloud.md §1.3`).
     """
-    found = await _answered(
+    found = await answered(
         "which zones have the server",
         alicloud.ecs.get_instance_types_output(
-            instance_type=settings.instance_type,
+            instance_type=wanted,
             system_disk_category=settings.disk_category,
             spot_strategy="SpotAsPriceGo" if settings.spot else "NoSpot",
         ),
@@ -81,26 +97,24 @@ async def zones_in_stock(settings: Settings) -> list[str]:
     return sorted(found.instance_types[0].availability_zones) if found.instance_types else []
 
 
-async def images_on_offer(settings: Settings, minimum_driver: int) -> list[str]:
-    """Images for the server, the best first.
+async def images_on_offer(settings: Settings, wanted: str, minimum_driver: int) -> list[str]:
+    """Images for a server of that type, the best first.
 
     The newest whose NVIDIA driver is known to be new enough, then plain Ubuntu, which gets its
     driver from us. One that does not say its driver comes last: a wrong one shows only once the
     server is paid for, and is not replaced in place.
     """
-    with_driver = await _newest(settings, _DRIVER_IMAGE) if settings.gpus else []
+    with_driver = await _newest(wanted, _DRIVER_IMAGE) if settings.gpus else []
     fitting = [image for image in with_driver if _driver_of(image) >= minimum_driver]
     silent = [image for image in with_driver if not _driver_of(image)]
-    plain = await _newest(settings, _PLAIN_IMAGE)
+    plain = await _newest(wanted, _PLAIN_IMAGE)
     return [image.id for image in fitting[:1] + plain[:1] + silent[:1]]
 
 
-async def _newest(settings: Settings, name: str) -> list[_Image]:
-    found = await _answered(
+async def _newest(wanted: str, name: str) -> list[_Image]:
+    found = await answered(
         "which images fit the server",
-        alicloud.ecs.get_images_output(
-            owners="system", name_regex=name, instance_type=settings.instance_type
-        ),
+        alicloud.ecs.get_images_output(owners="system", name_regex=name, instance_type=wanted),
     )
     return sorted(found.images, key=lambda image: image.creation_time, reverse=True)
 
@@ -112,9 +126,8 @@ def _driver_of(image: _Image) -> int:
     return int(said[1]) if said else 0
 
 
-async def _answered(
-    what: str, answer: pulumi.Output[T], instead: str = "name `zone` and `imageId`"
-) -> T:
+async def answered(what: str, answer: pulumi.Output[T], instead: str = "try again later") -> T:
+    """What the cloud answers, within a time limit. Raises MarketError: nothing came."""
     try:
         found = await asyncio.wait_for(asyncio.ensure_future(answer.future()), _SECONDS)
     except asyncio.TimeoutError:
@@ -122,6 +135,6 @@ async def _answered(
     if found is None:
         raise MarketError(
             f"waited {_SECONDS} s for the cloud to say {what}, without an answer. Check the "
-            f"network and the credentials, or {instead} in the settings"
+            f"network and the credentials, or {instead}"
         )
     return found

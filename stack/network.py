@@ -8,12 +8,14 @@ from pulumi_alicloud import ecs, vpc
 
 from provisioning.plan import Plan
 from provisioning.settings import Settings
+from stack.adoption import Standing
 from stack.market import Switch, existing_switch
+from stack.region import FIREWALL, NETWORK, SWITCH
 from stack.resources.server.choice import ServerChoice
 
 _CIDR = "172.16.0.0/16"
 
-Standing = pulumi.Output[Switch]
+Given = pulumi.Output[Switch]
 """A vSwitch that is not the lab's."""
 
 
@@ -25,12 +27,16 @@ class Order:
     place: pulumi.ComponentResource
     name: str
     tags: dict[str, str]
+    key_pair: str
+    standing: Standing
 
-    def opts(self, **more: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - as ResourceOptions
-        return pulumi.ResourceOptions(parent=self.place, **more)
+    def opts(self, kind: str = "", **more: Any) -> pulumi.ResourceOptions:  # noqa: ANN401
+        """Resource options; what is there of that `kind` is taken in."""
+        both = {**more, **self.standing.opts(kind, more.get("ignore_changes") or ())}
+        return pulumi.ResourceOptions(parent=self.place, **both)
 
 
-def standing_switch(settings: Settings) -> Standing | None:
+def given_switch(settings: Settings) -> Given | None:
     """The vSwitch that the settings name, once the cloud said that it is there; None for none."""
     if not settings.vswitch_id:
         return None
@@ -38,15 +44,15 @@ def standing_switch(settings: Settings) -> Standing | None:
 
 
 def network(
-    order: Order, choice: ServerChoice, standing: Standing | None
+    order: Order, choice: ServerChoice, given: Given | None
 ) -> tuple[pulumi.Output[str], ecs.SecurityGroup]:
     """The id of the vSwitch, and the lab's own firewall beside it."""
-    if standing is None:
+    if given is None:
         switch = _own_switch(order, choice)
         switch_id, vpc_id = switch.id, switch.vpc_id
     else:
         # Only once the choice has not refused it.
-        accepted = pulumi.Output.all(standing, choice.zone).apply(lambda known: known[0])
+        accepted = pulumi.Output.all(given, choice.zone).apply(lambda known: known[0])
         switch_id = accepted.apply(lambda switch: switch.id)
         vpc_id = accepted.apply(lambda switch: switch.vpc)
     group = ecs.SecurityGroup(
@@ -55,29 +61,32 @@ def network(
         vpc_id=vpc_id,
         inner_access_policy="Drop",
         tags=order.tags,
-        opts=order.opts(),
+        opts=order.opts(FIREWALL),
     )
     return switch_id, group
 
 
 def _own_switch(order: Order, choice: ServerChoice) -> vpc.Switch:
+    generation = order.settings.server_generation
     network = vpc.Network(
         "network",
         vpc_name=order.name,
         cidr_block=_CIDR,
         tags=order.tags,
-        opts=order.opts(depends_on=[choice]),
+        opts=order.opts(NETWORK, depends_on=[choice]),
     )
     return vpc.Switch(
         "switch",
         vswitch_name=order.name,
         vpc_id=network.id,
-        # Old and new server stand side by side for a while, perhaps in two zones, and the switches
-        # of one network must not overlap.
-        cidr_block=f"172.16.{(order.settings.server_generation - 1) % 256}.0/24",
+        # Old and new stand side by side for a while, perhaps in two zones, and the switches of one
+        # network must not overlap.
+        cidr_block=choice.moves.apply(
+            lambda moves: f"172.16.{(generation - 1 + (moves or 0)) % 256}.0/24"
+        ),
         zone_id=choice.zone,
         tags=order.tags,
-        opts=order.opts(),
+        opts=order.opts(SWITCH),
     )
 
 

@@ -9,6 +9,7 @@ import pulumi
 
 from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
+from provisioning.prices import hourly_price
 from stack.gateway import Gateway
 from stack.knowledge import KnowledgeOutputs
 from stack.server import USER, Server
@@ -53,7 +54,9 @@ def export_outputs(
         **{f"token-{name}": key for name, key in gateway.tokens.items()},
         **{f"apiKey-{name}": key for name, key in knowledge.api_keys.items()},
         "shareLinks": knowledge.share_links,
-        "hourlyPrice": asdict(plan.price),
+        "hourlyPrice": server.instance.instance_type.apply(
+            lambda rented: asdict(hourly_price(settings, rented))
+        ),
         "leaseStarted": server.lease.started_at,
         "leaseEnds": server.lease.ends.apply(lambda end: end or "never: ends with destroy only"),
         "openCommand": f"make open STACK={pulumi.get_stack()}",
@@ -74,6 +77,7 @@ def _addresses(plan: Plan, server: Server) -> dict[str, pulumi.Input[str | int]]
     ssh = f"ssh -i {shlex.quote(key_file)}{ssh_port} {USER}@"
     record = pulumi.Output.concat(f"{domain} A ", server.address)
     return {
+        "serverId": server.instance.id,
         "serverAddress": server.address,
         **{name: server.page(port) for name, port in urls.items()},
         **({"dnsRecord": record} if domain else {}),

@@ -13,9 +13,11 @@ from provisioning.ports import page
 from provisioning.prices import disk_level
 from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
-from stack.market import images_on_offer, zones_on_offer
-from stack.network import Order, Standing, network, open_ports, standing_switch
+from stack.adoption import what_stands
+from stack.market import Offer, offers
+from stack.network import Given, Order, given_switch, network, open_ports
 from stack.part import dies_with, part
+from stack.region import ADDRESS, JOINED, KEY, SERVER
 from stack.resources.declaration import Endpoint, Login
 from stack.resources.server.choice import ServerChoice
 from stack.resources.server.host_key import ServerHostKey
@@ -62,13 +64,11 @@ class Server:
 
 def rent_server(plan: Plan) -> Server:
     """Everything that is rented, once the choice does not refuse it, and the server's host key."""
-    settings, stack = plan.settings, pulumi.get_stack()
-    tags = {OWN_TAG: stack, **settings.tags}
-    order = Order(settings, part("Server"), f"ai-lab-{stack}", tags)
-    standing = standing_switch(settings)
-    choice = _choice(order, plan, standing)
+    order = _order(plan.settings)
+    settings, given = plan.settings, given_switch(plan.settings)
+    choice = _choice(order, plan, given)
     lease = Lease("lease", hours=settings.lease_hours, opts=order.opts())
-    switch, group = network(order, choice, standing)
+    switch, group = network(order, choice, given)
     rules = open_ports(order, group, plan)
     instance = _instance(order, choice, lease, switch, group)
     address = _address(order, choice, instance)
@@ -101,22 +101,37 @@ def rent_server(plan: Plan) -> Server:
     )
 
 
-def _choice(order: Order, plan: Plan, standing: Standing | None) -> ServerChoice:
-    settings, driver = order.settings, plan.release.minimum_driver
-    place, refusal = settings.region, pulumi.Output.from_input("")
-    zones: pulumi.Input[Sequence[str]]
-    if standing is None:
-        zones = zones_on_offer(settings)
+def _order(settings: Settings) -> Order:
+    stack = pulumi.get_stack()
+    name, tag = f"ai-lab-{stack}", {OWN_TAG: stack}
+    # The provider never sends a changed public key (docs/facts/alicloud.md §1.1); another name
+    # makes it another key pair.
+    fingerprint = hashlib.sha256(settings.public_key.encode()).hexdigest()[:8]
+    key_pair = f"{name}-{fingerprint}"
+    standing = what_stands(settings, name, tag, key_pair)
+    return Order(settings, part("Server"), name, {**tag, **settings.tags}, key_pair, standing)
+
+
+def _choice(order: Order, plan: Plan, given: Given | None) -> ServerChoice:
+    settings, driver, standing = order.settings, plan.release.minimum_driver, order.standing
+    place, refusal = settings.zone or settings.region, pulumi.Output.from_input("")
+    on_offer: pulumi.Input[Sequence[Offer]]
+    if given is None:
+        on_offer = pulumi.Output.from_input(offers(settings, driver))
     else:
         place = f"{place}, zone of {settings.vswitch_id}"
-        zones = standing.apply(lambda switch: zones_on_offer(settings, switch.zone))
-        refusal = standing.apply(lambda switch: switch.wrong)
+        on_offer = given.apply(lambda switch: offers(settings, driver, switch.zone))
+        refusal = given.apply(lambda switch: switch.wrong)
+    types = (settings.instance_type, *settings.instance_types)
     return ServerChoice(
         "choice",
         generation=settings.server_generation,
-        zones=zones,
-        images=[settings.image_id] if settings.image_id else images_on_offer(settings, driver),
-        wanted=f"{settings.instance_type} in {place}",
+        offers=on_offer,
+        held=standing.held,
+        lost=standing.lost,
+        settled=standing.settled,
+        replacing=standing.replacing,
+        wanted=f"{' or '.join(types)} in {place}",
         switch=settings.vswitch_id,
         refusal=refusal,
         opts=order.opts(),
@@ -137,13 +152,13 @@ def _instance(
     it to invited accounts only, and where it reads back otherwise the provider would replace the
     server at every update.
     """
-    settings = order.settings
+    settings, standing = order.settings, order.standing
     return ecs.Instance(
         "instance",
-        instance_name=f"{order.name}-{settings.server_generation}",
+        instance_name=standing.name,
         availability_zone=choice.zone,
         image_id=choice.image,
-        instance_type=settings.instance_type,
+        instance_type=standing.type or choice.type,
         vswitch_id=switch,
         security_groups=[group.id],
         key_name=_key_pair(order, choice).key_pair_name,
@@ -157,6 +172,7 @@ def _instance(
         tags=order.tags,
         volume_tags=order.tags,
         opts=order.opts(
+            SERVER,
             replace_on_changes=["instanceName"],
             # The cloud tells which key of its own it took; to the provider that is a change, and
             # another server (docs/facts/alicloud.md §1.2).
@@ -189,16 +205,12 @@ def _disk(settings: Settings) -> dict[str, Any]:
 
 
 def _key_pair(order: Order, choice: ServerChoice) -> ecs.EcsKeyPair:
-    public_key = order.settings.public_key
-    # The provider never sends a changed public key (docs/facts/alicloud.md §1.1); another name
-    # makes it another key pair.
-    fingerprint = hashlib.sha256(public_key.encode()).hexdigest()[:8]
     return ecs.EcsKeyPair(
         "key",
-        key_pair_name=f"{order.name}-{fingerprint}",
-        public_key=public_key,
+        key_pair_name=order.key_pair,
+        public_key=order.settings.public_key,
         tags=order.tags,
-        opts=order.opts(depends_on=[choice]),
+        opts=order.opts(KEY, depends_on=[choice]),
     )
 
 
@@ -212,13 +224,13 @@ def _address(order: Order, choice: ServerChoice, instance: ecs.Instance) -> pulu
         internet_charge_type="PayByTraffic",
         payment_type="PayAsYouGo",
         tags=order.tags,
-        opts=order.opts(depends_on=[choice]),
+        opts=order.opts(ADDRESS, depends_on=[choice]),
     )
     joined = ecs.EipAssociation(
         "address-of-server",
         allocation_id=address.id,
         instance_id=instance.id,
         # An address leaves the old server before the new one can have it.
-        opts=order.opts(delete_before_replace=True),
+        opts=order.opts(JOINED, delete_before_replace=True),
     )
     return pulumi.Output.all(address.ip_address, joined.id).apply(lambda known: str(known[0]))

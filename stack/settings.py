@@ -11,7 +11,7 @@ from provisioning.validation import read_settings
 
 # "The operator has been told" to the language host: any other exit ends in a traceback or in "an
 # unhandled error occurred".
-_ALL_SAID = 32
+ALL_SAID = 32
 
 
 def load_settings(project: Path) -> Settings:
@@ -26,7 +26,7 @@ def load_settings(project: Path) -> Settings:
         settings_word = "setting" if len(refused) == 1 else "settings"
         head = f"{len(refused)} {settings_word} cannot be used; nothing was created."
         pulumi.log.error("\n".join([head, *(f"  - {problem}" for problem in refused)]))
-        sys.exit(_ALL_SAID)
+        sys.exit(ALL_SAID)
     for warning in problems:
         pulumi.log.warn(f"<{{%fg 1%}}>{warning}<{{%reset%}}>" if warning.danger else str(warning))
     return settings

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pulumi
 import yaml
@@ -112,6 +112,8 @@ class Cloud(Mocks):
     """Answers as the real providers do (`docs/facts/provider-states.json`), with telling values."""
 
     zones: tuple[str, ...] = ("cn-hangzhou-i", "cn-hangzhou-j")
+    state: ClassVar[Mapping[str, Any]] = {}
+    region: ClassVar[Mapping[str, Any]] = {}
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = {k: v for k, v in args.inputs.items() if v is not None}
@@ -128,16 +130,30 @@ class Cloud(Mocks):
             with_driver = "gpu" in args.args["nameRegex"]
             names = _DRIVER_IMAGES if with_driver else _PLAIN_IMAGES
             return {"images": [{"id": n, "name": n, "creationTime": n[-14:-4]} for n in names]}
-        if "getSwitches" in args.token:
+        if "readStackResourceOutputs" in args.token:
+            return {"outputs": self.state}
+        if listed := _LISTINGS.get(args.token.rpartition(":")[2]):
+            return {listed: self.region.get(listed, [])}
+        if "getSwitches" in args.token and args.args.get("ids"):
             there = [id for id in args.args["ids"] if id == "vsw-mine"]
             return {
                 "vswitches": [
                     {"id": id, "vpcId": "vpc-mine", "zoneId": self.zones[0]} for id in there
                 ]
             }
+        if "getSwitches" in args.token:
+            return {"vswitches": self.region.get("vswitches", [])}
         raise AssertionError(f"an unexpected look-up: {args.token}")
 
 
+_LISTINGS = {
+    "getInstances": "instances",
+    "getEcsDisks": "disks",
+    "getEipAddresses": "addresses",
+    "getEcsKeyPairs": "pairs",
+    "getSecurityGroups": "groups",
+    "getNetworks": "vpcs",
+}
 # The newest are no good: one has an old driver, one does not say which.
 _DRIVER_IMAGES = [
     "ubuntu_22_04_x64_20G_gpu_580.126.09_alibase_20260801.vhd",
@@ -160,8 +176,10 @@ _ANSWERS: dict[str, Any] = {
     ":Command": lambda args: {"stdout": "", "stderr": ""},
     ":RemoteImage": lambda args: {"imageId": f"sha256:{args.name}"},
     "server:Choice": lambda args: {
-        "zone": (args.inputs.get("zones") or [""])[0],
-        "image": (args.inputs.get("images") or [""])[0],
+        "type": args.inputs["offers"][0]["type"],
+        "zone": (args.inputs["offers"][0]["zones"] or [""])[0],
+        "image": (args.inputs["offers"][0]["images"] or [""])[0],
+        "moves": 0,
     },
     "server:Lease": lambda args: {
         "started_at": "2026-11-22T12:00:00Z",

@@ -103,7 +103,7 @@ def test_a_vswitch_of_the_operator_s_is_stood_in_and_not_made(key: Path) -> None
     assert lab.one(":SecurityGroup").inputs["vpcId"] == "vpc-mine"
     server, choice = lab.one(":Instance").inputs, lab.one("server:Choice").inputs
     assert (server["vswitchId"], server["securityGroups"]) == ("vsw-mine", ["id-firewall"])
-    assert (choice["zones"], choice["switch"]) == (["cn-hangzhou-i"], "vsw-mine")
+    assert (choice["offers"][0]["zones"], choice["switch"]) == (["cn-hangzhou-i"], "vsw-mine")
 
 
 @table("program_server")
@@ -130,7 +130,7 @@ def test_sold_out_is_not_the_program_s_failure(key: Path) -> None:
 
     # The choice decides: a standing server stays where it is, whatever the stock.
     lab = run_program(configured("dev", key), cloud=SoldOut())
-    assert lab.one("server:Choice").inputs["zones"] == []
+    assert lab.one("server:Choice").inputs["offers"][0]["zones"] == []
 
 
 # --- what lives on the server ----------------------------------------------------------------

@@ -5,7 +5,11 @@ actions and parameters (docs/facts/alicloud-http.md); semantics are those of pro
 (docs/facts/alicloud.md §1), answers look like those in docs/facts/provider-states.json.
 """
 
+import json
 import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from rehearsal.providers.alicloud.client import Answer, ApiError, Client, at
 from rehearsal.providers.alicloud.kinds import TABLES, ApiKind
@@ -16,6 +20,7 @@ from rehearsal.providers.values import Properties
 __all__ = ["AlicloudPackage", "AlicloudProvider", "ApiError", "Client"]
 
 _DEFAULT_REGION = "cn-beijing"
+_LISTINGS = json.loads(Path(__file__).with_name("listings.json").read_text())
 
 
 class AlicloudProvider:
@@ -23,10 +28,10 @@ class AlicloudProvider:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._functions = {
+        self._functions: dict[str, Callable[[Properties], Properties]] = {
             "alicloud:ecs/getInstanceTypes:getInstanceTypes": self._instance_types,
             "alicloud:ecs/getImages:getImages": self._images,
-            "alicloud:vpc/getSwitches:getSwitches": self._switches,
+            **{token: partial(self._listed, token) for token in _LISTINGS},
         }
 
     def kind(self, token: str) -> ApiKind:
@@ -90,16 +95,19 @@ class AlicloudProvider:
         rows = [row for row in at(answer, "Images.Image") if pattern.search(row["ImageName"])]
         return {"id": "images", "ids": [r["ImageId"] for r in rows], "images": [*map(_image, rows)]}
 
-    def _switches(self, args: Properties) -> Properties:
-        """All of the region, sorted out on this side, as the provider does."""
-        answer = self._client.call(
-            "alicloud_vswitches", "vpc", "DescribeVSwitches", PageNumber=1, PageSize=50
-        )
-        rows = [row for row in at(answer, "VSwitches.VSwitch") if row["VSwitchId"] in args["ids"]]
-        found = [
-            {"id": row["VSwitchId"], "vpcId": row["VpcId"], "zoneId": row["ZoneId"]} for row in rows
+    def _listed(self, token: str, args: Properties) -> Properties:
+        """What `listings.json` says of it; by tags on the cloud's side, by ids and name here."""
+        told = _LISTINGS[token]
+        product, action, path = told["asks"]
+        sent = {"tags": args.get("tags"), "PageNumber": 1, "PageSize": 50}
+        pattern, ids = re.compile(args.get("nameRegex") or ""), args.get("ids")
+        rows = [
+            {name: at(row, where) for name, where in told["shows"].items()}
+            for row in at(self._client.call(action, product, action, **sent), path)
+            if pattern.search(row[told["name"]])
         ]
-        return {"id": "vswitches", "ids": [item["id"] for item in found], "vswitches": found}
+        found = [row for row in rows if ids is None or row["id"] in ids]
+        return {"id": action, "ids": [row["id"] for row in found], told["answer"]: found}
 
 
 class AlicloudPackage:

@@ -1,12 +1,12 @@
-"""Where the server stands and from which image, chosen once from what is on offer."""
+"""Which server is rented where and from which image, chosen once from what is on offer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import pulumi
 
-from stack.resources.base import LabResource
+from stack.resources.base import LabResource, say
 from stack.resources.declaration import IGNORED, OUTPUT, Lab, Props, Thing
 
 _FIRST = (
@@ -25,32 +25,72 @@ _MOVING = (
 )
 
 
+Way = tuple[str, str, str]
+"""Type, zone and image of a server."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice(Thing):
-    """Zone and image of the server; what is on offer later changes nothing.
+    """Type, zone and image of the server; what is on offer later changes nothing.
+
+    Final once there is a server: where an `up` ended before it had one, the next takes the next on
+    offer, zone by zone and then type by type.
 
     Args:
         generation: any number; a change of it chooses anew, and means another server.
-        zones: zones with stock, the preferred one first.
-        images: image ids, the preferred one first.
+        offers: what is on offer of each type (`stack.market.Offer`), the preferred type first.
+        held: type, zone and image of a server that is taken in, or only the zone of a vSwitch that
+            is; empty where nothing is.
+        lost: id of the server that the region has no more, "" where it stands; chooses anew once.
+        settled: whether the last choice came to a server.
+        replacing: whether another server of the lab stands.
         switch: id of the vSwitch that it stands in, "" for the lab's own; another one needs another
             generation, because a server does not move.
         refusal: why that vSwitch cannot be stood in, "" where it can.
-        wanted: what is looked for, for the error: `ecs.gn7i-c16g1.4xlarge in cn-hangzhou`.
+        wanted: what is looked for, for the error: `a server in cn-hangzhou`.
+
+    Outputs: `type`, `zone`, `image`; `moves`: how often the zone changed within a generation.
     """
 
     generation: int
-    zones: Annotated[Sequence[str], IGNORED]
-    images: Annotated[Sequence[str], IGNORED]
+    offers: Annotated[Sequence[Mapping[str, Any]] | None, IGNORED]
+    held: Annotated[Sequence[str], IGNORED] = ()
+    lost: Annotated[str, IGNORED] = ""
+    settled: Annotated[bool, IGNORED] = True
+    replacing: Annotated[bool, IGNORED] = False
     wanted: Annotated[str, IGNORED] = "the server"
     switch: Annotated[str, IGNORED] = ""
     refusal: Annotated[str, IGNORED] = ""
+    type: Annotated[str, OUTPUT] = ""
     zone: Annotated[str, OUTPUT] = ""
     image: Annotated[str, OUTPUT] = ""
+    moves: Annotated[int, OUTPUT] = 0
 
     def create(self, lab: Lab) -> "Choice":  # noqa: ARG002
         """Take the first of what is on offer."""
-        return replace(self, zone=self.zones[0], image=self.images[0])
+        return self._taking(self._ways()[0])
+
+    def update(self, lab: Lab, old: "Choice", changed: frozenset[str]) -> "Choice":  # noqa: ARG002
+        """Choose anew: after a server that was lost the same zone, if it has one."""
+        ways, here = self._ways(), (old.type, old.zone)
+        if "generation" in changed:
+            return replace(self._taking(ways[0]), moves=old.moves)
+        known = [way[:2] for way in ways]
+        at = known.index(here) if here in known else -1
+        lost = self.lost not in ("", old.lost)
+        way = ways[max(at, 0)] if lost else ways[(at + 1) % len(ways)]
+        if way[:2] != here and not lost:
+            before = " in ".join(part for part in here if part)
+            say("choice")(f"the last `up` got no server for {before}; now {way[0]} in {way[1]}")
+        return replace(self._taking(way), moves=old.moves + (way[1] != old.zone))
+
+    def drift(self, lab: Lab, wanted: "Choice") -> frozenset[str]:  # noqa: ARG002
+        """Whether the choice is to be made again, without another generation."""
+        return frozenset({"zone"} if self.is_over(wanted) else ())
+
+    def is_over(self, wanted: "Choice") -> bool:
+        """Whether it came to no server, or its server was lost since."""
+        return not wanted.settled or wanted.lost not in ("", self.lost)
 
     @classmethod
     def check(cls, olds: Props, news: Props) -> Iterator[tuple[str, str]]:
@@ -59,17 +99,39 @@ class Choice(Thing):
         if olds and old.generation == new.generation:
             if old.switch != new.switch:
                 yield "switch", _MOVING
-            return
+                return
+            if not old.is_over(new):
+                return
         if "refusal" in news and new.refusal:
             yield "switch", new.refusal
-            return
-        advice = _REPLACING if olds else _FIRST
-        if "zones" in news and not new.zones:
-            yield "zones", f"{new.wanted}: no zone has it in stock. {advice}"
-        if "images" in news and not new.images:
-            yield "images", f"{new.wanted}: no image fits it. {advice}"
+        elif "offers" in news and not any(new.held[:1]):
+            yield from new._unavailable(_REPLACING if new.replacing else _FIRST)
+
+    def _unavailable(self, advice: str) -> Iterator[tuple[str, str]]:
+        offers = self.offers or ()
+        if not any(offer["zones"] for offer in offers):
+            there = [f"{zone} has {o['type']}" for o in offers for zone in o["elsewhere"]]
+            elsewhere = f" ({', '.join(there)}: another zone than wanted)" if there else ""
+            yield "offers", f"{self.wanted}: no zone has it in stock{elsewhere}. {advice}"
+        elif not self._ways():
+            yield "offers", f"{self.wanted}: no image fits it. {advice}"
+
+    def _ways(self) -> list[Way]:
+        """All that may be rented, the preferred one first; the server that is taken in alone."""
+        kind, only, image = self.held or ("", "", "")
+        if kind:
+            return [(kind, only, image)]
+        offers = [(o["type"], o["zones"], o["images"]) for o in self.offers or ()]
+        found = [(name, zone, i[0]) for name, zones, i in offers if i for zone in zones]
+        return [way for way in found if only in ("", way[1])]
+
+    def _taking(self, way: Way) -> "Choice":
+        kind, zone, image = way
+        return replace(self, type=kind, zone=zone, image=image)
 
 
 class ServerChoice(LabResource, thing=Choice, token="server:Choice"):
+    type: pulumi.Output[str]
     zone: pulumi.Output[str]
     image: pulumi.Output[str]
+    moves: pulumi.Output[int]
