@@ -38,7 +38,8 @@ class Standing:
 
     Attributes:
         name: what the server is called: the standing one's, or of the one to be rented.
-        type: the instance type of the server that stands and stays; "" where one is rented.
+        type: the instance type of the server that stays; "" where one is rented.
+        stays: type, zone and image of the server that stays; empty where one is rented.
         adopted: what is taken in, by kind.
         lost: id of the server that the state has and the region has not, "" for none.
         settled, replacing: as `ServerChoice` wants them.
@@ -46,6 +47,7 @@ class Standing:
 
     name: str
     type: str = ""
+    stays: Sequence[str] = ()
     adopted: Mapping[str, Belonging] = field(default_factory=dict)
     lost: str = ""
     settled: bool = True
@@ -60,7 +62,9 @@ class Standing:
 
     @property
     def held(self) -> list[str]:
-        """Type, zone and image of the server that is taken in, else the zone of the vSwitch."""
+        """Type, zone and image of the server that stays or is taken in, else the vSwitch's zone."""
+        if self.stays:
+            return list(self.stays)
         if server := self.adopted.get(SERVER):
             told = server.told
             return [told.instance_type, told.availability_zone, told.image_id]
@@ -149,7 +153,8 @@ def settle(
     if alive and fits:
         types = (settings.instance_type, *settings.instance_types)
         now = str(known.get("instanceType"))
-        kept = Standing(last, now if now in types else settings.instance_type)
+        stays = [now, str(known.get("availabilityZone")), str(known.get("imageId"))]
+        kept = Standing(last, now if now in types else settings.instance_type, stays)
         adopted = _adopted(loose, state, settings, name, key_pair, {})
         return replace(kept, adopted=adopted), _beside(loose, adopted)
     called = _successor(last, wanted) if id and not alive and fits else wanted

@@ -79,10 +79,9 @@ def _own_switch(order: Order, choice: ServerChoice) -> vpc.Switch:
         "switch",
         vswitch_name=order.name,
         vpc_id=network.id,
-        # Old and new stand side by side for a while, perhaps in two zones, and the switches of one
-        # network must not overlap.
-        cidr_block=choice.moves.apply(
-            lambda moves: f"172.16.{(generation - 1 + (moves or 0)) % 256}.0/24"
+        cidr_block=choice.subnet.apply(
+            # A choice of an earlier program has none.
+            lambda subnet: f"172.16.{(generation - 1 if subnet is None else subnet) % 256}.0/24"
         ),
         zone_id=choice.zone,
         tags=order.tags,

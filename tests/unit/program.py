@@ -179,7 +179,7 @@ _ANSWERS: dict[str, Any] = {
         "type": args.inputs["offers"][0]["type"],
         "zone": (args.inputs["offers"][0]["zones"] or [""])[0],
         "image": (args.inputs["offers"][0]["images"] or [""])[0],
-        "moves": 0,
+        "subnet": args.inputs["generation"] - 1,
     },
     "server:Lease": lambda args: {
         "started_at": "2026-11-22T12:00:00Z",

@@ -1,12 +1,15 @@
 """Lease, host key, and the choice of zone and image."""
 
 import socket
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.errors import DeadlineExceeded
+from stack.resources.declaration import Props
 from stack.resources.server import host_key
 from stack.resources.server.choice import Choice
 from stack.resources.server.host_key import HostKey
@@ -112,28 +115,60 @@ def test_a_server_that_never_answers_ends_the_waiting() -> None:
         Subject(HostKey, {"host": "127.0.0.1", "port": port}).create()
 
 
+def offer(kind: str, *zones: str, images: Sequence[str] = ("i2", "i1"), **more: Any) -> Props:
+    told = {"type": kind, "zones": list(zones), "elsewhere": [], "images": list(images)}
+    return {**told, **more}
+
+
 @pytest.fixture
 def choice() -> Subject:
-    offer = {"generation": 1, "zones": ["b", "a"], "images": ["i2", "i1"], "wanted": "gn7i in hz"}
-    return Subject(Choice, offer)
+    offers = [offer("A", "b", "a"), offer("B", "c")]
+    return Subject(Choice, {"generation": 1, "offers": offers, "wanted": "gn7i in hz"})
+
+
+def way(props: Props) -> tuple[str, str, str, int]:
+    return props["type"], props["zone"], props["image"], props["subnet"]
 
 
 def test_the_first_on_offer_is_chosen_and_only_another_generation_chooses_anew(
     choice: Subject,
 ) -> None:
-    made = choice.create()
-    sold_out = {"zones": [], "images": ["i3"]}
-    assert (made["zone"], made["image"]) == ("b", "i2")
+    assert way(choice.create()) == ("A", "b", "i2", 0)
+    sold_out = {"offers": [offer("A", images=["i3"])]}
     assert not choice.changes(**sold_out)
     assert choice.complaints(**sold_out) == []
-    assert choice.complaints(zones=UNKNOWN) == [], "what is not known yet is not judged"
+    assert choice.complaints(offers=UNKNOWN) == [], "what is not known yet is not judged"
     moved = {"switch": "vsw-mine"}
     assert choice.complaints(**moved) == ["switch"]
-    new = {"generation": 2, "zones": ["c"], **moved}
+    new = {"generation": 2, "offers": [offer("A", "c")], **moved}
     assert choice.complaints(**new) == []
     assert choice.complaints(**new, refusal="no such") == ["switch"]
     assert choice.changes(**new)
-    assert choice.update(**new)["zone"] == "c"
+    assert way(choice.update(**new)) == ("A", "c", "i2", 1)
+
+
+def test_a_choice_that_came_to_no_server_goes_on_zone_by_zone_and_type_by_type(
+    choice: Subject,
+) -> None:
+    choice.create()
+    taken = [way(choice.update(settled=False)) for _ in range(3)]
+    assert taken == [("A", "a", "i2", 1), ("B", "c", "i2", 2), ("A", "b", "i2", 3)]
+    # What sold out meanwhile is left out; where nothing is left, that is said.
+    assert way(choice.update(settled=False, offers=[offer("A"), offer("B", "c")]))[0] == "B"
+    assert choice.complaints(settled=False, offers=[offer("A"), offer("B")]) == ["offers"]
+    assert choice.complaints(settled=True, offers=[offer("A"), offer("B")]) == []
+
+
+def test_after_a_loss_the_same_zone_is_taken_once_if_it_has_one(choice: Subject) -> None:
+    choice.create()
+    assert choice.changes(lost="i-1")
+    assert way(choice.update(lost="i-1")) == ("A", "b", "i2", 0)
+    assert not choice.changes(lost="i-1"), "it was chosen for this loss"
+    elsewhere = [offer("A", "a")]
+    assert way(choice.update(lost="i-2", offers=elsewhere)) == ("A", "a", "i2", 1)
+    held = {"settled": False, "held": ["A", "z", "i9"], "offers": [offer("A")]}
+    assert choice.complaints(**held) == [], "it stands: nothing has to be on offer"
+    assert way(choice.update(**held)) == ("A", "z", "i9", 2)
 
 
 @pytest.mark.parametrize(
@@ -143,10 +178,12 @@ def test_nothing_on_offer_is_said_before_anything_is_made(
     choice: Subject, standing: bool, advice: str
 ) -> None:
     olds = choice.create() if standing else {}
-    news = {**choice.wanted, "generation": 2, "zones": []}
+    none = [offer("A", elsewhere=["d"])]
+    news = {**choice.wanted, "generation": 2, "offers": none, "replacing": standing}
 
     (failure,) = choice.provider.check(olds, news).failures
 
-    assert failure.property == "zones"
-    assert failure.reason.startswith("gn7i in hz: no zone has it in stock. ")
+    assert failure.property == "offers"
+    here = "gn7i in hz: no zone has it in stock (d has A: another zone than wanted). "
+    assert failure.reason.startswith(here)
     assert advice in failure.reason

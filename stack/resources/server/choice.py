@@ -39,8 +39,8 @@ class Choice(Thing):
     Args:
         generation: any number; a change of it chooses anew, and means another server.
         offers: what is on offer of each type (`stack.market.Offer`), the preferred type first.
-        held: type, zone and image of a server that is taken in, or only the zone of a vSwitch that
-            is; empty where nothing is.
+        held: type, zone and image of the server that stays or is taken in, or only the zone of a
+            vSwitch that is; empty where nothing stands.
         lost: id of the server that the region has no more, "" where it stands; chooses anew once.
         settled: whether the last choice came to a server.
         replacing: whether another server of the lab stands.
@@ -49,7 +49,8 @@ class Choice(Thing):
         refusal: why that vSwitch cannot be stood in, "" where it can.
         wanted: what is looked for, for the error: `a server in cn-hangzhou`.
 
-    Outputs: `type`, `zone`, `image`; `moves`: how often the zone changed within a generation.
+    Outputs: `type`, `zone`, `image`; `subnet`: number of the lab's own vSwitch, another in another
+    zone, because old and new stand side by side for a while and must not overlap.
     """
 
     generation: int
@@ -64,25 +65,27 @@ class Choice(Thing):
     type: Annotated[str, OUTPUT] = ""
     zone: Annotated[str, OUTPUT] = ""
     image: Annotated[str, OUTPUT] = ""
-    moves: Annotated[int, OUTPUT] = 0
+    subnet: Annotated[int | None, OUTPUT] = None
 
     def create(self, lab: Lab) -> "Choice":  # noqa: ARG002
         """Take the first of what is on offer."""
-        return self._taking(self._ways()[0])
+        return self._taking(self._ways()[0], self.generation - 1)
 
     def update(self, lab: Lab, old: "Choice", changed: frozenset[str]) -> "Choice":  # noqa: ARG002
         """Choose anew: after a server that was lost the same zone, if it has one."""
         ways, here = self._ways(), (old.type, old.zone)
-        if "generation" in changed:
-            return replace(self._taking(ways[0]), moves=old.moves)
         known = [way[:2] for way in ways]
         at = known.index(here) if here in known else -1
-        lost = self.lost not in ("", old.lost)
-        way = ways[max(at, 0)] if lost else ways[(at + 1) % len(ways)]
-        if way[:2] != here and not lost:
+        if "generation" in changed:
+            way = ways[0]
+        elif self.lost not in ("", old.lost):
+            way = ways[max(at, 0)]
+        else:
+            way = ways[(at + 1) % len(ways)]
             before = " in ".join(part for part in here if part)
             say("choice")(f"the last `up` got no server for {before}; now {way[0]} in {way[1]}")
-        return replace(self._taking(way), moves=old.moves + (way[1] != old.zone))
+        subnet = old.generation - 1 if old.subnet is None else old.subnet
+        return self._taking(way, subnet + (way[1] != old.zone))
 
     def drift(self, lab: Lab, wanted: "Choice") -> frozenset[str]:  # noqa: ARG002
         """Whether the choice is to be made again, without another generation."""
@@ -125,13 +128,13 @@ class Choice(Thing):
         found = [(name, zone, i[0]) for name, zones, i in offers if i for zone in zones]
         return [way for way in found if only in ("", way[1])]
 
-    def _taking(self, way: Way) -> "Choice":
+    def _taking(self, way: Way, subnet: int) -> "Choice":
         kind, zone, image = way
-        return replace(self, type=kind, zone=zone, image=image)
+        return replace(self, type=kind, zone=zone, image=image, subnet=subnet)
 
 
 class ServerChoice(LabResource, thing=Choice, token="server:Choice"):
     type: pulumi.Output[str]
     zone: pulumi.Output[str]
     image: pulumi.Output[str]
-    moves: pulumi.Output[int]
+    subnet: pulumi.Output[int | None]
