@@ -173,7 +173,8 @@ def _rented(settings: Settings, planned: Plan) -> Iterator[str]:
     price, gpus = planned.price, settings.gpus
     cards = f", {gpus.count} x {gpus.card}" if gpus else ""
     lease = f"{settings.lease_hours} h" if settings.lease_hours else "without an end"
-    yield f"server: {settings.instance_type}{cards}{', at the spot price' if settings.spot else ''}"
+    types = " or ".join((settings.instance_type, *settings.instance_types))
+    yield f"server: {types}{cards}{', at the spot price' if settings.spot else ''}"
     where = ", ".join(filter(None, (settings.zone or planned.region.id, settings.vswitch_id)))
     yield f"  in {where}, rented {lease}"
     address = ", and an address that outlives it" if settings.elastic_ip else ""

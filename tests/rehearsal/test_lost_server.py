@@ -1,13 +1,18 @@
 """A server that the state does not know, or the region has no more: nothing is rented twice."""
 
 import json
+import os
+import re
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from rehearsal.lab import Lab
+from rehearsal.processes import command_of, descendants
 from tests.rehearsal.labs import (
     bill,
     change,
