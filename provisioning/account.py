@@ -135,7 +135,7 @@ class Account:
         ]
 
     def standing(self, server: str) -> bool:
-        """Whether the region has the server of this id, whatever its tags. Raises as `belongings`."""
+        """Whether the region has the server of this id, whatever it bears. Raises ServiceError."""
         ids = json.dumps([server])
         answer = self._api.call("ecs", "DescribeInstances", InstanceIds=ids)
         return bool(answer["Instances"]["Instance"])
