@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from provisioning.account_api import SERVICE, Api, CloudNotFound, CloudRefusal, region_of
+from provisioning.account_api import SERVICE, Api, CloudRefusal, region_of
 from provisioning.clients.errors import ServiceError, Unreachable
 from provisioning.clients.waiting import SYSTEM_CLOCK, Clock, Waiting, wait_until
 from provisioning.server_problems import OWN_TAG
@@ -167,9 +167,10 @@ class Account:
             try:
                 self._prepare(kind, belonging)
                 self._api.call(kind.api, kind.remove, **told)
-            except CloudNotFound:
-                return True
             except CloudRefusal as error:
+                # RAM forbids to end what has gone: it bears no tag.
+                if not self._is_there(kind, belonging):
+                    return True
                 if not error.code.startswith(_TABLE.soon):
                     raise
                 return Waiting(error.answer)
