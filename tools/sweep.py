@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -37,7 +38,8 @@ def show(console: Console, stack: Stack, found: InCloud) -> None:
     console.print(
         f"The state asked is that of {stack.title}, kept where you are logged in now. A lab of the "
         "same name whose state is kept in another backend, a colleague's or another machine's, "
-        "looks just like this: `pulumi whoami --verbose` says which backend this is.",
+        "looks just like this: `pulumi whoami --verbose` says which backend this is. An `up` that "
+        "runs at this moment has not written down what it is making: let it end first.",
         markup=False,
     )
 
@@ -63,10 +65,11 @@ def sweep(console: Console, stack: Stack, sure: bool, ask: Ask | None) -> int:
     if not sure and ask is not None and ask(f"Remove these {len(found.leftovers)}? [y/N] ") != "y":
         console.print("Nothing was removed.")
         return 1
-    told = account_of(stack, ROOT).remove(
-        found.leftovers, lambda line: console.print(line, markup=False)
-    )
-    return _look_again(console, stack, told)
+    # An `up` may have written some of them down while the question stood.
+    listed = {each.id for each in found.leftovers}
+    left = [each for each in look_into(stack, ROOT).leftovers if each.id in listed]
+    say = partial(console.print, markup=False)
+    return _look_again(console, stack, account_of(stack, ROOT).remove(left, say))
 
 
 def _look_again(console: Console, stack: Stack, told: list[str]) -> int:
