@@ -73,7 +73,7 @@ def account_of(stack: Stack, root: Path = ROOT) -> Account:
     elif no_stack(answer.stderr):
         config = _written(stack, root)
     else:
-        raise NoLab(no_outputs(stack, answer.stderr))
+        raise NoLab(no_outputs(stack, answer.stderr, "settings"))
     region = region_of(config, stack.environment)
     if not region:
         raise NoLab(f"alicloud:region is not set in the stack {stack.name}: nowhere to look")
@@ -91,7 +91,7 @@ def known_to(stack: Stack, root: Path = ROOT) -> Known:
         return known_in(json.loads(answer.stdout or "{}"))
     if no_stack(answer.stderr):
         return Known()
-    raise NoLab(no_outputs(stack, answer.stderr))
+    raise NoLab(no_outputs(stack, answer.stderr, "state"))
 
 
 def known_in(exported: Mapping[str, Any]) -> Known:

@@ -152,7 +152,7 @@ def account_findings(stack: Stack, found: Maybe[InCloud]) -> Iterator[Finding]:
         )
         for each in found.leftovers:
             named = f"{each.name}, " if each.name not in ("", each.id) else ""
-            costs = "costs money" if each.costs else "free of charge"
+            costs = "costs" if each.costs else "free of charge"
             state = f"in no state: {named}since {each.created}, {costs}"
             yield Finding("leftover", f"{each.kind} {each.id}", state, advice)
 

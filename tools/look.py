@@ -170,7 +170,8 @@ class Look(Generic[T]):
         try:
             self._found = work()
         except NoLab as error:
-            self._found = Failed(shorten(str(error)))
+            # What to do about it is told where no lab is found for the same reason.
+            self._found = Failed(" ".join(str(error).splitlines()[:2]))
         except ServiceError as error:
             self._found = Failed(error.answer, silent=isinstance(error, Unreachable))
         except Exception as error:  # a look that breaks must not take the others with it

@@ -260,11 +260,11 @@ def _outputs(stack: Stack, root: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def no_outputs(stack: Stack, errors: str) -> str:
-    """What to say where `pulumi stack output` failed with `errors`."""
+def no_outputs(stack: Stack, errors: str, what: str = "outputs") -> str:
+    """What to say where `pulumi` failed with `errors` and so did not tell `what`."""
     if no_stack(errors):
         return f"No lab stands: there is no stack {stack.name}.\n{_how_to_get_one(stack)}"
-    said = f"The outputs of the stack {stack.title} cannot be read:\n{errors.strip()}"
+    said = f"The {what} of the stack {stack.title} cannot be read:\n{errors.strip()}"
     if "PULUMI_ACCESS_TOKEN" in errors or "login" in errors:
         said += (
             "\n\nLog in to where the lab's state is kept: `pulumi login` or `pulumi login --local`."

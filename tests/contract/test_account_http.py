@@ -2,6 +2,8 @@
 policy."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,6 +198,15 @@ def test_the_last_look_of_a_destroy_tells_what_costs_and_never_fails(region: Reg
     with socket.create_server(("127.0.0.1", 0)) as silent:
         asked = real_plugin.config(silent.getsockname()[1])
         assert "no answer within 0 s" in last_look(REGION, "x", asked, seconds=0.2)
+
+
+def test_the_client_is_not_there_before_the_first_call() -> None:
+    """`pulumi up` imports what is around it at every start."""
+    told = "import sys, provisioning.account; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    packages = {name.partition(".")[0] for name in ran.stdout.split()}
+    assert "provisioning" in packages
+    assert not packages & {"aiohttp", "requests", "Tea", "darabonba", "alibabacloud_tea_openapi"}
 
 
 def test_the_table_removes_in_an_order_that_works_and_knows_what_to_call() -> None:

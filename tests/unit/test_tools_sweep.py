@@ -18,6 +18,7 @@ from tests.region import REGION, Region
 from tests.tables import table
 from tools import account, status, sweep
 from tools.account import InCloud, Known, known_in, look_into
+from tools.look import Look
 from tools.standing import NoLab, Stack
 
 STACK = Stack("x", False, {})
@@ -160,6 +161,9 @@ def test_without_a_state_to_compare_with_nothing_is_touched(
     assert sweep.main({"YES": "1"}) == 2
     assert said in capsys.readouterr().err
     assert region.cloud.inventory() == everything
+    assert status.without_lab(STACK, Look(lambda: look_into(STACK), 8.0).result()) == [
+        f"? account : not known: The state of the stack x cannot be read: {errors}"
+    ]
 
 
 @table("tools_sweep")
