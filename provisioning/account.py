@@ -1,100 +1,32 @@
 """What bears a lab's tag in its region, whatever a state says of it: found, and removed.
 
-Kinds, calls and the order of removal are in `account.json` (docs/facts/alicloud.md §6, §8).
+Kinds, calls and the order of removal are in `account_kinds.json` (docs/facts/alicloud.md §6, §8).
 """
 
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, Field
-
 from provisioning.account_api import SERVICE, Api, CloudRefusal, region_of
+from provisioning.account_kinds import (
+    KINDS,
+    ORDER,
+    SOON,
+    Belonging,
+    Kind,
+    bears,
+    belonging_of,
+    is_labs,
+)
 from provisioning.clients.errors import ServiceError, Unreachable
 from provisioning.clients.waiting import SYSTEM_CLOCK, Clock, Waiting, wait_until
 from provisioning.server_problems import OWN_TAG
-from provisioning.tables import table
 
 LAST_LOOK_SECONDS = 20.0
 _MOST_PAGES = 100
-
-
-class _Kind(BaseModel):
-    """How things of a kind are listed and removed.
-
-    Attributes:
-        api: `ecs` or `vpc`.
-        list, rows: the action that lists them, and where its answer holds them.
-        tag_filter: the listing picks by tag; where it does not, all are read: a thing of this kind
-            gets its tags by a call of its own, so one without them may be the lab's, by its name.
-        inside: the field that names the lab's own network, for what is known by its name alone.
-        tag_type: as TagResources calls the kind, where it may lack the tag.
-        detach: frees it from its server.
-        with_: what `remove` is told; ID stands for the thing's.
-        seconds: how long removing one may take.
-    """
-
-    api: str
-    list: str
-    rows: str
-    page: int
-    tag_filter: bool
-    id: str
-    name: str
-    created: str
-    attached_to: str
-    costs: bool
-    remove: str
-    with_: dict[str, str] = Field(alias="with")
-    seconds: float
-    tag_type: str = ""
-    inside: str = ""
-    detach: str = ""
-
-
-class _Table(BaseModel):
-    soon: tuple[str, ...]
-    kinds: dict[str, _Kind]
-
-
-_TABLE = table("account.json", _Table)
-_ORDER = list(_TABLE.kinds)
-
-
-@dataclass(frozen=True)
-class Belonging:
-    """Something of a lab's in the cloud.
-
-    Attributes:
-        kind: `server`, `elastic address`, `disk`, `firewall`, `vSwitch`, `network`, `key pair`.
-        id: the cloud's; a key pair's is its name.
-        created: in UTC, as the API writes it.
-        status: the API's word; "" where the kind has none.
-        costs: it is paid for by the hour while it is there.
-        attached_to: the server that has it; "" for none.
-        tag: the lab's, `(key, value)`; `tagged`: it bears that, and is not only called like it.
-    """
-
-    kind: str
-    id: str
-    name: str
-    created: str
-    status: str
-    costs: bool
-    zone: str
-    attached_to: str
-    tag: tuple[str, str]
-    tagged: bool
-
-    def __str__(self) -> str:
-        """`server i-bp1 (ai-lab-dev-1, Running, since 2026-11-22T10:00Z, costs)`."""
-        about = [self.name if self.name != self.id else "", self.status]
-        about += [f"since {self.created}", "costs" if self.costs else ""]
-        return f"{self.kind} {self.id} ({', '.join(part for part in about if part)})"
 
 
 class Account:
@@ -121,17 +53,17 @@ class Account:
         """
         tag = (tag_key, tag_value)
         # Ask for the credentials before seven threads do.
-        networks = self._rows(_TABLE.kinds["network"], tag)
-        others = {name: kind for name, kind in _TABLE.kinds.items() if name != "network"}
+        networks = self._rows(KINDS["network"], tag)
+        others = {name: kind for name, kind in KINDS.items() if name != "network"}
         with ThreadPoolExecutor(len(others)) as pool:
             asked = {name: pool.submit(self._rows, kind, tag) for name, kind in others.items()}
         rows = {name: future.result() for name, future in asked.items()} | {"network": networks}
-        own = {row["VpcId"] for row in networks if _bears(row, tag)}
+        own = {row["VpcId"] for row in networks if bears(row, tag)}
         return [
-            _belonging(name, row, tag)
-            for name in _ORDER
+            belonging_of(name, row, tag)
+            for name in ORDER
             for row in rows[name]
-            if _is_labs(_TABLE.kinds[name], row, tag, own)
+            if is_labs(KINDS[name], row, tag, own)
         ]
 
     def standing(self, server: str) -> bool:
@@ -149,7 +81,7 @@ class Account:
             A sentence for each that is still there, and why. The others are gone: looked for.
         """
         left = []
-        for belonging in sorted(belongings, key=lambda one: _ORDER.index(one.kind)):
+        for belonging in sorted(belongings, key=lambda one: ORDER.index(one.kind)):
             try:
                 self._remove(belonging)
                 say(f"removed: {belonging}")
@@ -158,7 +90,7 @@ class Account:
         return left
 
     def _remove(self, belonging: Belonging) -> None:
-        kind = _TABLE.kinds[belonging.kind]
+        kind = KINDS[belonging.kind]
         told = {name: text.replace("ID", belonging.id) for name, text in kind.with_.items()}
 
         def look() -> Waiting | bool:
@@ -171,7 +103,7 @@ class Account:
                 # RAM forbids to end what has gone: it bears no tag.
                 if not self._is_there(kind, belonging):
                     return True
-                if not error.code.startswith(_TABLE.soon):
+                if not error.code.startswith(SOON):
                     raise
                 return Waiting(error.answer)
             return Waiting("it is listed still") if self._is_there(kind, belonging) else True
@@ -185,7 +117,7 @@ class Account:
             clock=self._clock,
         )
 
-    def _prepare(self, kind: _Kind, belonging: Belonging) -> None:
+    def _prepare(self, kind: Kind, belonging: Belonging) -> None:
         """The permissions end what bears the tag (README, Permissions), and nothing that is used
         by a server."""
         if not belonging.tagged:
@@ -200,10 +132,10 @@ class Account:
                 if not error.code.startswith("IncorrectEipStatus"):
                     raise
 
-    def _is_there(self, kind: _Kind, belonging: Belonging) -> bool:
+    def _is_there(self, kind: Kind, belonging: Belonging) -> bool:
         return any(row[kind.id] == belonging.id for row in self._rows(kind, belonging.tag))
 
-    def _rows(self, kind: _Kind, tag: tuple[str, str]) -> list[dict[str, Any]]:
+    def _rows(self, kind: Kind, tag: tuple[str, str]) -> list[dict[str, Any]]:
         """All pages of what the listing has."""
         picked = {"Tag": [{"Key": tag[0], "Value": tag[1]}]} if kind.tag_filter else {}
         outer, inner = kind.rows.split(".")
@@ -253,41 +185,3 @@ def _left(found: Iterable[Belonging], region: str) -> str:
     what = f"in {region} still stands and costs: {'; '.join(paid)}" if paid else ""
     rest = f"in {region} still stands, free of charge: {'; '.join(free)}" if free else ""
     return " and ".join(part for part in (what, rest) if part)
-
-
-def _is_labs(kind: _Kind, row: Mapping[str, Any], tag: tuple[str, str], own: set[str]) -> bool:
-    if kind.tag_filter or tag[0] in _tags(row):
-        return _bears(row, tag)
-    return row.get(kind.name) == f"{tag[0]}-{tag[1]}" and (
-        not kind.inside or row.get(kind.inside) in own
-    )
-
-
-def _bears(row: Mapping[str, Any], tag: tuple[str, str]) -> bool:
-    return _tags(row).get(tag[0]) == tag[1]
-
-
-def _tags(row: Mapping[str, Any]) -> dict[str, str]:
-    """ECS writes TagKey, VPC writes Key."""
-    return dict(_pairs((row.get("Tags") or {}).get("Tag") or []))
-
-
-def _pairs(tags: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, str]]:
-    for tag in tags:
-        yield tag.get("TagKey") or tag.get("Key") or "", tag.get("TagValue", tag.get("Value", ""))
-
-
-def _belonging(name: str, row: Mapping[str, Any], tag: tuple[str, str]) -> Belonging:
-    kind = _TABLE.kinds[name]
-    return Belonging(
-        kind=name,
-        id=str(row[kind.id]),
-        name=str(row.get(kind.name) or ""),
-        created=str(row.get(kind.created) or ""),
-        status=str(row.get("Status") or ""),
-        costs=kind.costs,
-        zone=str(row.get("ZoneId") or ""),
-        attached_to=str(row.get(kind.attached_to) or "") if kind.attached_to else "",
-        tag=tag,
-        tagged=_bears(row, tag),
-    )

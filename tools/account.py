@@ -6,12 +6,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from provisioning.account import Account, Belonging
+from provisioning.account import Account
 from provisioning.account_api import region_of
+from provisioning.account_kinds import Belonging
 from provisioning.server_problems import OWN_TAG
 from tools.environment import ROOT
 from tools.stack_file import CannotRead, config_of, read_stack
@@ -23,10 +24,11 @@ _INSTANCE = "alicloud:ecs/instance:Instance"
 
 @dataclass(frozen=True)
 class Known:
-    """What a state knows: ids of all that it has, to be deleted or half made too; its servers'."""
+    """What a state knows: ids of all that it has, to be deleted or half made too; its servers, each
+    with its zone."""
 
     ids: frozenset[str] = frozenset()
-    servers: tuple[str, ...] = ()
+    servers: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, belonging: Belonging) -> bool:
         """A disk or an address that a known server has is the server's."""
@@ -56,12 +58,19 @@ def look_into(stack: Stack, root: Path = ROOT) -> InCloud:
     """
     account = account_of(stack, root)
     with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(account.belongings, OWN_TAG, stack.name)
+        found = pool.submit(account.belongings, OWN_TAG, tag_of(stack))
         known = known_to(stack, root)
         belongings = found.result()
-    gone = [server for server in known.servers if not account.standing(server)]
+    # Settings that name another region now say nothing of a server that stands where it was made.
+    here = (id for id, zone in known.servers.items() if zone.startswith(account.region) or not zone)
+    gone = [server for server in here if not account.standing(server)]
     left = (each for each in belongings if not known.has(each))
     return InCloud(account.region, tuple(left), tuple(gone))
+
+
+def tag_of(stack: Stack) -> str:
+    """The value of the lab's tag: the stack's name without its organization."""
+    return stack.name.rpartition("/")[2]
 
 
 def account_of(stack: Stack, root: Path = ROOT) -> Account:
@@ -100,9 +109,12 @@ def known_in(exported: Mapping[str, Any]) -> Known:
     begun = [each.get("resource") or {} for each in deployment.get("pending_operations") or []]
     resources: Sequence[Mapping[str, Any]] = [*(deployment.get("resources") or []), *begun]
     ids = frozenset(str(each["id"]) for each in resources if each.get("id"))
-    servers = (each for each in resources if each.get("type") == _INSTANCE and each.get("id"))
-    standing = (str(each["id"]) for each in servers if not each.get("delete"))
-    return Known(ids, tuple(dict.fromkeys(standing)))
+    servers = {
+        str(each["id"]): str((each.get("outputs") or {}).get("availabilityZone") or "")
+        for each in resources
+        if each.get("type") == _INSTANCE and each.get("id") and not each.get("delete")
+    }
+    return Known(ids, servers)
 
 
 def _settings(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -115,8 +127,8 @@ def _settings(told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _written(stack: Stack, root: Path) -> dict[str, Any]:
     """As the stack's file says it, where the backend has no such stack to decrypt secrets with."""
     try:
-        written = config_of(root / f"Pulumi.{stack.name}.yaml")
-        region = read_stack(root, stack.name).settings["region"]
+        written = config_of(root / f"Pulumi.{tag_of(stack)}.yaml")
+        region = read_stack(root, tag_of(stack)).settings["region"]
     except CannotRead as error:
         raise NoLab(str(error)) from None
     plain = {name: value for name, value in written.items() if "secure" not in str(value)}

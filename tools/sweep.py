@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from provisioning.clients.errors import ServiceError
-from tools.account import InCloud, account_of, look_into
+from provisioning.server_problems import OWN_TAG
+from tools.account import InCloud, account_of, look_into, tag_of
 from tools.environment import ROOT
 from tools.standing import NoLab, Stack, which_stack
 from tools.status import WIDTH_WHEN_PIPED
@@ -27,7 +28,7 @@ Ask = Callable[[str], str]
 
 def show(console: Console, stack: Stack, found: InCloud) -> None:
     """The list, and whose it may be."""
-    title = f"In {found.region} with the tag ai-lab={stack.name}, and in no state"
+    title = f"In {found.region} with the tag {OWN_TAG}={tag_of(stack)}, and in no state"
     table = Table(title=title, title_justify="left")
     for column in ("what", "id", "name", "since", "status", "costs"):
         table.add_column(column, overflow="fold")
@@ -62,7 +63,11 @@ def sweep(console: Console, stack: Stack, sure: bool, ask: Ask | None) -> int:
     if not sure and ask is None:
         console.print("Nothing was removed: YES=1 removes it without a question.")
         return 1
-    if not sure and ask is not None and ask(f"Remove these {len(found.leftovers)}? [y/N] ") != "y":
+    if (
+        not sure
+        and ask is not None
+        and not _yes(ask(f"Remove these {len(found.leftovers)}? [y/N] "))
+    ):
         console.print("Nothing was removed.")
         return 1
     # An `up` may have written some of them down while the question stood.
@@ -70,6 +75,10 @@ def sweep(console: Console, stack: Stack, sure: bool, ask: Ask | None) -> int:
     left = [each for each in look_into(stack, ROOT).leftovers if each.id in listed]
     say = partial(console.print, markup=False)
     return _look_again(console, stack, account_of(stack, ROOT).remove(left, say))
+
+
+def _yes(answer: str) -> bool:
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _look_again(console: Console, stack: Stack, told: list[str]) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from provisioning import account as subject
-from provisioning.account import Account, Belonging, last_look
+from provisioning.account import Account, last_look
 from provisioning.account_api import Api, CloudNotFound, CloudUnauthorized, NoCredentials
+from provisioning.account_kinds import KINDS, Belonging
 from provisioning.clients.errors import Unreachable
 from provisioning.clients.waiting import Clock
 from provisioning.server_problems import OWN_TAG
@@ -210,6 +210,6 @@ def test_the_client_is_not_there_before_the_first_call() -> None:
 
 
 def test_the_table_removes_in_an_order_that_works_and_knows_what_to_call() -> None:
-    assert subject._ORDER == ORDER
+    assert list(KINDS) == ORDER
     shown = Belonging("disk", "d-1", "", "now", "Available", True, "", "", (OWN_TAG, "x"), True)
     assert str(shown) == "disk d-1 (Available, since now, costs)"

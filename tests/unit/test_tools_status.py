@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from provisioning.account import Belonging
+from provisioning.account_kinds import Belonging
 from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.oneapi import Channel
 from provisioning.clients.xinference import ModelState
