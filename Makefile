@@ -11,7 +11,7 @@ LOCK_GROUP = $(COMPILE) --group pyproject.toml
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime rehearse rehearse-server rehearse-stop bench test test-slow test-all test-server docker \
 	test-python contract record lint up \
-	preview destroy pulumi status ask open models plan advisories catalogue lock clean
+	preview destroy sweep pulumi status ask open models plan advisories catalogue lock clean
 
 help:
 	@echo 'Without a cloud account:'
@@ -41,6 +41,8 @@ help:
 	@echo '  make ask Q="..."     ask the lab a question'
 	@echo '  make pulumi ARGS=... any other command of the Pulumi CLI found by the set-up'
 	@echo '  make destroy         end the lab and the bill'
+	@echo '  make sweep           what bears the lab'\''s tag in the cloud and is in no state: list, remove'
+	@echo '                       STACK=name (default dev), YES=1 without a question'
 	@echo
 	@echo 'For those who work on it:'
 	@echo '  make setup           virtual environment, Pulumi CLI, token vocabulary'
@@ -114,6 +116,10 @@ preview: setup-runtime
 
 destroy: setup-runtime
 	@$(PY) -m tools.cloud destroy --stack "$(STACK_OR_DEV)" $(ARGS)
+
+# STACK and YES reach it as environment variables, as make hands them on.
+sweep: setup-runtime
+	@$(PY) -m tools.sweep
 
 # Any other command of the set-up's CLI: make pulumi ARGS='stack init mine'
 pulumi: setup-runtime

@@ -94,7 +94,8 @@ def prepare(
         engine = Engine(folder / "engine", PROJECT, stack, started.world.debug_providers, on_line)
         if real_plugin.wanted():
             real_plugin.use(engine, started.world)
-            rewritten.config.update(real_plugin.config(started.world.region_port))
+        # Whoever else asks the account finds the emulated region by them: status, sweep.
+        rewritten.config.update(real_plugin.config(started.world.region_port))
         engine.init(rewritten.config, rewritten.placeholders)
     except real_plugin.NoPlugin as error:
         started.stop()

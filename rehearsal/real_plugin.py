@@ -1,4 +1,4 @@
-"""`PLUGIN=real`: the real alicloud plugin against the emulated region.
+"""The settings that lead to the emulated region, and `PLUGIN=real`: the real alicloud plugin there.
 
 Everything but the endpoint is as in the cloud; its settings are those with which it was recorded
 (docs/facts/alicloud-http.md).

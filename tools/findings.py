@@ -14,8 +14,16 @@ from provisioning.clients.oneapi import ENABLED, Channel
 from provisioning.clients.xinference import advice_for
 from provisioning.releases import verdict
 from provisioning.remote import Container
+from tools.account import InCloud
 from tools.look import Facts, Failed, GpuMemory, Maybe, Xinference
-from tools.standing import Lab, ServedModel, destroy_command, up_command
+from tools.standing import (
+    Lab,
+    ServedModel,
+    Stack,
+    destroy_command,
+    sweep_command,
+    up_command,
+)
 
 T = TypeVar("T")
 
@@ -68,6 +76,7 @@ def examine(facts: Facts) -> list[Finding]:
     return [
         _lease(facts),
         _server(facts),
+        *account_findings(lab.stack, facts.account),
         *_seen(facts.containers, "container", "Docker", docker, partial(_containers, mend)),
         *_seen(None if twice else facts.gpus, "GPU", "", gpu, _gpus),
         *_seen(facts.channels, "channel", "OneAPI", gateway, partial(_channels, lab)),
@@ -108,6 +117,13 @@ def _server(facts: Facts) -> Finding:
     lab = facts.lab
     if facts.server is None:
         return Finding("server", lab.server.host, "answers by SSH")
+    if isinstance(facts.account, InCloud) and facts.account.gone:
+        state = f"the cloud has it no more: {', '.join(facts.account.gone)}"
+        advice = (
+            "Its lease has ended, spot has taken it back, or somebody released it. "
+            f"{up_command(lab.stack)} builds a new one."
+        )
+        return Finding("server", lab.server.host, state, advice)
     if not facts.server.silent:
         advice = "Nothing else can be looked at before that is settled."
     elif lab.stack.rehearsed:
@@ -120,6 +136,25 @@ def _server(facts: Facts) -> Finding:
             "server still runs: its lease may have ended, or spot have taken it back."
         )
     return Finding("server", lab.server.host, facts.server.reason, advice)
+
+
+def account_findings(stack: Stack, found: Maybe[InCloud]) -> Iterator[Finding]:
+    """What the region has of the lab beside what its state knows."""
+    if isinstance(found, Failed):
+        yield Finding("account", "", f"not known: {found.reason}", known=False)
+    elif found is not None and not found.leftovers:
+        state = "nothing bears the lab's tag that its state does not know"
+        yield Finding("account", found.region, state)
+    elif found is not None:
+        advice = (
+            f"It is in no state that is kept where you logged in: {sweep_command(stack)} shows it, "
+            "and removes it when you say so."
+        )
+        for each in found.leftovers:
+            named = f"{each.name}, " if each.name not in ("", each.id) else ""
+            costs = "costs" if each.costs else "free of charge"
+            state = f"in no state: {named}since {each.created}, {costs}"
+            yield Finding("leftover", f"{each.kind} {each.id}", state, advice)
 
 
 def _containers(mend: str, found: Sequence[Container]) -> Iterator[Finding]:

@@ -21,7 +21,8 @@ from provisioning.containers import CONTAINERS
 from provisioning.images import OF_XINFERENCE
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.remote import Container
-from tools.standing import Lab
+from tools.account import InCloud
+from tools.standing import Lab, NoLab
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class Facts:
     xinference: Maybe[Xinference] = None
     channels: Maybe[Sequence[Channel]] = None
     fastgpt: Maybe[InitData] = None
+    account: Maybe[InCloud] = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def way_to(lab: Lab) -> Way:
 
 def gather(lab: Lab, way: Way, now: datetime, seconds: float = LOOK_SECONDS) -> Facts:
     """Look at everything, side by side once the server answers; takes twice `seconds` at most."""
-    reached = _Look(lambda: way.url(FASTGPT_PORT), seconds).result()
+    reached = Look(lambda: way.url(FASTGPT_PORT), seconds).result()
     if isinstance(reached, Failed):
         return Facts(lab, now, server=reached)
     options = {"retry_seconds": 0, "answer_seconds": seconds, "transport": way.transport}
@@ -118,7 +120,7 @@ def gather(lab: Lab, way: Way, now: datetime, seconds: float = LOOK_SECONDS) -> 
     }
     if lab.xinference_url:
         looks["xinference"] = lambda: _xinference(lab, way, options)
-    begun = {name: _Look(work, seconds) for name, work in looks.items()}
+    begun = {name: Look(work, seconds) for name, work in looks.items()}
     return Facts(lab, now, **{name: look.result() for name, look in begun.items()})
 
 
@@ -150,7 +152,7 @@ def _xinference(lab: Lab, way: Way, options: dict[str, Any]) -> Xinference:
         return Xinference(client.version(), {uid: client.state(uid) for uid in wanted})
 
 
-class _Look(Generic[T]):
+class Look(Generic[T]):
     """A look that is under way, in a thread that nobody has to wait for."""
 
     def __init__(self, work: Callable[[], T], seconds: float) -> None:
@@ -167,6 +169,9 @@ class _Look(Generic[T]):
     def _look(self, work: Callable[[], T]) -> None:
         try:
             self._found = work()
+        except NoLab as error:
+            # What to do about it is told where no lab is found for the same reason.
+            self._found = Failed(" ".join(str(error).splitlines()[:2]))
         except ServiceError as error:
             self._found = Failed(error.answer, silent=isinstance(error, Unreachable))
         except Exception as error:  # a look that breaks must not take the others with it

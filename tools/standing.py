@@ -42,12 +42,14 @@ class Stack:
         rehearsed: whether it stands on this machine, left by `KEEP=1 make rehearse`.
         environment: in which `pulumi` finds it; may hold the operator's credentials.
         ended: the rehearsal that `current.json` names has ended.
+        config_file: where its settings are; None for the checkout's `Pulumi.<name>.yaml`.
     """
 
     name: str
     rehearsed: bool
     environment: Mapping[str, str] = field(repr=False)
     ended: bool = False
+    config_file: Path | None = None
 
     @property
     def title(self) -> str:
@@ -122,7 +124,8 @@ def which_stack(environ: Mapping[str, str], root: Path) -> Stack:
     name = str(current.get("stack") or "")
     fits = bool(name) and wanted in ("", name)
     if fits and read_world(Path(current["folder"]) / "world") is not None:
-        return Stack(name, True, _rehearsed_environment(environment, current))
+        theirs = _rehearsed_environment(environment, current)
+        return Stack(name, True, theirs, config_file=Path(current["config_file"]))
     if wanted and (missing := stack_problem(wanted, root)):
         raise NoLab(missing)
     return Stack(wanted or "dev", False, environment, ended=fits)
@@ -174,6 +177,30 @@ def read_lab(stack: Stack, outputs: Mapping[str, Any]) -> Lab:
     )
 
 
+def ask_pulumi(stack: Stack, root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """What a command that only reads says of the stack; what it prints may hold secrets.
+
+    Raises:
+        NoLab: it did not answer in time.
+    """
+    try:
+        return subprocess.run(
+            ["pulumi", *command, "--stack", stack.name, "--non-interactive", "--color=never"],
+            cwd=root,
+            env=dict(stack.environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=OUTPUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoLab(
+            f"`pulumi {' '.join(command[:2])}` did not answer within {OUTPUT_SECONDS:.0f} s: is "
+            "the backend you logged in to within reach?"
+        ) from None
+
+
 def up_command(stack: Stack, options: str = "") -> str:
     """What to type to bring the lab to what the settings say."""
     if stack.rehearsed:
@@ -181,6 +208,11 @@ def up_command(stack: Stack, options: str = "") -> str:
         return "`make rehearse-stop` and then `KEEP=1 make rehearse`"
     given = f' ARGS="{options}"' if options else ""
     return f"`make up STACK={stack.name}{given}`"
+
+
+def sweep_command(stack: Stack) -> str:
+    """What to type to remove what the state does not know."""
+    return f"`make sweep STACK={stack.name}`"
 
 
 def destroy_command(stack: Stack) -> str:
@@ -220,23 +252,7 @@ def _rehearsed_environment(
 
 
 def _outputs(stack: Stack, root: Path) -> dict[str, Any]:
-    command = ["pulumi", "stack", "output", "--json", "--show-secrets", "--stack", stack.name]
-    try:
-        answer = subprocess.run(
-            [*command, "--non-interactive", "--color=never"],
-            cwd=root,
-            env=dict(stack.environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=OUTPUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise NoLab(
-            f"`pulumi stack output` did not answer within {OUTPUT_SECONDS:.0f} s: is the backend "
-            "you logged in to within reach?"
-        ) from None
+    answer = ask_pulumi(stack, root, "stack", "output", "--json", "--show-secrets")
     if answer.returncode:
         # Its errors hold no secrets; what it prints to the other stream would.
         raise NoLab(no_outputs(stack, answer.stderr))
@@ -244,17 +260,22 @@ def _outputs(stack: Stack, root: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def no_outputs(stack: Stack, errors: str) -> str:
-    """What to say where `pulumi stack output` failed with `errors`."""
-    if "no stack named" in errors or "no previous deployment" in errors:
+def no_outputs(stack: Stack, errors: str, what: str = "outputs") -> str:
+    """What to say where `pulumi` failed with `errors` and so did not tell `what`."""
+    if no_stack(errors):
         return f"No lab stands: there is no stack {stack.name}.\n{_how_to_get_one(stack)}"
-    said = f"The outputs of the stack {stack.title} cannot be read:\n{errors.strip()}"
+    said = f"The {what} of the stack {stack.title} cannot be read:\n{errors.strip()}"
     if "PULUMI_ACCESS_TOKEN" in errors or "login" in errors:
         said += (
             "\n\nLog in to where the lab's state is kept: `pulumi login` or `pulumi login --local`."
             f"\n{_how_to_get_one(stack)}"
         )
     return said
+
+
+def no_stack(errors: str) -> bool:
+    """Whether `pulumi` failed with `errors` because nothing was ever made in such a stack."""
+    return "no stack named" in errors or "no previous deployment" in errors
 
 
 def _how_to_get_one(stack: Stack) -> str:

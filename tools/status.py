@@ -11,16 +11,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tools.findings import Finding, examine
-from tools.look import gather, way_to
-from tools.standing import Lab, NoLab, find_lab
+from tools.account import InCloud, look_into
+from tools.environment import ROOT
+from tools.findings import Finding, account_findings, examine
+from tools.look import LOOK_SECONDS, Look, Maybe, gather, way_to
+from tools.standing import Lab, NoLab, Stack, find_lab, which_stack
 
 WIDTH_WHEN_PIPED = 120
 
@@ -50,19 +54,33 @@ def show(console: Console, lab: Lab, findings: Sequence[Finding]) -> None:
         console.print(f"Then look again: {len(wrong) - 1} more lines are marked !!", style="dim")
 
 
+def without_lab(stack: Stack, account: Maybe[InCloud]) -> list[str]:
+    """What of that name is in the region though no lab stands, line by line, and what to do."""
+    found = list(account_findings(stack, account))
+    lines = [f"{each.sign} {each.what} {each.name}: {each.state}" for each in found]
+    return lines + [each.advice for each in found if each.wrong][:1]
+
+
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Look, and tell; returns the exit code."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH_WHEN_PIPED)
     try:
-        lab = find_lab(environ)
+        stack = which_stack(environ, ROOT)
+        account = Look(partial(look_into, stack), LOOK_SECONDS)
+        try:
+            lab = find_lab(environ)
+        except NoLab:
+            console.print(*without_lab(stack, account.result()), sep="\n", markup=False)
+            raise
         facts = gather(lab, way_to(lab), datetime.now(timezone.utc))
     except NoLab as problem:
         print(problem, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    facts = replace(facts, account=account.result())
     findings = examine(facts)
     show(console, lab, findings)
     return 1 if any(finding.wrong for finding in findings) else 0

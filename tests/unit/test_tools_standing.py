@@ -49,7 +49,12 @@ def leave_standing(root: Path, stack: str, pid: int) -> None:
     world = {"pid": pid, "providers": {}, **numbers, **texts}
     (folder / "world" / "world.json").write_text(json.dumps(world))
     environment = {"PULUMI_HOME": "/rehearsal/home", "PATH": "/nowhere"}
-    current = {"folder": str(folder), "stack": stack, "environment": environment}
+    current = {
+        "folder": str(folder),
+        "stack": stack,
+        "environment": environment,
+        "config_file": str(folder / f"Pulumi.{stack}.yaml"),
+    }
     (root / CURRENT).write_text(json.dumps(current))
 
 
@@ -58,6 +63,7 @@ def test_a_living_rehearsal_goes_first_and_brings_its_own_pulumi_settings(root: 
     leave_standing(root, "cpu", os.getpid())
     lab = find_lab({"PULUMI_ACCESS_TOKEN": "operator", "PULUMI_HOME": "/operator"}, root)
     assert (lab.stack.name, lab.stack.rehearsed) == ("cpu", True)
+    assert lab.stack.config_file == root / ".rehearsal" / "1" / "Pulumi.cpu.yaml"
     environment = (root / "environment").read_text()
     assert "PULUMI_HOME=/rehearsal/home" in environment
     assert "operator" not in environment

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from provisioning.account_kinds import Belonging
 from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.oneapi import Channel
 from provisioning.clients.xinference import ModelState
@@ -15,6 +16,7 @@ from provisioning.containers import CONTAINERS as ALL
 from provisioning.remote import Container
 from tests.unit.standing import OUTPUTS, REAL
 from tools import status
+from tools.account import InCloud
 from tools.findings import Finding, examine
 from tools.look import Facts, Failed, GpuMemory, Xinference
 from tools.standing import Lab, NoLab, Stack, read_lab
@@ -113,6 +115,49 @@ def test_what_is_wrong_is_told_once_with_advice(
     assert [f.name for f in effects] == (["qwen (chat)"] if "-chat" in first else [])
 
 
+LOST = Belonging(
+    kind="server",
+    id="i-2",
+    name="ai-lab-dev-1",
+    created="2026-11-22T10:00Z",
+    status="Running",
+    costs=True,
+    zone="cn-hangzhou-i",
+    attached_to="",
+    tag=("ai-lab", "dev"),
+    tagged=True,
+)
+SILENT = Failed("no answer within 8 s", silent=True)
+
+
+@pytest.mark.parametrize(
+    ("account", "server", "shown", "advice"),
+    [
+        (None, None, "", ""),
+        (Failed("nobody said who asks"), None, "? account : not known: nobody said who asks", ""),
+        (InCloud("cn-hangzhou"), None, "ok account cn-hangzhou: nothing bears the lab's tag", ""),
+        (
+            InCloud("cn-hangzhou", (LOST,)),
+            None,
+            "!! leftover server i-2: in no state: ai-lab-dev-1, since 2026-11-22T10:00Z, costs",
+            "`make sweep STACK=dev`",
+        ),
+        (
+            InCloud("cn-hangzhou", (), ("i-1",)),
+            SILENT,
+            "!! server 127.0.0.9: the cloud has it no more: i-1",
+            "`make up STACK=dev` builds a new one.",
+        ),
+    ],
+)
+def test_what_the_account_adds(account: Any, server: Any, shown: str, advice: str) -> None:
+    found = examine(replace(GOOD, account=account, server=server))
+    lines = [f"{f.sign} {f.what} {f.name}: {f.state}" for f in found]
+    assert any(line.startswith(shown) for line in lines)
+    assert [advice in f.advice for f in found if f.wrong] == [True] * bool(advice)
+    assert not any("allowedCidrs" in f.advice for f in found)
+
+
 def test_a_server_that_shows_neither_containers_nor_cards_is_told_once() -> None:
     silent = Failed("no answer within 8 s", silent=True)
     found = wrong(replace(GOOD, containers=silent, gpus=silent))
@@ -205,6 +250,8 @@ def test_exit_code(
         return facts.lab
 
     monkeypatch.setattr(status, "find_lab", found)
+    monkeypatch.setattr(status, "which_stack", lambda *_: REAL)
+    monkeypatch.setattr(status, "look_into", lambda *_: InCloud("cn-hangzhou"))
     later = replace(LAB, lease_ends=datetime(2999, 1, 1, tzinfo=timezone.utc))
     monkeypatch.setattr(status, "gather", lambda *_: facts and replace(facts, lab=later))
     assert main({}) == code
