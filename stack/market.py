@@ -12,6 +12,7 @@ from typing import TypeVar
 import pulumi
 import pulumi_alicloud as alicloud
 
+from provisioning.cloud_errors import explain
 from provisioning.problems import Problem
 from provisioning.settings import Settings
 
@@ -119,6 +120,9 @@ async def _answered(
         found = await asyncio.wait_for(asyncio.ensure_future(answer.future()), _SECONDS)
     except asyncio.TimeoutError:
         found = None
+    except Exception as error:  # The SDK's have no kind of their own.
+        said = explain(str(error), pulumi.get_stack()) or str(error)
+        raise MarketError(f"the cloud did not say {what}. {said}") from error
     if found is None:
         raise MarketError(
             f"waited {_SECONDS} s for the cloud to say {what}, without an answer. Check the "
