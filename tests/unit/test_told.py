@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pulumi
 import pytest
+from pulumi.runtime.settings import SETTINGS
 
 from provisioning.clients.errors import Unexpected
 from provisioning.problems import PlanError
@@ -21,7 +22,7 @@ STACK = "Program failed with an unhandled exception:\nTraceback (most recent cal
 
 
 @pytest.fixture
-def end_by(caplog: pytest.LogCaptureFixture) -> Callable[[BaseException], str]:
+def end_by(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[BaseException], str]]:
     """What is told where a program ends by this error, as the SDK tells it."""
     pulumi.runtime.set_mocks(_NoCloud(), project="ai-lab", stack="dev", preview=False)
     caplog.set_level(logging.ERROR)
@@ -34,7 +35,10 @@ def end_by(caplog: pytest.LogCaptureFixture) -> Callable[[BaseException], str]:
             told._log_error(STACK)
         return str(caplog.messages[-1])
 
-    return ended
+    yield ended
+    # What failed would be waited for by the next program in this process.
+    SETTINGS.rpc_manager.clear()
+    SETTINGS.outputs.clear()
 
 
 class _NoCloud(pulumi.runtime.Mocks):
