@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import pulumi
 import pytest
-from pulumi.runtime.settings import SETTINGS
 
 from provisioning.clients.errors import Unexpected
 from provisioning.problems import PlanError
@@ -22,7 +22,7 @@ STACK = "Program failed with an unhandled exception:\nTraceback (most recent cal
 
 
 @pytest.fixture
-def end_by(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[BaseException], str]]:
+def end_by(caplog: pytest.LogCaptureFixture) -> Callable[[BaseException], str]:
     """What is told where a program ends by this error, as the SDK tells it."""
     pulumi.runtime.set_mocks(_NoCloud(), project="ai-lab", stack="dev", preview=False)
     caplog.set_level(logging.ERROR)
@@ -35,10 +35,7 @@ def end_by(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[BaseException
             told._log_error(STACK)
         return str(caplog.messages[-1])
 
-    yield ended
-    # What failed would be waited for by the next program in this process.
-    SETTINGS.rpc_manager.clear()
-    SETTINGS.outputs.clear()
+    return ended
 
 
 class _NoCloud(pulumi.runtime.Mocks):
@@ -80,15 +77,15 @@ def test_what_is_told_otherwise_stays_as_it_is(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.usefixtures("end_by")
 def test_a_refused_question_names_question_and_remedy() -> None:
-    async def ask() -> object:
-        return await market._answered("which images fit", pulumi.Output.from_input(_refused()))
+    class Answer:
+        async def future(self) -> None:
+            raise ValueError(f"{REFUSED}Code: Forbidden.RAM")
 
+    answer: Any = Answer()
+    loop = asyncio.new_event_loop()
     with pytest.raises(MarketError, match=r"which images fit\. Forbidden.RAM: .*DescribeImages"):
-        asyncio.run(ask())
-
-
-async def _refused() -> None:
-    raise ValueError(f"{REFUSED}Code: Forbidden.RAM")
+        loop.run_until_complete(market._answered("which images fit", answer))
+    loop.close()
 
 
 def test_without_an_engine_that_knows_them_there_are_no_hooks(
