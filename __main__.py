@@ -7,14 +7,16 @@ from stack.gateway import seed_gateway
 from stack.host import prepare_host
 from stack.knowledge import seed_knowledge
 from stack.models import start_models
-from stack.outputs import end_quietly, export_outputs
+from stack.outputs import export_outputs
 from stack.part import OnServer
 from stack.passwords import make_passwords
 from stack.server import rent_server
 from stack.services import run_services
 from stack.settings import load_settings
+from stack.told import end_quietly, explain_failures
 
 end_quietly()
+explain_failures()
 project = Path(__file__).parent
 planned = plan(load_settings(project))
 

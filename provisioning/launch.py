@@ -18,6 +18,9 @@ XINFERENCE_HOME = "/root/.xinference"
 SIDE_ENGINE = "sentence_transformers"
 """What loads embeddings and rerankers for which the settings name no engine."""
 
+STALL_MINUTES = 20
+"""A download that does not move for so long hangs; 2.12 tells its sixteenths only."""
+
 PINNED = xinference_release(DEFAULT_XINFERENCE)
 """The release that is run where nothing else is said."""
 

@@ -15,6 +15,7 @@ from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import fit
 from provisioning.images import images, images_problems, images_used
 from provisioning.knowledge_problems import knowledge_problems
+from provisioning.launch import STALL_MINUTES
 from provisioning.launch_checks import launch_problems
 from provisioning.problems import PlanError, Problem, repeated, unknown
 from provisioning.regions import MAINLAND_REGIONS, mirror_problems, region
@@ -24,9 +25,6 @@ from provisioning.settings import STRUCTURES, Settings
 from provisioning.shape_problems import shape_problems
 from provisioning.ssh_keys import key_problems
 from provisioning.versions import xinference_release
-
-# 10 GB, the reference lab's models, take a quarter of an hour at 100 Mbit/s.
-_HOPELESS_MINUTES = 15
 
 
 def read_settings(
@@ -98,10 +96,10 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
         yield from release_problems(found, settings, date.today())
     if not settings.uses_xinference:
         return
-    if (minutes := settings.model_deadline_minutes) < _HOPELESS_MINUTES:
-        wrong = f"models are hardly downloaded and loaded in {minutes} min"
-        right = f"set it to {_HOPELESS_MINUTES} or more, or leave it out for two hours"
-        yield Problem("modelDeadlineMinutes", wrong, right, warning=True)
+    if (minutes := settings.model_deadline_minutes) <= STALL_MINUTES:
+        wrong = f"a download that hangs is noticed after {STALL_MINUTES} min, and this is {minutes}"
+        right = f"set it to {2 * STALL_MINUTES} or more, or leave it out for two hours"
+        yield Problem("modelDeadlineMinutes", wrong, right)
     yield from launch_problems(settings.models, place, release)
     if type_problem(settings.instance_type, settings.wants_gpu) is None:
         yield from fit(settings.models, settings.gpus).problems

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from rehearsal import lab as labs
 from rehearsal.addresses import NoAddresses
-from rehearsal.control import WorldError
+from rehearsal.control import WorldError, worlds_in
 from rehearsal.engine import EngineError
 from rehearsal.lab import CannotRehearse, Lab
 from rehearsal.probes import ProbeFailed
@@ -35,8 +35,11 @@ def main() -> int:
     """Rehearse; the exit code: 0 good, 1 not, 2 could not begin, 130 interrupted."""
     console = Console(highlight=False)
     if sys.argv[1:] == ["stop"]:
-        ended = labs.stop_all(BASE)
+        ended, running = labs.stop_all(BASE)
         console.print(f"Ended {ended} rehearsal{'s' if ended != 1 else ''}.")
+        for folder in running:
+            place = escape(str(folder))
+            console.print(f"Left alone: {place}. Its `make rehearse` runs; Ctrl-C there ends it.")
         return 0
     if sys.argv[1:] not in ([], ["server"]):
         console.print(__doc__)
@@ -48,6 +51,7 @@ def main() -> int:
     keep = os.environ.get("KEEP") not in (None, "", "0")
     try:
         console.print(f"Rehearsing [bold]{escape(stack)}[/bold]: no cloud, no cost.")
+        _tell_of_others(console, keep)
         progress = Progress(console)
         lab = labs.prepare(BASE, stack, progress.line, real_server=sys.argv[1:] == ["server"])
     except KeyboardInterrupt:
@@ -57,6 +61,18 @@ def main() -> int:
         console.print(f"[red]The rehearsal cannot begin:[/red] {escape(str(problem))}")
         return 2
     return _rehearse(console, progress, lab, keep)
+
+
+def _tell_of_others(console: Console, keep: bool) -> None:
+    """Of those that stand in the same folder: each has a world and addresses of its own."""
+    for other in worlds_in(BASE):
+        place = escape(str(other.folder.parent))
+        if other.rehearses:
+            console.print(f"Another rehearsal runs in {place}; both go on, side by side.")
+        else:
+            console.print(f"A lab that was kept stands in {place}; `make rehearse-stop` ends it.")
+            if keep:
+                console.print("`make status`, `make open` and `make ask` will follow the new one.")
 
 
 def _rehearse(console: Console, progress: Progress, lab: Lab, keep: bool) -> int:
@@ -69,7 +85,7 @@ def _rehearse(console: Console, progress: Progress, lab: Lab, keep: bool) -> int
         report.reason = "interrupted"
         return _finish(console, lab, report, kept=False, code=130)
     except _FAILURES as problem:
-        report.reason = str(problem)
+        report.reason = "\n".join(dict.fromkeys(filter(None, [str(problem), lab.world.dead])))
     if keep:
         kept = _keep(console, lab)
     return _finish(console, lab, report, kept, code=0 if report.ok else 1)

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy, Transport
 
-from rehearsal.processes import PROJECT, is_alive
+from rehearsal.processes import PROJECT, command_of, is_alive
 
 WORLD_FILE = "world.json"
+_MODULE = "rehearsal.world"
 START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _CALL_SECONDS = 60.0
@@ -69,9 +70,27 @@ class World:
         except Fault as refused:
             raise WorldError(refused.faultString) from refused
         except (OSError, HTTPException) as error:
-            raise WorldError(
-                f"the rehearsal's world does not answer {command!r}: {error}"
-            ) from error
+            wrong = self.dead or f"the rehearsal's world does not answer {command!r}: {error}"
+            raise WorldError(wrong) from error
+
+    @property
+    def dead(self) -> str:
+        """What to say of it where its process has ended; "" while it runs."""
+        if is_alive(self.pid):
+            return ""
+        return (
+            f"the rehearsal's world has ended ({_last_words(self.folder / 'world.log')}), and with "
+            "it cloud and server; `make rehearse` begins a new one"
+        )
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether the rehearsal that started it still runs: one that was kept has lost its parent,
+        whose process's id ends the name of its folder."""
+        with contextlib.suppress(OSError):
+            parent = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[1]
+            return self.folder.parent.name.endswith(f"-{parent}")
+        return False
 
     def stop(self) -> None:
         """End it and everything it started; one that has ended already is no error."""
@@ -85,13 +104,21 @@ class World:
 
 
 def read_world(folder: Path) -> World | None:
-    """The world whose folder this is, or None if none runs there."""
+    """The world whose folder this is, or None if none runs there: what another release of this
+    project left, or one whose process's id is another's today, is none."""
     try:
         found = json.loads((folder / WORLD_FILE).read_text())
-    except (OSError, ValueError):
+        world = World(**{**found, "folder": folder})
+    except (OSError, ValueError, TypeError):
         return None
-    world = World(**{**found, "folder": folder})
-    return world if is_alive(world.pid) else None
+    alive = is_alive(world.pid) and _MODULE in command_of(world.pid)
+    return world if alive else None
+
+
+def worlds_in(base: Path) -> list[World]:
+    """Those that run under `base`, the folder of all rehearsals."""
+    found = (read_world(place) for place in sorted(base.glob("*/world")))
+    return [world for world in found if world]
 
 
 @dataclass
@@ -132,7 +159,7 @@ def start_world(
     log = folder / "world.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rehearsal.world", "--dir", str(folder), *options],
+            [sys.executable, "-m", _MODULE, "--dir", str(folder), *options],
             cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

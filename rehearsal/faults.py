@@ -30,8 +30,11 @@ def take(fault: str, key: str) -> bool:
 def taken(prefix: str, key: str) -> str:
     """What follows `prefix` in the name of the fault that strikes `key` now; "" for none."""
     place = Path(os.environ.get("REHEARSAL_FAULTS", os.devnull))
-    names = json.loads(place.read_text() or "{}") if place.is_file() else {}
-    found = (name for name in names if name.startswith(prefix) and take(name, key))
+    if not place.is_file():
+        return ""
+    with _opened(place) as faults:
+        names = [name for name in faults if name.startswith(prefix)]
+    found = (name for name in names if take(name, key))
     return next(found, "").removeprefix(prefix)
 
 

@@ -18,7 +18,7 @@ from provisioning.validation import read_settings
 from rehearsal import real_plugin, stack_file
 from rehearsal.addresses import SSH_PORT
 from rehearsal.cloud.ram import README_REGION
-from rehearsal.control import START_SECONDS, StartedWorld, World, read_world, start_world
+from rehearsal.control import START_SECONDS, StartedWorld, World, read_world, start_world, worlds_in
 from rehearsal.engine import Engine
 from rehearsal.processes import PROJECT
 from tools import oneapi_build
@@ -159,16 +159,14 @@ def addresses(outputs: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def stop_all(base: Path) -> int:
-    """End every world that stands under `base`; how many there were."""
-    ended = 0
-    for place in base.glob("*/world"):
-        world = read_world(place)
-        if world is not None:
-            world.stop()
-            ended += 1
+def stop_all(base: Path) -> tuple[int, list[Path]]:
+    """End every world that was kept under `base`; how many there were, and the folders of those
+    that are left alone, because their rehearsal still runs."""
+    kept = [world for world in worlds_in(base) if not world.rehearses]
+    for world in kept:
+        world.stop()
     (base / CURRENT).unlink(missing_ok=True)
-    return ended
+    return len(kept), [world.folder.parent for world in worlds_in(base)]
 
 
 def _fresh_folder(base: Path) -> Path:

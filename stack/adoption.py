@@ -5,7 +5,6 @@ is taken in (`import`) where it is what would be created now; where it is not, n
 """
 
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +28,7 @@ from stack.region import (
     belongings,
     read_state,
 )
-from stack.settings import ALL_SAID
+from stack.told import end
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,7 @@ def what_stands(settings: Settings, name: str, tags: Mapping[str, str], key_pair
     if stray and not (standing.type or SERVER in standing.adopted):
         stray = [each for each in stray if each.id not in about_to_go()]
         if stray:
-            pulumi.log.error(_STRAY.format(where=where, stray=_listed(stray), **_commands()))
-            sys.exit(ALL_SAID)
+            end(_STRAY.format(where=where, stray=_listed(stray), **_commands()))
     if stray:
         pulumi.log.warn(_LIES_ABOUT.format(where=where, stray=_listed(stray), **_commands()))
     if standing.adopted:

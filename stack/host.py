@@ -19,6 +19,7 @@ from stack.part import part
 from stack.passwords import Passwords
 from stack.resources.server.file import ServerFile
 from stack.server import USER, Server
+from stack.told import end
 
 # Together about five minutes: a server that boots refuses at first, and 1.2.1 counts every dial.
 _DIALS = 60
@@ -110,7 +111,7 @@ def _vocabulary(server: Server, parent: pulumi.Resource, after: pulumi.Resource)
     try:
         source = vocabulary_file()
     except VocabularyError as error:
-        raise pulumi.RunError(str(error)) from error
+        end(str(error))
     return ServerFile(
         "vocabulary",
         endpoint=server.login,

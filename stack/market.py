@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pulumi
 import pulumi_alicloud as alicloud
 
+from provisioning.cloud_errors import explain
 from provisioning.problems import Problem
 from provisioning.settings import Settings
 
@@ -132,6 +133,9 @@ async def answered(what: str, answer: pulumi.Output[T], instead: str = "try agai
         found = await asyncio.wait_for(asyncio.ensure_future(answer.future()), _SECONDS)
     except asyncio.TimeoutError:
         found = None
+    except Exception as error:  # The SDK's have no kind of their own.
+        said = explain(str(error), pulumi.get_stack()) or str(error)
+        raise MarketError(f"the cloud did not say {what}. {said}") from error
     if found is None:
         raise MarketError(
             f"waited {_SECONDS} s for the cloud to say {what}, without an answer. Check the "

@@ -1,9 +1,7 @@
-"""What `pulumi up` tells in the end, and what it does not where the engine ends it."""
+"""What `pulumi up` tells in the end."""
 
 import shlex
-import sys
 from dataclasses import asdict
-from types import TracebackType
 
 import pulumi
 
@@ -16,20 +14,6 @@ from stack.server import USER, Server
 from stack.services import Services
 
 _URLS = {FASTGPT_PORT: "fastgptUrl", ONEAPI_PORT: "oneapiUrl", XINFERENCE_PORT: "xinferenceUrl"}
-
-
-def end_quietly() -> None:
-    """Let nobody read a stack because something failed: the engine then interrupts the program.
-
-    What failed was told by then, and a stack below it looks like another fault.
-    """
-    before = sys.excepthook
-
-    def told(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
-            before(kind, error, stack)
-
-    sys.excepthook = told
 
 
 def export_outputs(

@@ -1,6 +1,5 @@
 """The settings of the current stack, as Pulumi has them."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,7 @@ import pulumi
 
 from provisioning.settings import Settings, parsed
 from provisioning.validation import read_settings
-
-# "The operator has been told" to the language host: any other exit ends in a traceback or in "an
-# unhandled error occurred".
-ALL_SAID = 32
+from stack.told import end
 
 
 def load_settings(project: Path) -> Settings:
@@ -25,8 +21,7 @@ def load_settings(project: Path) -> Settings:
     if settings is None or refused:
         settings_word = "setting" if len(refused) == 1 else "settings"
         head = f"{len(refused)} {settings_word} cannot be used; nothing was created."
-        pulumi.log.error("\n".join([head, *(f"  - {problem}" for problem in refused)]))
-        sys.exit(ALL_SAID)
+        end("\n".join([head, *(f"  - {problem}" for problem in refused)]))
     for warning in problems:
         pulumi.log.warn(f"<{{%fg 1%}}>{warning}<{{%reset%}}>" if warning.danger else str(warning))
     return settings

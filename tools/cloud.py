@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.environment import ROOT, VENV, SetupError, pulumi_environment
+from tools.pulumi_run import run
 
 _QUESTION_SECONDS = 120.0
 _DIAL_SECONDS = 15.0
@@ -167,9 +168,10 @@ def check(stack: str, environment: dict[str, str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line. On success this process becomes ``pulumi``, so Ctrl-C is Pulumi's.
+    """The command line; the exit code is Pulumi's.
 
-    ``up|preview|refresh|destroy [--stack NAME] [OPTION ...]`` checks first; ``cli ...`` hands on.
+    ``up|preview|refresh|destroy [--stack NAME] [OPTION ...]`` checks first, and says last what to
+    do where it failed; for ``cli ...`` this process becomes ``pulumi``.
     """
     parser = argparse.ArgumentParser(prog="python -m tools.cloud", description=__doc__)
     parser.add_argument("action", choices=("up", "preview", "refresh", "destroy", "cli"))
@@ -179,15 +181,17 @@ def main(arguments: Sequence[str]) -> int:
         environment = pulumi_environment()
         # execvpe and subprocess look a program up on this process's own PATH.
         os.environ["PATH"] = environment["PATH"]
-        command = ["pulumi", *rest] if action == "cli" else _checked(action, rest, environment)
+        os.chdir(ROOT)
+        if action == "cli":
+            os.execvpe("pulumi", ["pulumi", *rest], environment)  # noqa: S606
+        return run(action, *_checked(action, rest, environment), environment)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
-    os.chdir(ROOT)
-    return os.execvpe(command[0], command, environment)  # noqa: S606
 
 
-def _checked(action: str, rest: list[str], environment: dict[str, str]) -> list[str]:
+def _checked(action: str, rest: list[str], environment: dict[str, str]) -> tuple[str, list[str]]:
+    """The stack, and the options for Pulumi, once nothing known stands in the way. See `check`."""
     parser = argparse.ArgumentParser(prog=f"python -m tools.cloud {action}", add_help=False)
     parser.add_argument("--stack", default="dev")
     options, others = parser.parse_known_args(rest)
@@ -197,7 +201,7 @@ def _checked(action: str, rest: list[str], environment: dict[str, str]) -> list[
         known = json.loads(told.stdout or "{}") if told.returncode == 0 else {}
         if problem := server_problem(known):
             raise SetupError(problem)
-    return ["pulumi", action, "--stack", options.stack, *others]
+    return options.stack, others
 
 
 if __name__ == "__main__":

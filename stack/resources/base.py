@@ -18,6 +18,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import asyncssh
+import httpx
 import pulumi
 from pulumi import dynamic
 from pulumi.runtime.rpc import UNKNOWN
@@ -158,10 +160,30 @@ def warn_once(about: tuple[object, ...], text: str) -> None:
     pulumi.log.warn(text)
 
 
+_CLIENTS = "provisioning.clients."
+# What reading an answer ends in that has not the shape it should have.
+_MISREAD = (AttributeError, LookupError, TypeError, ValueError)
+
+
 def _error_text() -> str:
     """What the operator is told of the error in hand: a stack only of a fault of our own."""
     error = sys.exc_info()[1]
-    return str(error) if isinstance(error, ServiceError) else traceback.format_exc()
+    if isinstance(error, ServiceError):
+        return str(error)
+    if isinstance(error, (OSError, httpx.HTTPError, asyncssh.Error)):
+        said = f"{type(error).__name__}: {error}".rstrip(". ")
+        return f"{said}. It could not be read or reached; `pulumi up` tries it again"
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__) if error else [(None, 0)]
+    module = str(frame.f_globals.get("__name__")) if frame else ""
+    if module.startswith(_CLIENTS) and isinstance(error, _MISREAD):
+        service = module.removeprefix(_CLIENTS).partition(".")[0]
+        return (
+            f"{service} answered what this lab cannot read "
+            f"({type(error).__name__} in {module}, line {line}). "
+            f"Is its release one that the lab knows (images, xinferenceVersion)? `docker logs "
+            f"{service}` on the server tells what it did"
+        )
+    return traceback.format_exc()
 
 
 def unknown(value: object) -> bool:

@@ -372,7 +372,7 @@ def test_bad_settings_stop_the_program_before_any_resource(
 @pytest.mark.parametrize(("error", "stack"), [("KeyboardInterrupt", False), ("ValueError", True)])
 def test_a_program_that_the_engine_ends_shows_no_stack(error: str, stack: bool) -> None:
     """The engine interrupts it whenever a resource failed, and has told that already."""
-    code = f"from stack.outputs import end_quietly; end_quietly(); raise {error}"
+    code = f"from stack.told import end_quietly; end_quietly(); raise {error}"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
     )

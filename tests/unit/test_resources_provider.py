@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import httpx
 import pulumi
 import pytest
 from google.protobuf import json_format  # type: ignore[import-untyped]
@@ -21,6 +22,7 @@ from pulumi.runtime.proto.provider_pb2 import CreateRequest
 from pulumi.runtime.rpc import UNKNOWN
 
 from provisioning.clients.errors import NotFound, Unauthorized, Unreachable
+from provisioning.clients.oneapi import OneApiRelay
 from provisioning.tunnel import ServerUnreachable
 from stack.resources import declaration
 from stack.resources.base import LabProvider, Props
@@ -195,10 +197,24 @@ def test_what_is_off_or_refuses_a_credential_is_told_once_and_the_state_stays(
     assert provider.asked == ["read"] * looks
 
 
+def _misread() -> Exception:
+    """What a client ends in whose service answers in another shape."""
+    answer = httpx.Response(200, json={"choices": []})
+    with pytest.raises(IndexError) as error:
+        OneApiRelay("http://x", "k", transport=httpx.MockTransport(lambda _: answer)).chat("m", "?")
+    return error.value
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
         (REFUSED, "^S: GET /: refused$"),
+        (
+            _misread(),
+            r"^oneapi answered what this lab cannot read \(IndexError in .*relay, line \d+",
+        ),
+        (FileNotFoundError(2, "No such file", "a.md"), r"^FileNotFoundError: .*'a.md'\. It could"),
+        (httpx.DecodingError("cut off"), "^DecodingError: cut off. .*`pulumi up` tries it again$"),
         (KeyError("a fault of our own"), "^Traceback.*raise self.error.*a fault of our own"),
     ],
 )

@@ -174,6 +174,29 @@ def test_what_moves_or_loads_does_not_hang(
     assert answers.launches() == 0
 
 
+@table("resources_xinference")
+def test_a_download_found_standing_still_is_not_given_the_whole_limit_anew(
+    launched: float, fraction: float, patience: float
+) -> None:
+    """A wait that failed leaves nothing in the state: the server knows when it was launched."""
+    answers = Answers(qwen="launching")
+    answers.progress = {"progress": fraction}
+    group = group_of(answers)
+    answers.launched_at = group.clock.now().timestamp() - 60 * launched
+    restarted: list[float] = []
+
+    def go_on() -> None:
+        if answers.launches():
+            answers.standings["qwen"] = "serving"
+        elif ("POST", "/v1/models/qwen/cancel") in answers.calls:
+            restarted.append(group.clock.passed / 60)
+            answers.standings["qwen"] = "failed"
+
+    group.clock.on_sleep = go_on
+    assert group.create()["ready"] == ["qwen"]
+    assert restarted[0] == pytest.approx(patience, abs=0.2)
+
+
 def test_a_launch_that_unwinds_is_waited_for() -> None:
     """After a cancel 2.12 refuses the uid for up to a minute: few launches are wasted on that."""
     answers = Answers(qwen="failed")

@@ -102,11 +102,10 @@ def test_a_refresh_of_a_server_that_is_off_is_one_message(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         _answers(monkeypatch, {"serverAddress": "127.0.0.1", "sshPort": port})
-        command = ["pulumi", action, "--stack", "dev", *options]
-        assert cloud._checked(action, options, {}) == command
+        assert cloud._checked(action, options, {}) == ("dev", options)
     with pytest.raises(SetupError, match="start it in the cloud's console"):
         cloud._checked(action, options, {})
     # Without a refresh the program itself says it, and may change what lies around the server.
-    assert cloud._checked("up", [], {}) == ["pulumi", "up", "--stack", "dev"]
+    assert cloud._checked("up", ["--yes", "--stack", "dev"], {}) == ("dev", ["--yes"])
     _answers(monkeypatch, {})
-    assert cloud._checked(action, options, {}) == command, "without a server nobody is asked"
+    assert cloud._checked(action, options, {}) == ("dev", options), "no server, nobody to ask"

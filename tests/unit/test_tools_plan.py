@@ -63,9 +63,9 @@ def test_the_reference_lab_is_shown_although_its_address_is_refused(
 def test_a_warning_is_marked_and_unknown_cards_are_not_called_the_cpu(
     root: Path, key: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(root, key, modelDeadlineMinutes=1)
+    write(root, key, diskCategory="cloud_essd_entry")
     assert main({"STACK": "mine"}, root) == 0
-    assert "  warning: modelDeadlineMinutes: " in capsys.readouterr().out
+    assert "  warning: diskCategory: " in capsys.readouterr().out
     write(root, key, instanceType="ecs.gn99-c8g1.2xlarge")
     assert main({"STACK": "mine"}, root) == 1
     assert "m3e-base (embedding): the cards are not known" in capsys.readouterr().out

@@ -27,6 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     pulumi.chmod(0o755)
     answer(tmp_path, json.dumps(OUTPUTS))
+    monkeypatch.setattr("rehearsal.control.command_of", lambda pid: "python -m rehearsal.world")
     monkeypatch.setattr(
         standing,
         "pulumi_environment",

@@ -64,6 +64,7 @@ class Answers:
         self.entries: dict[str, dict[str, Any]] = {}
         self.progress: dict[str, Any] = {}
         self.described: Mapping[str, Any] = {}
+        self.launched_at = 0.0
         self.without_replicas = False
         self.down = False
         self.calls: list[tuple[str, str]] = []
@@ -112,4 +113,5 @@ class Answers:
         status = statuses.get(self.standings.get(uid, "absent"))
         row = {"status": status, "error_message": self.errors.get(uid)}
         rows = [] if self.without_replicas else [row]
-        return [{"status": status, "replica_statuses": rows}] if status else []
+        told = {"status": status, "replica_statuses": rows}
+        return [{**told, "instance_created_ts": self.launched_at}] if status else []

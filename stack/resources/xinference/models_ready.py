@@ -10,6 +10,13 @@ from stack.resources.declaration import IGNORED, OUTPUT, Lab
 from stack.resources.xinference.launch import POLL_SECONDS, Managed, Payload, Slot
 from stack.resources.xinference.progress import Launch
 
+_ADVICE = (
+    "where it moves, `pulumi up` goes on waiting (nothing is lost), and a larger "
+    "modelDeadlineMinutes waits longer; where it stands still, `docker restart xinference` on the "
+    "server (`pulumi stack output sshCommand`) and then `pulumi up`, or another hub in "
+    "mirrors.modelHub; `docker logs xinference` there says more"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsReady(Managed):
@@ -42,8 +49,7 @@ class ModelsReady(Managed):
                 look,
                 service=client.service,
                 deadline=60 * self.deadline_minutes,
-                advice="run `pulumi up` again to go on waiting (nothing is lost), raise the "
-                "deadline in the settings, or read `docker logs xinference` on the server",
+                advice=_ADVICE,
                 every=POLL_SECONDS,
                 clock=lab.clock,
             )

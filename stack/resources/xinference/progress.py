@@ -2,14 +2,17 @@
 
 from provisioning.clients.errors import Refused
 from provisioning.clients.xinference import ModelState, Progress, XinferenceClient, failures
-from provisioning.clients.xinference.rows import DOWNLOADED
+from provisioning.clients.xinference.rows import DOWNLOAD_STEP, DOWNLOADED
+from provisioning.launch import STALL_MINUTES
 from stack.resources.base import say
 from stack.resources.xinference.launch import Payload, Slot, differences
 
 MOST_LAUNCHES = 4
 """How often one wait starts a model at the most."""
-STALL_SECONDS = 1200.0
-"""A download that does not move for so long hangs; 2.12 tells its sixteenths only."""
+STALL_SECONDS = 60.0 * STALL_MINUTES
+"""A download that does not move for so long hangs."""
+FOUND_SECONDS = 300.0
+"""One that was going on before is given so long at the least."""
 UNWIND_SECONDS = 20.0
 """Between two launches where the first met what is left of a cancelled one."""
 LOG_SECONDS = 15.0
@@ -34,6 +37,7 @@ class Launch(Slot):
         self._done = self._alive = self._suspected = False
         self._launched_at = self._moved_at = client.clock.monotonic()
         self._place: tuple[object, ...] = ()
+        self._patience = STALL_SECONDS
         self._told = ("", float("-inf"))
 
     def look(self) -> str:
@@ -85,18 +89,35 @@ class Launch(Slot):
         progress, now = self.client.progress(self.uid), self.client.clock.monotonic()
         place = (progress.stage, progress.bytes_done, progress.fraction)
         if place != self._place:
+            found = not self._place and self._launches == 1
+            self._patience = self._patience_with(state, progress) if found else STALL_SECONDS
             self._place, self._moved_at = place, now
         waited = now - self._moved_at
         # Engines load for as long as they like; the group's deadline ends that.
         early = progress.fraction < DOWNLOADED
         downloading = progress.stage == "downloading" if progress.stage else early
-        if waited >= STALL_SECONDS and downloading:
+        if waited >= self._patience and downloading:
             return self._again(f"failed to download, no progress for {waited / 60:.0f} minutes")
         # The copies load side by side; the last of them decides.
         status = next((each for each in state.replicas if each != "READY"), "")
         text = _progress_text(status, progress)
         self._tell(text, progress.stage or status)
         return f"{self.uid}: {text}"
+
+    def _patience_with(self, state: ModelState, progress: Progress) -> float:
+        """Seconds after which a download that was found at the first look hangs, if it stays there.
+
+        A failed wait leaves nothing in the stack's state, so what stands still would be given the
+        whole limit by each run anew. The server knows when it was launched, and the progress tells
+        how fast it was on the average: twice the time of a step is enough then, and where there was
+        none yet, what is left of the limit. No clock is trusted to more than `FOUND_SECONDS`.
+        """
+        earlier = self.client.clock.now().timestamp() - state.launched_at
+        if not state.launched_at or earlier < FOUND_SECONDS:
+            return STALL_SECONDS
+        steps = progress.fraction / DOWNLOAD_STEP
+        usual = 2 * earlier / steps if steps else STALL_SECONDS - earlier
+        return min(STALL_SECONDS, max(FOUND_SECONDS, usual))
 
     def _refused(self, error: str) -> Refused:
         advice = failures.advice_for(error) or "See `docker logs xinference`"
