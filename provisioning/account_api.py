@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from provisioning.clients.errors import NotFound, Refused, ServiceError, Unauthorized, Unreachable
+from provisioning.cloud_errors import explain
 
 if TYPE_CHECKING:
     from alibabacloud_credentials_api import ICredentialsProvider
@@ -45,7 +46,9 @@ class CloudRefusal(Refused):
 
     def __init__(self, call: str, code: str, message: str, request_id: str) -> None:
         self.code, self.message, self.request_id = code, message, request_id
-        super().__init__(SERVICE, call, f"{code}: {message} (request {request_id})")
+        known = explain(f"{call} Failed!!! Code: {code} Message: {message}")
+        told = known or f"{code}: {message}"
+        super().__init__(SERVICE, call, f"{told} (request {request_id})")
 
 
 class CloudUnauthorized(CloudRefusal, Unauthorized):

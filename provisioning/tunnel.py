@@ -271,8 +271,8 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], type[ServiceError], str], ..
         _ANY_FAILURE,
         ServerUnreachable,
         "If the server is switched off, start it in the cloud's console and run `pulumi up`; if "
-        "your own address changed, `pulumi up` applies a changed allowedCidrs; if the lease has "
-        "ended, `pulumi destroy` and `pulumi up` build a new lab",
+        "your own address changed, `pulumi up` applies a changed allowedCidrs; if the cloud has it "
+        "no more, `pulumi up` says so and builds a new lab",
     ),
 )
 

@@ -134,6 +134,8 @@ def _choice(order: Order, plan: Plan, given: Given | None) -> ServerChoice:
         wanted=f"{' or '.join(types)} in {place}",
         switch=settings.vswitch_id,
         refusal=refusal,
+        region=settings.region,
+        tag=order.tags[OWN_TAG],
         opts=order.opts(),
     )
 

@@ -121,8 +121,8 @@ def server_problem(outputs: Mapping[str, Any]) -> str | None:
             f"The server {address[0]}:{address[1]} does not answer ({error}), and a refresh would "
             "fail for each thing on it.\nIf it is switched off, start it in the cloud's console "
             f"and run `{typed('up')}`; if your own address changed, `{typed('up')}` without "
-            "--refresh applies a changed allowedCidrs; if the lease has ended, "
-            f"`{typed('destroy')}` and `{typed('up')}` build a new lab."
+            "--refresh applies a changed allowedCidrs; if the cloud has it no more, it says so and "
+            "builds a new lab."
         )
     return None
 

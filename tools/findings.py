@@ -105,7 +105,7 @@ def _lease(facts: Facts) -> Finding:
     ends = lab.lease_ends.strftime("%Y-%m-%d %H:%M UTC")
     if left <= timedelta(0):
         advice = (
-            f"The cloud has released the server. {up_command(lab.stack, '--refresh')} builds it "
+            f"The cloud has released the server. {up_command(lab.stack)} builds it "
             f"anew, {destroy_command(lab.stack)} clears the rest away."
         )
         return Finding("lease", "", f"ended {ends}", advice)

@@ -38,7 +38,8 @@ class LabProvider(Lab, dynamic.ResourceProvider):
         self.thing = thing
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
-        """Take the operator's SSH identity from the stack's config."""
+        """Take the stack's config, and the operator's SSH identity from it."""
+        self.config = req.config._props
         given = req.config.get("sshKeyFile")
         self.ssh_key_file = Path(str(given)).expanduser() if given else None
         # The SDK's server answers every error with its `traceback.format_exc()`

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypedDict, get_type_hints
 
 import httpx
@@ -72,10 +73,12 @@ class Endpoint(Login):
 
 
 class Lab:
-    """What a thing needs to reach its service: the operator's SSH key, time, the network."""
+    """What a thing needs to reach its service: the operator's SSH key, time, the network; `config`
+    is the stack's, `alicloud:region` and all."""
 
     # Set on an instance after it was loaded; class defaults stay out of what the engine stores.
     ssh_key_file: Path | None = None
+    config: Mapping[str, Any] = MappingProxyType({})
     clock: Clock = SYSTEM_CLOCK
     transport: httpx.BaseTransport | None = None
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import pulumi
 
+from provisioning.account import last_look
 from stack.resources.base import LabResource, say
-from stack.resources.declaration import IGNORED, OUTPUT, Lab, Props, Thing
+from stack.resources.declaration import IGNORED, OUTPUT, REACH, Lab, Props, Thing
 
 _FIRST = (
     "Nothing was rented. Try again later, or another region, zone or instance type; spot and "
@@ -48,6 +49,8 @@ class Choice(Thing):
             generation, because a server does not move.
         refusal: why that vSwitch cannot be stood in, "" where it can.
         wanted: what is looked for, for the error: `a server in cn-hangzhou`.
+        region, tag: where the lab is, and the value of its tag: everything rented comes after the
+            choice and goes before it, so that it looks last.
 
     Outputs: `type`, `zone`, `image`; `subnet`: number of the lab's own vSwitch, another in another
     zone, because old and new stand side by side for a while and must not overlap.
@@ -62,6 +65,8 @@ class Choice(Thing):
     wanted: Annotated[str, IGNORED] = "the server"
     switch: Annotated[str, IGNORED] = ""
     refusal: Annotated[str, IGNORED] = ""
+    region: Annotated[str, REACH] = ""
+    tag: Annotated[str, REACH] = ""
     type: Annotated[str, OUTPUT] = ""
     zone: Annotated[str, OUTPUT] = ""
     image: Annotated[str, OUTPUT] = ""
@@ -86,6 +91,15 @@ class Choice(Thing):
             say("choice")(f"the last `up` got no server for {before}; now {way[0]} in {way[1]}")
         subnet = old.generation - 1 if old.subnet is None else old.subnet
         return self._taking(way, subnet + (way[1] != old.zone))
+
+    def delete(self, lab: Lab) -> None:
+        """Look once more at the region, and say what still costs."""
+        if not self.tag:
+            return
+        if left := last_look(self.region, self.tag, lab.config):
+            pulumi.log.warn(left)
+        else:
+            say("the bill")(f"nothing of this lab is left in {self.region}")
 
     def drift(self, lab: Lab, wanted: "Choice") -> frozenset[str]:  # noqa: ARG002
         """Whether the choice is to be made again, without another generation."""
