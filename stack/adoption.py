@@ -96,10 +96,11 @@ def what_stands(settings: Settings, name: str, tags: Mapping[str, str], key_pair
     there = belongings(name, tags)
     standing, stray = settle(state, there, settings, name, key_pair)
     where = f"{settings.region} (tag {', '.join(f'{k}={v}' for k, v in tags.items())})"
+    if stray:
+        going = about_to_go()
+        stray = [each for each in stray if each.id not in going]
     if stray and not (standing.type or SERVER in standing.adopted):
-        stray = [each for each in stray if each.id not in about_to_go()]
-        if stray:
-            end(_STRAY.format(where=where, stray=_listed(stray), **_commands()))
+        end(_STRAY.format(where=where, stray=_listed(stray), **_commands()))
     if stray:
         pulumi.log.warn(_LIES_ABOUT.format(where=where, stray=_listed(stray), **_commands()))
     if standing.adopted:

@@ -41,10 +41,9 @@ def in_room(room: str, deadline: float = 1800.0, slow: bool = False) -> Part:
 
 def faults(*tiers: str) -> tuple[Part, ...]:
     """The tests of faults (``tests/faults.py``) in these tiers, slow or not, and their table."""
-    parts = (
-        Part(f"{tier} faults", _pytest("fault", *_ROOMS[tier]), 3600.0) for tier in tiers
-    )
-    return (*parts, Part("table", ("-m", "tests.faults", *tiers[:1] if len(tiers) == 1 else ())))
+    parts = (Part(f"{tier} faults", _pytest("fault", *_ROOMS[tier]), 3600.0) for tier in tiers)
+    asked = tiers if len(tiers) == 1 else ()
+    return (*parts, Part("table", ("-m", "tests.faults", *asked)))
 
 
 def _pytest(marked: str, *rooms: str) -> tuple[str, ...]:

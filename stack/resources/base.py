@@ -8,9 +8,13 @@ provider with its attributes, so one keeps only its thing, and what `configure` 
 calls nothing. Unreachable never means gone: only the service's own "not found" does.
 """
 
+import functools
+import os
 import pickle
+import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -29,6 +33,8 @@ from provisioning.tunnel import ServerUnreachable
 from stack.resources.declaration import IDENTITY, IGNORED, OUTPUT, REACH, SECRET, Lab, Thing, plain
 from stack.resources.declaration import Props as Props
 
+_ENGINE_SECONDS = 5.0
+
 
 class LabProvider(Lab, dynamic.ResourceProvider):
     """Carries the engine's calls to a declared thing, and is the thing's way to its service."""
@@ -40,6 +46,7 @@ class LabProvider(Lab, dynamic.ResourceProvider):
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         """Take the stack's config, and the operator's SSH identity from it."""
         self.config = req.config._props
+        _end_with_the_engine()
         given = req.config.get("sshKeyFile")
         self.ssh_key_file = Path(str(given)).expanduser() if given else None
         # The SDK's server answers every error with its `traceback.format_exc()`
@@ -164,6 +171,28 @@ def warn_once(about: tuple[object, ...], text: str) -> None:
 _CLIENTS = "provisioning.clients."
 # What reading an answer ends in that has not the shape it should have.
 _MISREAD = (AttributeError, LookupError, TypeError, ValueError)
+
+
+@functools.cache
+def _end_with_the_engine() -> None:
+    """End this process when its engine has gone: one that was killed leaves it waiting for hours.
+
+    The engine hands its own address over as the process's argument (`pulumi/dynamic/__main__.py`).
+    """
+    host, _, port = (sys.argv[1:] or [""])[0].rpartition(":")
+    if host and port.isdigit():
+        threading.Thread(target=_follow, args=((host, int(port)),), daemon=True).start()
+
+
+def _follow(engine: tuple[str, int]) -> None:
+    while True:
+        try:
+            socket.create_connection(engine, _ENGINE_SECONDS).close()
+        except ConnectionRefusedError:
+            os._exit(1)
+        except OSError:  # busy: it is there
+            pass
+        time.sleep(_ENGINE_SECONDS)
 
 
 def _error_text() -> str:
