@@ -9,7 +9,8 @@ LOCK = $(COMPILE) pyproject.toml
 LOCK_GROUP = $(COMPILE) --group pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime rehearse rehearse-server rehearse-stop bench test test-slow test-all test-server docker \
+.PHONY: help setup setup-runtime rehearse rehearse-server rehearse-stop bench test test-slow test-all test-server faults \
+	faults-table docker \
 	test-python contract record lint up \
 	preview destroy pulumi status ask open models plan advisories catalogue lock clean
 
@@ -30,6 +31,7 @@ help:
 	@echo '  make test-all        those, the slow ones, and those on a real server (Linux, Docker)'
 	@echo '  make test-slow       the slow ones only: whole labs, made and ended'
 	@echo '  make test-server     the latter only: apt, systemd, Docker, PostgreSQL, MariaDB judge'
+	@echo '  make faults          what a lab survives: docs/trust.md; TIER=stage or TIER=server'
 	@echo '  make test-python     the unit tests with another Python: PYTHON=python3.13'
 	@echo '  make contract        our clients on the real OneAPI, and on the doubles'
 	@echo '  make lint            lint, format and types only'
@@ -82,6 +84,14 @@ test-all: setup
 
 test-server: setup
 	@$(PY) -m tools.run_tests server
+
+# Every fault of docs/trust.md, and their table; FAULTS_WRITE=1 writes it there when all held.
+faults: setup
+	@$(PY) -m tools.run_tests faults-$(or $(TIER),all)
+
+# The table alone, of what runs with FAULTS_LOG=file noted in that file.
+faults-table: setup
+	@$(PY) -m tests.faults $(TIER)
 
 # An engine for the real server; as root it is installed where it is missing.
 docker: setup

@@ -13,6 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.faults import (  # noqa: F401 - hooks
+    pytest_collection_modifyitems,
+    pytest_runtest_logreport,
+)
+
 _OUTSIDE: list[str] = []
 _EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _LOOK_UPS = {"socket.getaddrinfo", "socket.gethostbyname"}

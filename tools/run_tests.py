@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,15 +34,29 @@ class Part:
 
 
 def in_room(room: str, deadline: float = 1800.0, slow: bool = False) -> Part:
-    """pytest over one room of ``tests/``. A file's tests share what they set up: one worker."""
-    marked = ("-m", "slow" if slow else "not slow")
-    workers = ("-n", "2", "--dist", "loadfile", "--durations", "5")
-    # A first run builds the real OneAPI in a fixture, minutes beside another worker.
-    patience = ("--timeout", "1200")
-    arguments = ("-m", "pytest", "-q", *marked, *workers, *patience, f"tests/{room}")
+    """pytest over one room of ``tests/``."""
+    arguments = _pytest("slow" if slow else "not slow", room)
     return Part(f"{'slow ' if slow else ''}{room} tests", arguments, deadline)
 
 
+def faults(*tiers: str) -> tuple[Part, ...]:
+    """The tests of faults (``tests/faults.py``) in these tiers, slow or not, and their table."""
+    parts = (Part(f"{tier} faults", _pytest("fault", *_ROOMS[tier]), 3600.0) for tier in tiers)
+    whole = "all" if len(tiers) > 1 else tiers[0]
+    return (*parts, Part("table", ("-m", "tests.faults", whole)))
+
+
+def _pytest(marked: str, *rooms: str) -> tuple[str, ...]:
+    """A file's tests share what they set up: one worker."""
+    workers = ("-n", "2", "--dist", "loadfile", "--durations", "5")
+    # A first run builds the real OneAPI in a fixture, minutes beside another worker.
+    patience = ("--timeout", "1200")
+    folders = (f"tests/{room}" for room in rooms)
+    return ("-m", "pytest", "-q", "-m", marked, *workers, *patience, *folders)
+
+
+_ROOMS = {"stage": ("unit", "contract", "rehearsal"), "server": ("server",)}
+_FAULTS_LOG = "FAULTS_LOG"
 LINT = (
     Part("lint", ("-m", "ruff", "check", ".")),
     Part("format", ("-m", "ruff", "format", "--check", ".")),
@@ -57,6 +72,9 @@ SETS = {
     "server": SERVER,
     "all": ALL,
     "everything": (*ALL, *SLOW, *SERVER),
+    "faults-stage": faults("stage"),
+    "faults-server": faults("server"),
+    "faults-all": faults("stage", "server"),
 }
 
 
@@ -97,16 +115,19 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     lines, failed = [], False
-    try:
-        for part in SETS[chosen]:
-            started = time.monotonic()
-            problem = run(part)
-            failed = failed or problem is not None
-            seconds = time.monotonic() - started
-            lines.append(f"{part.name:<15}  {seconds:7.1f} s  {problem or 'passed'}")
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    with tempfile.TemporaryDirectory() as folder:
+        if chosen.startswith("faults"):
+            os.environ.setdefault(_FAULTS_LOG, f"{folder}/faults.jsonl")
+        try:
+            for part in SETS[chosen]:
+                started = time.monotonic()
+                problem = run(part)
+                failed = failed or problem is not None
+                seconds = time.monotonic() - started
+                lines.append(f"{part.name:<15}  {seconds:7.1f} s  {problem or 'passed'}")
+        except KeyboardInterrupt:
+            print("\nStopped.", file=sys.stderr)
+            return 130
     print("\nTime of each part:", *lines, sep="\n", flush=True)
     return int(failed)
 
