@@ -127,6 +127,8 @@ def table(verdicts: Mapping[Fault, str]) -> str:
 
 def page_with(text: str, of_the_run: str) -> str:
     before, begin, rest = text.partition(_BEGIN)
+    if not begin:
+        return text
     _, end, after = rest.partition(_END)
     return f"{before}{begin}{of_the_run}{end}{after}"
 

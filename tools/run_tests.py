@@ -42,8 +42,8 @@ def in_room(room: str, deadline: float = 1800.0, slow: bool = False) -> Part:
 def faults(*tiers: str) -> tuple[Part, ...]:
     """The tests of faults (``tests/faults.py``) in these tiers, slow or not, and their table."""
     parts = (Part(f"{tier} faults", _pytest("fault", *_ROOMS[tier]), 3600.0) for tier in tiers)
-    asked = tiers if len(tiers) == 1 else ()
-    return (*parts, Part("table", ("-m", "tests.faults", *asked)))
+    whole = "all" if len(tiers) > 1 else tiers[0]
+    return (*parts, Part("table", ("-m", "tests.faults", whole)))
 
 
 def _pytest(marked: str, *rooms: str) -> tuple[str, ...]:

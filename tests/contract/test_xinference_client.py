@@ -145,6 +145,7 @@ def test_a_stranded_model_is_brought_back_or_deleted(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.fault("a model's process killed")
 def test_a_model_whose_process_ended_is_down(lab: Lab, copies: int) -> None:
     """What Xinference starts in its place never answers, so a refresh misses it, and `up` mends."""
     payload = {**M3E, "replica": copies}
@@ -190,7 +191,15 @@ def test_a_launch_without_a_reason_is_tried_again_and_explained(lab: Lab, told: 
 
 
 @pytest.mark.parametrize(
-    ("fault", "why"), [("download", "Failed to download"), ("hang", "no progress for 1 min")]
+    ("fault", "why"),
+    [
+        pytest.param(
+            *("download", "Failed to download"), marks=pytest.mark.fault("a download failing once")
+        ),
+        pytest.param(
+            *("hang", "no progress for 1 min"), marks=pytest.mark.fault("a download hanging")
+        ),
+    ],
 )
 def test_a_download_that_fails_or_hangs_is_started_again(
     start_lab: StartLab, told: list[str], fault: str, why: str, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +218,7 @@ def test_a_download_that_fails_or_hangs_is_started_again(
     assert lab.serves("qwen")
 
 
+@pytest.mark.fault("a download failing for good")
 def test_a_download_that_keeps_failing_is_given_up(lab: Lab) -> None:
     lab.double.fail("download")
     lab.create(M3E)
@@ -244,6 +254,7 @@ SMALLER = "lower memoryShare or context"
     ],
 )
 @PINNED
+@pytest.mark.fault("a model out of memory")
 def test_what_cannot_start_says_why(lab: Lab, payload: Any, words: str, advice: str) -> None:
     """At once or in the background, with advice; what is malformed leaves nothing."""
     with pytest.raises(Refused, match=f"(?s){words}.*{advice}"):
@@ -266,6 +277,7 @@ def test_an_earlier_runs_failure_does_not_stand_in_the_way(lab: Lab) -> None:
 # Restarts
 
 
+@pytest.mark.fault("Xinference restarted")
 def test_before_its_turn_after_a_restart_a_model_is_not_gone(start_lab: StartLab) -> None:
     """They come one by one for minutes: a refresh sees both, and a wait launches neither."""
     lab = start_lab(**{RATE: "2e10"})

@@ -118,6 +118,7 @@ def test_another_chat_model_takes_the_place_of_the_old_one(
 
 
 @pytest.mark.slow
+@pytest.mark.fault("a download failing for good")
 def test_a_model_that_does_not_start_can_be_taken_back(lab: Lab, reference: dict[str, Any]) -> None:
     # Other files than the test before left on the disk, so that it has to download.
     source = {**AWQ_8B, "model": LLAMA, "format": "gptq"}

@@ -106,6 +106,7 @@ def test_put_into_folders_and_a_new_access_token(lab: Lab, hands: Hands) -> None
     hands.fastgpt.delete_collection(there["our papers"], dataset_id=base)
 
 
+@pytest.mark.fault("a model's process killed")
 def test_deleted_by_hand(lab: Lab, hands: Hands) -> None:
     app, base = ids(hands)
     hands.xinference.stop(EMBEDDING)
@@ -176,6 +177,7 @@ def test_a_service_that_is_down_is_not_gone(lab: Lab) -> None:
     _assert_all_is_well(lab)
 
 
+@pytest.mark.fault("containers stopped by hand")
 def test_what_was_stopped_is_told_by_a_preview_and_started_by_a_plain_up(lab: Lab) -> None:
     on_server(lab.outputs, "docker stop fastgpt pg")
     lab.engine.preview()
@@ -188,6 +190,7 @@ def test_what_was_stopped_is_told_by_a_preview_and_started_by_a_plain_up(lab: La
 
 
 @pytest.mark.slow
+@pytest.mark.fault("the server off")
 def test_a_server_that_is_off_is_not_gone_and_is_told_once(lab: Lab) -> None:
     before = _urns(lab)
     lab.world.call("stop_server")

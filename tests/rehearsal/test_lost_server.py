@@ -56,7 +56,7 @@ def test_an_engine_killed_while_it_rents_loses_no_server(lab: Lab) -> None:
     assert stands(lab)
 
 
-@pytest.mark.fault("server reclaimed after the up")
+@pytest.mark.fault("the server taken back after the up")
 def test_a_server_that_was_taken_back_is_told_at_once_and_built_anew(lab: Lab) -> None:
     (server,) = lab.world.call("servers")
     lab.world.call("release")
@@ -68,7 +68,7 @@ def test_a_server_that_was_taken_back_is_told_at_once_and_built_anew(lab: Lab) -
     assert stands(lab)
 
 
-@pytest.mark.fault("lease over, by the operator's clock alone")
+@pytest.mark.fault("lease over, by the clock alone")
 def test_a_lease_that_is_over_by_the_clock_alone_is_renewed(lab: Lab) -> None:
     def over(resource: Any) -> None:
         if resource["type"].endswith("server:Lease"):
@@ -81,7 +81,7 @@ def test_a_lease_that_is_over_by_the_clock_alone_is_renewed(lab: Lab) -> None:
     assert stands(lab)
 
 
-@pytest.mark.fault("state restored from yesterday")
+@pytest.mark.fault("the state restored from yesterday")
 def test_a_state_of_yesterday_is_told_and_mended_by_the_sweep(lab: Lab) -> None:
     yesterday = lab.engine.export()
     change(lab, serverGeneration=2)
@@ -141,7 +141,7 @@ def test_sold_out_between_choice_and_purchase_the_next_is_taken(scarce: Lab) -> 
     assert stands(scarce)
 
 
-@pytest.mark.fault("server reclaimed in mid-up")
+@pytest.mark.fault("the server taken back in mid-up")
 def test_a_server_that_is_taken_back_in_mid_up_is_made_anew_by_the_next(scarce: Lab) -> None:
     change(scarce, serverGeneration=2)
 

@@ -67,6 +67,7 @@ def test_a_second_server_takes_over_from_a_living_one(lab: Lab, generation: int)
     assert len(dialled) == 2, "the server and its switch"
 
 
+@pytest.mark.fault("the server taken back by the cloud, then destroy")
 def test_after_the_lease_destroy_clears_the_books_and_up_builds_anew(lab: Lab) -> None:
     lab.world.call("release")
     assert bill(lab) == []
@@ -89,6 +90,7 @@ def test_after_the_lease_and_a_refresh_a_plain_up_builds_a_new_lab(lab: Lab) -> 
     assert works(lab)
 
 
+@pytest.mark.fault("the operator's own address changed")
 def test_an_operator_who_locked_himself_out_comes_in_again(lab: Lab) -> None:
     own = f"{OPERATOR}/32"
     change(lab, allowedCidrs=["198.18.9.9/32"])
@@ -100,6 +102,7 @@ def test_an_operator_who_locked_himself_out_comes_in_again(lab: Lab) -> None:
     assert works(lab)
 
 
+@pytest.mark.fault("every zone sold out")
 def test_sold_out_is_said_before_anything_is_made(tmp_path: Path) -> None:
     with lab_of(tmp_path, "dev") as fresh:
         sell_out(fresh)

@@ -35,6 +35,7 @@ def refuse(lab: Lab) -> Iterator[Refuse]:
         lab.world.call("switch_on", fault=fault, key=action, times=0)
 
 
+@pytest.mark.fault("a permission missing")
 def test_a_refused_question_ends_the_preview_without_a_stack(lab: Lab, refuse: Refuse) -> None:
     refuse("Forbidden.RAM", "DescribeImages")
     said = refused(lab, lab.engine.preview)
@@ -43,6 +44,7 @@ def test_a_refused_question_ends_the_preview_without_a_stack(lab: Lab, refuse: R
     assert "Traceback" not in everything_told(lab)
 
 
+@pytest.mark.fault("quota too small")
 def test_what_is_refused_is_explained_once_beside_its_resource_and_last_by_make(
     lab: Lab, refuse: Refuse
 ) -> None:

@@ -93,6 +93,7 @@ def ssh(server: Login, key_file: Path, host_key: str) -> subprocess.CompletedPro
 
 
 @needs_openssh
+@pytest.mark.fault("host key changed")
 def test_the_system_s_ssh_takes_the_options_of_the_docker_provider(server: Login) -> None:
     """`stack/services.py` hands these to the real provider, which starts the operator's ssh."""
     right = ssh(server, server.key_file, server.host_key)

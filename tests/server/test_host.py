@@ -75,6 +75,7 @@ def test_a_second_run_changes_and_restarts_nothing(
     assert after == before
 
 
+@pytest.mark.fault("apt locked")
 def test_a_locked_package_database_is_waited_for(rented: Rented, prepared: dict[str, Ran]) -> None:
     rented.shell.out(f"touch {LOCK}")
     hold = f"DPkg::Pre-Invoke::=while [ -e {LOCK} ]; do sleep 0.2; done"
@@ -107,6 +108,7 @@ def test_a_configuration_that_docker_refuses_changes_nothing(
     assert _traces(rented) == before
 
 
+@pytest.mark.fault("Docker kept down by a bad file")
 def test_a_docker_that_a_bad_file_keeps_down_is_healed(
     rented: Rented, prepared: dict[str, Ran]
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_docker_that_a_bad_file_keeps_down_is_healed(
     test_dockers_configuration_is_in_force(rented, prepared)
 
 
+@pytest.mark.fault("pull cut once")
 def test_a_pull_that_is_cut_goes_on(
     rented: Rented, prepared: dict[str, Ran], on_mirror: OnMirror
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_pull_that_is_cut_goes_on(
     assert "Retrying" in ran.said or "attempt 2 of 5" in ran.said
 
 
+@pytest.mark.fault("mirror dead for a while")
 def test_a_registry_that_is_away_is_asked_again(
     rented: Rented, prepared: dict[str, Ran], on_mirror: OnMirror
 ) -> None:
@@ -157,6 +161,7 @@ def test_an_image_that_no_registry_has_is_told_at_once(
     assert "attempt 2" not in ran.said
 
 
+@pytest.mark.fault("disk full")
 def test_a_full_disk_is_told_and_undone(rented: Rented, prepared: dict[str, Ran]) -> None:
     """As small as /etc/docker can be: the new file does not fit beside the old one."""
     step = rented.steps["daemon"]
@@ -174,6 +179,7 @@ def test_a_full_disk_is_told_and_undone(rented: Rented, prepared: dict[str, Ran]
     assert rented.shell.step(step).code == 0
 
 
+@pytest.mark.fault("cut inside a command")
 def test_a_command_whose_session_is_cut_can_run_again(
     rented: Rented, prepared: dict[str, Ran], on_mirror: OnMirror
 ) -> None:
@@ -188,6 +194,7 @@ def test_a_command_whose_session_is_cut_can_run_again(
     assert again.code == 0, again.said
 
 
+@pytest.mark.fault("the server rebooted")
 def test_a_reboot_brings_everything_back(rented: Rented, prepared: dict[str, Ran]) -> None:
     image = rented.plan.containers["pg"].image
     rented.shell.out(f"docker run -d --init --restart always --name witness {image} sleep infinity")

@@ -325,6 +325,7 @@ def test_a_container_gets_no_more_memory_than_its_limit(lab: Lab) -> None:
     lab.out("docker rm eater")
 
 
+@pytest.mark.fault("MySQL slow")
 def test_all_come_back_after_a_reboot(lab: Lab) -> None:
     """`unless-stopped`, and OneAPI lives through a database that starts later than it."""
     lab.replace("fastgpt")  # with the passwords that were changed above

@@ -190,6 +190,7 @@ def test_a_key_that_mongodb_would_refuse_never_gets_in(server: Server, key: str)
         (["unexpected EOF"] * 5, 5, "did not come in 5 attempts: unexpected EOF"),
     ],
 )
+@pytest.mark.fault("pull cut for good")
 def test_pull(server: Server, answers: list[str], pulls: int, said: str) -> None:
     """Each pull ends with the next answer; an empty one succeeds."""
     cases = "\n".join(
@@ -227,6 +228,7 @@ WRONG_TAG, WRONG_WAY = "no registry mirror knows", "name does not resolve"
         ("r.example/a/b:1", {"a.example": UNKNOWN_TAG}, "", WRONG_WAY),
     ],
 )
+@pytest.mark.fault("every mirror dead")
 def test_a_wrong_tag_is_called_that_whichever_mirror_answered(
     server: Server, image: str, mirrors: dict[str, str], asked: str, said: str
 ) -> None:

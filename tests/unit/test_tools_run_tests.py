@@ -91,7 +91,15 @@ def ci(
     )
 
 
-CI_TARGETS = ("test", "test-python", "rehearse", "test-slow", "test-server", "rehearse-server")
+CI_TARGETS = (
+    "test",
+    "test-python",
+    "rehearse",
+    "test-slow",
+    "test-server",
+    "rehearse-server",
+    "faults-table",
+)
 
 
 @pytest.mark.parametrize("failing", ["", *CI_TARGETS])

@@ -108,6 +108,7 @@ def test_an_indexed_document_that_no_search_finds_is_not_ready(
         indexed.create()
 
 
+@pytest.mark.fault("indexing that never ends")
 def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
     ready: Subject, bench: Bench, a: str
 ) -> None:

@@ -51,6 +51,7 @@ def test_a_password_that_does_not_log_in_is_not_ready(ready: Subject) -> None:
         ready.create(password="another")
 
 
+@pytest.mark.fault("PostgreSQL gone")
 def test_fastgpt_without_its_vector_database_is_not_ready(ready: Subject, bench: Bench) -> None:
     """It lives on then: it tells its models, and root logs in."""
     bench.override[PLAN] = NO_DATABASE
@@ -58,6 +59,7 @@ def test_fastgpt_without_its_vector_database_is_not_ready(ready: Subject, bench:
         ready.create()
 
 
+@pytest.mark.fault("PostgreSQL gone")
 def test_a_vector_database_that_went_away_is_drift_and_waited_for(
     ready: Subject, bench: Bench, clock: FakeClock
 ) -> None:
