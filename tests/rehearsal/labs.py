@@ -119,14 +119,30 @@ def _said(lab: Lab) -> Iterator[tuple[str, str]]:
 
 def kill_the_up(lab: Lab, moment: str) -> None:
     """Kill `pulumi up` when it prints this (an expression), and take its lock away."""
+    cut(lab, moment)
+    assert not list(lab.folder.rglob("*.attrs")), "a kill can leave one of these half written"
+    pulumi(lab, "cancel", "--yes")
+
+
+def cut(
+    lab: Lab,
+    moment: str,
+    whom: str = "pulumi up",
+    how: signal.Signals = signal.SIGKILL,
+    times: int = 1,
+) -> None:
+    """Send the processes of that command a signal when `pulumi up` prints this, once a line; it has
+    to fail."""
     seen: list[str] = []
 
     def on_line(line: str) -> None:
-        if not seen and re.search(moment, " ".join(line.split())):
+        begun = bool(seen) or re.search(moment, " ".join(line.split()))
+        if begun and len(seen) < times:
             seen.append(line)
             for pid in descendants(os.getpid()):
-                if command_of(pid).startswith("pulumi up"):
-                    os.kill(pid, signal.SIGKILL)
+                # Not its guard, whose command line holds the same.
+                if whom in command_of(pid) and "guard.py" not in command_of(pid):
+                    os.kill(pid, how)
 
     lab.engine.on_line = on_line
     try:
@@ -134,9 +150,7 @@ def kill_the_up(lab: Lab, moment: str) -> None:
             lab.engine.up()
     finally:
         lab.engine.on_line = lambda line: None
-    assert seen, f"the up never came to: {moment}"
-    assert not list(lab.folder.rglob("*.attrs")), "a kill can leave one of these half written"
-    pulumi(lab, "cancel", "--yes")
+    assert len(seen) == times, f"the up never came to: {moment}"
 
 
 def pulumi(lab: Lab, *arguments: str) -> str:
