@@ -23,8 +23,11 @@ def dies_with(
     """A transformation for whatever lives on the server: gone with it, made anew with a new one.
 
     `deleted_with` spares a destroy the dying server; without `replace_with` a new server would be
-    left without what the state believes to be there (`docs/facts/engine.md`, measured).
+    left without what the state believes to be there (`docs/facts/engine.md`, measured). That holds
+    within one run: where it was killed in between, the trigger tells the next that what the state
+    has is the old server's. A state without one takes it in and replaces nothing (measured).
     """
+    trigger = getattr(what, "host_key", None) or getattr(what, "id", None)
 
     def transform(
         resource: pulumi.ResourceTransformationArgs,
@@ -33,7 +36,10 @@ def dies_with(
         if not is_custom or isinstance(resource.resource, pulumi.ProviderResource):
             return None
         fate = pulumi.ResourceOptions(
-            deleted_with=what, replace_with=[what], depends_on=list(after)
+            deleted_with=what,
+            replace_with=[what],
+            replacement_trigger=trigger,
+            depends_on=list(after),
         )
         return pulumi.ResourceTransformationResult(
             resource.props, pulumi.ResourceOptions.merge(resource.opts, fate)

@@ -29,7 +29,9 @@ from tests.waiting import until
 from tools.standing import Stack
 from tools.sweep import sweep
 
-pytestmark = pytest.mark.timeout(900)
+# Several runs of the engine each, on a machine that may be busy; `tests/unit/test_adoption.py` has
+# what is decided before one of them begins.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 ONE_SERVER = 2
 """Lines of the bill: the server and its disk."""
@@ -100,7 +102,6 @@ def test_a_state_of_yesterday_is_told_and_mended_by_the_sweep(lab: Lab) -> None:
     assert stands(lab)
 
 
-@pytest.mark.slow
 def test_a_state_of_yesterday_with_the_settings_of_today_is_told(lab: Lab) -> None:
     """Today's server is taken in; what stands on it is of another state."""
     yesterday = lab.engine.export()
