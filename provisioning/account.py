@@ -53,11 +53,11 @@ class Account:
         """
         tag = (tag_key, tag_value)
         # Ask for the credentials before seven threads do.
-        networks = self._rows(KINDS["network"], tag)
-        others = {name: kind for name, kind in KINDS.items() if name != "network"}
+        networks = self._rows(KINDS["VPC"], tag)
+        others = {name: kind for name, kind in KINDS.items() if name != "VPC"}
         with ThreadPoolExecutor(len(others)) as pool:
             asked = {name: pool.submit(self._rows, kind, tag) for name, kind in others.items()}
-        rows = {name: future.result() for name, future in asked.items()} | {"network": networks}
+        rows = {name: future.result() for name, future in asked.items()} | {"VPC": networks}
         own = {row["VpcId"] for row in networks if bears(row, tag)}
         return [
             belonging_of(name, row, tag)

@@ -63,7 +63,7 @@ class Belonging:
     """Something of a lab's in the cloud.
 
     Attributes:
-        kind: `server`, `elastic address`, `disk`, `firewall`, `vSwitch`, `network`, `key pair`.
+        kind: `server`, `elastic address`, `disk`, `security group`, `vSwitch`, `VPC`, `key pair`.
         id: the cloud's; a key pair's is its name.
         created: in UTC, as the API writes it.
         status: the API's word; "" where the kind has none.

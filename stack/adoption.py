@@ -27,6 +27,7 @@ from stack.region import (
     about_to_go,
     belongings,
     read_state,
+    server_of,
 )
 from stack.told import end
 
@@ -92,13 +93,15 @@ def what_stands(settings: Settings, name: str, tags: Mapping[str, str], key_pair
         tags: the one that every lab's belongings bear.
         key_pair: name of the operator's; a server with another one is another operator's.
     """
-    state = read_state()
-    there = belongings(name, tags)
+    state, there = read_state(), belongings(name, tags)
+    known = state.outputs(TOKENS[SERVER])
+    _check_region(settings.region, known)
+    if known and known["id"] not in {each.id for each in there}:
+        there += server_of(known["id"])
+    if _loose(state, there):
+        state = replace(state, going=about_to_go())
     standing, stray = settle(state, there, settings, name, key_pair)
     where = f"{settings.region} (tag {', '.join(f'{k}={v}' for k, v in tags.items())})"
-    if stray:
-        going = about_to_go()
-        stray = [each for each in stray if each.id not in going]
     if stray and not (standing.type or SERVER in standing.adopted):
         end(_STRAY.format(where=where, stray=_listed(stray), **_commands()))
     if stray:
@@ -127,6 +130,20 @@ _LOST = (
 )
 
 
+_ELSEWHERE = (
+    "alicloud:region: the server {id} stands in {zone}, and the settings name {region}; set the "
+    "region back. To move, run `pulumi destroy` first, and change it then: what is on the server "
+    "is lost"
+)
+
+
+def _check_region(region: str, known: Mapping[str, Any]) -> None:
+    """End where the server stands in another region: here it would look lost, and cost on there."""
+    zone = str(known.get("availabilityZone") or region)
+    if not zone.startswith(region):
+        end(_ELSEWHERE.format(id=known["id"], zone=zone, region=region))
+
+
 def _commands() -> dict[str, str]:
     return {"sweep": f"make sweep STACK={pulumi.get_stack()}"}
 
@@ -139,15 +156,10 @@ def settle(
     state: State, there: Sequence[Belonging], settings: Settings, name: str, key_pair: str
 ) -> tuple[Standing, list[Belonging]]:
     """What stands, and what is there beside it."""
-    servers = {each.id for each in there if each.kind == SERVER}
-    loose = [
-        each
-        for each in there
-        if each.id not in state.ids and not (each.kind == DISK and each.told.instance_id in servers)
-    ]
+    loose = _loose(state, there)
     known = state.outputs(TOKENS[SERVER])
     last, id = str(known.get("instanceName") or ""), str(known.get("id") or "")
-    wanted, alive = f"{name}-{settings.server_generation}", id in servers
+    wanted, alive = f"{name}-{settings.server_generation}", id in _servers(there)
     fits = re.fullmatch(rf"{re.escape(wanted)}(-\d+)?", last)
     if alive and fits:
         types = (settings.instance_type, *settings.instance_types)
@@ -170,6 +182,20 @@ def settle(
         replacing=alive,
     )
     return standing, _beside(loose, adopted)
+
+
+def _servers(there: Iterable[Belonging]) -> set[str]:
+    return {each.id for each in there if each.kind == SERVER}
+
+
+def _loose(state: State, there: Sequence[Belonging]) -> list[Belonging]:
+    """What no state knows; a server's disks are the server's."""
+    servers = _servers(there)
+    return [
+        each
+        for each in there
+        if each.id not in state.ids and not (each.kind == DISK and each.told.instance_id in servers)
+    ]
 
 
 def _beside(loose: Sequence[Belonging], adopted: Mapping[str, Belonging]) -> list[Belonging]:

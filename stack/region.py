@@ -23,6 +23,7 @@ _STATE = "pulumi:pulumi:readStackResourceOutputs"
 SERVER, DISK, ADDRESS, KEY = "server", "disk", "elastic address", "key pair"
 NETWORK, SWITCH, FIREWALL = "VPC", "vSwitch", "security group"
 JOINED = "address of the server"
+_EXPORT_SECONDS = 60
 TOKENS = {
     SERVER: "alicloud:ecs/instance:Instance",
     ADDRESS: "alicloud:ecs/eipAddress:EipAddress",
@@ -31,9 +32,6 @@ TOKENS = {
     SWITCH: "alicloud:vpc/switch:Switch",
     FIREWALL: "alicloud:ecs/securityGroup:SecurityGroup",
 }
-
-
-_EXPORT_SECONDS = 60
 
 
 class _Listing(NamedTuple):
@@ -66,9 +64,11 @@ class Belonging(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """What the stack's state holds: `(type, outputs)` of each resource."""
+    """What the stack's state holds: `(type, outputs)` of each resource; `going`: ids of what it is
+    about to delete, as far as they were asked for."""
 
     resources: Sequence[tuple[str, Mapping[str, Any]]]
+    going: frozenset[str] = frozenset()
 
     def outputs(self, ending: str) -> Mapping[str, Any]:
         """Those of the resource whose type ends so; empty without one."""
@@ -77,7 +77,7 @@ class State:
     @property
     def ids(self) -> set[str]:
         """Of all that it holds."""
-        return {str(outputs.get("id")) for _, outputs in self.resources}
+        return {str(outputs.get("id")) for _, outputs in self.resources} | self.going
 
 
 def read_state() -> State:
@@ -109,12 +109,21 @@ async def _of_kind(kind: str, name: str, tags: Mapping[str, str]) -> list[Belong
     return [Belonging(kind, row.id, getattr(row, asked.name), row) for row in rows]
 
 
-def about_to_go() -> set[str]:
+def server_of(id: str) -> list[Belonging]:
+    """The server of that id, whatever it bears: only the cloud's own "not there" means gone.
+
+    Raises MarketError: the cloud does not answer."""
+    asked = ecs.get_instances_output(ids=[id])
+    told = _sync_await(answered(f"whether {id} is there", asked))
+    return [Belonging(SERVER, row.id, row.name, row) for row in told.instances]
+
+
+def about_to_go() -> frozenset[str]:
     """Ids that the state holds, of what is to be deleted as well."""
     command = ["pulumi", "stack", "export", "--stack", pulumi.get_stack(), "--non-interactive"]
     try:
         told = subprocess.run(command, capture_output=True, check=True, timeout=_EXPORT_SECONDS)
         resources = json.loads(told.stdout)["deployment"].get("resources", ())
     except (OSError, subprocess.SubprocessError, ValueError, KeyError):
-        return set()
-    return {str(each.get("id")) for each in resources}
+        return frozenset()
+    return frozenset(str(each.get("id")) for each in resources)

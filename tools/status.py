@@ -61,11 +61,15 @@ def without_lab(stack: Stack, account: Maybe[InCloud]) -> list[str]:
     return lines + [each.advice for each in found if each.wrong][:1]
 
 
+def terminal() -> Console:
+    """Where it is shown, wide enough for a table in a pipe too."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH_WHEN_PIPED)
+
+
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Look, and tell; returns the exit code."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH_WHEN_PIPED)
+    console = terminal()
     try:
         stack = which_stack(environ, ROOT)
         account = Look(partial(look_into, stack), LOOK_SECONDS)

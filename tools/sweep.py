@@ -21,7 +21,7 @@ from provisioning.server_problems import OWN_TAG
 from tools.account import InCloud, account_of, look_into, tag_of
 from tools.environment import ROOT
 from tools.standing import NoLab, Stack, which_stack
-from tools.status import WIDTH_WHEN_PIPED
+from tools.status import terminal
 
 Ask = Callable[[str], str]
 
@@ -63,11 +63,8 @@ def sweep(console: Console, stack: Stack, sure: bool, ask: Ask | None) -> int:
     if not sure and ask is None:
         console.print("Nothing was removed: YES=1 removes it without a question.")
         return 1
-    if (
-        not sure
-        and ask is not None
-        and not _yes(ask(f"Remove these {len(found.leftovers)}? [y/N] "))
-    ):
+    question = f"Remove these {len(found.leftovers)}? [y/N] "
+    if ask and not sure and not _yes(ask(question)):
         console.print("Nothing was removed.")
         return 1
     # An `up` may have written some of them down while the question stood.
@@ -94,13 +91,10 @@ def _look_again(console: Console, stack: Stack, told: list[str]) -> int:
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """The command; see the module."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH_WHEN_PIPED)
     try:
         stack = which_stack(environ, ROOT)
         ask = input if sys.stdin.isatty() else None
-        return sweep(console, stack, environ.get("YES") == "1", ask)
+        return sweep(terminal(), stack, environ.get("YES") == "1", ask)
     except NoLab as problem:
         print(problem, file=sys.stderr)
     except ServiceError as problem:

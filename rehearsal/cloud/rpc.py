@@ -17,7 +17,7 @@ from rehearsal.cloud.refusals import Refusal, not_found, refusal
 
 Answer = dict[str, Any]
 _T = TypeVar("_T")
-_SILENCE = "silence"
+_SILENCE, _SILENCE_SECONDS = "silence", 120.0
 _PRODUCTS = {"2014-05-26": "ecs", "2016-04-28": "vpc"}
 
 
@@ -108,7 +108,8 @@ def answer(cloud: Cloud, keys: frozenset[str], parameters: Mapping[str, str]) ->
     request_id = str(uuid.uuid4()).upper()
     try:
         body = _answered(cloud, keys, parameters)
-        while faults.take(f"cloud.{_SILENCE}", parameters["Action"]):
+        ends = time.monotonic() + _SILENCE_SECONDS
+        while faults.take(f"cloud.{_SILENCE}", parameters["Action"]) and time.monotonic() < ends:
             time.sleep(0.05)
     except Refusal as refusal:
         said = {"Code": refusal.code, "Message": refusal.message, "HostId": "rehearsal"}

@@ -27,7 +27,7 @@ KEY = "alicloud:ecs/ecsKeyPair:EcsKeyPair"
 EIP = "alicloud:ecs/eipAddress:EipAddress"
 SWITCH = "alicloud:vpc/switch:Switch"
 TAGS = {OWN_TAG: "x"}
-ORDER = ["server", "elastic address", "disk", "firewall", "vSwitch", "network", "key pair"]
+ORDER = ["server", "elastic address", "disk", "security group", "vSwitch", "VPC", "key pair"]
 
 
 class Hand(Clock):
@@ -120,10 +120,10 @@ def test_all_pages_are_read(region: Region) -> None:
 
 def test_what_is_used_a_moment_longer_is_waited_for_and_not_for_ever(region: Region) -> None:
     region.network(market.gpu_zone(REGION), tags=TAGS)
-    (vpc,) = (e for e in account(region).belongings(OWN_TAG, "x") if e.kind == "network")
+    (vpc,) = (e for e in account(region).belongings(OWN_TAG, "x") if e.kind == "VPC")
 
     (said,) = Account(REGION, config(region), {}, Hand()).remove([vpc])
-    assert f"network {vpc.id}" in said
+    assert f"VPC {vpc.id}" in said
     assert "waited in vain" in said
     assert "DependencyViolation" in said
     assert "run it again" in said
@@ -192,7 +192,7 @@ def test_the_last_look_of_a_destroy_tells_what_costs_and_never_fails(region: Reg
     server = lab(region, TAGS, f"{OWN_TAG}-x")
     said = last_look(REGION, "x", settings)
     assert f"costs: server {server} (" in said
-    assert "free of charge: firewall sg-" in said
+    assert "free of charge: security group sg-" in said
     assert said.endswith("make sweep STACK=x")
     assert "nobody could look" in last_look(REGION, "x", {**settings, "accessKey": "LTAI"})
     with socket.create_server(("127.0.0.1", 0)) as silent:

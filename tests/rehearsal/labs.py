@@ -119,7 +119,7 @@ def _said(lab: Lab) -> Iterator[tuple[str, str]]:
 
 def kill_the_up(lab: Lab, moment: str) -> None:
     """Kill `pulumi up` when it prints this (an expression), and take its lock away."""
-    cut(lab, moment)
+    cut(lab, moment, lab.engine.up)
     assert not list(lab.folder.rglob("*.attrs")), "a kill can leave one of these half written"
     pulumi(lab, "cancel", "--yes")
 
@@ -127,12 +127,13 @@ def kill_the_up(lab: Lab, moment: str) -> None:
 def cut(
     lab: Lab,
     moment: str,
-    whom: str = "pulumi up",
+    run: Callable[[], object],
+    whom: str = "pulumi ",
     how: signal.Signals = signal.SIGKILL,
     times: int = 1,
 ) -> None:
-    """Send the processes of that command a signal when `pulumi up` prints this, once a line; it has
-    to fail."""
+    """Send the processes of that command a signal when the run prints this, and at further lines so
+    many times; it has to fail."""
     seen: list[str] = []
 
     def on_line(line: str) -> None:
@@ -140,17 +141,17 @@ def cut(
         if begun and len(seen) < times:
             seen.append(line)
             for pid in descendants(os.getpid()):
-                # Not its guard, whose command line holds the same.
-                if whom in command_of(pid) and "guard.py" not in command_of(pid):
+                command = command_of(pid)
+                if command.startswith(whom) or (whom[0] == "-" and whom in command):
                     os.kill(pid, how)
 
     lab.engine.on_line = on_line
     try:
         with pytest.raises(EngineError):
-            lab.engine.up()
+            run()
     finally:
         lab.engine.on_line = lambda line: None
-    assert len(seen) == times, f"the up never came to: {moment}"
+    assert len(seen) == times, f"the run never came to: {moment}"
 
 
 def pulumi(lab: Lab, *arguments: str) -> str:

@@ -1,5 +1,7 @@
-"""A run that is met by another."""
+"""A run that is cut, or met by another: the next one goes on, and makes nothing twice."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -8,11 +10,14 @@ import pytest
 from provisioning.cloud_errors import explain
 from rehearsal.engine import EngineError
 from rehearsal.lab import Lab
-from tests.rehearsal.labs import bill, concerned, lab_of, up
+from tests.rehearsal.labs import bill, change, concerned, cut, lab_of, pulumi, settings_of, up
 from tests.waiting import until
 
 # Several runs of the engine each, on a machine that may be busy.
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
+
+ONE_SERVER = 2
+"""Lines of the bill: the server and its disk."""
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +27,71 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
         made.engine.destroy()
         assert (bill(made), made.world.call("inventory")) == ([], [])
+
+
+# Before Docker makes anything, or after: a container that is cut off is told of, not taken in.
+HOST_KEY, DATASET = "HostKey host-key created", "Dataset .* created"
+
+
+@pytest.mark.parametrize(
+    ("moment", "whom", "how", "times"),
+    [
+        pytest.param(
+            *(HOST_KEY, "pulumi ", signal.SIGKILL, 1),
+            marks=pytest.mark.fault("kill -9 of the engine at one third"),
+        ),
+        pytest.param(
+            *(DATASET, "pulumi ", signal.SIGKILL, 1),
+            marks=pytest.mark.fault("kill -9 of the engine at two thirds"),
+        ),
+        pytest.param(
+            *("Command docker created", "pulumi ", signal.SIGINT, 1),
+            marks=pytest.mark.fault("Ctrl-C once"),
+        ),
+        pytest.param(
+            *(HOST_KEY, "pulumi ", signal.SIGINT, 2), marks=pytest.mark.fault("Ctrl-C twice")
+        ),
+        pytest.param(
+            *("Root .* created", "-m pulumi.dynamic", signal.SIGKILL, 1),
+            marks=pytest.mark.fault("the provider's process killed"),
+        ),
+    ],
+    ids=["one third", "two thirds", "Ctrl-C", "Ctrl-C twice", "provider"],
+)
+def test_a_rebuild_that_was_cut_is_taken_up_by_the_next(
+    lab: Lab, moment: str, whom: str, how: signal.Signals, times: int
+) -> None:
+    change(lab, serverGeneration=int(settings_of(lab)["serverGeneration"]) + 1)
+    cut(lab, moment, lab.engine.up, whom, how, times)
+    if whom == "pulumi ":
+        pulumi(lab, "cancel", "--yes")
+    up(lab)
+    assert len(bill(lab)) == ONE_SERVER
+    assert concerned(up(lab)) == {}
+
+
+@pytest.mark.fault("FastGPT killed in the middle")
+def test_a_service_that_dies_while_it_is_seeded_comes_back(lab: Lab) -> None:
+    change(lab, serverGeneration=int(settings_of(lab)["serverGeneration"]) + 1)
+    struck: list[int] = []
+
+    def on_line(line: str) -> None:
+        if "Dataset" in line and "creating" in line and not struck:
+            for each in lab.world.call("processes"):
+                if "doubles.fastgpt" in each["command"]:
+                    struck.append(each["pid"])
+                    os.kill(each["pid"], signal.SIGKILL)
+
+    lab.engine.on_line = on_line
+    try:
+        up(lab)
+    except EngineError:
+        up(lab)
+    finally:
+        lab.engine.on_line = lambda line: None
+    assert struck
+    assert len(bill(lab)) == ONE_SERVER
+    assert concerned(up(lab)) == {}
 
 
 @pytest.mark.fault("two operators at once")

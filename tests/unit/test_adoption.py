@@ -1,6 +1,7 @@
 """What the region has of a lab beside what the state knows (`stack.adoption`)."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,8 @@ from stack.region import TOKENS, Belonging, State
 from tests.tables import table
 from tests.unit.program import PROJECT, given, make_key
 
-SERVER = {"availability_zone": "z", "image_id": "im", "vswitch_id": "vsw", "instance_type": "T"}
+ZONE = "cn-hangzhou-i"
+SERVER = {"availability_zone": ZONE, "image_id": "im", "vswitch_id": "vsw", "instance_type": "T"}
 KINDS = {"network": "VPC", "switch": "vSwitch", "key": "key pair"}
 
 
@@ -32,7 +34,11 @@ def state_of(told: dict[str, Any]) -> State:
     found = [(TOKENS[kind], {"id": told[key]}) for key, kind in KINDS.items() if key in told]
     if "server" in told:
         id, name, *more = told["server"]
-        outputs = {"instanceType": (more or ["T"])[0], "availabilityZone": "z", "imageId": "im"}
+        outputs = {
+            "instanceType": (more or ["T"])[0],
+            "availabilityZone": told.get("zone", ZONE),
+            "imageId": "im",
+        }
         found.append((TOKENS["server"], {"id": id, "instanceName": name, **outputs}))
     if "choice" in told:
         found.append(("dynamic/ailab/server:Choice", {"zone": "z", "lost": told["choice"]}))
@@ -68,40 +74,49 @@ def test_what_stands_is_settled(case: dict[str, Any], settings: Settings) -> Non
     assert [each.id for each in stray] == case.get("stray", [])
 
 
+ADDRESS = {"eip": ["elastic address", "ai-lab-dev"]}
+STANDS = {"server": ["i1", "ai-lab-dev-1"]}
+
+
 @pytest.mark.parametrize(
-    ("held", "state", "about_to_go", "ends", "said"),
+    ("region", "untagged", "state", "going", "ends", "said"),
     [
-        ([], {}, set(), True, r"elastic address eip \(ai-lab-dev\): in cn-hangzhou .*`make sweep"),
-        ([], {}, {"eip"}, False, ""),
-        (["i1"], {"server": ["i1", "ai-lab-dev-1"]}, set(), False, "it may cost money"),
+        (ADDRESS, {}, {}, "", True, r"elastic address eip \(ai-lab-dev\): in cn-.*`make sweep"),
+        (ADDRESS, {}, {}, "eip", False, ""),
+        (ADDRESS | {"i1": ["server", "x"]}, {}, STANDS, "", False, "it may cost money"),
+        ({}, {"i1": ["server", "x"]}, STANDS, "", False, ""),
+        ({}, {}, STANDS, "", False, "The server i1 is not in cn-hangzhou any more"),
+        ({}, {}, STANDS | {"zone": "cn-beijing-a"}, "", True, "i1 stands in cn-beijing-a.*set the"),
     ],
-    ids=["nothing is rented beside it", "it is to be deleted anyway", "the lab stands"],
+    ids=[
+        "nothing is rented beside it",
+        "it is to be deleted anyway",
+        "the lab stands",
+        "its tag was taken off",
+        "lost",
+        "the region was changed",
+    ],
 )
-def test_what_lies_about_ends_a_run_that_would_rent(
-    held: list[str],
+def test_what_a_look_at_the_region_ends_in(
+    region: dict[str, Any],
+    untagged: dict[str, Any],
     state: dict[str, Any],
-    about_to_go: set[str],
+    going: str,
     ends: bool,
     said: str,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    there = {"eip": ["elastic address", "ai-lab-dev"], **{id: ["server", "x"] for id in held}}
     told: list[str] = []
     monkeypatch.setattr(adoption, "read_state", lambda: state_of(state))
-    monkeypatch.setattr(adoption, "belongings", lambda name, tags: region_of(there))
-    monkeypatch.setattr(adoption, "about_to_go", lambda: about_to_go)
+    monkeypatch.setattr(adoption, "belongings", lambda name, tags: region_of(region))
+    monkeypatch.setattr(adoption, "server_of", lambda id: region_of(untagged))
+    monkeypatch.setattr(adoption, "about_to_go", lambda: frozenset({going}))
     monkeypatch.setattr(pulumi.log, "error", told.append)
     monkeypatch.setattr(pulumi.log, "warn", told.append)
     monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
 
-    def look() -> None:
+    with pytest.raises(SystemExit) if ends else nullcontext():
         what_stands(settings, "ai-lab-dev", {"ai-lab": "dev"}, "ai-lab-dev-k")
-
-    if ends:
-        with pytest.raises(SystemExit):
-            look()
-    else:
-        look()
     assert len(told) == bool(said)
     assert re.search(said, "".join(told))

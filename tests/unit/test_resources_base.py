@@ -5,6 +5,8 @@ import base64
 import importlib
 import pickle
 import pkgutil
+import socket
+import threading
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -12,12 +14,14 @@ from typing import Any
 
 import dill
 import pulumi
+import pytest
 import yaml
 from pulumi.dynamic import ConfigureRequest, ResourceProvider
 from pulumi.dynamic.config import Config
 from pulumi.dynamic.dynamic import serialize_provider
 
 import stack.resources
+from stack.resources import base
 from stack.resources.base import LabProvider, LabResource
 from stack.resources.fastgpt.dataset import FastGptDataset
 from stack.resources.oneapi import root, token
@@ -116,3 +120,23 @@ def recorded(program: Callable[[], pulumi.Output[None] | None]) -> list[dict[str
     pulumi.runtime.set_mocks(recorder, project="ai-lab", stack="test", preview=False)
     pulumi.runtime.test(program)()
     return list(recorder.inputs.values())
+
+
+def test_it_ends_when_its_engine_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+
+    def end(code: int) -> None:
+        ended.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr(base, "_ENGINE_SECONDS", 0.01)
+    monkeypatch.setattr(base.os, "_exit", end)
+    with socket.create_server(("127.0.0.1", 0)) as engine:
+        place = engine.getsockname()
+        following = threading.Thread(target=base._follow, args=(place,))
+        following.start()
+        engine.accept()[0].close()
+        assert following.is_alive()
+        assert ended == []
+    following.join(10)
+    assert ended == [1]

@@ -117,8 +117,8 @@ def test_a_stack_that_does_not_exist_knows_nothing(region: Region, pulumi: Said)
     pulumi(errors=NONE)
     code, said = swept()
     assert (code, region.cloud.inventory()) == (0, [])
-    assert said.index("removed: server") < said.index("removed: firewall")
-    assert said.index("removed: vSwitch") < said.index("removed: network")
+    assert said.index("removed: server") < said.index("removed: security group")
+    assert said.index("removed: vSwitch") < said.index("removed: VPC")
 
 
 def test_what_became_known_while_the_question_stood_is_not_touched(
