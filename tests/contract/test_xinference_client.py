@@ -191,28 +191,35 @@ def test_a_launch_without_a_reason_is_tried_again_and_explained(lab: Lab, told: 
 
 
 @pytest.mark.parametrize(
-    ("fault", "why"),
+    ("fault", "times", "why"),
     [
         pytest.param(
-            *("download", "Failed to download"), marks=pytest.mark.fault("a download failing once")
+            *("download", 2, "Failed to download"),
+            marks=pytest.mark.fault("a download failing twice"),
         ),
         pytest.param(
-            *("hang", "no progress for 1 min"), marks=pytest.mark.fault("a download hanging")
+            *("hang", 1, "no progress for 1 min"), marks=pytest.mark.fault("a download hanging")
         ),
     ],
 )
 def test_a_download_that_fails_or_hangs_is_started_again(
-    start_lab: StartLab, told: list[str], fault: str, why: str, monkeypatch: pytest.MonkeyPatch
+    *,
+    start_lab: StartLab,
+    told: list[str],
+    fault: str,
+    times: int,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Under its uid; one that stands still, by bytes or by fraction alone, is cancelled first."""
     # A minute is a second here.
     monkeypatch.setattr(progress, "STALL_SECONDS", 60.0)
     lab = start_lab(**{RATE: "2e10"})
-    lab.double.fail(fault, 1, str(QWEN["model_name"]))
+    lab.double.fail(fault, times, str(QWEN["model_name"]))
     lab.up(QWEN)
     faults = json.loads(lab.double.faults.read_text())
     assert faults[f"xinference.{fault}"] == {QWEN["model_name"]: 0}
-    assert any(why in line and "launch 2 of" in line for line in told)
+    assert any(why in line and f"launch {times + 1} of" in line for line in told)
     cancelled = CANCEL in lab.network.calls
     assert cancelled is (fault == "hang")
     assert lab.serves("qwen")
@@ -275,6 +282,16 @@ def test_an_earlier_runs_failure_does_not_stand_in_the_way(lab: Lab) -> None:
 
 
 # Restarts
+
+
+@pytest.mark.fault("Xinference restarted while it loads")
+def test_a_launch_that_a_restart_ended_is_begun_again(start_lab: StartLab) -> None:
+    lab = start_lab(**{RATE: "2e10"})
+    lab.create(QWEN)
+    assert lab.client.state("qwen").standing == "launching"
+    lab.double.restart()
+    lab.wait(QWEN)
+    assert lab.serves("qwen")
 
 
 @pytest.mark.fault("Xinference restarted")

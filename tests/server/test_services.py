@@ -326,6 +326,24 @@ def test_a_container_gets_no_more_memory_than_its_limit(lab: Lab) -> None:
 
 
 @pytest.mark.fault("MySQL slow")
+def test_oneapi_lives_through_a_database_that_starts_later(lab: Lab) -> None:
+    restarts = "docker inspect --format '{{.RestartCount}}' oneapi"
+    lab.out("docker stop mysql && docker restart oneapi")
+    until(lambda: lab.out(restarts).strip() != "0", "OneAPI to give up once")
+    lab.out("docker start mysql")
+    for name in ("mysql", "oneapi"):
+        lab.becomes(name, "healthy")
+
+
+@pytest.mark.fault("MongoDB without its set")
+def test_a_replica_set_that_is_gone_is_made_again(lab: Lab) -> None:
+    state = "/data/db/state.json"
+    lab.out(f"""docker exec mongo sed -i 's/"replicaSet":{{.*/"replicaSet":null}}/' {state}""")
+    lab.out("docker restart mongo")
+    lab.becomes("mongo", "healthy")
+    assert "rs0" in lab.out(f"docker exec mongo cat {state}")
+
+
 def test_all_come_back_after_a_reboot(lab: Lab) -> None:
     """`unless-stopped`, and OneAPI lives through a database that starts later than it."""
     lab.replace("fastgpt")  # with the passwords that were changed above

@@ -8,6 +8,7 @@ import pkgutil
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -129,11 +130,15 @@ def test_it_ends_when_its_engine_has_gone(monkeypatch: pytest.MonkeyPatch) -> No
         ended.append(code)
         raise SystemExit
 
+    def follow(place: tuple[str, int]) -> None:
+        with suppress(SystemExit):
+            base._follow(place)
+
     monkeypatch.setattr(base, "_ENGINE_SECONDS", 0.01)
     monkeypatch.setattr(base.os, "_exit", end)
     with socket.create_server(("127.0.0.1", 0)) as engine:
         place = engine.getsockname()
-        following = threading.Thread(target=base._follow, args=(place,))
+        following = threading.Thread(target=follow, args=(place,))
         following.start()
         engine.accept()[0].close()
         assert following.is_alive()
