@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from provisioning.editions import EDITIONS
 from provisioning.plan import plan
 from stack.gateway import seed_gateway
 from stack.host import prepare_host
@@ -20,7 +21,7 @@ explain_failures()
 project = Path(__file__).parent
 planned = plan(load_settings(project))
 
-passwords = make_passwords(planned.settings.password_rotation)
+passwords = make_passwords(planned.settings.password_rotation, EDITIONS[planned.edition])
 server = rent_server(planned)
 lab = OnServer("lab", server.life, server.ready)
 

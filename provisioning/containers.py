@@ -1,4 +1,4 @@
-"""The lab's containers as data: `containers.yaml`, with what the settings say of two of them.
+"""The lab's containers as data: `containers.yaml` and its edition's, with what the settings say.
 
 No secret is in them: where one belongs stands its name as `{mysql}`, and the stack fills it in.
 """
@@ -11,22 +11,25 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from provisioning.editions import EDITIONS, EditionName, containers_file
 from provisioning.images import OF_XINFERENCE, Images
 from provisioning.launch import xinference_command, xinference_environment
-from provisioning.ports import CHALLENGE_PORT, TLS_PORTS
+from provisioning.ports import (
+    CHALLENGE_PORT,
+    FASTGPT_PORT,
+    SHARE_PORT,
+    has_visitors_door,
+    tls_ports,
+)
 from provisioning.regions import Region
 from provisioning.settings import Settings
 from provisioning.versions import XinferenceRelease
 
-SEEDED = {
-    "oneapi": ("mysql", "oneapi"),
-    "fastgpt": ("pg", "mongo", "sandbox", "fastgpt"),
-    "xinference": OF_XINFERENCE,
-}
-"""The services that are seeded, and the containers that have to be healthy for it."""
-
 CERTIFICATE, CERTIFICATE_KEY = "/etc/caddy/certificate.pem", "/etc/caddy/certificate.key"
 """Where the operator's own are put in Caddy's container."""
+
+PUBLIC_BUCKET = "fastgpt-public"
+"""What FastGPT keeps in it, models' logos, anybody may read, an object at a time."""
 
 _CADDY = Path(__file__).with_name("caddy")
 _CADDYFILE = "/etc/caddy/Caddyfile"
@@ -106,28 +109,51 @@ class Container(_Row):
     needs: tuple[str, ...] = ()
 
 
-CONTAINERS = TypeAdapter(dict[str, Container]).validate_python(
-    yaml.safe_load(Path(__file__).with_name("containers.yaml").read_text(encoding="utf-8"))
-)
-"""All that a lab may have, by name, without what its settings say; what others need comes first."""
+def _read(place: Path) -> dict[str, Container]:
+    rows = yaml.safe_load(place.read_text(encoding="utf-8"))
+    return TypeAdapter(dict[str, Container]).validate_python(rows)
+
+
+CONTAINERS = _read(Path(__file__).with_name("containers.yaml"))
+"""Those of every edition, by name, without what settings say; what others need comes first."""
+
+_OF_EDITION = {edition: _read(containers_file(edition)) for edition in EDITIONS}
+
+
+def known_containers(edition: EditionName) -> dict[str, Container]:
+    """All that a lab of this edition may have, as `CONTAINERS`."""
+    return CONTAINERS | _OF_EDITION[edition]
+
+
+def seeded(edition: EditionName) -> dict[str, tuple[str, ...]]:
+    """The services that are seeded, and the containers that have to be healthy for it."""
+    return {
+        "oneapi": ("mysql", "oneapi"),
+        "fastgpt": EDITIONS[edition].needs,
+        "xinference": OF_XINFERENCE,
+    }
 
 
 def containers(
     settings: Settings, region: Region, images: Images, release: XinferenceRelease, config: str
 ) -> dict[str, Container]:
-    """A container for each image, after those that it needs; `config` is FastGPT's config.json."""
+    """A container for each image, after those that it needs.
+
+    `config` is what FastGPT's models are made known by, where its edition reads them in a file.
+    """
+    known, place = known_containers(settings.edition), EDITIONS[settings.edition].models_file
     told: dict[str, dict[str, Any]] = {
         "xinference": {
             "command": xinference_command(release),
             "environment": xinference_environment(settings.models, region, release),
             "gpu": bool(settings.gpus),
         },
-        "fastgpt": {"files": {"/app/data/config.json": config}},
+        "fastgpt": {"files": {place: config}} if place else _cookies(settings),
         "caddy": _caddy(settings),
     }
     changed = {
         name: container.model_copy(update=told.get(name, {}))
-        for name, container in CONTAINERS.items()
+        for name, container in known.items()
         if name in images
     }
     return {
@@ -136,7 +162,7 @@ def containers(
                 "image": images[name].reference,
                 "reaches": tuple(other for other in container.reaches if other in images),
                 "after": tuple(other for other in container.after if other in images),
-                "at_home": tuple(CONTAINERS[name].published) if settings.domain else (),
+                "at_home": tuple(known[name].published) if settings.domain else (),
             }
         )
         for name, container in changed.items()
@@ -145,19 +171,39 @@ def containers(
 
 def _caddy(settings: Settings) -> dict[str, Any]:
     """It serves the domain, if there is one, with the operator's own certificate or one it gets."""
-    text = (_CADDY / "Caddyfile").read_text(encoding="utf-8")
     if not settings.domain:
-        return {"files": {_CADDYFILE: text}}
-    own = bool(settings.certificate_file)
-    door = Template((_CADDY / "Door.caddyfile").read_text(encoding="utf-8"))
+        return {"files": {_CADDYFILE: _filled("Caddyfile", options="")}}
+    own, ports = bool(settings.certificate_file), tls_ports(settings.edition)
     tls = f"tls {CERTIFICATE} {CERTIFICATE_KEY}" if own else ""
-    opened = TLS_PORTS.values() if own else (CHALLENGE_PORT, *TLS_PORTS.values())
+    visited = has_visitors_door(settings)
+    told = {
+        "domain": settings.domain,
+        "tls": tls,
+        "options": _filled("Options.caddyfile").rstrip() if visited else "",
+        "fastgpt": f":{ports[FASTGPT_PORT]}" if visited else "",
+        "objects": "\n\timport objects" if visited else "",
+        "bucket": PUBLIC_BUCKET,
+    }
+    parts = ("Caddyfile", *(("Visitors.caddyfile",) if visited else ()), "Door.caddyfile")
+    opened = dict.fromkeys((*(() if own else (CHALLENGE_PORT,)), SHARE_PORT, *ports.values()))
     return {
-        "files": {_CADDYFILE: text + door.substitute(domain=settings.domain, tls=tls)},
-        "reaches": (*CONTAINERS["caddy"].reaches, "fastgpt", "oneapi"),
+        "files": {_CADDYFILE: "".join(_filled(part, **told) for part in parts)},
+        "reaches": (*CONTAINERS["caddy"].reaches, "fastgpt", "oneapi", "minio"),
         "published": {**CONTAINERS["caddy"].published, **{port: port for port in opened}},
         "data": "/data",  # the certificates that it gets: their issuers give only so many
     }
+
+
+def _cookies(settings: Settings) -> dict[str, Any]:
+    """Root's session goes by TLS alone, where there is TLS."""
+    if not settings.domain:
+        return {}
+    told = known_containers(settings.edition)["fastgpt"].environment
+    return {"environment": {**told, "AUTH_COOKIE_SECURE": "true"}}
+
+
+def _filled(part: str, **told: str) -> str:
+    return Template((_CADDY / part).read_text(encoding="utf-8")).substitute(told)
 
 
 def memory_left(server_mib: int) -> int:

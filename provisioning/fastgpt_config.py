@@ -16,7 +16,7 @@ from provisioning.problems import Problem
 from provisioning.tables import table
 
 # Where FastGPT reranks: Xinference itself, because OneAPI relays no reranker.
-_RERANK_URL = f"{XINFERENCE_URL}/v1/rerank"
+RERANK_URL = f"{XINFERENCE_URL}/v1/rerank"
 # What no setting of ours changes; null is filled in. The prefix of FastGPT's own keys must hold no
 # dash, because its parser splits keys at dashes. Icons are those that come with it, by the start of
 # a model's name.
@@ -52,6 +52,10 @@ def config_problems(models: Sequence[Model]) -> Iterator[Problem]:
             wrong = f"FastGPT needs {lacks} model and there is none"
             yield Problem("models", wrong, f"add one with kind: {kind}")
     for index, model in enumerate(models):
+        # 4.16 finds a model by either (docs/facts/fastgpt-current.md §3).
+        if any(model.title == other.name for other in models if other is not model):
+            wrong = f"{model.title} is another model's name, and FastGPT may take the one for it"
+            yield Problem(f"models[{index}].title", wrong, "give it another title")
         if model.kind == "chat" and model.answer_tokens > model.context // 2:
             wrong = f"an answer of {model.answer_tokens} tokens leaves no room in {model.context}"
             right = f"set {model.context // 2} or less"
@@ -61,6 +65,16 @@ def config_problems(models: Sequence[Model]) -> Iterator[Problem]:
 def quote_max_token(model: Model) -> int:
     """Tokens of quoted knowledge that a chat model takes; it also caps an app's `limit`."""
     return max(model.context // 4, model.context - model.answer_tokens - _REST_OF_CONTEXT)
+
+
+def max_temperature(model: Model) -> float:
+    """What a temperature of 10 means to it."""
+    return 1 if model.served_by in _COOL_PROVIDERS else 1.2
+
+
+def voices(model: Model) -> tuple[str, ...]:
+    """The voices that a speech model is offered with."""
+    return model.voices or ("default",)
 
 
 def _named(model: Model) -> dict[str, Any]:
@@ -74,7 +88,7 @@ def _llm(model: Model) -> dict[str, Any]:
         "maxContext": model.context,
         "maxResponse": model.answer_tokens,
         "quoteMaxToken": quote_max_token(model),
-        "maxTemperature": 1 if model.served_by in _COOL_PROVIDERS else 1.2,
+        "maxTemperature": max_temperature(model),
         "vision": model.vision,
         "toolChoice": model.tools,
     }
@@ -92,15 +106,15 @@ def _vector(model: Model) -> dict[str, Any]:
 
 
 def _rerank(model: Model) -> dict[str, Any]:
-    return {**_named(model), "requestUrl": _RERANK_URL, "requestAuth": XINFERENCE_KEY}
+    return {**_named(model), "requestUrl": RERANK_URL, "requestAuth": XINFERENCE_KEY}
 
 
 def _speech(model: Model) -> dict[str, Any]:
-    voices = [
+    offered = [
         {"label": voice, "value": voice, "bufferId": f"{model.name}-{voice}"}
-        for voice in model.voices or ("default",)
+        for voice in voices(model)
     ]
-    return {**_named(model), "voices": voices}
+    return {**_named(model), "voices": offered}
 
 
 def _avatar(model: Model) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 from provisioning.catalogue import in_xinference
 from provisioning.channels import ChannelPlan, channel_plans
 from provisioning.containers import Container, containers
+from provisioning.editions import EDITIONS, EditionName
 from provisioning.fastgpt_config import config_json
+from provisioning.fastgpt_models import model_set
 from provisioning.gpu import Fit, fit
 from provisioning.host import HostSteps, host_steps
 from provisioning.images import images, images_used
@@ -16,8 +18,9 @@ from provisioning.ports import (
     CHALLENGE_PORT,
     FASTGPT_PORT,
     ONEAPI_PORT,
-    TLS_PORTS,
+    SHARE_PORT,
     XINFERENCE_PORT,
+    tls_ports,
 )
 from provisioning.prices import Price, hourly_price
 from provisioning.regions import Region, region
@@ -34,6 +37,7 @@ class Plan:
 
     Attributes:
         settings: what it is of.
+        edition: which FastGPT.
         region: where packages, images and models come from.
         release: what this Xinference can do and needs.
         open_ports: port to the networks that reach it, both sorted; every other port is shut.
@@ -42,11 +46,13 @@ class Plan:
         containers: by name, each after those that it needs; secrets are `{names}` in them.
         launches: model to the body of its launch in Xinference, in the settings' order.
         channels: OneAPI's.
+        fastgpt_models: what FastGPT is told of the models; () where it reads them in a file.
         fit: the models on the cards.
         price: per hour.
     """
 
     settings: Settings
+    edition: EditionName
     region: Region
     release: XinferenceRelease
     open_ports: Mapping[int, tuple[str, ...]]
@@ -55,6 +61,7 @@ class Plan:
     containers: Mapping[str, Container]
     launches: Mapping[str, dict[str, Any]]
     channels: tuple[ChannelPlan, ...]
+    fastgpt_models: tuple[dict[str, Any], ...]
     fit: Fit
     price: Price
 
@@ -63,10 +70,12 @@ def plan(settings: Settings) -> Plan:
     """The plan of these settings, even of refused ones; a PlanError as `read_settings` says it."""
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
-    known = images(place, settings.images, release, bool(settings.gpus))
-    chosen = images_used(known, settings.uses_xinference, settings.domain)
+    known = images(settings.edition, place, settings.images, release, bool(settings.gpus))
+    chosen = images_used(known, settings.uses_xinference, settings.domain, settings.code_sandbox)
+    in_a_file = EDITIONS[settings.edition].models_file
     return Plan(
         settings=settings,
+        edition=settings.edition,
         region=place,
         release=release,
         open_ports=_open_ports(settings),
@@ -78,6 +87,7 @@ def plan(settings: Settings) -> Plan:
             for model in in_xinference(settings.models)
         },
         channels=tuple(channel_plans(settings.models, place)),
+        fastgpt_models=() if in_a_file else tuple(model_set(settings.models)),
         fit=fit(settings.models, settings.gpus),
         price=hourly_price(settings),
     )
@@ -87,7 +97,8 @@ def _open_ports(settings: Settings) -> dict[int, tuple[str, ...]]:
     services = [FASTGPT_PORT, ONEAPI_PORT, *([XINFERENCE_PORT] if settings.uses_xinference else [])]
     chat = FASTGPT_PORT
     if settings.domain:
-        services, chat = [TLS_PORTS[port] for port in services], TLS_PORTS[chat]
+        behind = tls_ports(settings.edition)
+        services, chat = [behind[port] for port in services], SHARE_PORT
     operators = tuple(sorted(settings.allowed_cidrs))
     visitors = (_WORLD,) if settings.public_chat else operators + settings.visitor_cidrs
     opened = dict.fromkeys((settings.ssh_port, *services), operators)

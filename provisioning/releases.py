@@ -5,6 +5,7 @@ lab was held against; of any other nobody knows how it answers.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -107,7 +108,12 @@ def _problems(each: Verdict, path: str, accept_unknown: bool) -> Iterator[Proble
     for hole in (hole for hole in each.holes if not hole.limit):
         yield Problem(path, f"{name}: {hole.id} lets {hole.lets}", f"use {hole.below} or newer")
     limited = [hole for hole in each.holes if hole.limit]
-    wrong = "; ".join(f"{hole.id} lets {hole.lets}" for hole in limited)
+    lets: dict[str, list[str]] = defaultdict(list)
+    for hole in limited:
+        lets[hole.lets].append(hole.id)
+    wrong = "; ".join(
+        f"{', '.join(ids)} {'let' if ids[1:] else 'lets'} {what}" for what, ids in lets.items()
+    )
     right = "; ".join(dict.fromkeys(hole.limit for hole in limited))
     if limited:
         right = f"here {right}{_without(each.part, limited)}"
@@ -134,6 +140,6 @@ def _door_problems(release: str, settings: Settings) -> Iterator[Problem]:
 
 
 def number(release: str) -> tuple[int, ...]:
-    """A release's numbers, which compare; () where it has none."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", release)
-    return tuple(map(int, found[1].split("."))) if found else ()
+    """A release's numbers, which compare, MinIO's being a date; () where it has none."""
+    found = re.match(r"(?:v|RELEASE\.)?(\d+(?:[.-]\d+)*)", release)
+    return tuple(map(int, re.split("[.-]", found[1]))) if found else ()

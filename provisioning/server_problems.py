@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from provisioning.cards import Gpus, gpus_of, type_problem
-from provisioning.ports import NAMES, PUBLISHED
+from provisioning.ports import names
 from provisioning.prices import DISKS, disk_level, list_price
 from provisioning.problems import Problem, nearest, repeated
 from provisioning.settings import Settings
@@ -45,8 +45,8 @@ def server_problems(settings: Settings) -> Iterator[Problem]:
         wrong = f"{image} is no Ubuntu 22.04 or 24.04 for x64, and the lab is built on nothing else"
         right = "leave it out, or name one such as ubuntu_22_04_x64_20G_alibase_20240926.vhd"
         yield Problem("imageId", wrong, right)
-    if port in (NAMES if settings.domain else PUBLISHED):
-        wrong = f"{port} is {NAMES[port]}'s port"
+    if taken := names(settings).get(port):
+        wrong = f"{port} is {taken}'s port"
         yield Problem("sshPort", wrong, "use the port of the server's sshd, which is 22")
     limit, price = settings.spot_price_limit, list_price(settings)
     if limit and not settings.spot:

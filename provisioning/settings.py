@@ -8,6 +8,7 @@ from pydantic import Field
 
 from provisioning.cards import Gpus, gpus_of
 from provisioning.catalogue import Model, Shape, in_xinference
+from provisioning.editions import EditionName
 from provisioning.images import REFERENCE_FORMS
 from provisioning.knowledge import KeyName, Knowledge
 
@@ -93,6 +94,8 @@ class Settings(Shape):
     tokens: tuple[TokenSetting, ...] = ()
     knowledge: Knowledge = Knowledge()
     check_paid_channels: bool
+    edition: EditionName
+    code_sandbox: bool
     xinference_version: str
     accept_unknown_versions: bool
     images: dict[str, _ImageReference] = Field(default_factory=dict)

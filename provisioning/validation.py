@@ -13,7 +13,7 @@ from provisioning.channel_problems import channel_problems
 from provisioning.cidrs import cidr_problems
 from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import fit
-from provisioning.images import images, images_problems, images_used
+from provisioning.images import OF_CODE, Images, images, images_problems, images_used
 from provisioning.knowledge_problems import knowledge_problems
 from provisioning.launch import STALL_MINUTES
 from provisioning.launch_checks import launch_problems
@@ -25,6 +25,7 @@ from provisioning.settings import STRUCTURES, Settings
 from provisioning.shape_problems import shape_problems
 from provisioning.ssh_keys import key_problems
 from provisioning.versions import xinference_release
+from provisioning.visitors import visitor_problems
 
 
 def read_settings(
@@ -66,6 +67,7 @@ def _secret_problems(given: Mapping[str, Any], secrets: set[str]) -> Iterator[Pr
 def _check(settings: Settings, secrets: set[str], project: Path) -> Iterator[Problem]:
     yield from cidr_problems("allowedCidrs", settings.allowed_cidrs)
     yield from cidr_problems("visitorCidrs", settings.visitor_cidrs)
+    yield from visitor_problems(settings)
     yield from key_problems(settings.ssh_key_file, settings.ssh_agent)
     yield from certificate_problems(settings, datetime.now(timezone.utc))
     yield from server_problems(settings)
@@ -87,13 +89,14 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
     except PlanError as error:
         yield error.problem
         return
-    where = (place, settings.images, release, bool(settings.gpus))
+    where = (settings.edition, place, settings.images, release, bool(settings.gpus))
     wrong_images = list(images_problems(*where))
     yield from wrong_images
     if all(problem.warning for problem in wrong_images):
-        used = images_used(images(*where), settings.uses_xinference, settings.domain)
-        found = verdicts(used)
-        yield from release_problems(found, settings, date.today())
+        known = images(*where)
+        yield from _sandbox_problems(settings, known)
+        used = images_used(known, settings.uses_xinference, settings.domain, settings.code_sandbox)
+        yield from release_problems(verdicts(used), settings, date.today())
     if not settings.uses_xinference:
         return
     if (minutes := settings.model_deadline_minutes) <= STALL_MINUTES:
@@ -103,6 +106,12 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
     yield from launch_problems(settings.models, place, release)
     if type_problem(settings.instance_type, settings.wants_gpu) is None:
         yield from fit(settings.models, settings.gpus).problems
+
+
+def _sandbox_problems(settings: Settings, known: Images) -> Iterator[Problem]:
+    if settings.code_sandbox and not set(OF_CODE) & set(known):
+        wrong = f"edition {settings.edition} has a sandbox in any case"
+        yield Problem("codeSandbox", wrong, "leave it out")
 
 
 def _name_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]:

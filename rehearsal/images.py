@@ -1,8 +1,9 @@
 """The images that the emulated registries hold, and what is in them (`images.json`).
 
-Homes, tags and entry commands: `docs/facts/fastgpt.md §1, §9`, `docs/facts/oneapi.md §1`,
-`docs/facts/xinference.md §1`. An image's programs are modules of `rehearsal/doubles`, or the real
-OneAPI or Caddy; one without programs is a record only: its containers run no process.
+Homes, tags and entry commands: `docs/facts/fastgpt.md §1, §9`, `docs/facts/fastgpt-current.md §1`,
+`docs/facts/oneapi.md §1`, `docs/facts/xinference.md §1`; the plugin's command is a guess. An
+image's programs are modules of `rehearsal/doubles`, or the real OneAPI or Caddy; one without
+programs is a record only: its containers run no process.
 """
 
 import hashlib
@@ -86,8 +87,8 @@ def find(reference: Reference) -> Image | None:
     """The image that the registry has under this name and tag. Any well-formed digest is taken as
     one it has: which digests the real registries have cannot be known here."""
     for image in CATALOGUE:
-        if reference.home in image.homes:
-            return image if re.fullmatch(f"({image.tags})?", reference.tag) else None
+        if reference.home in image.homes and re.fullmatch(f"({image.tags})?", reference.tag):
+            return image
     return None
 
 

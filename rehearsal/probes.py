@@ -1,7 +1,8 @@
 """Looking at a lab from outside, and meddling with it, by plain HTTP.
 
 None of this goes through the program's own clients: what they get wrong would be wrong here too.
-Contracts: docs/facts/oneapi.md 4 and 6, docs/facts/xinference.md 3 and 4, docs/facts/fastgpt.md 6.
+Contracts: docs/facts/oneapi.md 4 and 6, docs/facts/xinference.md 3 and 4, docs/facts/fastgpt.md 6,
+docs/facts/fastgpt-current-measured.md 5.
 """
 
 import uuid
@@ -74,9 +75,11 @@ class Probe:
     def ask(self, link: str, question: str) -> dict[str, Any]:
         """`{question, answer, citations}` as a visitor of a share link gets them."""
         share = parse_qs(urlsplit(link).query).get("shareId", [""])[0]
+        visitor: dict[str, Any] = {"shareId": share, "outLinkUid": "rehearsal-visitor"}
+        if self._outputs.get("fastgptEdition") == "current":
+            visitor = {"outLinkAuthData": visitor}
         body = {
-            "shareId": share,
-            "outLinkUid": "rehearsal-visitor",
+            **visitor,
             "chatId": uuid.uuid4().hex[:24],
             "stream": False,
             "detail": True,
@@ -85,6 +88,8 @@ class Probe:
         }
         url = f"{self._outputs['fastgptUrl']}/api/v1/chat/completions"
         answer = self._json("POST", url, json=body)
+        if failed := answer.get("error"):  # 4.16 answers 200 all the same
+            raise ProbeFailed(f"{link} answered with an error: {failed}")
         nodes = answer.get("responseData") or []
         quotes = [quote for node in nodes for quote in node.get("quoteList") or []]
         text = _text(answer["choices"][0]["message"]["content"])

@@ -56,7 +56,7 @@ def _moved(config: Any) -> list[str]:  # noqa: ANN401
                 part[key] = [listens(address) for address in value]
             elif key == "dial":
                 part[key] = f"unix/{len(upstreams)}.sock"
-                upstreams.append(value)
+                upstreams.append(value.rpartition("/")[2])
             elif isinstance(value, (dict, list)):
                 walk(value)
 

@@ -29,11 +29,13 @@ _COMMON: dict[str, Any] = {
 class Containers:
     """Makes containers on one host, each in its own network and in those it reaches, by name.
 
-    Keeps those that run, by name. `files` are the operator's own, beside the plan's, by container.
+    Keeps those that run, by name. `known` is what templates may name beside passwords; `files` are
+    the operator's own, beside the plan's, by container.
     """
 
     host: Host
     passwords: Passwords
+    known: Mapping[str, pulumi.Output[str]]
     networks: Mapping[str, docker.Network]
     server_mib: pulumi.Output[int]
     opts: pulumi.ResourceOptions
@@ -78,7 +80,10 @@ class Containers:
         return found[name] if isinstance(found, Mapping) else found
 
     def _filled(self, templates: Mapping[str, str]) -> pulumi.Output[list[str]]:
-        values = {name: self.passwords.fill(template) for name, template in templates.items()}
+        values = {
+            name: self.passwords.fill(template, **self.known)
+            for name, template in templates.items()
+        }
         return pulumi.Output.secret(
             pulumi.Output.all(**values).apply(
                 lambda known: [f"{name}={value}" for name, value in sorted(known.items())]

@@ -1,5 +1,6 @@
 """FastGPT seeded: bases, documents, apps, share links, and the question that proves them."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 
 import pulumi
 
-from provisioning.app_graph import Graph, simple_app
+from provisioning.app_graph import FORMS, Graph, simple_app
 from provisioning.catalogue import Model, of_kind
+from provisioning.channels import XINFERENCE_KEY
 from provisioning.chunks import chunk_size
 from provisioning.documents import Source, sources
 from provisioning.knowledge import App, Base, Question, meant
@@ -26,8 +28,10 @@ from stack.resources.fastgpt.dataset import FastGptDataset
 from stack.resources.fastgpt.document import FastGptDocument
 from stack.resources.fastgpt.documents_ready import FastGptDocumentsReady
 from stack.resources.fastgpt.indexing import Chain
+from stack.resources.fastgpt.models import FastGptModels
 from stack.resources.fastgpt.ready import FastGptReady
 from stack.resources.fastgpt.share_link import FastGptShareLink
+from stack.resources.server.containers_ready import ServerContainersReady
 from stack.server import Server
 from stack.services import Services
 
@@ -53,18 +57,13 @@ def seed_knowledge(
     """Make the bases, documents, apps and links of the settings, and ask the question."""
     settings, parent = plan.settings, part("Knowledge", lab)
     fastgpt, password = services.healthy["fastgpt"], services.passwords.fastgpt_root
-    session = {"endpoint": server.endpoint(FASTGPT_PORT), "password": password}
-    kinds: dict[str, Kind] = {"llm": "chat", "vector": "embedding", "rerank": "rerank"}
-    ready = FastGptReady(
-        "fastgpt-ready",
-        **session,
-        models={
-            key: [model.name for model in of_kind(settings.models, kind)]
-            for key, kind in kinds.items()
-        },
-        generation=fastgpt.generation.apply(str),
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=[fastgpt]),
-    )
+    there = {"endpoint": server.endpoint(FASTGPT_PORT), "edition": plan.edition}
+    session = {**there, "password": password}
+    ready = _ready(plan, session, fastgpt, parent)
+    if plan.fastgpt_models:
+        needs = [ready, *gateway.by_model.values(), *models.ready("rerank")]
+        opts = pulumi.ResourceOptions(parent=parent, depends_on=needs)
+        ready = _models(plan, services, session, opts)
     chain: Chain = {"oneapi": server.endpoint(ONEAPI_PORT), "relay_key": services.relay_key}
     if settings.uses_xinference:
         chain["xinference"] = server.endpoint(XINFERENCE_PORT)
@@ -77,9 +76,46 @@ def seed_knowledge(
         seed.app(app)
     answer = seed.answer(told.question) if told.question else None
     parent.register_outputs({})
-    page = pulumi.Output.concat(server.page(FASTGPT_PORT), "/chat/share?shareId=")
+    page = pulumi.Output.concat(server.share_page(), "/chat/share?shareId=")
     addresses = {name: pulumi.Output.concat(page, link.id) for name, link in seed.links.items()}
     return KnowledgeOutputs(addresses, seed.api_keys, answer)
+
+
+def _ready(
+    plan: Plan,
+    session: Mapping[str, Any],
+    fastgpt: ServerContainersReady,
+    parent: pulumi.Resource,
+) -> pulumi.Resource:
+    """With the models that it reads from a file, and without those that it is told of later."""
+    kinds: dict[str, Kind] = {"llm": "chat", "vector": "embedding", "rerank": "rerank"}
+    return FastGptReady(
+        "fastgpt-ready",
+        **session,
+        models={
+            key: [model.name for model in of_kind(plan.settings.models, kind)]
+            for key, kind in kinds.items()
+            if not plan.fastgpt_models
+        },
+        generation=fastgpt.generation.apply(str),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[fastgpt]),
+    )
+
+
+def _models(
+    plan: Plan, services: Services, session: Mapping[str, Any], opts: pulumi.ResourceOptions
+) -> FastGptModels:
+    """Each is tried, but for those that cost something, as the channels are."""
+    told, paid = json.dumps(plan.fastgpt_models), plan.settings.check_paid_channels
+    return FastGptModels(
+        "fastgpt-models",
+        **session,
+        models=services.passwords.xinference_key.apply(
+            lambda key: json.loads(told.replace(XINFERENCE_KEY, key))
+        ),
+        tried=[model.name for model in plan.settings.models if paid or model.xinference],
+        opts=opts,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,7 +139,7 @@ class _Seed:
     gateway: Gateway
     project: Path
     parent: pulumi.Resource
-    ready: FastGptReady
+    ready: pulumi.Resource
     session: Mapping[str, Any]
     chain: Chain
     bases: dict[str, _Indexed] = field(default_factory=dict)
@@ -196,8 +232,10 @@ class _Seed:
         return FastGptAnswer(
             "answer",
             endpoint=self.session["endpoint"],
+            edition=self.session["edition"],
             share_id=self.links[f"{app.name}/{app.links[0].name}"].id,
             question=question.ask,
+            reranked=app.rerank and bool(bases),
             # An app without a base has nothing to cite.
             cites=(question.cites or "") if bases else None,
             triggers=[self._graph(app).nodes, *[base.contents for base in bases]],
@@ -210,8 +248,9 @@ class _Seed:
         model = self._model("chat", app.model)
         told = (base for base in self.settings.knowledge.bases if base.name in app.bases)
         embedding = self._model("embedding", next((base.embedding for base in told), None)).name
+        form = FORMS[self.session["edition"]]
         ids = pulumi.Output.all(*[self.bases[name].dataset.id for name in app.bases])
-        return ids.apply(lambda known: simple_app(app, model, known, embedding))
+        return ids.apply(lambda known: simple_app(app, model, known, embedding, form))
 
     def _model(self, kind: Kind, name: str | None) -> Model:
         return meant(self.settings.models, kind, name)[0]

@@ -23,6 +23,7 @@ def export_outputs(
     settings, key = plan.settings, services.passwords.xinference_key
     outputs = {
         **_addresses(plan, server),
+        "fastgptEdition": plan.edition,
         "fastgptUser": "root",
         "fastgptPassword": services.passwords.fastgpt_root,
         "fastgptToken": services.relay_key,

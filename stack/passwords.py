@@ -1,11 +1,13 @@
 """Every password of the lab."""
 
 from base64 import b64encode
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from string import Formatter
 
 import pulumi
 
+from provisioning.editions import Edition
 from stack.part import part
 from stack.resources.lab.password import LabPassword
 
@@ -21,7 +23,8 @@ class Passwords:
         xinference_key: of Xinference's API, and of user `root` in its page.
         relay_token: OneAPI's initial token, without `sk-`. Counts at the first start only, so it
             never rotates (`docs/facts/oneapi.md §2`).
-        oneapi_session, fastgpt_login, fastgpt_files, fastgpt_admin: sign cookies and links.
+        oneapi_session, fastgpt_files, fastgpt_admin: sign cookies and links.
+        of_edition: by name, those that the edition of FastGPT has beside these.
     """
 
     pg: pulumi.Output[str]
@@ -34,37 +37,49 @@ class Passwords:
     xinference_key: pulumi.Output[str]
     relay_token: pulumi.Output[str]
     oneapi_session: pulumi.Output[str]
-    fastgpt_login: pulumi.Output[str]
     fastgpt_files: pulumi.Output[str]
     fastgpt_admin: pulumi.Output[str]
+    of_edition: Mapping[str, pulumi.Output[str]]
 
     @property
     def xinference_login(self) -> pulumi.Output[str]:
         """What a browser sends for root and the key, without `Basic `."""
         return self.xinference_key.apply(lambda key: b64encode(f"root:{key}".encode()).decode())
 
-    def fill(self, template: str) -> pulumi.Output[str]:
-        """The text with the passwords that it names in braces; it depends on no others."""
+    def fill(self, template: str, **more: pulumi.Output[str]) -> pulumi.Output[str]:
+        """The text with what it names in braces: passwords, or `more`; it depends on no others."""
+        known = {**self.of_edition, **more}
         named = {name for _, name, _, _ in Formatter().parse(template) if name}
-        return pulumi.Output.format(template, **{name: getattr(self, name) for name in named})
+        values = {name: known[name] if name in known else getattr(self, name) for name in named}
+        return pulumi.Output.format(template, **values)
 
 
-# OneAPI's root takes 8 to 20 characters, its token 48 at the most (docs/facts/oneapi.md §2, §3).
+OF_EVERY_EDITION = tuple(one.name for one in fields(Passwords) if one.name != "of_edition")
+"""Names of the passwords that every lab has."""
+
+# OneAPI's root takes 8 to 20 characters, its token 48 at the most (docs/facts/oneapi.md §2, §3);
+# FastGPT's plugin and its call-backs take 32 or more (docs/facts/fastgpt-current.md §2).
 _LENGTHS = {"mongo_key": 512, "relay_token": 48, "oneapi_session": 32}
+_LENGTHS |= dict.fromkeys(("plugin", "plugin_sessions", "fastgpt_callbacks", "fastgpt_stored"), 32)
 _FOR_LIFE = ("mongo_key", "relay_token")
 
 
-def make_passwords(rotation: int) -> Passwords:
+def make_passwords(rotation: int, edition: Edition) -> Passwords:
     """All passwords of a lab. Raising `rotation` renews them, but for those that cannot follow."""
     parent = part("Passwords")
+    for_life = (*_FOR_LIFE, *edition.passwords_for_life)
+    of_edition = (*edition.passwords, *edition.passwords_for_life)
     made = {
         name: LabPassword(
             name.replace("_", "-"),
             length=_LENGTHS.get(name, 20),
-            rotation=None if name in _FOR_LIFE else rotation,
+            rotation=None if name in for_life else rotation,
             opts=pulumi.ResourceOptions(parent=parent),
         ).result
-        for name in Passwords.__dataclass_fields__
+        for name in (*OF_EVERY_EDITION, *of_edition)
     }
     parent.register_outputs({})
-    return Passwords(**made)
+    return Passwords(
+        **{name: made[name] for name in OF_EVERY_EDITION},
+        of_edition={name: made[name] for name in of_edition},
+    )

@@ -9,7 +9,7 @@ import pulumi
 from pulumi_alicloud import ecs
 
 from provisioning.plan import Plan
-from provisioning.ports import page
+from provisioning.ports import page, share_page
 from provisioning.prices import disk_level
 from provisioning.server_problems import OWN_TAG
 from provisioning.settings import Settings
@@ -40,8 +40,8 @@ class Server:
         login: the `endpoint` input of what looks at the server itself. The key that opens it is not
             part of it: it belongs to the operator, not to the state.
         address: public IPv4 address.
-        domain: its name, "" for none.
         host_key: its SSH host key, `ssh-ed25519 AAAA...`, known from the first contact on.
+        settings: what it was rented for; its pages' addresses follow from them.
     """
 
     instance: ecs.Instance
@@ -51,7 +51,7 @@ class Server:
     address: pulumi.Output[str]
     host_key: pulumi.Output[str]
     lease: Lease
-    domain: str
+    settings: Settings
 
     def endpoint(self, port: int) -> Endpoint:
         """The `endpoint` input of what reaches a service on `port`, through one SSH tunnel."""
@@ -59,7 +59,11 @@ class Server:
 
     def page(self, port: int) -> pulumi.Output[str]:
         """The address of what stands at `port`, from outside."""
-        return self.address.apply(lambda host: page(host, port, self.domain))
+        return self.address.apply(lambda host: page(self.settings, host, port))
+
+    def share_page(self) -> pulumi.Output[str]:
+        """The address that visitors have, from outside."""
+        return self.address.apply(lambda host: share_page(self.settings, host))
 
 
 def rent_server(plan: Plan) -> Server:
@@ -97,7 +101,7 @@ def rent_server(plan: Plan) -> Server:
         address=address,
         host_key=host_key.host_key,
         lease=lease,
-        domain=settings.domain,
+        settings=settings,
     )
 
 
@@ -133,6 +137,7 @@ def _choice(order: Order, plan: Plan, given: Given | None) -> ServerChoice:
         replacing=standing.replacing,
         wanted=f"{' or '.join(types)} in {place}",
         switch=settings.vswitch_id,
+        edition=plan.edition,
         refusal=refusal,
         region=settings.region,
         tag=order.tags[OWN_TAG],

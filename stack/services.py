@@ -7,8 +7,9 @@ from pathlib import Path
 import pulumi
 import pulumi_docker as docker
 
-from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY, SEEDED
+from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY, seeded
 from provisioning.plan import Plan
+from provisioning.ports import FASTGPT_PORT
 from provisioning.settings import Settings
 from provisioning.tunnel import ssh_options
 from stack.containers import Containers
@@ -53,18 +54,21 @@ def run_services(
     )
     opts = pulumi.ResourceOptions(parent=parent, provider=provider)
     memory, files = server.instance.memory.apply(int), _certificate(settings)
-    containers = Containers(host, passwords, _networks(plan, opts), memory, opts, files)
+    known = {"page": server.page(FASTGPT_PORT), "share_page": server.share_page()}
+    containers = Containers(host, passwords, known, _networks(plan, opts), memory, opts, files)
     for name, container in plan.containers.items():
         containers.run(name, container)
     healthy = {
         service: ServerContainersReady(
             f"{service}-healthy",
             endpoint=server.login,
-            containers={name: containers.running[name].id for name in needs},
+            containers={
+                name: containers.running[name].id for name in needs if name in containers.running
+            },
             wait_seconds=_LONGEST_WAIT_SECONDS,
             opts=pulumi.ResourceOptions(parent=parent),
         )
-        for service, needs in SEEDED.items()
+        for service, needs in seeded(plan.edition).items()
         if service in containers.running
     }
     parent.register_outputs({})

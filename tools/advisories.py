@@ -20,11 +20,15 @@ from provisioning.releases import known_holes, number
 _NAMES = {
     "fastgpt": r"\bfastgpt\b",
     "sandbox": r"\bfastgpt[- ]sandbox\b",
+    "plugin": r"\bfastgpt[- ]plugin\b",
+    "code-sandbox": r"\bfastgpt[- ]code[- ]sandbox\b",
     "oneapi": r"songquanpeng/one-api\b",
     "xinference": r"\bxinference\b|\bxoscar\b",
     "mongo": r"\bmongodb server\b",
     "mysql": r"\bmysql server\b",
     "pg": r"\bpgvector\b",
+    "redis": r"\bredis/redis\b|\bredis server\b",
+    "minio": r"\bminio/minio\b",
     "caddy": r"\bcaddyserver/caddy\b",
 }
 

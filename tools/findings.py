@@ -255,7 +255,7 @@ def _not_known(facts: Facts, model: ServedModel) -> _Wrong:
     }
     if model.kind not in lists or model.name in lists[model.kind]:
         return None
-    return "FastGPT runs with a config.json that lacks it", _mend(facts.lab)
+    return "FastGPT runs with models that lack it", _mend(facts.lab)
 
 
 def _cost(facts: Facts) -> Finding:

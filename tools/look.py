@@ -13,12 +13,10 @@ import httpx
 
 from provisioning import remote, tunnel
 from provisioning.clients.errors import ServiceError, Unreachable, shorten
-from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt import client_class
 from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.oneapi import Channel, OneApiClient
 from provisioning.clients.xinference import ModelState, XinferenceClient
-from provisioning.containers import CONTAINERS
-from provisioning.images import OF_XINFERENCE
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, XINFERENCE_PORT
 from provisioning.remote import Container
 from tools.account import InCloud
@@ -111,12 +109,11 @@ def gather(lab: Lab, way: Way, now: datetime, seconds: float = LOOK_SECONDS) -> 
     if isinstance(reached, Failed):
         return Facts(lab, now, server=reached)
     options = {"retry_seconds": 0, "answer_seconds": seconds, "transport": way.transport}
-    names = [name for name in CONTAINERS if lab.xinference_url or name not in OF_XINFERENCE]
     looks: dict[str, Callable[[], Any]] = {
-        "containers": lambda: way.containers(names),
+        "containers": lambda: way.containers(list(lab.releases)),
         "gpus": lambda: gpus_of(way.run(GPUS)),
         "channels": lambda: _channels(lab, way, options),
-        "fastgpt": lambda: _fastgpt(way, options),
+        "fastgpt": lambda: _fastgpt(lab, way, options),
     }
     if lab.xinference_url:
         looks["xinference"] = lambda: _xinference(lab, way, options)
@@ -139,8 +136,9 @@ def _channels(lab: Lab, way: Way, options: dict[str, Any]) -> list[Channel]:
         return sorted(client.channels(), key=lambda channel: channel.name)
 
 
-def _fastgpt(way: Way, options: dict[str, Any]) -> InitData:
-    with FastGptClient(way.url(FASTGPT_PORT), **options) as client:
+def _fastgpt(lab: Lab, way: Way, options: dict[str, Any]) -> InitData:
+    made, password = client_class(lab.edition), lab.fastgpt_password
+    with made(way.url(FASTGPT_PORT), password=password, **options) as client:
         return client.init_data()
 
 

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioning.plan import Plan, plan
-from provisioning.ports import NAMES
+from provisioning.ports import names
 from provisioning.problems import PlanError, Problem
 from provisioning.settings import Settings
 from provisioning.validation import read_settings
@@ -161,7 +161,7 @@ def _told(settings: Settings, planned: Plan) -> Iterator[str]:
         yield f"  {token.name}: {', '.join(token.models) or 'every model'}"
     yield "open ports"
     for port, networks in planned.open_ports.items():
-        yield f"  {port} ({NAMES.get(port, 'SSH')}): {', '.join(networks)}"
+        yield f"  {port} ({names(settings).get(port, 'SSH')}): {', '.join(networks)}"
     yield "containers, and their environments; <names> are secrets"
     for name, container in planned.containers.items():
         word = next((each.word for each in planned.verdicts if each.part == name), "")

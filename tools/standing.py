@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from provisioning.editions import EditionName
 from provisioning.tunnel import SshServer
 from rehearsal.control import read_world
 from tools.cloud import stack_problem
@@ -75,6 +76,8 @@ class Lab:
         fastgpt_url, oneapi_url, xinference_url: from outside; the last is "" without Xinference.
         xinference_key: of its API.
         access_token: of OneAPI's management interface.
+        edition: of FastGPT.
+        fastgpt_password: of its user root.
         share_links: `app/link` to URL.
         releases: part to its release, `mongo` to `5.0.18`.
         hourly_price: in `currency`, an estimate; None where it is not known.
@@ -95,6 +98,8 @@ class Lab:
     currency: str
     lease_started: datetime | None
     lease_ends: datetime | None
+    edition: EditionName = "seeds"
+    fastgpt_password: str = field(default="", repr=False)
 
 
 def find_lab(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Lab:
@@ -174,6 +179,9 @@ def read_lab(stack: Stack, outputs: Mapping[str, Any]) -> Lab:
         currency=str(price.get("currency") or ""),
         lease_started=_moment(outputs.get("leaseStarted")),
         lease_ends=_moment(outputs.get("leaseEnds")),
+        # A lab of before there were two tells none.
+        edition=outputs.get("fastgptEdition") or "seeds",
+        fastgpt_password=str(outputs.get("fastgptPassword") or ""),
     )
 
 

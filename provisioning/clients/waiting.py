@@ -59,6 +59,7 @@ def wait_until(
     deadline: float,
     advice: str,
     every: float = 2.0,
+    first_pause: float = FIRST_PAUSE,
     clock: Clock = SYSTEM_CLOCK,
     progress: Callable[[str], None] = lambda _: None,
     tolerate: tuple[type[ServiceError], ...] = (Unreachable,),
@@ -69,6 +70,7 @@ def wait_until(
         deadline: seconds from now, and then DeadlineExceeded with all that is known.
         advice: what the operator can do when it does not happen.
         every: seconds between two looks, at the most.
+        first_pause: seconds between the first two; each pause is twice the one before.
         progress: told each state once, when it changes.
         tolerate: errors that count as "not yet".
     """
@@ -84,7 +86,7 @@ def wait_until(
         return found
 
     not_yet = tenacity.retry_if_result(lambda found: isinstance(found, Waiting))
-    ramp = tenacity.wait_exponential(multiplier=FIRST_PAUSE, max=every)
+    ramp = tenacity.wait_exponential(multiplier=first_pause, max=every)
     found = repeating(not_yet, ramp, seconds=deadline, clock=clock)(seen)
     if isinstance(found, Waiting):
         raise DeadlineExceeded(service, what, found.seen, advice)

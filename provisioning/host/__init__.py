@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provisioning.images import Images
+from provisioning.ports import has_visitors_door
 from provisioning.regions import Region
 from provisioning.settings import Settings
 from provisioning.versions import NVIDIA_DRIVER_PACKAGE, XinferenceRelease
@@ -69,6 +70,7 @@ class HostSteps:
         pulled: by service, its image is on the server.
         driver_proved: driver and GPU were seen, on the host and in a container.
         password_followed: by database, a standing one has its present password.
+        visitors_counted: the connections to the visitors' door, where there is one.
     """
 
     booted: Step
@@ -78,9 +80,11 @@ class HostSteps:
     driver_proved: Step
     keyfile_written: Step
     password_followed: Mapping[str, Step]
+    visitors_counted: Step | None
 
     def __iter__(self) -> Iterator[Step]:
         last = [self.driver_proved, self.keyfile_written, *self.password_followed.values()]
+        last += [self.visitors_counted] if self.visitors_counted else []
         steps = (step for end in [*self.pulled.values(), *last] for step in end.way)
         return iter(dict.fromkeys(steps))
 
@@ -120,6 +124,7 @@ def host_steps(
             )
             for name, secrets in _DATABASE_SECRETS.items()
         },
+        visitors_counted=_step("door", 60, after=daemon) if has_visitors_door(settings) else None,
     )
 
 

@@ -16,6 +16,7 @@ _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _TOKEN = re.compile(r"[a-z0-9]+(?:[.\-'][a-z0-9]+)*|[\u3400-\u9fff]+")
 _SENTENCE_END = re.compile(r"(?<=[。！？；!?;])|(?<=\.)\s+|\n+")
 _TAGGED = re.compile(r"<(Data|Reference|QA|Context|Cites|Quote)>(.*?)</\1>", re.S | re.I)
+_CONTENT = re.compile(r'^  "content": "(.*?)"\n\}', re.S | re.M)
 _QUESTION = re.compile(
     r"(?:问题|提问|question|query)\s*[:：]\s*(?:\"\"\"|[\"“'])?(.+?)(?:\"\"\"|[\"”']\s*$|$)",
     re.S | re.I,
@@ -114,6 +115,7 @@ def _question_and_context(messages: Sequence[Mapping[str, Any]]) -> tuple[str, l
     question, rest = _split_question(said.pop(asked)[1])
     everything = "\n".join([*(text for role, text in said if role != "assistant"), rest])
     quotes = [match.group(2) for match in _TAGGED.finditer(everything)]
+    quotes = [text for quote in quotes for text in _CONTENT.findall(quote) or [quote]]
     parts = _SENTENCE_END.split("\n".join(quotes) if quotes else everything)
     found = (part.strip() for part in parts)
     return question, list(dict.fromkeys(part for part in found if len(part) > 1))

@@ -1,14 +1,18 @@
 """The lab's images, made where the real ones cannot be pulled, under the names that a lab pulls.
 
-PostgreSQL with pgvector and MariaDB are Debian's, OneAPI (on that MariaDB) and Caddy the real ones.
-Sandbox and MongoDB are stand-ins in Node, which is real, as in the images. Xinference and FastGPT
-are our doubles; FastGPT's keeps in PostgreSQL what the real one has there and in MongoDB.
+PostgreSQL with pgvector, MariaDB and Redis are Debian's, OneAPI (on that MariaDB) and Caddy the
+real ones, and S3 is moto's server, which keeps in memory what it is given and judges no key.
+Sandboxes and MongoDB are stand-ins in Node, which is real, as in the images. Xinference, FastGPT
+and its plugin are our doubles; FastGPT's keeps in PostgreSQL what the real one has there and in
+MongoDB.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import docker
 
+from rehearsal import images
 from rehearsal.processes import PROJECT
 from rehearsal.real_caddy import PROGRAM as CADDY
 from rehearsal.real_oneapi.vocabulary import CL100K, O200K
@@ -17,7 +21,10 @@ from tools import oneapi_build
 from tools.process import Say
 
 _CONTEXT = Path(__file__).with_name("services")
-_MADE = ("pg", "mysql", "oneapi", "sandbox", "mongo", "xinference", "caddy", "fastgpt")
+_MADE = (
+    *("pg", "mysql", "oneapi", "sandbox", "mongo", "xinference", "caddy", "fastgpt"),
+    *("fastgpt-current", "plugin", "code-sandbox", "redis", "minio"),
+)
 _DOUBLES = (
     "provisioning/__init__.py",
     "provisioning/pdf_text.py",
@@ -37,6 +44,13 @@ def service_images(client: docker.DockerClient, say: Say) -> dict[str, str]:
     arguments = {"CL100K": CL100K, "O200K": O200K}
     files = {"one-api": oneapi_build.binary(say), "caddy": CADDY, **double_files()}
     return made(client, _CONTEXT, _MADE, arguments, files, say)
+
+
+def image_for(made: Mapping[str, str], service: str, reference: str) -> str:
+    """Of `service_images`, what stands for the image that the lab pulls for a service: of FastGPT
+    each edition has its own."""
+    row = images.find(images.parse(reference))
+    return made[row.name if row and row.name in made else service]
 
 
 def double_files() -> dict[str, Path]:

@@ -7,7 +7,7 @@ from rehearsal.addresses import PUBLISHED_PORTS
 from rehearsal.real_server.engine import local_engine
 from rehearsal.real_server.images import ready
 from rehearsal.real_server.server import Grounds, RealServer
-from rehearsal.real_server.services import service_images
+from rehearsal.real_server.services import image_for, service_images
 from rehearsal.server.description import Description
 from tools.process import Say
 
@@ -34,7 +34,7 @@ class Site:
             made = service_images(engine, say)
             for service, reference in references.items():
                 say(f"Publishing {reference}")
-                self._grounds.publish(made[service], reference)
+                self._grounds.publish(image_for(made, service, reference), reference)
         except BaseException:
             self.close()
             raise

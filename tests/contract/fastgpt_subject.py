@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 
 from provisioning.catalogue import Model
-from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt import SeedsClient
 from provisioning.fastgpt_config import config_json
-from tests.contract.processes import START_SECONDS, contained, new_address, resolve
+from tests.contract.processes import START_SECONDS, Program, contained, new_address, resolve
 from tests.contract.upstream import WIDE, Upstream
 from tests.waiting import until
 
@@ -32,6 +32,20 @@ ENVIRONMENT = {
 }
 
 
+CURRENT_ENVIRONMENT = {
+    "REDIS_URL": "redis://default:pw-1@redis:6379",
+    "STORAGE_S3_ENDPOINT": "http://minio:9000",
+    "STORAGE_EXTERNAL_ENDPOINT": "http://127.0.0.1:9100",
+    "PLUGIN_BASE_URL": "http://plugin:3000",
+    "PLUGIN_TOKEN": "plugin-auth-1-plugin-auth-1-plugin",
+    "FILE_TOKEN_KEY": "file-key-1",
+    "AES256_SECRET_KEY": "aes-key-1",
+    "INVOKE_TOKEN_SECRET": "invoke-1" * 4,
+    "FE_DOMAIN": "http://127.0.0.1:3000",
+}
+"""What the current edition reads besides."""
+
+
 def config(**more: Any) -> dict[str, Any]:
     """Our own config.json; `more` replaces top-level keys."""
     return {**json.loads(config_json(MODELS)), **more}
@@ -40,8 +54,11 @@ def config(**more: Any) -> dict[str, Any]:
 class FastGpt:
     """A FastGPT in a rehearsed container, and a raw HTTP client for it."""
 
-    def __init__(self, tree: Path, hosts: dict[str, str], content: str, **env: str) -> None:
+    def __init__(
+        self, tree: Path, hosts: dict[str, str], content: str, edition: str = "", **env: str
+    ) -> None:
         self.tree = tree
+        self._module = f"rehearsal.doubles.fastgpt {edition}"
         self.address = new_address()
         self.config = tree / "root/app/data/config.json"
         self.config.parent.mkdir(parents=True)
@@ -56,8 +73,8 @@ class FastGpt:
         return self.program.log
 
     def start(self, **env: str) -> None:
-        module = "rehearsal.doubles.fastgpt"
-        self.program = contained(self.tree, module, self.address, 3000, **{**self._env, **env})
+        told = {**self._env, **env}
+        self.program = contained(self.tree, self._module, self.address, 3000, **told)
 
     def up(self, **env: str) -> "FastGpt":
         """Started and listening; nothing has been asked yet."""
@@ -79,8 +96,8 @@ class FastGpt:
         url = f"http://{self.address}:3000"
         return httpx.Client(base_url=url, timeout=START_SECONDS, trust_env=False)
 
-    def client(self, password: str = ROOT_PASSWORD, **more: Any) -> FastGptClient:
-        return FastGptClient(f"http://{self.address}:3000", password=password, **more)
+    def client(self, password: str = ROOT_PASSWORD, **more: Any) -> SeedsClient:
+        return SeedsClient(f"http://{self.address}:3000", password=password, **more)
 
     def stop(self) -> None:
         self.http.close()
@@ -139,12 +156,14 @@ def error(answer: httpx.Response) -> tuple[int, int, str]:
 class Stage:
     """Upstream servers, and any number of FastGPT containers beside them."""
 
-    def __init__(self, tree: Path) -> None:
+    def __init__(self, tree: Path, kind: type[Upstream] = Upstream) -> None:
         address = new_address()
-        self.upstream = Upstream(address, (3000, 9997))
-        self.hosts = dict.fromkeys(("oneapi", "xinference", "caddy", "mongo", "pg"), address)
+        self.upstream = kind(address, (3000, 9997))
+        names = ("oneapi", "xinference", "caddy", "mongo", "pg", "redis", "minio")
+        self.hosts = dict.fromkeys(names, address)
         self._tree = tree
         self._made: list[FastGpt] = []
+        self._plugins: list[Program] = []
 
     def fastgpt(self, name: str, content: str | None = None, **env: str) -> FastGpt:
         """A container with its config.json ("" for none), not started."""
@@ -152,7 +171,26 @@ class Stage:
         self._made.append(FastGpt(self._tree / name, self.hosts, told, **env))
         return self._made[-1]
 
+    def current(self, name: str, **env: str) -> FastGpt:
+        """A container of the current edition, not started; its plugin is `plugin`'s."""
+        told = {**CURRENT_ENVIRONMENT, **env}
+        self._made.append(FastGpt(self._tree / name, self.hosts, "", "current", **told))
+        return self._made[-1]
+
+    def plugin(self, name: str = "plugin", **env: str) -> Program:
+        """A plugin in a container, started, by its name for those that are made from now on."""
+        tree, address = self._tree / name, new_address()
+        resolve(tree, self.hosts)
+        usual = {**ENVIRONMENT, **CURRENT_ENVIRONMENT}
+        told = {**usual, "AUTH_TOKEN": CURRENT_ENVIRONMENT["PLUGIN_TOKEN"], **env}
+        module = "rehearsal.doubles.fastgpt.plugin"
+        self._plugins.append(contained(tree, module, address, 3000, **told))
+        self.hosts["plugin"] = address
+        return self._plugins[-1]
+
     def stop(self) -> None:
         for fastgpt in self._made:
             fastgpt.stop()
+        for plugin in self._plugins:
+            plugin.stop()
         self.upstream.stop()

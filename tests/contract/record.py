@@ -1,6 +1,6 @@
 """`make record SERVICE=fastgpt URL=...`: tell a recorded story again and keep what comes back.
 
-The story is the newest recording's; the answers go beside it, into a folder named after the version
+The story is that of 4.8.8; the answers go beside it, into a folder named after the version
 that answered. FastGPT has to be set up as the recording says: with `config.json` of its folder, its
 gateway at this program's port 3000 and its reranker at 9997 (both at the address UPSTREAM), which
 answer as the rehearsed models do. Its password is RECORD_PASSWORD, or asked for.
@@ -36,8 +36,8 @@ from tests.waiting import until
 
 Json: TypeAlias = Any
 RECORDINGS = Path(__file__).parent / "recordings"
-REAL = max(RECORDINGS.glob("fastgpt-*"))
-"""The recording whose story is told."""
+REAL = RECORDINGS / "fastgpt-4.8.8"
+"""The recording whose story is told; that of 4.16.0 is replayed by `tests/contract/replay.py`."""
 FILES = "files"
 UPSTREAM = "upstream.json"
 SETTLE_SECONDS = 60.0

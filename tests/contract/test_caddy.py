@@ -1,7 +1,6 @@
 """The real Caddy with the lab's Caddyfile, before something that stands for Xinference."""
 
 import base64
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,14 @@ import pytest
 
 from provisioning.clients.errors import Unauthorized, Unreachable
 from provisioning.clients.xinference import XinferenceClient
-from provisioning.containers import CONTAINERS
-from provisioning.plan import plan
-from provisioning.settings import Settings
-from tests.contract.processes import Program, contained, new_address, resolve
+from tests.contract.caddy import DOMAIN, served, trusted
+from tests.contract.processes import Program, new_address
 from tests.contract.upstream import Upstream
-from tests.unit.program import given
 from tests.waiting import until
 
 KEY = "a-key-that-nobody-guesses"
 LOGIN = base64.b64encode(f"root:{KEY}".encode()).decode()
 XINFERENCE = new_address()
-DOMAIN, INSIDE = "lab.example.com", "etc/caddy/Caddyfile"
 CHAT = "/v1/chat/completions"
 
 
@@ -34,16 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def caddy(folder: Path) -> Iterator[Program]:
     """With a domain, so that it serves all that it can."""
-    place = folder / "root" / INSIDE
-    place.parent.mkdir(parents=True)
-    (folder / "root/run").mkdir()
-    told = given("dev", folder / "no-key") | {"domain": DOMAIN}
-    place.write_text(plan(Settings.model_validate(told)).containers["caddy"].files[f"/{INSIDE}"])
-    resolve(folder, dict.fromkeys(("xinference", "fastgpt", "oneapi"), XINFERENCE))
-    command = " ".join(["rehearsal.real_caddy", *CONTAINERS["caddy"].command[1:]])
     told = {"XINFERENCE_KEY": KEY, "XINFERENCE_LOGIN": LOGIN}
-    program = contained(folder, command, new_address(), 9997, **told)
-    program.wait_until_listening()
+    program = served(folder, XINFERENCE, {"edition": "seeds"}, **told)
     yield program
     program.stop()
 
@@ -91,9 +78,7 @@ def test_without_xinference_nobody_has_answered(url: str) -> None:
 
 def asked(caddy: Program, folder: Path, port: int, path: str = "/", **headers: str) -> Any:
     """What the domain answers, its certificate checked against Caddy's own authority."""
-    root = folder / "root/data/caddy/pki/authorities/local/root.crt"
-    until(root.exists, "Caddy's authority")
-    with httpx.Client(verify=ssl.create_default_context(cafile=str(root)), trust_env=False) as http:
+    with httpx.Client(verify=trusted(folder), trust_env=False) as http:
         url = f"https://{caddy.address}:{port}{path}"
         return http.get(
             url, headers={"Host": DOMAIN, **headers}, extensions={"sni_hostname": DOMAIN}

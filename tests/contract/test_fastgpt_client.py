@@ -8,7 +8,8 @@ import pytest
 
 from provisioning.app_graph import Graph, simple_app
 from provisioning.clients.errors import Refused
-from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt import SeedsClient
+from provisioning.clients.fastgpt.rows import Intake
 from provisioning.knowledge import App
 from tests.contract.fastgpt_subject import EMBEDDING, LLM, MODELS, RERANKER, FastGpt, Stage, config
 from tests.contract.processes import PROJECT
@@ -16,25 +17,25 @@ from tests.contract.upstream import WIDE
 from tests.waiting import until
 
 MANUAL = PROJECT / "documents" / "lab-manual.pdf"
-FIELDS = {"parentId": None, "trainingType": "chunk", "chunkSize": 512, "metadata": {"mine": "1"}}
+INTAKE = Intake("chunk", 512, "1")
 LIBRARY = "# Library\n\nThe library opens at nine.\n\nA lost card costs five euros.\n"
 
 
 @pytest.fixture
-def client(fastgpt: FastGpt) -> Iterator[FastGptClient]:
+def client(fastgpt: FastGpt) -> Iterator[SeedsClient]:
     with fastgpt.client() as made:
         yield made
 
 
 @pytest.fixture
-def base(client: FastGptClient) -> Iterator[str]:
+def base(client: SeedsClient) -> Iterator[str]:
     made = client.create_dataset("base", vector_model=EMBEDDING, agent_model=LLM)
     yield made
     client.delete_dataset(made)
 
 
 @pytest.fixture
-def app(client: FastGptClient) -> Iterator[str]:
+def app(client: SeedsClient) -> Iterator[str]:
     made = client.create_app("app", _graph().nodes, _graph().edges)
     yield made
     client.delete_app(made)
@@ -45,18 +46,18 @@ def _graph(dataset: str = "", **more: Any) -> Graph:
     return simple_app(settings, MODELS[0], [dataset] if dataset else [], EMBEDDING)
 
 
-def _publish(client: FastGptClient, app_id: str, graph: Graph, name: str = "one") -> None:
+def _publish(client: SeedsClient, app_id: str, graph: Graph, name: str = "one") -> None:
     told: Any = {"chat_config": graph.chat_config, "version_name": name}
     client.publish_app(app_id, nodes=graph.nodes, edges=graph.edges, **told)
 
 
-def _indexed(client: FastGptClient, base: str) -> None:
+def _indexed(client: SeedsClient, base: str) -> None:
     rows: Any = lambda: client.collections(base)  # noqa: E731
     until(lambda: all(row.chunks and not row.waiting for row in rows()), "indexing")
 
 
-def test_the_whole_way_from_a_file_to_a_cited_answer(client: FastGptClient, base: str) -> None:
-    made = client.upload_file(base, "lab-manual.pdf", MANUAL.read_bytes(), FIELDS)
+def test_the_whole_way_from_a_file_to_a_cited_answer(client: SeedsClient, base: str) -> None:
+    made = client.upload_file(base, "lab-manual.pdf", MANUAL.read_bytes(), INTAKE)
     assert made.inserted > 3
     assert made.too_long == 0
     _indexed(client, base)
@@ -100,26 +101,26 @@ def test_a_session_that_fastgpt_does_not_know_is_opened_again(fastgpt: FastGpt) 
     "name",
     ["手册 100%.md", "50% off.md", "a%20b.md", "a;b.md", 'quo"te.md', "a+b & c.md", "plain.md"],
 )
-def test_a_file_keeps_its_name(client: FastGptClient, base: str, name: str) -> None:
-    made = client.upload_file(base, name, LIBRARY.encode(), FIELDS)
+def test_a_file_keeps_its_name(client: SeedsClient, base: str, name: str) -> None:
+    made = client.upload_file(base, name, LIBRARY.encode(), INTAKE)
     found = client.collection(made.collection_id, dataset_id=base)
     assert (found.name, found.training, found.chunk_size) == (name, "chunk", 512)
-    assert found.metadata["mine"] == "1"
+    assert found.mark == "1"
     _indexed(client, base)
     assert {hit.document for hit in client.search(base, "library")} == {name}
 
 
-def test_a_text_is_kept_whole_and_a_link_by_its_address(client: FastGptClient, base: str) -> None:
+def test_a_text_is_kept_whole_and_a_link_by_its_address(client: SeedsClient, base: str) -> None:
     text, page = "图书馆九点开门。", "http://oneapi:3000/page"
-    made = client.add_text(base, "事实", text, FIELDS).collection_id
+    made = client.add_text(base, "事实", text, INTAKE).collection_id
     found = client.collection(made, dataset_id=base)
     assert (found.name, found.text_length) == ("事实", len(text))
-    nowhere = client.add_link(base, "http://nowhere.example/", FIELDS)
+    nowhere = client.add_link(base, "http://nowhere.example/", INTAKE)
     found = client.collection(nowhere.collection_id, dataset_id=base)
     assert (nowhere.inserted, found.text_length) == (0, 0), "an empty document"
     for gone in (made, nowhere.collection_id):
         client.delete_collection(gone, dataset_id=base)
-    assert client.add_link(base, page, FIELDS).inserted == 1
+    assert client.add_link(base, page, INTAKE).inserted == 1
     (row,) = client.collections(base)
     assert (row.link, row.name) == (page, "Opening hours")
     _indexed(client, base)
@@ -133,21 +134,20 @@ def test_what_is_too_long_for_the_model_is_counted(stage: Stage) -> None:
         base = client.create_dataset("narrow", vector_model=EMBEDDING, agent_model=LLM)
         # F1: of Chinese and English alike, 1.3 characters for each token.
         for text, taken in (("馆" * 26, 1), ("w" * 26, 1), ("馆" * 27, 0), ("w" * 27, 0)):
-            made = client.add_text(base, "a", text, FIELDS)
+            made = client.add_text(base, "a", text, INTAKE)
             assert (made.inserted, made.too_long) == (taken, 1 - taken)
 
 
-def test_a_base_of_many_pages_is_read_whole(client: FastGptClient, base: str) -> None:
+def test_a_base_of_many_pages_is_read_whole(client: SeedsClient, base: str) -> None:
     names = {f"note {number}" for number in range(65)}
     for name in sorted(names):
-        client.add_text(base, name, f"This is {name}.", FIELDS)
+        client.add_text(base, name, f"This is {name}.", INTAKE)
     assert {row.name for row in client.collections(base)} == names
 
 
-def test_qa_training_keeps_questions(client: FastGptClient, base: str, stage: Stage) -> None:
+def test_qa_training_keeps_questions(client: SeedsClient, base: str, stage: Stage) -> None:
     stage.upstream.chat_answer = "Q1: When does it open?\nA1: At nine."
-    fields = {**FIELDS, "trainingType": "qa", "chunkSize": 8000}
-    made = client.add_text(base, "a", LIBRARY, fields)
+    made = client.add_text(base, "a", LIBRARY, Intake("qa", 8000))
     _indexed(client, base)
     assert client.first_passage(made.collection_id) == "When does it open?"
     assert client.search(base, "open")[0].passage == "When does it open?\nAt nine."
@@ -155,7 +155,7 @@ def test_qa_training_keeps_questions(client: FastGptClient, base: str, stage: St
     assert "opens at nine" in asked
 
 
-def test_visitors_get_the_graph_that_was_published_last(client: FastGptClient, app: str) -> None:
+def test_visitors_get_the_graph_that_was_published_last(client: SeedsClient, app: str) -> None:
     share = client.create_share_link(app, "visitors", response_detail=True).share_id
     _publish(client, app, _graph(prompt="The library opens at nine."))
     assert "nine" in client.ask(share, "When does the library open?", visitor="v", chat_id="1").text
@@ -163,7 +163,7 @@ def test_visitors_get_the_graph_that_was_published_last(client: FastGptClient, a
     assert "ten" in client.ask(share, "When does the library open?", visitor="v", chat_id="2").text
 
 
-def test_a_key_of_an_app_chats(client: FastGptClient, app: str, fastgpt: FastGpt) -> None:
+def test_a_key_of_an_app_chats(client: SeedsClient, app: str, fastgpt: FastGpt) -> None:
     key = client.create_api_key(app, "notebook").key
     (listed,) = client.api_keys(app)
     assert (listed.name, listed.masked[-4:]) == ("notebook", key[-4:])

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import asyncssh
 import httpx
 
-from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt import CurrentClient, FastGptClient, SeedsClient
 from provisioning.clients.oneapi import OneApiClient
 from provisioning.clients.xinference import XinferenceClient
 from rehearsal.probes import Probe
@@ -30,7 +30,8 @@ class Hands(ExitStack):
         super().__init__()
         password = outputs["fastgptPassword"]
         self.oneapi = OneApiPage(outputs["oneapiUrl"], outputs["oneapiAccessToken"])
-        self.fastgpt = FastGptPage(outputs["fastgptUrl"], password=password)
+        page = PAGES[outputs["fastgptEdition"]]
+        self.fastgpt: FastGptPage = page(outputs["fastgptUrl"], password=password)
         self.xinference = XinferenceClient(outputs["xinferenceUrl"], outputs["xinferenceKey"])
         for page in (self.oneapi, self.fastgpt, self.xinference):
             self.enter_context(page)
@@ -57,7 +58,7 @@ class OneApiPage(OneApiClient):
 
 
 class FastGptPage(FastGptClient):
-    """FastGPT as user `root`."""
+    """FastGPT as user `root`, of no edition yet."""
 
     def everything(self) -> dict[str, Any]:
         """Names to ids of all there is, to compare two moments; two of one name fail here.
@@ -73,10 +74,6 @@ class FastGptPage(FastGptClient):
             "keys": {name: list(_by_name(self.api_keys(id))) for name, id in apps.items()},
         }
 
-    def rename_document(self, document_id: str, name: str) -> None:
-        body = {"id": document_id, "name": name}
-        self._call("PUT", "/api/core/dataset/collection/update", json=body)
-
     def put_document_into_a_folder(self, base_id: str, document_id: str, folder: str) -> None:
         body = {"datasetId": base_id, "parentId": None, "name": folder, "type": "folder"}
         made = self._call("POST", "/api/core/dataset/collection/create", json=body)
@@ -90,6 +87,17 @@ class FastGptPage(FastGptClient):
     def move_app(self, app_id: str, folder_id: str | None) -> None:
         parent = {"parentId": folder_id}
         self._call("PUT", "/api/core/app/update", params={"appId": app_id}, json=parent)
+
+
+class SeedsPage(FastGptPage, SeedsClient):
+    """FastGPT 4.8.8."""
+
+
+class CurrentPage(FastGptPage, CurrentClient):
+    """FastGPT 4.16."""
+
+
+PAGES = {"seeds": SeedsPage, "current": CurrentPage}
 
 
 def _by_name(rows: Iterable[Any]) -> dict[str, str]:

@@ -39,12 +39,7 @@ LLAMA_8B = {"name": LLAMA, "kind": "chat", "context": 16384, "tools": True, "xin
 UPDATED, CREATED, DELETED = {"update"}, {"create"}, {"delete"}
 REPLACED = {"create-replacement", "replace", "delete-replaced"}
 
-# FastGPT reads config.json at its start only.
-WITH_CONFIG_JSON = {
-    "Container fastgpt": REPLACED,
-    "ContainersReady fastgpt-healthy": UPDATED,
-    "Ready fastgpt-ready": UPDATED,
-}
+TOLD_TO_FASTGPT = {"Models fastgpt-models": UPDATED}
 
 
 @pytest.fixture
@@ -69,14 +64,14 @@ def test_a_remote_model_comes_moves_and_leaves(lab: Lab, reference: dict[str, An
     dashscope = {"provider": "dashscope"}
     abroad = {**dashscope, "baseUrl": "https://dashscope-intl.aliyuncs.com"}
     moved = {here: DELETED, elsewhere: CREATED}
-    steps = ((dashscope, {**WITH_CONFIG_JSON, here: CREATED}), (abroad, moved))
+    steps = ((dashscope, {**TOLD_TO_FASTGPT, here: CREATED}), (abroad, moved))
     for remote, expected in steps:
         change(lab, models=[*reference["models"], {**QWEN_TURBO, "remote": remote}])
         assert concerned(up(lab)) == expected
         with Probe(lab.outputs) as probe:
             assert probe.chat("qwen-turbo")["answer"]
     change(lab, models=reference["models"])
-    assert concerned(up(lab)) == {**WITH_CONFIG_JSON, elsewhere: DELETED}
+    assert concerned(up(lab)) == {**TOLD_TO_FASTGPT, elsewhere: DELETED}
 
 
 def test_a_token_comes_and_leaves(lab: Lab, reference: dict[str, Any]) -> None:
@@ -97,7 +92,7 @@ def test_another_chat_model_takes_the_place_of_the_old_one(
     done = up(lab)
     assert done_to(done) == announced
     assert concerned(done) == {
-        **WITH_CONFIG_JSON,
+        **TOLD_TO_FASTGPT,
         "Eviction chat-models-eviction": UPDATED,
         f"Model {QWEN}": DELETED,
         f"Model {LLAMA}": CREATED,
@@ -141,7 +136,7 @@ def test_another_embedding_builds_its_base_anew(lab: Lab, reference: dict[str, A
     reference["knowledge"]["bases"][0]["embedding"] = "bge-m3"
     change(lab, models=models, knowledge=reference["knowledge"])
     assert concerned(up(lab)) == {
-        **WITH_CONFIG_JSON,
+        **TOLD_TO_FASTGPT,
         "Eviction side-models-eviction": UPDATED,
         "Model m3e-base": DELETED,
         "Model bge-m3": CREATED,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from provisioning.clients.errors import Conflict
+from provisioning.clients.fastgpt.rows import Intake
 from provisioning.clients.oneapi import OneApiRelay, Token
 from rehearsal.lab import Lab
 from rehearsal.probes import Probe
@@ -38,7 +39,7 @@ IN_ONEAPI = CHANNELS | {f"Token token-{TOKEN}"}
 IN_A_BASE = {f"Document document-{BASE}/{DOCUMENT}"}
 IN_AN_APP = {f"ShareLink link-{APP}/{LINK}", f"ApiKey key-{APP}/{KEY}"}
 KNOWLEDGE = {f"Dataset base-{BASE}", f"App app-{APP}", *IN_A_BASE, *IN_AN_APP}
-OUR_UPLOAD = {"parentId": None, "trainingType": "chunk", "chunkSize": 512}
+OUR_UPLOAD = Intake("chunk", 512)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +191,21 @@ def test_what_was_stopped_is_told_by_a_preview_and_started_by_a_plain_up(lab: La
 
 
 @pytest.mark.slow
+@pytest.mark.fault("Redis gone")
+@pytest.mark.fault("S3 gone")
+@pytest.mark.fault("MongoDB gone")
+@pytest.mark.fault("FastGPT's plugin gone")
+def test_what_fastgpt_stands_on_is_brought_back_by_a_plain_up(lab: Lab) -> None:
+    on_server(lab.outputs, "docker stop plugin redis minio mongo")
+    lab.engine.preview()
+    (warning,) = told(lab, "warning")
+    for name in ("plugin", "redis", "minio", "mongo"):
+        assert f"{name} (Exited" in warning
+    up(lab)
+    _assert_all_is_well(lab)
+
+
+@pytest.mark.slow
 @pytest.mark.fault("the server off")
 def test_a_server_that_is_off_is_not_gone_and_is_told_once(lab: Lab) -> None:
     before = _urns(lab)
@@ -278,9 +294,9 @@ def _change_the_knowledge(hands: Hands) -> None:
     (document,), (link,) = page.collections(base_id), page.share_links(app_id)
     (key,) = page.api_keys(app_id)
     page.update_dataset(base_id, name="renamed", agent_model=base.agent_model, intro=base.intro)
-    page.rename_document(document.id, "renamed.pdf")
+    page.rename_collection(document.id, "renamed.pdf")
     page.update_share_link(link.id, "renamed", response_detail=False)
-    page.rename_api_key(key.id, "renamed")
+    page.rename_api_key(key.id, "renamed", app_id=app.id)
     (prompt,) = (i for node in app.nodes for i in node["inputs"] if i["key"] == "systemPrompt")
     prompt["value"] = "Answer in riddles."
     page.publish_app(

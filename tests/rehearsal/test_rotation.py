@@ -14,16 +14,27 @@ from rehearsal.probes import Probe
 from tests.rehearsal.hands import Hands, on_server
 from tests.rehearsal.labs import ask, change, done_to, kill_the_up, settings_of, up
 
-OF_FASTGPT = ("DEFAULT_ROOT_PSW", "ROOT_KEY", "TOKEN_KEY", "FILE_TOKEN_KEY")
+IN_REACH = ("MONGODB_URI", "REDIS_URL", "STORAGE_SECRET_ACCESS_KEY")
+OF_FASTGPT = ("DEFAULT_ROOT_PSW", "ROOT_KEY", "INVOKE_TOKEN_SECRET", "FILE_TOKEN_KEY")
 SECRETS = {
     "mysql": ("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD"),
     "pg": ("POSTGRES_PASSWORD",),
     "mongo": ("MONGO_INITDB_ROOT_PASSWORD",),
     "oneapi": ("SESSION_SECRET", "SQL_DSN", "INITIAL_ROOT_TOKEN"),
     "caddy": ("XINFERENCE_KEY", "XINFERENCE_LOGIN"),
-    "fastgpt": (*OF_FASTGPT, "MONGODB_URI", "PG_URL", "CHAT_API_KEY"),
+    "redis": ("REDISCLI_AUTH",),
+    "minio": ("MINIO_ROOT_PASSWORD",),
+    "plugin": (*IN_REACH, "AUTH_TOKEN", "JWT_SECRET"),
+    "fastgpt": (
+        *(*OF_FASTGPT, *IN_REACH, "PG_URL", "PLUGIN_TOKEN"),
+        *("CHAT_API_KEY", "AES256_SECRET_KEY"),
+    ),
 }
-FOR_LIFE = [("oneapi", "INITIAL_ROOT_TOKEN"), ("fastgpt", "CHAT_API_KEY")]
+FOR_LIFE = [
+    ("oneapi", "INITIAL_ROOT_TOKEN"),
+    ("fastgpt", "CHAT_API_KEY"),
+    ("fastgpt", "AES256_SECRET_KEY"),
+]
 Environments = dict[str, dict[str, str]]
 
 

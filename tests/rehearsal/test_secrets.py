@@ -21,10 +21,8 @@ MEANT: dict[str, set[str]] = {
     "id_rsa": {"private key"},
     # mongod reads it from there.
     "world/servers/*/root/ai-lab/mongo/keyfile": {"mongo-key"},
-    # It calls the reranker itself, and knows the key from there only.
-    f"{_DOCKER}/containers/fastgpt/root/app/data/config.json": {"xinference-key"},
-    # It prints them at every start, as the real one does: its log is kept small.
-    f"{_DOCKER}/containers/fastgpt/log": {"fastgpt-root", "xinference-key"},
+    # FastGPT calls the reranker itself: its database, which on a rented server is MongoDB's volume.
+    "world/servers/*/var/lib/rehearsal/fastgpt-current.db*": {"xinference-key"},
     # Its database, which on a rented server is MySQL's volume.
     f"{_DOCKER}/volumes/ai-lab-oneapi/_data/*": {
         *("oneapiAccessToken", "relay-token", "xinference-key"),
@@ -64,7 +62,7 @@ def _secrets(lab: Lab) -> dict[str, str]:
         if resource["type"].endswith("lab:Password")
     }
     assert len(outputs) >= 5
-    assert len(passwords) == 13
+    assert len(passwords) == 19
     named = {name: value for value, name in passwords.items()}
     return {
         **outputs,

@@ -21,7 +21,7 @@ from rehearsal.addresses import SSH_PORT, claim_block
 from rehearsal.real_server.engine import NoEngine, local_engine
 from rehearsal.real_server.images import ready
 from rehearsal.real_server.server import Grounds, RealServer
-from rehearsal.real_server.services import service_images
+from rehearsal.real_server.services import image_for, service_images
 from tests.server.shell import Ran, Shell
 from tests.unit.program import given
 
@@ -56,7 +56,13 @@ class Rented:
 
 @pytest.fixture(scope="session")
 def lab_plan() -> Plan:
-    return plan(Settings.model_validate(given("dev", Path("no-key"))))
+    """Of the reference lab, with all that it may have."""
+    return plan(Settings.model_validate(given("dev", Path("no-key")) | {"codeSandbox": True}))
+
+
+@pytest.fixture(scope="session")
+def seeds_plan() -> Plan:
+    return plan(Settings.model_validate(given("seeds", Path("no-key"))))
 
 
 @pytest.fixture(scope="session")
@@ -70,15 +76,21 @@ def docker_engine() -> docker.DockerClient:
 
 
 @pytest.fixture(scope="session")
-def grounds(docker_engine: docker.DockerClient, lab_plan: Plan) -> Iterator[Grounds]:
+def grounds(
+    docker_engine: docker.DockerClient, lab_plan: Plan, seeds_plan: Plan
+) -> Iterator[Grounds]:
     """Network and mirror, with an image under each configured name."""
     grounds = Grounds(docker_engine, ready(docker_engine, print))
     try:
         grounds.open()
         made = service_images(docker_engine, print)
-        for service, container in lab_plan.containers.items():
-            # What has no program of its own here is only pulled.
-            grounds.publish(made.get(service, made["pg"]), container.image)
+        pulled = {
+            container.image: service
+            for each in (seeds_plan, lab_plan)
+            for service, container in each.containers.items()
+        }
+        for reference, service in pulled.items():
+            grounds.publish(image_for(made, service, reference), reference)
         yield grounds
     finally:
         grounds.close()

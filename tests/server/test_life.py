@@ -37,13 +37,13 @@ def test_a_refresh_finds_what_the_program_asked_for(lab: Lab) -> None:
     assert done_to(up(lab, "--refresh")) == {}
 
 
-def test_a_changed_setting_replaces_the_containers_that_it_concerns(lab: Lab) -> None:
+def test_a_changed_setting_replaces_no_container_that_it_does_not_concern(lab: Lab) -> None:
     before = containers(lab)
     models = settings_of(lab)["models"]
     change(lab, models=[{**model, "title": "Another"} for model in models])
     up(lab)
-    after = containers(lab)
-    assert {name for name, id_ in after.items() if before[name] != id_} == {"fastgpt"}
+    # FastGPT is told of it while it runs.
+    assert containers(lab) == before
     assert ask(lab)["citations"]
     change(lab, models=models)
     up(lab)

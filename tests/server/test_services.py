@@ -11,13 +11,20 @@ from pathlib import Path
 import pytest
 
 from provisioning.channels import XINFERENCE_KEY
-from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY, CONTAINERS, Container
+from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY, Container
+from provisioning.editions import EDITIONS
 from provisioning.host import VOCABULARY_FOLDER
-from provisioning.plan import plan
-from provisioning.ports import PUBLISHED, XINFERENCE_PORT
+from provisioning.plan import Plan, plan
+from provisioning.ports import (
+    FASTGPT_PORT,
+    PUBLISHED,
+    XINFERENCE_PORT,
+    has_visitors_door,
+    tls_ports,
+)
 from provisioning.settings import Settings
 from provisioning.vocabulary import VOCABULARY_NAME, vocabulary_file
-from stack.passwords import Passwords
+from stack.passwords import OF_EVERY_EDITION
 from tests.matrix import reached
 from tests.server.conftest import SECRETS, Rented
 from tests.server.shell import until
@@ -26,7 +33,6 @@ from tests.unit.program import given
 
 pytestmark = pytest.mark.timeout(1800)
 
-NAMES = tuple(CONTAINERS)
 ACTORS_PORT = 41234
 DOMAIN = "lab.example.com"
 
@@ -37,8 +43,17 @@ class Lab:
     def __init__(self, rented: Rented) -> None:
         self.rented = rented
         # No password of the lab is missing, and none is another's.
-        names = (*Passwords.__dataclass_fields__, "xinference_login")
-        self.secrets = {name: f"{name.replace('_', '')}1secret" for name in names} | SECRETS
+        of_editions = (
+            name
+            for edition in EDITIONS.values()
+            for name in (*edition.passwords, *edition.passwords_for_life)
+        )
+        names = (*OF_EVERY_EDITION, *of_editions, "xinference_login")
+        # As long as the plugin wants its own.
+        made = {name: f"{name.replace('_', '')}1secret".ljust(32, "x") for name in names}
+        self.secrets = made | SECRETS
+        self.known = dict.fromkeys(("page", "share_page"), f"https://{DOMAIN}")
+        self.names = tuple(rented.plan.containers)
         self.out = rented.shell.out
 
     def run(self, name: str, container: Container | None = None) -> None:
@@ -46,7 +61,7 @@ class Lab:
         words = ["docker", "create", "--name", name, *_options(container), *_network(name)]
         words += [f"--volume=ai-lab-{name}:{data}" for data in [container.data] if data]
         words += [
-            f"--env={key}={value.format(**self.secrets)}"
+            f"--env={key}={value.format(**self.secrets, **self.known)}"
             for key, value in container.environment.items()
         ]
         self.out(shlex.join([*words, container.image, *container.command]))
@@ -143,8 +158,8 @@ def _network(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def lab(rented: Rented) -> Lab:
-    """All containers, healthy."""
+def lab(rented: Rented, seeds_plan: Plan) -> Lab:
+    """All containers, healthy, and the sandbox that a lab of the seeds has."""
     rented.prepare()
     lab = Lab(rented)
     vocabulary = vocabulary_file().read_text()
@@ -153,8 +168,11 @@ def lab(rented: Rented) -> Lab:
     for name, container in rented.plan.containers.items():
         internal = "" if container.online else "--internal"
         lab.out(f"docker network create {internal} ai-lab-{name}")
-    for name in NAMES:
+    for name in lab.names:
         lab.run(name)
+    sandbox = seeds_plan.containers["sandbox"]
+    lab.out(f"docker pull {sandbox.image} && docker network create --internal ai-lab-sandbox")
+    lab.run("sandbox", sandbox)
     return lab
 
 
@@ -164,7 +182,7 @@ ALTER_MYSQL = (
     '"ALTER USER oneapi@\\`%\\` ACCOUNT '
 )
 HANGING = {"pg": "-x postgres", "mongo": "-f mongod.js", "sandbox": "-f main.js"}
-HANGING["xinference"] = "-f doubles.xinference"
+HANGING |= {"xinference": "-f doubles.xinference", "redis": "-x redis-server", "minio": "-f s3.py"}
 BROKEN = {
     "pg-database": (f"{ALTER_PG}ALLOW_CONNECTIONS {allowed}'" for allowed in ("false", "true")),
     "mysql-user": (f"{ALTER_MYSQL}{what}\"'" for what in ("LOCK", "UNLOCK")),
@@ -244,13 +262,13 @@ def test_nobody_reaches_what_it_has_no_business_with(lab: Lab) -> None:
     # As Xinference's actors, each of which listens at one more port, everywhere.
     lab.out(f"docker exec --detach xinference python3 -m http.server {ACTORS_PORT}")
     until(lambda: any(f"/{ACTORS_PORT}" in place for place in lab.places("xinference")), "a port")
-    places = {place: name for name in NAMES for place in lab.places(name)}
+    places = {place: name for name in lab.names for place in lab.places(name)}
     places |= {f"{ip}/22": "the server itself" for ip in lab.addresses()}
     tries = "; ".join(
         f"(timeout 3 bash -c '</dev/tcp/{place}' 2>/dev/null && echo {place}) &" for place in places
     ).replace("&;", "&")
     found = {}
-    for name in NAMES:
+    for name in lab.names:
         reached_places = lab.inside(name, f"bash -c {shlex.quote(f'{tries} wait')}").split()
         found[name] = {places[place] for place in reached_places} - {name}
     lab.out("pkill -f http.server")
@@ -258,7 +276,7 @@ def test_nobody_reaches_what_it_has_no_business_with(lab: Lab) -> None:
 
 
 def test_only_three_have_a_way_out(lab: Lab) -> None:
-    ways = {name for name in NAMES if "default" in lab.inside(name, "ip route")}
+    ways = {name for name in lab.names if "default" in lab.inside(name, "ip route")}
     assert ways == {"fastgpt", "oneapi", "xinference", "caddy"}
 
 
@@ -270,6 +288,23 @@ def test_the_sandbox_can_change_nothing(lab: Lab) -> None:
     status = lab.out("docker exec sandbox cat /proc/1/status")
     assert "CapEff:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
+
+
+@pytest.mark.parametrize(("name", "user"), [("redis", "999")])
+def test_what_todays_fastgpt_needs_is_without_power(lab: Lab, name: str, user: str) -> None:
+    status = lab.out(f"docker exec {name} cat /proc/1/status")
+    assert f"Uid:\t{user}\t" in status
+    assert "CapEff:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+
+
+def test_redis_opens_with_its_password_alone_and_keeps_what_it_has(lab: Lab) -> None:
+    lab.out("docker exec redis redis-cli SET kept 42")
+    lab.replace("redis")
+    assert lab.out("docker exec redis redis-cli GET kept").strip() == "42"
+    without = lab.out("docker exec --env REDISCLI_AUTH= redis redis-cli GET kept")
+    assert "NOAUTH" in without
+    assert lab.secrets["redis"] not in lab.out("ps -eo args")
 
 
 def test_only_what_is_published_listens(lab: Lab) -> None:
@@ -291,15 +326,22 @@ def test_xinference_serves_a_model_on_the_servers_card(lab: Lab) -> None:
 
 def test_a_domain_is_served_by_tls(lab: Lab, tmp_path: Path) -> None:
     """By Caddy as it is in the lab, with the operator's own certificate."""
-    own = {"domain": DOMAIN, **certificate(tmp_path, DOMAIN)}
-    told = plan(Settings.model_validate(given("dev", Path("no-key")) | own)).containers["caddy"]
+    edition = lab.rented.plan.settings.edition
+    own = {"domain": DOMAIN, "edition": edition, **certificate(tmp_path, DOMAIN)}
+    settings = Settings.model_validate(given("dev", Path("no-key")) | own)
+    told = plan(settings).containers["caddy"]
+    lab.replace("fastgpt")  # with the passwords that were changed above
     names = {CERTIFICATE: "cert.pem", CERTIFICATE_KEY: "cert.key"}
     files = {place: (tmp_path / name).read_text() for place, name in names.items()}
     lab.replace("caddy", told.model_copy(update={"files": {**told.files, **files}}))
     try:
         lab.out("cat >/tmp/ca.pem", files[CERTIFICATE])
         page = "/api/common/system/getInitData"
-        for port, path, status in ((443, page, 200), (8443, "/api/status", 200), (9443, "/", 401)):
+        whole = tls_ports(edition)[FASTGPT_PORT]
+        asks = [(443, page, 200), (whole, page, 200), (8443, "/api/status", 200), (9443, "/", 401)]
+        if has_visitors_door(settings):
+            asks.append((443, "/api/support/user/account/preLogin?username=root", 403))
+        for port, path, status in asks:
             url = f"https://{DOMAIN}:{port}{path}"
             known = f"--cacert /tmp/ca.pem --resolve {DOMAIN}:{port}:127.0.0.1"
             asked = f"curl -sS {known} --output /dev/null --write-out '%{{http_code}}' {url}"
@@ -346,8 +388,7 @@ def test_a_replica_set_that_is_gone_is_made_again(lab: Lab) -> None:
 
 def test_all_come_back_after_a_reboot(lab: Lab) -> None:
     """`unless-stopped`, and OneAPI lives through a database that starts later than it."""
-    lab.replace("fastgpt")  # with the passwords that were changed above
     lab.rented.machine.reboot()
-    for name in NAMES:
+    for name in lab.names:
         lab.becomes(name, "healthy")
     assert "-A INPUT -i br-+ -m conntrack --ctstate NEW -j DROP" in lab.out("iptables -S INPUT")

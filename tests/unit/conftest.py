@@ -23,6 +23,12 @@ def lab(key: Path) -> Recording:
 
 
 @pytest.fixture(scope="session")
+def seeds(key: Path) -> Recording:
+    """The reference lab of the seeds' edition."""
+    return run_program(configured("seeds", key))
+
+
+@pytest.fixture(scope="session")
 def cpu(key: Path) -> Recording:
     """The lab without a GPU, whose models a provider serves."""
     return run_program(configured("cpu", key), {"ai-lab:key-dashscope": "sk-plain-dashscope"})

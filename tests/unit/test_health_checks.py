@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from provisioning.containers import CONTAINERS
+from provisioning.containers import known_containers
+from provisioning.editions import EDITIONS
 
+CONTAINERS = {
+    name: container for each in EDITIONS for name, container in known_containers(each).items()
+}
 SHELL_CHECKS = {
     name: container.health.tests[1]
     for name, container in CONTAINERS.items()

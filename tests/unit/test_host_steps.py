@@ -66,7 +66,7 @@ def test_a_reboot_for_the_driver_interrupts_nothing() -> None:
 def test_docker_is_restarted_after_the_toolkit_and_before_the_pulls() -> None:
     steps = LABS["gpu"].steps
     assert "toolkit" in before(steps.docker_ready)
-    assert len(steps.pulled) == 8
+    assert set(steps.pulled) == set(LABS["gpu"].containers)
     # Side by side: none waits for another.
     assert {step.after for step in steps.pulled.values()} == {steps.docker_ready}
 
@@ -90,6 +90,12 @@ def test_the_region_s_addresses_reach_the_scripts(name: str) -> None:
     assert arguments(made["base"]) == [region.apt_mirror]
     assert arguments(made["docker"]) == [region.docker_apt, region.docker_key]
     assert arguments(made["toolkit"]) == [region.toolkit_repo]
+
+
+def test_connections_are_counted_where_visitors_have_a_door() -> None:
+    labs = {("seeds", "a.example"): False, ("current", ""): False, ("current", "a.example"): True}
+    for (edition, domain), counted in labs.items():
+        assert ("door" in by_name(planned("cpu", edition=edition, domain=domain))) == counted
 
 
 def test_the_daemon_has_one_file() -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from provisioning.containers import CONTAINERS, SEEDED
+from provisioning.containers import PUBLIC_BUCKET, known_containers, seeded
+from provisioning.editions import EDITIONS, EditionName
 from provisioning.host import VOCABULARY_FOLDER, script
 from provisioning.launch import XINFERENCE_HOME
 from provisioning.ports import PUBLISHED
@@ -18,6 +19,19 @@ def test_every_port_names_its_networks_and_the_chat_alone_opens_to_all() -> None
     assert own == dict.fromkeys((2222, 3000, 3001, 9997), two)
     public = planned("cpu", publicChat=True).open_ports
     assert public == {22: two[:1], 3000: ("0.0.0.0/0",), 3001: two[:1]}
+    domain = {"domain": "lab.example.com", "certificateFile": "own.pem", "allowedCidrs": two[:1]}
+    visited = planned("cpu", edition="current", visitorCidrs=["198.18.7.0/24"], **domain)
+    both = (*two[:1], "198.18.7.0/24")
+    assert visited.open_ports == {22: two[:1], 443: both, 7443: two[:1], 8443: two[:1]}
+    whole = planned("cpu", edition="seeds", visitorCidrs=["198.18.7.0/24"], **domain)
+    assert whole.open_ports == {22: two[:1], 443: both, 8443: two[:1]}
+
+
+def test_the_door_leads_to_the_bucket_that_fastgpt_lets_everybody_read() -> None:
+    lab = planned(edition="current", domain="lab.example.com").containers
+    assert lab["plugin"].environment["STORAGE_PUBLIC_BUCKET"] == PUBLIC_BUCKET
+    assert f"/{PUBLIC_BUCKET}/" in lab["caddy"].files["/etc/caddy/Caddyfile"]
+    assert "minio" in lab["caddy"].reaches
 
 
 def test_models_and_cards_give_launches_channels_and_a_driver() -> None:
@@ -57,11 +71,31 @@ def test_the_containers_find_what_the_host_s_steps_left() -> None:
     assert {port for container in found.values() for port in container.published} == set(PUBLISHED)
 
 
-def test_a_container_comes_after_those_that_it_needs() -> None:
-    names = list(CONTAINERS)
-    for name, container in CONTAINERS.items():
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_a_container_comes_after_those_that_it_needs(edition: EditionName) -> None:
+    known = known_containers(edition)
+    names = list(known)
+    for name, container in known.items():
         assert set(container.after) <= set(names[: names.index(name)])
-    assert {name for needs in SEEDED.values() for name in needs} == set(names)
+        assert set(container.reaches) <= set(names)
+    assert {name for needs in seeded(edition).values() for name in needs} == set(names)
+
+
+def test_models_are_in_a_file_or_a_resource() -> None:
+    seeds, current = planned("seeds"), planned("dev")
+    assert (seeds.edition, current.edition) == ("seeds", "current")
+    assert set(seeds.containers["fastgpt"].files) == {"/app/data/config.json"}
+    assert seeds.fastgpt_models == ()
+    assert not current.containers["fastgpt"].files
+    names = [model.name for model in current.settings.models]
+    assert [each["model"] for each in current.fastgpt_models] == names
+
+
+def test_a_sandbox_comes_with_its_setting_alone() -> None:
+    without, with_it = planned("dev"), planned("dev", codeSandbox=True)
+    assert set(with_it.containers) - set(without.containers) == {"code-sandbox"}
+    assert "code-sandbox" not in without.containers["fastgpt"].reaches
+    assert "code-sandbox" in with_it.containers["fastgpt"].after
 
 
 def test_the_price_is_made_of_its_parts() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from provisioning.editions import EDITIONS, EditionName
 from provisioning.images import Images, images
 from provisioning.regions import INTERNATIONAL_REGIONS, MAINLAND_REGIONS, Cells, region
 from provisioning.versions import DEFAULT_XINFERENCE, NVIDIA_DRIVER, xinference_release
@@ -40,13 +41,21 @@ def test_every_cell_can_be_set() -> None:
         assert (list(kept) if isinstance(kept, tuple) else kept) == (other or [given])[0]
 
 
-def _images(region_id: str = "cn-hangzhou", gpu: bool = True, **overrides: str) -> Images:
-    return images(region(region_id, {}), overrides, xinference_release(DEFAULT_XINFERENCE), gpu)
+def _images(
+    region_id: str = "cn-hangzhou",
+    gpu: bool = True,
+    edition: EditionName = "seeds",
+    **overrides: str,
+) -> Images:
+    release = xinference_release(DEFAULT_XINFERENCE)
+    return images(edition, region(region_id, {}), overrides, release, gpu)
 
 
+@pytest.mark.parametrize("edition", EDITIONS)
 @pytest.mark.parametrize("region_id", ["cn-hangzhou", "cn-beijing", "ap-southeast-1"])
-def test_no_image_is_untagged_or_moving(region_id: str) -> None:
-    for image in (*_images(region_id).values(), *_images(region_id, gpu=False).values()):
+def test_no_image_is_untagged_or_moving(region_id: str, edition: EditionName) -> None:
+    found = (_images(region_id, gpu, edition) for gpu in (True, False))
+    for image in (image for chosen in found for image in chosen.values()):
         assert image.reference == f"{image.repository}:{image.tag}"
         assert image.tag not in ("", "latest")
 
@@ -58,7 +67,18 @@ def test_the_images_come_from_where_the_region_says() -> None:
     assert abroad["fastgpt"].reference == "ghcr.io/labring/fastgpt:v4.8.8-fix2"
     own = region("ap-southeast-1", {"registry": "r.example"})
     release = xinference_release(DEFAULT_XINFERENCE)
-    assert images(own, {}, release, True)["mysql"].reference == "r.example/fastgpt/mysql:8.0.36"
+    kept = images("seeds", own, {}, release, True)
+    assert kept["mysql"].reference == "r.example/fastgpt/mysql:8.0.36"
+
+
+def test_what_the_registry_lacks_comes_from_its_home() -> None:
+    """The current edition's databases are newer than those that the registry is known to have."""
+    here = _images(edition="current")
+    registry = "registry-vpc.cn-hangzhou.aliyuncs.com/fastgpt/"
+    for service in ("fastgpt", "plugin", "minio", "code-sandbox", "oneapi"):
+        assert here[service].reference.startswith(registry)
+    assert here["mongo"].reference == "mongo:5.0.34"
+    assert "sandbox" not in here
 
 
 def test_xinference_has_an_image_for_servers_without_gpu() -> None:

@@ -68,9 +68,22 @@ def test_the_parts_keep_their_type_tokens_and_no_two_are_called_alike(lab: Recor
 # --- containers ------------------------------------------------------------------------------
 
 
-def test_the_services_of_the_gpu_lab(lab: Recording) -> None:
+def test_the_services_of_the_seeds(seeds: Recording) -> None:
     databases = {"pg", "mongo", "mysql"}
     others = {"fastgpt", "oneapi", "xinference", "caddy", "sandbox"}
+    assert set(containers(seeds)) == others | databases
+    assert told(seeds, "memory") == {"xinference": 61440 - 10240, "sandbox": 1024}
+    assert told(seeds, "readOnly") == {"sandbox": True}
+    assert told(seeds, "user") == {"sandbox": "1000:1000"}
+    assert told(seeds, "ulimits")["sandbox"] == [{"name": "nproc", "soft": 256, "hard": 256}]
+    # It prints root's password.
+    assert told(seeds, "logOpts")["fastgpt"] == {"max-size": "2m", "max-file": "1"}
+    assert environment(containers(seeds)["fastgpt"])["SANDBOX_URL"] == "http://sandbox:3000"
+
+
+def test_the_services_of_the_gpu_lab(lab: Recording) -> None:
+    databases = {"pg", "mongo", "mysql", "redis", "minio"}
+    others = {"fastgpt", "oneapi", "xinference", "caddy", "plugin"}
     assert set(containers(lab)) == others | databases
     # No database is published.
     assert {
@@ -79,10 +92,14 @@ def test_the_services_of_the_gpu_lab(lab: Recording) -> None:
     } == {"fastgpt": [(3000, 3000)], "oneapi": [(3001, 3000)], "caddy": [(9997, 9997)]}
     assert told(lab, "gpus") == {"xinference": "all"}
     # Without a limit of swap Docker gives as much again.
-    assert told(lab, "memory") == {"xinference": 61440 - 10240, "sandbox": 1024}
+    assert told(lab, "memory") == {
+        "xinference": 61440 - 10240,
+        "fastgpt": 5120,
+        **dict.fromkeys(("plugin", "redis", "minio"), 1024),
+    }
     assert told(lab, "memorySwap") == told(lab, "memory")
     images = [r.inputs["name"] for r in lab.of_type(":RemoteImage")]
-    assert len(images) == 8
+    assert len(images) == 10
     assert not [n for n in images if not re.search(r":[\w.-]*\d[\w.-]*(@sha256:\w{64})?$", n)]
     # Killed at once otherwise, a database has to recover (docs/facts/measured.md §3).
     assert {n for n, seconds in told(lab, "destroyGraceSeconds").items() if seconds >= 60} == (
@@ -96,9 +113,7 @@ def test_every_container_is_checked_awaited_and_comes_back(lab: Recording) -> No
         assert container.inputs["wait"] is True, name
         assert container.inputs["waitTimeout"] >= 300, name
         assert container.inputs["restart"] == "unless-stopped", name
-        small = name == "fastgpt"  # prints root's password
-        kept = {"max-size": "2m", "max-file": "1"} if small else LOG
-        assert container.inputs["logOpts"] == kept, name
+        assert container.inputs["logOpts"] == LOG, name
         assert check["tests"][0] in ("CMD", "CMD-SHELL"), name
         durations = [check[k] for k in ("interval", "timeout", "startPeriod", "startInterval")]
         assert all(GO_DURATION.match(d) for d in durations), (name, durations)
@@ -122,7 +137,9 @@ def test_nobody_shares_a_network_with_what_it_does_not_speak_to(lab: Recording, 
     first = min(leading_out & {n["name"] for n in told(lab, "networksAdvanced")["fastgpt"]})
     assert first == "ai-lab-fastgpt"
     found = reached(planned)
-    assert found["sandbox"] == found["pg"] == found["mongo"] == set()
+    assert found["pg"] == set()
+    assert found["mongo"] == found["redis"] == found["minio"] == {"plugin"}
+    assert found["plugin"] == {"mongo", "redis", "minio"}
     assert found["xinference"] == {"caddy"}
     assert printed(planned) in (PROJECT / "docs/security.md").read_text()
 
@@ -133,14 +150,12 @@ def test_every_container_is_confined(lab: Recording) -> None:
         assert container.inputs["capabilities"]["drops"] == ["ALL"], name
     rooted = {n for n, c in told(lab, "capabilities").items() if c["adds"]}
     assert rooted == {"pg", "mongo", "mysql", "xinference", "caddy"}
-    assert told(lab, "readOnly") == {"sandbox": True}
-    assert told(lab, "user") == {"sandbox": "1000:1000"}
-    assert told(lab, "ulimits")["sandbox"] == [{"name": "nproc", "soft": 256, "hard": 256}]
+    assert told(lab, "user") == {"redis": "999"}
 
 
 def test_the_verdict_on_each_release_is_told(lab: Recording) -> None:
     told_of = lab.outputs["releases"]
-    assert (told_of["mongo"], told_of["fastgpt"]) == ("5.0.34 (good)", "4.8.8-fix2 (warned)")
+    assert (told_of["mongo"], told_of["fastgpt"]) == ("5.0.34 (good)", "4.16.0 (good)")
     assert set(told_of) == set(containers(lab))
 
 
@@ -152,7 +167,11 @@ def test_health_checks_ask_for_what_matters(service: str, asked: str, lab: Recor
 def test_seeding_waits_until_its_service_is_healthy_however_it_was_started(lab: Recording) -> None:
     for first, service, needs in (
         (lab.one("oneapi:Root"), "oneapi", {"mysql", "oneapi"}),
-        (lab.one("fastgpt:Ready"), "fastgpt", {"pg", "mongo", "sandbox", "fastgpt"}),
+        (
+            lab.one("fastgpt:Ready"),
+            "fastgpt",
+            {"pg", "mongo", "redis", "minio", "plugin", "fastgpt"},
+        ),
         (lab.one("xinference:Model", "m3e-base"), "xinference", {"xinference", "caddy"}),
     ):
         ready = lab.one("server:ContainersReady", f"{service}-healthy")
@@ -169,7 +188,8 @@ def test_oneapi_routes_at_once_and_boots_offline(lab: Recording) -> None:
     assert mounts[envs["TIKTOKEN_CACHE_DIR"]]["hostPath"] == "/root/ai-lab/oneapi"
 
 
-def test_fastgpt_is_told_of_the_same_models_as_everybody(lab: Recording) -> None:
+def test_fastgpt_s_file_tells_of_the_same_models_as_everybody(seeds: Recording) -> None:
+    lab = seeds
     (upload,) = containers(lab)["fastgpt"].inputs["uploads"]
     config = json.loads(upload["content"])
     assert [m["model"] for m in config["llmModels"]] == ["qwen2.5-instruct"]
@@ -180,6 +200,45 @@ def test_fastgpt_is_told_of_the_same_models_as_everybody(lab: Recording) -> None
     keys |= {r.inputs["key"] for r in lab.of_type("oneapi:Channel")}
     keys |= {r.inputs["api_key"] for r in lab.of_type("xinference:")}
     assert keys == {lab.outputs["xinferenceKey"]}
+
+
+def test_todays_fastgpt_knows_its_address_and_has_secrets_of_its_own(lab: Recording) -> None:
+    app, plugin = (environment(containers(lab)[name]) for name in ("fastgpt", "plugin"))
+    page = lab.outputs["fastgptUrl"]
+    assert lab.one("server:Choice").inputs["edition"] == "current"
+    assert {app["FE_DOMAIN"], app["ALLOWED_ORIGINS"], plugin["STORAGE_EXTERNAL_ENDPOINT"]} == {page}
+    assert app["PLUGIN_TOKEN"] == plugin["AUTH_TOKEN"]
+    assert app["CHECK_INTERNAL_IP"] == "true"
+    assert int(app["DB_MAX_LINK"]) >= 20
+    # They would win over OneAPI.
+    assert not [name for name in app if name.startswith("AIPROXY")]
+    stored = {name: value for name, value in app.items() if name.startswith("STORAGE_")}
+    assert stored.items() <= plugin.items()
+    assert stored["STORAGE_S3_FORCE_PATH_STYLE"] == "true"
+    assert app["MONGODB_URI"].partition("?")[0] != plugin["MONGODB_URI"].partition("?")[0]
+    secrets = ("FILE_TOKEN_KEY", "AES256_SECRET_KEY", "INVOKE_TOKEN_SECRET", "ROOT_KEY")
+    drawn = [app[name] for name in secrets] + [plugin["AUTH_TOKEN"], plugin["JWT_SECRET"]]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_redis_keeps_what_is_queued_and_has_its_password_on_no_command_line(
+    lab: Recording,
+) -> None:
+    redis = containers(lab)["redis"].inputs
+    script = redis["command"][-1]
+    assert {"appendonly yes", "maxmemory-policy noeviction"} <= set(script.splitlines())
+    assert "plain-" not in script
+    password = environment(containers(lab)["redis"])["REDISCLI_AUTH"]
+    assert environment(containers(lab)["plugin"])["REDIS_URL"].endswith(f":{password}@redis:6379")
+    # The shell itself fills it in.
+    ran = subprocess.run(
+        ["sh", "-c", script.replace("exec redis-server -", "cat")],
+        env={"REDISCLI_AUTH": password, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"requirepass {password}\n" in ran.stdout
 
 
 def test_every_secret_that_an_environment_names_is_filled_in(lab: Recording) -> None:
@@ -202,7 +261,11 @@ def test_small_models_first_then_the_chat_model(lab: Recording) -> None:
     assert len(lab.of_type("xinference:ModelsReady")) <= 2
 
 
-def test_embeddings_route_and_documents_are_indexed_without_the_chat_model(lab: Recording) -> None:
+def test_embeddings_route_and_documents_are_indexed_without_the_chat_model(
+    seeds: Recording,
+) -> None:
+    """Today's FastGPT is told of its models before, each of which answers then."""
+    lab = seeds
     chat = lab.one("xinference:Model", "qwen2.5-instruct").urn
     assert chat not in lab.before(lab.one("oneapi:Channel", "xinference-embedding"))
     assert chat in lab.before(lab.one("oneapi:Channel", "xinference-chat"))
@@ -261,25 +324,41 @@ def test_abroad_uses_no_mainland_mirror(key: Path) -> None:
 # --- a domain ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    ("own", "edition", "fastgpt"),
+    [(False, "seeds", ""), (True, "seeds", ""), (True, "current", ":7443")],
+)
 def test_a_domain_is_served_by_tls_and_nothing_in_clear_is_open(
-    key: Path, tmp_path: Path, own: bool
+    key: Path, tmp_path: Path, own: bool, edition: str, fastgpt: str
 ) -> None:
-    told_too = {"domain": "lab.example.com"}
+    """Visitors of the current edition have another origin than its operators."""
+    told_too = {"domain": "lab.example.com", "edition": edition}
     if own:
         told_too |= certificate(tmp_path, "*.example.com")
     lab = run_program(configured("dev", key, told_too))
     rules = {r.inputs["portRange"]: r.inputs["cidrIp"] for r in lab.of_type(":SecurityGroupRule")}
     world = {} if own else {"80/80": "0.0.0.0/0"}
-    assert rules == world | {f"{p}/{p}": "198.18.0.5/32" for p in (22, 443, 8443, 9443)}
+    behind = {443, 8443, 9443} | ({int(fastgpt[1:])} if fastgpt else set())
+    assert rules == world | {f"{p}/{p}": "198.18.0.5/32" for p in (22, *behind)}
     listens = [(p["ip"], p["external"]) for ports in told(lab, "ports").values() for p in ports]
     outside = {port for ip, port in listens if ip != "127.0.0.1"}
-    assert outside == {443, 8443, 9443} | (set() if own else {80})
+    assert outside == behind | (set() if own else {80})
     assert {port for ip, port in listens if ip == "127.0.0.1"} == {3000, 3001, 9997}
     assert lab.outputs["dnsRecord"] == f"lab.example.com A {lab.outputs['serverAddress']}"
     pages = [lab.outputs[f"{service}Url"] for service in ("fastgpt", "oneapi", "xinference")]
-    assert pages == [f"https://lab.example.com{port}" for port in ("", ":8443", ":9443")]
-    assert lab.outputs["shareLinks"]["lab-assistant/visitors"].startswith(f"{pages[0]}/chat/share?")
+    assert pages == [f"https://lab.example.com{port}" for port in (fastgpt, ":8443", ":9443")]
+    link = lab.outputs["shareLinks"]["lab-assistant/visitors"]
+    assert link.startswith("https://lab.example.com/chat/share?")
+    app = environment(containers(lab)["fastgpt"])
+    # Pictures are visitors' too; files are the operator's.
+    wanted = {
+        "FE_DOMAIN": "https://lab.example.com",
+        "FILE_DOMAIN": pages[0],
+        "AUTH_COOKIE_SECURE": "true",
+    }
+    assert {name: app.get(name) for name in wanted} == (
+        wanted if edition == "current" else dict.fromkeys(wanted)
+    )
     files = {upload["file"]: upload["content"] for upload in told(lab, "uploads")["caddy"]}
     assert ("tls /etc/caddy/certificate.pem" in files["/etc/caddy/Caddyfile"]) == own
     if own:
@@ -291,7 +370,7 @@ def test_a_domain_without_models_of_its_own_has_a_door_all_the_same(key: Path) -
     secrets = {"ai-lab:key-dashscope": "sk-plain-dashscope"}
     lab = run_program(configured("cpu", key, {"domain": "lab.example.com"}), secrets)
     networks = [n["name"] for n in told(lab, "networksAdvanced")["caddy"]]
-    assert networks == ["ai-lab-caddy", "ai-lab-fastgpt", "ai-lab-oneapi"]
+    assert networks == ["ai-lab-caddy", "ai-lab-fastgpt", "ai-lab-oneapi", "ai-lab-minio"]
     assert "9443/9443" not in {r.inputs["portRange"] for r in lab.of_type(":SecurityGroupRule")}
 
 
@@ -326,10 +405,23 @@ def test_a_step_hangs_on_its_own_passwords_only(lab: Recording) -> None:
         "mongo": {"mongo"},
         "caddy": {"xinference-key"},
         "oneapi": {"mysql", "oneapi-session", "relay-token"},
+        "redis": {"redis"},
+        "minio": {"storage"},
+        "plugin": {"mongo", "redis", "storage", "plugin", "plugin-sessions"},
         "fastgpt": {
-            *("fastgpt-root", "fastgpt-login", "fastgpt-files", "fastgpt-admin"),
-            *("mongo", "pg", "relay-token", "xinference-key"),
+            *("fastgpt-root", "fastgpt-files", "fastgpt-admin"),
+            *("fastgpt-stored", "fastgpt-callbacks", "plugin", "code-sandbox"),
+            *("mongo", "pg", "redis", "storage", "relay-token"),
         },
+    }
+
+
+def test_the_seeds_keep_their_passwords(seeds: Recording) -> None:
+    """State format: another name would be another password."""
+    assert {r.name for r in seeds.of_type("lab:Password")} == {
+        *("pg", "mongo", "mongo-key", "mysql", "mysql-root", "oneapi-root", "fastgpt-root"),
+        *("xinference-key", "relay-token", "oneapi-session"),
+        *("fastgpt-login", "fastgpt-files", "fastgpt-admin"),
     }
 
 
@@ -338,18 +430,24 @@ def test_passwords_are_random_and_long_enough(lab: Recording) -> None:
     assert lengths["oneapi-root"] == 20
     assert lengths["relay-token"] == 48
     assert min(lengths.values()) >= 20
+    # FastGPT and its plugin refuse shorter ones.
+    assert {lengths[name] for name in ("plugin", "fastgpt-callbacks")} == {32}
     values = [value for c in containers(lab).values() for value in environment(c).values()]
     assert not {"1234", "123456", "sk-fastgpt", "any"} & set(values)
 
 
-def test_rotation_renews_all_but_what_cannot_follow(key: Path) -> None:
-    lab = run_program(configured("dev", key, {"passwordRotation": 2}))
+@pytest.mark.parametrize(
+    ("stack", "for_life", "renewed"), [("seeds", [], 11), ("dev", ["fastgpt-stored"], 16)]
+)
+def test_rotation_renews_all_but_what_cannot_follow(
+    key: Path, stack: str, for_life: list[str], renewed: int
+) -> None:
+    lab = run_program(configured(stack, key, {"passwordRotation": 2}))
     rotations = {r.name: r.inputs.get("rotation") for r in lab.of_type("lab:Password")}
     assert {name for name, found in rotations.items() if found is None} == {
-        "mongo-key",
-        "relay-token",
+        *("mongo-key", "relay-token", *for_life),
     }
-    assert [found for found in rotations.values() if found] == [2] * 11
+    assert [found for found in rotations.values() if found] == [2] * renewed
 
 
 def test_the_ssh_command_can_be_pasted_whatever_the_keys_path(lab: Recording, key: Path) -> None:

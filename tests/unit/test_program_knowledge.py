@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.program import PROJECT, Recording, configured, run_program
+from tests.unit.program import PROJECT, Recording, configured, plain_strings, run_program
 
 Knowledge = dict[str, Any]
 Run = Callable[[Knowledge], Recording]
@@ -72,7 +72,10 @@ def test_names_that_run_into_each_other_stay_apart(run: Run, knowledge: Knowledg
     assert len(urns) == len(set(urns)) == 3
 
 
-def test_only_qa_training_waits_for_the_chat_channel(run: Run, knowledge: Knowledge) -> None:
+def test_only_qa_training_waits_for_the_chat_channel(key: Path, knowledge: Knowledge) -> None:
+    def run(told: Knowledge) -> Recording:
+        return run_program(configured("seeds", key, {"knowledge": told}))
+
     document = {"name": "asked", "text": "It is so.", "training": "qa"}
     knowledge["bases"][0]["documents"].append(document)
     lab = run(knowledge)
@@ -106,3 +109,28 @@ def test_every_kind_of_source_is_handed_over_as_itself(
         "https://example.com/page": ["link"],
     }
     assert found["https://example.com/page"]["chunk_size"] == 400
+
+
+def test_the_current_edition_is_told_of_its_models_once_they_are_routed(key: Path) -> None:
+    lab = run_program(configured("dev", key, {"edition": "current"}))
+    models = lab.one("fastgpt:Models")
+    told = {each["model"]: each["metadata"] for each in models.inputs["models"]}
+    assert models.inputs["tried"] == list(told)
+    assert told["bge-reranker-v2-m3"]["requestAuth"] == "plain-xinference-key-password"
+    assert not [text for text in plain_strings(models.raw) if "plain-" in text], "secret"
+    channels = {channel.urn for channel in lab.of_type("oneapi:Channel")}
+    assert lab.before(models) >= channels | {lab.one("fastgpt:Ready").urn}
+    for kind in ("Dataset", "App", "Answer"):
+        assert models.urn in lab.before(lab.one(f"fastgpt:{kind}"))
+    assert lab.one("fastgpt:Ready").inputs["models"] == {}
+    assert lab.one("fastgpt:App").inputs["chat_config"]["questionGuide"] == {"open": False}
+    assert lab.one("fastgpt:Answer").inputs["reranked"] is True
+    ours = [each for each in lab.resources if "ailab/fastgpt:" in each.type]
+    assert {each.inputs["edition"] for each in ours} == {"current"}
+
+
+def test_the_seeds_edition_reads_its_models_from_a_file(key: Path) -> None:
+    lab = run_program(configured("dev", key, {"edition": "seeds"}))
+    assert not lab.of_type("fastgpt:Models")
+    assert lab.one("fastgpt:Ready").inputs["models"]["rerank"] == ["bge-reranker-v2-m3"]
+    assert lab.one("fastgpt:App").inputs["chat_config"]["questionGuide"] is False

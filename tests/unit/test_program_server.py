@@ -19,6 +19,8 @@ from tests.unit.program import (
     run_program,
 )
 
+DOMAIN = "lab.example.com"
+
 
 def test_ports_are_open_to_the_operator_and_nobody_else(lab: Recording) -> None:
     rules = [r.inputs for r in lab.of_type(":SecurityGroupRule")]
@@ -33,16 +35,25 @@ def test_ports_are_open_to_the_operator_and_nobody_else(lab: Recording) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "network"),
+    ("stack", "changes", "network", "ports"),
     [
-        ({"publicChat": True, "letAnybodyLogInAsRoot": True}, "0.0.0.0/0"),
-        ({"visitorCidrs": ["198.18.7.0/24"]}, "198.18.7.0/24"),
+        ("seeds", {"publicChat": True, "letAnybodyLogInAsRoot": True}, "0.0.0.0/0", ["3000/3000"]),
+        ("seeds", {"visitorCidrs": ["198.18.7.0/24"]}, "198.18.7.0/24", ["3000/3000"]),
+        ("dev", {"domain": DOMAIN, "publicChat": True}, "0.0.0.0/0", ["443/443", "80/80"]),
+        (
+            "dev",
+            {"domain": DOMAIN, "visitorCidrs": ["198.18.7.0/24"]},
+            "198.18.7.0/24",
+            ["443/443"],
+        ),
     ],
 )
-def test_visitors_come_to_the_chat_alone(key: Path, changes: dict[str, Any], network: str) -> None:
-    lab = run_program(configured("dev", key, changes))
+def test_visitors_come_to_the_chat_alone(
+    key: Path, stack: str, changes: dict[str, Any], network: str, ports: list[str]
+) -> None:
+    lab = run_program(configured(stack, key, changes))
     rules = [r.inputs for r in lab.of_type(":SecurityGroupRule")]
-    assert [r["portRange"] for r in rules if r["cidrIp"] == network] == ["3000/3000"]
+    assert sorted(r["portRange"] for r in rules if r["cidrIp"] == network) == ports
 
 
 def test_the_server_is_the_one_that_was_ordered(lab: Recording) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.real_server.services import double_files
+from rehearsal.real_server.services import double_files, image_for
+from tests.unit.plans import planned
 
 
 @pytest.mark.parametrize("double", ["fastgpt", "xinference"])
@@ -25,3 +26,20 @@ def test_the_image_of_a_double_has_all_that_it_imports(double: str, tmp_path: Pa
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_each_editions_fastgpt_has_a_stand_in_of_its_own() -> None:
+    made = {name: name for name in (*planned("dev", codeSandbox=True).containers, "sandbox")}
+    made["fastgpt-current"] = "fastgpt-current"
+    found = {
+        stack: {
+            service: image_for(made, service, container.image)
+            for service, container in planned(stack).containers.items()
+        }
+        for stack in ("dev", "seeds")
+    }
+    assert found["seeds"] == {service: service for service in found["seeds"]}
+    others = {service: name for service, name in found["dev"].items() if name != service}
+    assert others == {"fastgpt": "fastgpt-current"}
+    # The operator's own is what its service's is.
+    assert image_for(made, "mongo", "r.example/a/b:1") == "mongo"

@@ -147,6 +147,30 @@ def test_the_first_on_offer_is_chosen_and_only_another_generation_chooses_anew(
     assert way(choice.update(**new)) == ("A", "c", "i2", 1)
 
 
+def test_another_edition_needs_another_server(choice: Subject) -> None:
+    olds = choice.create()
+    assert choice.complaints(edition="seeds") == []
+    (failure,) = choice.provider.check(olds, {**choice.wanted, "edition": "current"}).failures
+    assert failure.property == "edition"
+    for words in ("is of edition seeds", "say current", "raise serverGeneration", "API keys"):
+        assert words in failure.reason
+    # Where no server came, or it was lost, there is nothing to lose.
+    assert choice.complaints(edition="current", settled=False) == []
+    assert choice.complaints(edition="current", lost="i-1") == []
+    assert choice.complaints(edition="current", generation=2) == []
+    choice.update(edition="current", generation=2)
+    assert choice.complaints() == []
+    assert choice.complaints(edition="seeds") == ["edition"]
+
+
+def test_a_state_of_before_the_editions_is_the_seeds(choice: Subject) -> None:
+    choice.create(edition="seeds")
+    del choice.state["edition"]
+    assert not choice.changes(edition="seeds")
+    assert choice.complaints(edition="seeds") == []
+    assert choice.complaints(edition="current") == ["edition"]
+
+
 def test_a_choice_that_came_to_no_server_goes_on_zone_by_zone_and_type_by_type(
     choice: Subject,
 ) -> None:

@@ -13,7 +13,7 @@ from provisioning.clients.fastgpt.rows import Answer, Hit
 from tests.unit.standing import OUTPUTS, REAL
 from tools import ask as tool
 from tools.ask import CannotAsk, ask, choose_link, main, show
-from tools.standing import Lab, NoLab, read_lab
+from tools.standing import Lab, NoLab, Stack, read_lab
 
 URL = OUTPUTS["shareLinks"]["Guide/visitors"]
 LINKS = {"Guide/staff": "u1", "Guide/visitors": "u2", "Guide 2/visitors": "u3"}
@@ -100,7 +100,12 @@ def test_the_app_comes_from_the_environment_as_make_hands_it_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tool, "find_lab", lambda environ: a_lab(LINKS))
-    monkeypatch.setattr(tool, "ask", lambda _, *asked: Answer(f"Because [{asked}] must.", ()))
+
+    def asked(_: Stack, *words: str, base: str, edition: str) -> Answer:
+        assert base == a_lab(LINKS).fastgpt_url, "not at the visitors' door"
+        return Answer(f"Because [{words}] must.", ())
+
+    monkeypatch.setattr(tool, "ask", asked)
     assert main(["why?"], {"APP": "Guide 2"}) == 0
     assert "Because [('u3', 'why?')] must." in capsys.readouterr().out
 

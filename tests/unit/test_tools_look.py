@@ -14,7 +14,6 @@ import pytest
 
 from provisioning.clients.errors import Refused
 from provisioning.clients.fastgpt.rows import InitData
-from provisioning.containers import CONTAINERS
 from provisioning.remote import Container
 from provisioning.tunnel import KeyRefused, ServerUnreachable
 from tests.unit.standing import OUTPUTS, REAL, SECRETS
@@ -97,7 +96,7 @@ def lab() -> FakeLab:
 def test_everything_is_gathered(lab: FakeLab) -> None:
     facts = gather(LAB, lab.way, NOW)
     assert facts.server is None
-    assert lab.asked == [list(CONTAINERS)]
+    assert lab.asked == [list(LAB.releases)]
     assert facts.gpus == (GpuMemory("A10", 1, 2),)
     assert standings(facts) == {
         "qwen": "serving (READY)",
@@ -117,6 +116,19 @@ def test_everything_is_gathered(lab: FakeLab) -> None:
     lab.xinference.down = True
     assert gather(replace(LAB, xinference_url=""), lab.way, NOW).xinference is None
     assert "xinference" not in lab.asked[-1]
+
+
+def test_the_current_edition_tells_its_models_to_root_only(lab: FakeLab) -> None:
+    path, account = "/api/common/system/getInitData", "/api/support/user/account"
+    active = [{"type": "llm", "model": "qwen"}, {"type": "embedding", "model": "m3e"}]
+    lab.fastgpt.answers = {
+        path: {"code": 200, "data": {"systemVersion": "4.16.0", "activeModelList": active}},
+        f"{account}/preLogin?username=root": {"code": 200, "data": {"code": "c"}},
+        f"{account}/loginByPassword": {"code": 200, "data": {"token": "t"}},
+    }
+    current = replace(LAB, edition="current", fastgpt_password="root-password")
+    found = gather(current, lab.way, NOW).fastgpt
+    assert found == InitData(version="4.16.0", llm=("qwen",), vector=("m3e",))
 
 
 def standings(facts: Facts) -> dict[str, str]:

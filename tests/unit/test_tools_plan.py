@@ -42,7 +42,7 @@ def test_a_lab_that_can_be_built(root: Path, key: Path, capsys: pytest.CaptureFi
         "qwen2.5-instruct (chat): card 0, 15.5 GiB",
         "xinference-embedding: m3e-base\n",
         "notebook: every model\n  bot: m3e-base\n",
-        "fastgpt-sandbox:v4.8.1 (warned)\n",
+        "redis:7.2.11-alpine (warned)\n",
         "    SQL_DSN=oneapi:<mysql>@tcp(mysql:3306)/oneapi\n",
         "9997 (Xinference): 198.18.0.5/32",
         "mysql: mysql:8.4.7 (good)",

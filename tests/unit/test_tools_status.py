@@ -95,7 +95,7 @@ def test_nothing_is_wrong_with_a_good_lab() -> None:
         ({"channels": disabled(2)}, "channel xinference-chat", "by hand: qwen", MEND),
         ({"channels": disabled(3)}, "channel xinference-chat", "by OneAPI", MEND),
         ({"channels": CHANNELS[:2]}, "model m3e (embedding)", "no enabled channel", MEND),
-        ({"fastgpt": FORGOTTEN}, "model qwen-max (chat)", "config.json", MEND),
+        ({"fastgpt": FORGOTTEN}, "model qwen-max (chat)", "models that lack it", MEND),
         ({"containers": Failed("Cannot connect")}, "container Docker", "Cannot", "sshCommand"),
         ({"gpus": Failed("Driver/library mismatch")}, "GPU ", "mismatch", "Reboot"),
         ({"channels": Failed("no answer")}, "channel OneAPI", "no answer", MEND),

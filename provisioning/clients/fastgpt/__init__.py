@@ -1,8 +1,16 @@
-"""Client of FastGPT v4.8.8: root's session, and the visitor's side of a share link."""
+"""Clients of FastGPT, one an edition: root's session, and the visitor's side of a share link."""
 
-from provisioning.clients.fastgpt.apps import Apps
-from provisioning.clients.fastgpt.datasets import Datasets
+from provisioning.clients.fastgpt.current import CurrentClient as CurrentClient
+from provisioning.clients.fastgpt.protocol import FastGptClient as FastGptClient
+from provisioning.clients.fastgpt.seeds import SeedsClient as SeedsClient
+from provisioning.editions import EditionName
+
+_CLIENTS: dict[EditionName, type[FastGptClient]] = {
+    "seeds": SeedsClient,
+    "current": CurrentClient,
+}
 
 
-class FastGptClient(Datasets, Apps):
-    """FastGPT with root's session, opened by the first call that needs it."""
+def client_class(edition: EditionName) -> type[FastGptClient]:
+    """The client of an edition."""
+    return _CLIENTS[edition]

@@ -1,9 +1,11 @@
 """FastGPT's apps, and the ways into them: share links, chats through one, and API keys.
 
-`docs/facts/fastgpt.md §5 to §8`.
+`docs/facts/fastgpt.md §5 to §8`, `docs/facts/fastgpt-current-measured.md §5`.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
 from provisioning.clients.errors import NotFound, Refused, Unexpected
 from provisioning.clients.fastgpt.rows import Answer, ApiKey, App, Hit, ShareLink
@@ -14,11 +16,45 @@ CHAT_SECONDS = 300.0
 APP = "/api/core/app"
 LINK = "/api/support/outLink"
 KEY = "/api/support/openapi"
-_UNLIMITED_KEY = {"maxUsagePoints": -1}
+UNLIMITED_KEY = {"maxUsagePoints": -1}
+_LINK_LIMIT = {"QPM": 100, "maxUsagePoints": -1}
 
 
 class Apps(Session):
     """The calls about apps, share links and API keys, and a visitor's."""
+
+    shows_keys: ClassVar[bool]
+    """Whether an API key can be seen again after it was made."""
+    _update_link: ClassVar[str]
+    """The method that changes a share link."""
+
+    @abstractmethod
+    def _link(self, *, response_detail: bool) -> dict[str, Json]:
+        """What says whether a share link shows the citations."""
+
+    @abstractmethod
+    def _visit(self, share_id: str, visitor: str) -> dict[str, Json]:
+        """What a visitor sends of himself with a question."""
+
+    @abstractmethod
+    def api_keys(self, app_id: str) -> list[ApiKey]:
+        """All API keys of an app, masked; none of an app that is gone."""
+
+    @abstractmethod
+    def find_api_key(self, key_id: str, *, app_id: str) -> ApiKey | None:
+        """An app's key, by its id, whatever its name; None where it is gone."""
+
+    @abstractmethod
+    def create_api_key(self, app_id: str, name: str) -> ApiKey:
+        """Make an API key of an app, with the key."""
+
+    @abstractmethod
+    def api_key(self, key_id: str, *, app_id: str) -> str:
+        """An API key again; "" where FastGPT does not show it."""
+
+    @abstractmethod
+    def rename_api_key(self, key_id: str, name: str, *, app_id: str) -> None:
+        """Another name; the key stays."""
 
     def apps(self) -> list[App]:
         """All apps at the top level, without their graphs."""
@@ -50,6 +86,7 @@ class Apps(Session):
     ) -> None:
         """Make this graph the newest version, which is the one that answers."""
         graph = {"nodes": list(nodes), "edges": list(edges), "chatConfig": dict(chat_config)}
+        # 4.16 takes no type, and leaves it out.
         version = {"type": "simple", "isPublish": True, "versionName": version_name}
         self._read(f"{APP}/version/publish", graph | version, params={"appId": app_id})
 
@@ -69,7 +106,8 @@ class Apps(Session):
 
     def create_share_link(self, app_id: str, name: str, *, response_detail: bool) -> ShareLink:
         """Make a share link."""
-        body = {"appId": app_id, "type": "share", **_link(name, response_detail)}
+        shown = self._link(response_detail=response_detail)
+        body = {"appId": app_id, "type": "share", "name": name, "limit": _LINK_LIMIT, **shown}
         # All that is told is its shareId.
         share_id = self._call("POST", f"{LINK}/create", json=body)
         made = (link for link in self.share_links(app_id) if link.share_id == share_id)
@@ -77,7 +115,9 @@ class Apps(Session):
 
     def update_share_link(self, link_id: str, name: str, *, response_detail: bool) -> None:
         """Change a share link."""
-        self._read(f"{LINK}/update", {"_id": link_id, **_link(name, response_detail)})
+        shown = self._link(response_detail=response_detail)
+        body = {"_id": link_id, "name": name, "limit": _LINK_LIMIT, **shown}
+        self._call(self._update_link, f"{LINK}/update", json=body, twice_is_harmless=True)
 
     def delete_share_link(self, link_id: str, *, app_id: str) -> None:
         """Delete a share link; one that is not there counts as deleted."""
@@ -88,7 +128,7 @@ class Apps(Session):
 
         Refused with the upstream's text, e.g. OneAPI's "no channel".
         """
-        visit = {"shareId": share_id, "outLinkUid": visitor, "chatId": chat_id}
+        visit = {"chatId": chat_id, **self._visit(share_id, visitor)}
         messages = [{"role": "user", "content": question}]
         body = {"stream": False, "detail": True, "variables": {}, "messages": messages}
         response = self._send(
@@ -101,6 +141,9 @@ class Apps(Session):
         answer = self._json(response)
         if not isinstance(answer, dict) or not answer.get("choices"):
             raise self._refusal(response, answer)
+        if failed := answer.get("error"):
+            # 4.16: with HTTP 200, and whatever content there was before.
+            raise self._error(Refused, response, str(failed))
         # Each passage once.
         seen: dict[str, Hit] = {}
         for node in answer.get("responseData") or []:
@@ -108,24 +151,6 @@ class Apps(Session):
                 seen.setdefault(str(quoted.get("id") or len(seen)), self._row(Hit, quoted))
         text = _text_of(answer["choices"][0]["message"].get("content"))
         return Answer(text, tuple(seen.values()))
-
-    def api_keys(self, app_id: str) -> list[ApiKey]:
-        """All API keys of an app, masked; none of an app that is gone."""
-        return self._of_app(ApiKey, f"{KEY}/list", app_id)
-
-    def create_api_key(self, app_id: str, name: str) -> ApiKey:
-        """Make an API key of an app (ten at the most), with the key: FastGPT shows it only now."""
-        body = {"appId": app_id, "name": name, "limit": _UNLIMITED_KEY}
-        key = str(self._call("POST", f"{KEY}/create", json=body))
-        self._hide(key)
-        ours = (name, key[-4:])
-        made = (each for each in self.api_keys(app_id) if (each.name, each.masked[-4:]) == ours)
-        return self._made(made, f"{KEY}/create").model_copy(update={"key": key})
-
-    def rename_api_key(self, key_id: str, name: str) -> None:
-        """Another name; the key stays."""
-        body = {"_id": key_id, "name": name, "limit": _UNLIMITED_KEY}
-        self._call("PUT", f"{KEY}/update", json=body)
 
     def delete_api_key(self, key_id: str, *, app_id: str) -> None:
         """Delete an API key; one that is not there counts as deleted."""
@@ -145,11 +170,6 @@ class Apps(Session):
         for row in found:
             return row
         raise Unexpected(self.service, f"POST {path}", "what it made, it does not list")
-
-
-def _link(name: str, response_detail: bool) -> dict[str, Json]:
-    limit = {"QPM": 100, "maxUsagePoints": -1}
-    return {"name": name, "responseDetail": response_detail, "limit": limit}
 
 
 def _text_of(content: Json) -> str:

@@ -1,15 +1,23 @@
-"""FastGPT's knowledge bases and their documents (`docs/facts/fastgpt.md §3, §4`)."""
+"""FastGPT's knowledge bases and their documents (`docs/facts/fastgpt.md §3, §4`,
+`docs/facts/fastgpt-current-measured.md §5`)."""
 
 import json
 import mimetypes
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable
 from functools import partial
-from typing import TypeAlias
 from urllib.parse import quote
 
 from typing_extensions import Unpack
 
-from provisioning.clients.fastgpt.rows import Collection, CollectionDetail, Dataset, Hit, Uploaded
+from provisioning.clients.fastgpt.rows import (
+    Collection,
+    CollectionDetail,
+    Dataset,
+    Hit,
+    Intake,
+    Uploaded,
+)
 from provisioning.clients.fastgpt.session import Session
 from provisioning.clients.http import Json, Request, pages
 
@@ -17,12 +25,38 @@ PAGE_SIZE = 30
 UPLOAD_SECONDS = 900.0
 DATASET = "/api/core/dataset"
 COLLECTION = f"{DATASET}/collection"
-Fields: TypeAlias = Mapping[str, Json]
-"""How a document is taken in: trainingType, chunkSize, ..."""
 
 
 class Datasets(Session):
     """The calls about datasets and collections."""
+
+    @abstractmethod
+    def _agent_model(self, name: str) -> Json:
+        """The model that processes files, as an update takes it."""
+
+    @abstractmethod
+    def _fields(self, intake: Intake, *, file: bool) -> dict[str, Json]:
+        """How a document is taken in, as FastGPT says it."""
+
+    @abstractmethod
+    def _page(self, dataset_id: str, page: int) -> Iterable[Json]:
+        """A page of `PAGE_SIZE` documents at the top of a dataset, from 0."""
+
+    @abstractmethod
+    def first_passage(self, collection_id: str) -> str:
+        """The beginning of a document as it was indexed; "" where there is nothing."""
+
+    @abstractmethod
+    def add_text(self, dataset_id: str, name: str, text: str, intake: Intake) -> Uploaded:
+        """Add a text under a name."""
+
+    @abstractmethod
+    def training_errors(self, collection_id: str) -> list[str]:
+        """Why parts of a document were given up; none where FastGPT does not tell."""
+
+    @abstractmethod
+    def retry_training(self, dataset_id: str) -> None:
+        """Have what was given up in a dataset tried again."""
 
     def datasets(self) -> list[Dataset]:
         """All datasets at the top level."""
@@ -33,15 +67,15 @@ class Datasets(Session):
         return self._one(Dataset, f"{DATASET}/detail", {"id": dataset_id}, self.datasets)
 
     def create_dataset(self, name: str, *, vector_model: str, agent_model: str) -> str:
-        """Make a dataset without an intro; its id. Unknown models become FastGPT's first ones."""
+        """Make a dataset without an intro; its id. Unknown models become FastGPT's own choice."""
         models = {"vectorModel": vector_model, "agentModel": agent_model}
-        body = {"name": name, "parentId": None, "type": "dataset", **models}
+        card = {"name": name, "intro": "", "avatar": "/icon/logo.svg"}
+        body = {**card, "parentId": None, "type": "dataset", **models}
         return str(self._call("POST", f"{DATASET}/create", json=body))
 
     def update_dataset(self, dataset_id: str, *, name: str, agent_model: str, intro: str) -> None:
         """Change what can be changed; the embedding model cannot."""
-        # An object here, though create takes a string.
-        model = {"model": agent_model}
+        model = self._agent_model(agent_model)
         body = {"id": dataset_id, "name": name, "intro": intro, "agentModel": model}
         self._call("PUT", f"{DATASET}/update", json=body)
 
@@ -51,11 +85,9 @@ class Datasets(Session):
 
     def collections(self, dataset_id: str) -> list[Collection]:
         """All documents of a dataset; asking also wakes the indexing."""
-        body = {"datasetId": dataset_id, "pageSize": PAGE_SIZE, "parentId": None, "searchText": ""}
 
         def read(page: int) -> list[Collection]:
-            answer = self._read(f"{COLLECTION}/list", {**body, "pageNum": page + 1})
-            return self._rows(Collection, answer.get("data"))
+            return self._rows(Collection, self._page(dataset_id, page))
 
         return list({found.id: found for found in pages(read, PAGE_SIZE)}.values())
 
@@ -64,40 +96,31 @@ class Datasets(Session):
         path, ours = f"{COLLECTION}/detail", partial(self._listed, dataset_id)
         return self._one(CollectionDetail, path, {"id": collection_id}, ours)
 
-    def upload_file(self, dataset_id: str, name: str, content: bytes, fields: Fields) -> Uploaded:
+    def upload_file(self, dataset_id: str, name: str, content: bytes, intake: Intake) -> Uploaded:
         """Upload a file; its `name` is what visitors see."""
-        # Here, and not for texts and links, `metadata` is overwritten (`docs/facts/measured.md §1
-        # F2`).
-        form = {"datasetId": dataset_id, **fields}
-        form["collectionMetadata"] = form.pop("metadata", {})
+        form = {"datasetId": dataset_id, **self._fields(intake, file=True)}
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        # The server decodes the name; a bare % would never be answered.
+        # The server decodes the name; 4.8.8 would never answer a bare %.
         file = (quote(name, safe=""), content, kind)
         data = {"data": json.dumps(form, ensure_ascii=False)}
         return self._add("localFile", data=data, files={"file": file})
 
-    def add_text(self, dataset_id: str, name: str, text: str, fields: Fields) -> Uploaded:
-        """Add a text under a name."""
-        body = {"datasetId": dataset_id, "name": name, "text": text, **fields}
-        return self._add("text", json=body)
-
-    def add_link(self, dataset_id: str, link: str, fields: Fields) -> Uploaded:
-        """Add a web page; FastGPT fetches it before it answers, and a dead one inserts nothing."""
+    def add_link(self, dataset_id: str, link: str, intake: Intake) -> Uploaded:
+        """Add a web page, which FastGPT fetches itself."""
+        fields = self._fields(intake, file=False)
         return self._add("link", json={"datasetId": dataset_id, "link": link, **fields})
 
     def delete_collection(self, collection_id: str, *, dataset_id: str) -> None:
         """Delete a document; one that is not there counts as deleted."""
         self._delete(f"{COLLECTION}/delete", collection_id, partial(self._listed, dataset_id))
 
+    def rename_collection(self, collection_id: str, name: str) -> None:
+        """Another name for a document."""
+        self._call("PUT", f"{COLLECTION}/update", json={"id": collection_id, "name": name})
+
     def take_out_of_folder(self, collection_id: str) -> None:
         """Move a document to the top of its base; only there the list of documents shows it."""
         self._call("PUT", f"{COLLECTION}/update", json={"id": collection_id, "parentId": None})
-
-    def first_passage(self, collection_id: str) -> str:
-        """The beginning of a document as it was indexed; "" where there is nothing."""
-        body = {"collectionId": collection_id, "pageNum": 1, "pageSize": 1, "searchText": ""}
-        rows = self._read(f"{DATASET}/data/list", body).get("data")
-        return self._row(Hit, rows[0]).q if rows else ""
 
     def search(self, dataset_id: str, text: str, *, mode: str = "embedding") -> list[Hit]:
         """A search test for up to 5,000 tokens of passages, however unlike they are."""

@@ -1,10 +1,11 @@
-"""What FastGPT shows of its things (`docs/facts/fastgpt.md §3 to §8`)."""
+"""What FastGPT shows of its things, in either edition (`docs/facts/fastgpt.md §3 to §8`,
+`docs/facts/fastgpt-current-measured.md §2, §5`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AliasPath, BeforeValidator, Field
+from pydantic import AliasChoices, AliasPath, BeforeValidator, Field
 
 from provisioning.clients.http import Json, Row
 
@@ -13,11 +14,14 @@ def _model_name(model: Json) -> Json:
     return model.get("model") or "" if isinstance(model, Mapping) else model
 
 
+MARK, TAG = "aiLab", "ai-lab:"
+"""How a document bears our mark: a key of its metadata, or what its tag begins with."""
+
 ModelName = Annotated[str, BeforeValidator(_model_name)]
 
 
 class InitData(Row):
-    """What the running FastGPT knows: its version and the models of its config.json."""
+    """What the running FastGPT knows: its version and its models."""
 
     version: str = Field(alias="systemVersion", min_length=1)
     llm: tuple[ModelName, ...] = Field(default=(), alias="llmModels")
@@ -26,10 +30,11 @@ class InitData(Row):
 
 
 class NamedRow(Row):
-    """What all of its things have."""
+    """What all of its things have; `deleted` is when, where it is only marked so yet."""
 
     id: str = Field(alias="_id")
     name: str = ""
+    deleted: str = Field(default="", alias="deleteTime")
 
 
 class Dataset(NamedRow):
@@ -41,16 +46,31 @@ class Dataset(NamedRow):
 
 
 class Collection(NamedRow):
-    """A document in a dataset; its chunks are indexed or `waiting`, for good where one failed."""
+    """A document in a dataset; its chunks are indexed, `waiting` or given up (`errors`).
+
+    4.8.8 tells neither `errors` nor a `status`: there one that fails waits for good.
+    """
 
     chunks: int = Field(default=0, alias="dataAmount")
     waiting: int = Field(default=0, alias="trainingAmount")
+    errors: int = Field(default=0, alias="finalErrorAmount")
+    status: str = Field(default="", alias="slowestTrainingStatus")
     link: str = Field(default="", alias="rawLink")
 
     @property
     def indexed(self) -> bool:
         """Whether it has chunks, and none is waited for."""
         return self.chunks > 0 and self.waiting == 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether FastGPT has given up on a part of it."""
+        return self.errors > 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether FastGPT is done with it and found no text."""
+        return (self.status, self.chunks, self.waiting, self.errors) == ("ready", 0, 0, 0)
 
 
 class CollectionDetail(NamedRow):
@@ -60,19 +80,52 @@ class CollectionDetail(NamedRow):
     chunk_size: int = Field(default=0, alias="chunkSize")
     text_length: int | None = Field(default=None, alias="rawTextLength")
     metadata: dict[str, Json] = Field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    # It is gone with its dataset, before the job that deletes it has run.
+    deleted: Annotated[str, BeforeValidator(lambda when: when or "")] = Field(
+        default="", validation_alias=AliasPath("dataset", "deleteTime")
+    )
+
+    @property
+    def mark(self) -> str:
+        """What `Intake.mark` was; "" of what somebody else uploaded."""
+        marks = (tag.removeprefix(TAG) for tag in self.tags if tag.startswith(TAG))
+        return str(self.metadata.get(MARK) or next(marks, ""))
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How a document is taken in.
+
+    Attributes:
+        training: `chunk` or `qa`.
+        chunk_size: in characters.
+        mark: kept with it, and shown again.
+    """
+
+    training: str
+    chunk_size: int
+    mark: str = ""
 
 
 class Uploaded(Row):
-    """A new collection: its chunks to index, none where no text was found.
+    """A new collection: its chunks to index, none where no text was found, None where that is not
+    known yet.
 
     Those `too_long` FastGPT left out; a link's are never judged.
     """
 
     collection_id: str = Field(alias="collectionId")
-    inserted: int = Field(validation_alias=AliasPath("results", "insertLen"))
+    inserted: int | None = Field(default=None, validation_alias=AliasPath("results", "insertLen"))
     too_long: Annotated[
         int, BeforeValidator(lambda rows: rows if isinstance(rows, int) else len(rows or ()))
     ] = Field(default=0, validation_alias=AliasPath("results", "overToken"))
+
+
+class Score(Row):
+    """How near a passage is; `type` is what judged it: `embedding`, `fullText`, `reRank`, `rrf`."""
+
+    type: str = ""
 
 
 class Hit(Row):
@@ -82,11 +135,17 @@ class Hit(Row):
     document: str = Field(default="", alias="sourceName")
     q: str = ""
     a: str = ""
+    score: tuple[Score, ...] = ()
 
     @property
     def passage(self) -> str:
         """All of its text."""
         return f"{self.q}\n{self.a}".strip()
+
+    @property
+    def reranked(self) -> bool:
+        """Whether a reranker has judged it."""
+        return any(score.type == "reRank" for score in self.score)
 
 
 class App(NamedRow):
@@ -102,11 +161,13 @@ class ShareLink(NamedRow):
     """A share link. `id` is for managing it, `share_id` for its address."""
 
     share_id: str = Field(alias="shareId")
-    response_detail: bool = Field(default=False, alias="responseDetail")
+    response_detail: bool = Field(
+        default=False, validation_alias=AliasChoices("showCite", "responseDetail")
+    )
 
 
 class ApiKey(NamedRow):
-    """An API key. FastGPT tells `key` once, when it is made; lists end in its last four letters."""
+    """An API key. Lists end in the last four letters of its `key`, which `api_key` shows."""
 
     masked: str = Field(default="", alias="apiKey")
     key: str = Field(default="", repr=False)

@@ -1,6 +1,7 @@
 """Apps, their versions, and the doors into them (docs/facts/fastgpt.md §4 to §6)."""
 
 import secrets
+from functools import partial
 
 from rehearsal.doubles.fastgpt.config import Config
 from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, known, picked
@@ -17,12 +18,12 @@ def create_app(call: Call) -> str:
     return str(app["_id"])
 
 
-def app_detail(call: Call) -> Document:
+def detail_app(call: Call) -> Document:
     """The graph is `modules` here."""
-    return {**_app(call), "permission": SHAPES["permission"]}
+    return {**existing_app(call), "permission": SHAPES["permission"]}
 
 
-def list_apps(call: Call) -> list[Document]:
+def list_app(call: Call) -> list[Document]:
     rows = call.mongo.find("apps", parentId=call.body.get("parentId"))
     shown = [{**app, "permission": SHAPES["permission"]} for app in reversed(rows)]
     return [picked(app, *SHAPES["listed"]["app"]) for app in shown]
@@ -30,14 +31,14 @@ def list_apps(call: Call) -> list[Document]:
 
 def update_app(call: Call) -> Document:
     """The answer is the app before."""
-    app = _app(call)
+    app = existing_app(call)
     changed = picked(call.body, "name", "intro", "parentId")
     call.mongo.put("apps", {**app, **changed, "updateTime": now()})
     return app
 
 
-def publish(call: Call) -> Document:
-    app, body = _app(call), call.body
+def version_publish(call: Call) -> Document:
+    app, body = existing_app(call), call.body
     nodes = body["nodes"]
     # No dataset search may quote more than the chat models can take.
     quoted = (model.get("quoteMaxToken", 0) for model in chat_models(call.service.config, nodes))
@@ -51,17 +52,18 @@ def publish(call: Call) -> Document:
     return {}
 
 
-def delete_app(call: Call) -> None:
+def del_app(call: Call) -> None:
     """With chats, share links and versions, but not its keys."""
-    app = _app(call)
+    app = existing_app(call)
     for table in ("chatitems", "outlinks", "app_versions"):
         call.mongo.delete(table, appId=app["_id"])
     call.mongo.delete("apps", _id=app["_id"])
 
 
 def newest_version(call: Call, app_id: str) -> Document:
-    """What a chat runs: the newest version, whatever was done to the app since."""
-    return call.mongo.find("app_versions", appId=app_id)[-1]
+    """What a chat runs: the newest published version, whatever was done to the app since."""
+    versions = call.mongo.find("app_versions", appId=app_id)
+    return [each for each in versions if each.get("isPublish", True)][-1]
 
 
 def chat_models(config: Config, nodes: list[Document]) -> list[Document]:
@@ -75,7 +77,7 @@ def _insert_version(call: Call, app: Document) -> None:
     call.mongo.put("app_versions", {**graph, **told})
 
 
-def _app(call: Call) -> Document:
+def existing_app(call: Call) -> Document:
     id_ = call.query.get("appId") or call.body.get("appId")
     return call.mongo.existing("apps", id_, "appUnExist")
 
@@ -83,28 +85,32 @@ def _app(call: Call) -> Document:
 def create_link(call: Call) -> str:
     """The shareId, which is not the `_id`."""
     given = picked(call.body, "type", "name", "responseDetail", "limit")
-    given |= {"appId": _app(call)["_id"], "shareId": secrets.token_hex(12)}
+    given |= {"appId": existing_app(call)["_id"], "shareId": secrets.token_hex(12)}
     kept = call.mongo.put("outlinks", {**SHAPES["metered"], **call.owner, **given})
     return str(kept["shareId"])
 
 
-def list_links(call: Call) -> list[Document]:
+def list_link(call: Call) -> list[Document]:
     """Without `type` nothing matches."""
     kind = call.query.get("type")
-    return call.mongo.find("outlinks", appId=_app(call)["_id"], type=kind)[::-1]
+    return call.mongo.find("outlinks", appId=existing_app(call)["_id"], type=kind)[::-1]
 
 
 def create_key(call: Call) -> str:
     """The whole key, for the only time."""
     prefix = call.service.config.system_env.get("openapiPrefix") or "fastgpt"
     key = f"{prefix}-{secrets.token_hex(28)}"
-    given = {**picked(call.body, "name", "limit"), "appId": _app(call)["_id"], "apiKey": key}
+    given = {
+        **picked(call.body, "name", "limit"),
+        "appId": existing_app(call)["_id"],
+        "apiKey": key,
+    }
     call.mongo.put("openapis", {**SHAPES["metered"], **call.owner, **given, "createTime": now()})
     return key
 
 
-def list_keys(call: Call) -> list[Document]:
-    keys = reversed(call.mongo.find("openapis", appId=_app(call)["_id"]))
+def list_key(call: Call) -> list[Document]:
+    keys = reversed(call.mongo.find("openapis", appId=existing_app(call)["_id"]))
     return [{**key, "apiKey": "******" + key["apiKey"][-4:], "id": key["_id"]} for key in keys]
 
 
@@ -117,3 +123,9 @@ def update_door(table: str, missing: str, call: Call) -> Document:
 def delete_door(table: str, missing: str, call: Call) -> None:
     door = call.mongo.existing(table, call.query.get("id"), missing)
     call.mongo.delete(table, _id=door["_id"])
+
+
+update_key = partial(update_door, "openapis", "openapiUnExist")
+delete_key = partial(delete_door, "openapis", "openapiUnExist")
+update_link = partial(update_door, "outlinks", "outlinkUnExist")
+delete_link = partial(delete_door, "outlinks", "outlinkUnExist")

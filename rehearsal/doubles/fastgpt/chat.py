@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.responses import Response, StreamingResponse
 
@@ -19,7 +19,7 @@ from rehearsal.doubles.fastgpt.index import search, within
 from rehearsal.doubles.fastgpt.store import object_id
 from rehearsal.doubles.language import count_tokens
 
-_OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
+OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
 # What a streaming caller is told: `flowNodeStatus` or `answer`, and its data.
 Events = Iterator[tuple[str, Any]]
 
@@ -78,7 +78,7 @@ class Run:
     def _dataset_search(self, node: Document, inputs: Document) -> Document:
         text = inputs["userChatInput"]
         ids = [item["datasetId"] for item in inputs["datasets"]]
-        history = "\n".join(f"{_OBJ[item['role']]}: {item['content']}" for item in self.histories)
+        history = "\n".join(f"{OBJ[item['role']]}: {item['content']}" for item in self.histories)
         found = search(self.service, ids, text, inputs, history)
         self.outputs[node["nodeId"], "quoteQA"] = found.items
         told = picked(inputs, "limit", "searchMode", *(["similarity"] if found.filtered else []))
@@ -108,7 +108,7 @@ class Run:
             "tokens": tokens + count_tokens(self.answer),
             "query": inputs["userChatInput"],
             "maxToken": most,
-            "historyPreview": [{"obj": _OBJ[m["role"]], "value": m["content"]} for m in shown],
+            "historyPreview": [{"obj": OBJ[m["role"]], "value": m["content"]} for m in shown],
             "contextTotalLen": len(shown),
         }
 
@@ -117,10 +117,16 @@ class Run:
         quotes = within(inputs["quoteQA"] or [], model.get("quoteMaxToken", 3000))
         if text := "\n------\n".join(f"{quote['q']}\n{quote['a']}".strip() for quote in quotes):
             asked = SHAPES["quotes"].replace("{{question}}", asked).replace("{{quote}}", text)
-        prompt, rounds = inputs["systemPrompt"], inputs["history"]
+        return self._framed(inputs["systemPrompt"], asked, inputs["history"])
+
+    def _framed(self, prompt: str, asked: str, rounds: int) -> list[Document]:
+        """The question behind the system's words and so many earlier rounds."""
         system = [{"role": "system", "content": prompt}] if prompt else []
         earlier = self.histories[-2 * rounds :] if rounds else []
         return [*system, *earlier, {"role": "user", "content": asked}]
+
+
+_Run = TypeVar("_Run", bound=Run)
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class Chatter:
         return [picked(each, "moduleType", "quoteList") for each in searches]
 
 
-def init(call: Call) -> Document:
+def out_link_init(call: Call) -> Document:
     chatter = _visitor(call, call.query)
     app, chat_id = chatter.app, call.query.get("chatId")
     version = newest_version(call, app["_id"])
@@ -173,37 +179,42 @@ def completions(call: Call) -> Response:
     chatter, run = _prepare(call)
     for _ in run.execute():
         pass
-    _save(call, chatter, run)
-    answer: Document = {"id": call.body.get("chatId") or "", "model": "", "usage": SHAPES["usage"]}
-    message = {"role": "assistant", "content": run.answer}
-    answer["choices"] = [{"message": message, "finish_reason": "stop", "index": 0}]
+    save(call, chatter.app["_id"], run)
+    answer = spoken(call, run.answer)
     if call.body.get("detail"):
         answer |= {"responseData": chatter.shown(run.responses), "newVariables": {}}
     return Answer(answer)
+
+
+def spoken(call: Call, content: str) -> Document:
+    """An answer as OpenAI has it."""
+    message = {"role": "assistant", "content": content}
+    told = {"id": call.body.get("chatId") or "", "model": "", "usage": SHAPES["usage"]}
+    return {**told, "choices": [{"message": message, "finish_reason": "stop", "index": 0}]}
 
 
 def _told(call: Call) -> Iterator[str]:
     try:
         chatter, run = _prepare(call)
         for name, data in run.execute():
-            yield _event(name, _chunk(data, None) if name == "answer" else data)
-        _save(call, chatter, run)
-        yield _event("answer", _chunk(None, "stop"))
+            yield event(name, chunk(data, None) if name == "answer" else data)
+        save(call, chatter.app["_id"], run)
+        yield event("answer", chunk(None, "stop"))
         yield "event: answer\ndata: [DONE]\n\n"
         if chatter.response_detail:
-            yield _event("flowResponses", chatter.shown(run.responses))
+            yield event("flowResponses", chatter.shown(run.responses))
     except Exception as error:
         problem = crash(error)
         # A known one whole, of any other the message.
         told = problem.body if problem.status_text else {"message": problem.message}
-        yield _event("error", told)
+        yield event("error", told)
 
 
-def _event(name: str, data: object) -> str:
+def event(name: str, data: object) -> str:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-def _chunk(content: str | None, finish: str | None) -> Document:
+def chunk(content: str | None, finish: str | None) -> Document:
     delta = {} if content is None else {"role": "assistant", "content": content}
     choice = {"delta": delta, "index": 0, "finish_reason": finish}
     return {"id": "", "object": "", "created": 0, "model": "", "choices": [choice]}
@@ -212,13 +223,17 @@ def _chunk(content: str | None, finish: str | None) -> Document:
 def _prepare(call: Call) -> tuple[Chatter, Run]:
     chatter = _chatter(call)
     app_id, chat_id = chatter.app["_id"], call.body.get("chatId")
-    version = newest_version(call, app_id)
     kept = call.mongo.find("chatitems", appId=app_id, chatId=chat_id) if chat_id else []
+    return chatter, run_of(call, app_id, kept, Run)
+
+
+def run_of(call: Call, app_id: str, kept: list[Document], kind: type[_Run]) -> _Run:
+    """The question of a call on its way, after the rounds that were `kept`."""
+    version = newest_version(call, app_id)
     roles = {"Human": "user", "AI": "assistant"}
     histories = [{"role": roles[item["obj"]], "content": item["content"]} for item in kept]
     question, stream = call.body["messages"][-1]["content"], bool(call.body.get("stream"))
-    graph = version["nodes"], version["edges"]
-    return chatter, Run(call.service, *graph, question, histories, stream)
+    return kind(call.service, version["nodes"], version["edges"], question, histories, stream)
 
 
 def _chatter(call: Call) -> Chatter:
@@ -244,10 +259,10 @@ def _visitor(call: Call, given: Mapping[str, Any]) -> Chatter:
     return Chatter(app, is_visitor=True, response_detail=links[0]["responseDetail"])
 
 
-def _save(call: Call, chatter: Chatter, run: Run) -> None:
+def save(call: Call, app_id: str, run: Run, **more: str) -> None:
     """Keep the round; without a chatId nothing is kept."""
     chat_id = call.body.get("chatId")
     rounds = [("Human", run.question, []), ("AI", run.answer, run.responses)] if chat_id else []
     for obj, content, responses in rounds:
-        of_it = {"appId": chatter.app["_id"], "chatId": chat_id, "obj": obj, "content": content}
+        of_it = {"appId": app_id, "chatId": chat_id, "obj": obj, "content": content, **more}
         call.mongo.put("chatitems", {**of_it, "dataId": object_id(), "responseData": responses})

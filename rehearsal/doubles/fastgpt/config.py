@@ -1,7 +1,8 @@
-"""config.json, unchecked in shape, and the environment (docs/facts/fastgpt.md §1, §2)."""
+"""The models, and the environment (docs/facts/fastgpt.md §1, §2; fastgpt-current.md §2)."""
 
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,18 @@ from rehearsal.doubles.fastgpt.envelope import SHAPES, Document, Json
 
 LISTS = ("llmModels", "vectorModels", "reRankModels", "audioSpeechModels")
 INSIDE = "/app/data/config.json"
+NEEDED = {
+    "FILE_TOKEN_KEY": re.compile(".{6}"),
+    "AES256_SECRET_KEY": re.compile(".{6}"),
+    "INVOKE_TOKEN_SECRET": re.compile(".{32}"),
+    "FE_DOMAIN": re.compile("https?://."),
+}
 
 
 @dataclass
 class Config:
-    """What start-up made of config.json; `models` has its lists as they are, whatever that is."""
+    """What start-up made of config.json, unchecked in shape, or of the stored models; `models` has
+    its lists as they are, the default of a kind first."""
 
     fe_configs: Document
     system_env: Document
@@ -30,6 +38,9 @@ class Config:
 
     def vector(self, name: Json) -> Document:
         return _named(self.models["vectorModels"], name)
+
+    def reranker(self, name: Json) -> Document:
+        return _named(self.models["reRankModels"], name)
 
 
 def read_config(path: Path) -> Config:
@@ -61,7 +72,19 @@ class Environment(BaseModel, frozen=True):
     """Stands for the minute that a failed chunk waits before the queue takes it again."""
     memory: str = Field("", alias="REHEARSAL_MEMORY")
     """The file that holds what the real one has in both databases; without, PostgreSQL does."""
+    # What follows is read by the current edition only.
+    redis_url: str = Field("", alias="REDIS_URL", repr=False)
+    s3_endpoint: str = Field("", alias="STORAGE_S3_ENDPOINT")
+    s3_external: str = Field("http://localhost:9000", alias="STORAGE_EXTERNAL_ENDPOINT")
+    public_bucket: str = Field("fastgpt-public", alias="STORAGE_PUBLIC_BUCKET")
+    plugin_url: str = Field("http://localhost:3004", alias="PLUGIN_BASE_URL")
+    plugin_token: str = Field("token", alias="PLUGIN_TOKEN", repr=False)
+    refuses_internal: bool = Field(False, alias="CHECK_INTERNAL_IP")
+    lacking: tuple[str, ...] = ()
+    """Variables without which the current edition does not start."""
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Environment":
-        return cls.model_validate({name: value for name, value in env.items() if value})
+        given = {name: value for name, value in env.items() if value}
+        lacking = [name for name, form in NEEDED.items() if not form.match(given.get(name, ""))]
+        return cls.model_validate({**given, "lacking": lacking})

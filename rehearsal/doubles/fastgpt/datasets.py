@@ -2,15 +2,12 @@
 
 import hashlib
 import json
-import os
 import re
 import secrets
 from urllib.parse import unquote
 
-import httpx
-
 from rehearsal.doubles.fastgpt.chunks import split
-from rehearsal.doubles.fastgpt.documents import file_text, html_text
+from rehearsal.doubles.fastgpt.documents import fetched, file_text
 from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, Json, Problem, picked
 from rehearsal.doubles.fastgpt.index import queue, source_of
 from rehearsal.doubles.fastgpt.store import now, object_id
@@ -23,12 +20,12 @@ def create_dataset(call: Call) -> str:
     return str(call.mongo.put("datasets", kept)["_id"])
 
 
-def dataset_detail(call: Call) -> Document:
+def detail_dataset(call: Call) -> Document:
     """The models are those that the names resolve to today."""
     return _shown(call, _dataset(call, call.query.get("id")))
 
 
-def list_datasets(call: Call) -> list[Document]:
+def list_dataset(call: Call) -> list[Document]:
     rows = call.mongo.find("datasets", parentId=call.body.get("parentId"))
     shown = [_shown(call, row) for row in reversed(rows)]
     return [picked(dataset, *SHAPES["listed"]["dataset"]) for dataset in shown]
@@ -51,7 +48,7 @@ def delete_dataset(call: Call) -> None:
     call.mongo.delete("datasets", _id=id_)
 
 
-def training_queue(call: Call) -> Document:
+def get_dataset_training_queue(call: Call) -> Document:
     id_ = _dataset(call, call.query.get("datasetId"))["_id"]
     return {"rebuildingCount": 0, "trainingCount": len(call.mongo.find("trainings", datasetId=id_))}
 
@@ -67,7 +64,7 @@ def _shown(call: Call, dataset: Document) -> Document:
     return {**dataset, **told, "permission": SHAPES["permission"]}
 
 
-def create_from_file(call: Call) -> Document:
+def create_local_file(call: Call) -> Document:
     """`metadata` is dropped, `collectionMetadata` kept (docs/facts/measured.md §1 F2)."""
     assert call.file
     sent, content, kind = call.file
@@ -85,12 +82,12 @@ def create_from_file(call: Call) -> Document:
     return _cut_and_queued(call, body, {**source, "fileId": file["_id"], "file": file}, text)
 
 
-def create_from_text(call: Call) -> Document:
+def create_text(call: Call) -> Document:
     source = {"type": "virtual", **picked(call.body, "name", "metadata")}
     return _cut_and_queued(call, call.body, source, call.body["text"])
 
 
-def create_from_link(call: Call) -> Document:
+def create_link(call: Call) -> Document:
     """It tells nothing but `insertLen`."""
     link = call.body["link"]
     title, text = _page(link)
@@ -100,7 +97,7 @@ def create_from_link(call: Call) -> Document:
     return {**made, "results": {"insertLen": made["results"]["insertLen"]}}
 
 
-def create_empty(call: Call) -> str:
+def create_document(call: Call) -> str:
     """A folder: what people tidy with."""
     return str(_insert(call, call.body, picked(call.body, "type", "name"), "")["_id"])
 
@@ -108,17 +105,10 @@ def create_empty(call: Call) -> str:
 def _page(link: str) -> tuple[str, str]:
     """Title and text of a page; a page that cannot be had is an empty one, as in the real one."""
     try:
-        url = httpx.URL(link)
-        if os.environ.get("REHEARSAL_HOSTS") and url.port is None:
-            # In a rehearsed container the web's ports are the outside world's one, without TLS.
-            port = int(os.environ.get("REHEARSAL_OUTSIDE_PORT") or 8080)
-            url = url.copy_with(scheme="http", port=port)
-        answer = httpx.get(url, timeout=20, follow_redirects=True, trust_env=False)
-        answer.raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return fetched(link)
+    except Problem as error:
         print("fetch link error", error, flush=True)
         return "", ""
-    return html_text(answer.text)
 
 
 def _cut_and_queued(call: Call, body: Json, source: Document, text: str) -> Document:
@@ -145,7 +135,7 @@ def _paged(call: Call, rows: list[Document], names: list[str]) -> Document:
     return {"pageNum": page, "pageSize": size, "total": len(rows), "data": data}
 
 
-def list_collections(call: Call) -> Document:
+def list_document(call: Call) -> Document:
     dataset = _dataset(call, call.body.get("datasetId"))["_id"]
     of_it = {"datasetId": dataset, "parentId": call.body.get("parentId")}
     rows = call.mongo.find("dataset_collections", **of_it)[::-1]
@@ -158,20 +148,20 @@ def list_collections(call: Call) -> Document:
     return page
 
 
-def collection_detail(call: Call) -> Document:
+def detail_document(call: Call) -> Document:
     """`datasetId` is the whole dataset, as it is stored."""
     row = _collection(call, call.query.get("id"))
     told = {"datasetId": call.mongo.get("datasets", row["datasetId"])}
     return {**row, **told, **source_of(row), "permission": SHAPES["permission"]}
 
 
-def update_collection(call: Call) -> None:
+def update_document(call: Call) -> None:
     row = _collection(call, call.body.get("id"))
     changed = picked(call.body, "name", "parentId")
     call.mongo.put("dataset_collections", {**row, **changed, "updateTime": now()})
 
 
-def delete_collection(call: Call) -> None:
+def delete_document(call: Call) -> None:
     """With its data, its vectors and what is still queued."""
     id_ = _collection(call, call.query.get("id"))["_id"]
     call.service.vectors.delete("modeldata", collection_id=id_)
@@ -180,7 +170,7 @@ def delete_collection(call: Call) -> None:
         call.mongo.delete(table, collectionId=id_)
 
 
-def list_data(call: Call) -> Document:
+def data_list(call: Call) -> Document:
     collection = _collection(call, call.body.get("collectionId"))
     rows = call.mongo.find("dataset_datas", collectionId=collection["_id"])
     rows.sort(key=lambda row: int(row["chunkIndex"]))

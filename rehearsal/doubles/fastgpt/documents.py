@@ -1,12 +1,14 @@
 """The text of an uploaded file or of a web page, without Markdown (docs/facts/fastgpt.md §4)."""
 
 import io
+import os
 import re
 import zipfile
 from collections.abc import Callable
 from xml.etree import ElementTree
 
 import chardet
+import httpx
 from bs4 import BeautifulSoup
 
 from provisioning.pdf_text import pdf_pages
@@ -25,6 +27,21 @@ def file_text(name: str, content: bytes) -> str:
         return _READERS[kind](content).removeprefix("\ufeff")
     except Exception as error:
         raise Problem(f"read file error: {error}") from None
+
+
+def fetched(link: str) -> tuple[str, str]:
+    """Title and text of a web page. A Problem: it cannot be had."""
+    try:
+        url = httpx.URL(link)
+        if os.environ.get("REHEARSAL_HOSTS") and url.port is None:
+            # In a rehearsed container the web's ports are the outside world's one, without TLS.
+            port = int(os.environ.get("REHEARSAL_OUTSIDE_PORT") or 8080)
+            url = url.copy_with(scheme="http", port=port)
+        answer = httpx.get(url, timeout=20, follow_redirects=True, trust_env=False)
+        answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Problem(str(error)) from error
+    return html_text(answer.text)
 
 
 def html_text(page: str) -> tuple[str, str]:

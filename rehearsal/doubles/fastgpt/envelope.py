@@ -19,6 +19,8 @@ Json: TypeAlias = Any
 Document: TypeAlias = dict[str, Any]
 SHAPES: Document = json.loads(Path(__file__).with_name("shapes.json").read_text(encoding="utf-8"))
 """What the real one fills in or says in so many words, as recorded."""
+CURRENT: Document = json.loads(Path(__file__).with_name("current.json").read_text(encoding="utf-8"))
+"""The same of the current edition."""
 
 
 class Problem(Exception):
@@ -30,6 +32,12 @@ class Problem(Exception):
         told = {"code": code, "statusText": status_text, "message": message}
         self.body: Document = {**told, "data": None}
         self.is_final = False
+        self.upstream_status = 0
+
+
+def named(status_text: str) -> Problem:
+    """The business error of that name, for an edition to put into its own words."""
+    return Problem(status_text, 500, status_text)
 
 
 def picked(row: Mapping[str, Any], *names: str) -> Document:
@@ -73,6 +81,7 @@ class Call:
     body: Mapping[str, Any]
     headers: Mapping[str, str]
     file: tuple[str, bytes, str] | None = None
+    path: str = ""
 
     @property
     def mongo(self) -> "Store":

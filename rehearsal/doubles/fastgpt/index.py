@@ -28,13 +28,15 @@ _WORD = re.compile(r"[a-z0-9]+|(?=([\u3400-\u9fff]{2}))")
 class TrainingQueue:
     """Worker threads over the `trainings` collection, where a chunk that failed stays."""
 
+    modes: tuple[str, ...] = ("chunk", "qa")
+
     def __init__(self, service: "Service") -> None:
         self._service = service
         self._woken = threading.Condition()
         self._held: set[str] = set()
 
     def start(self) -> None:
-        for mode in ("chunk", "qa") * 4:
+        for mode in self.modes * 4:
             threading.Thread(target=self._work, args=(mode,), daemon=True).start()
 
     def wake(self) -> None:
@@ -59,7 +61,7 @@ class TrainingQueue:
 
     def _do(self, task: Document) -> None:
         try:
-            self._ask(task) if task["mode"] == "qa" else self._embed(task)
+            self._train(task)
         except Exception as error:
             problem = crash(error)
             log(problem.message)
@@ -67,6 +69,9 @@ class TrainingQueue:
             wait = 1e11 if problem.is_final else self._service.environment.retry_seconds
             if self._service.mongo.get("trainings", task["_id"]):
                 self._service.mongo.put("trainings", {**task, "lockTime": time.time() + wait})
+
+    def _train(self, task: Document) -> None:
+        self._ask(task) if task["mode"] == "qa" else self._embed(task)
 
     def _embed(self, task: Document) -> None:
         service = self._service
@@ -76,7 +81,7 @@ class TrainingQueue:
             return
         row = {"dataset_id": task["datasetId"], "collection_id": task["collectionId"]}
         stored = service.vectors.put("modeldata", {**row, "vector": vector})
-        data = picked(task, "datasetId", "collectionId", "q", "a", "chunkIndex")
+        data = picked(task, "datasetId", "collectionId", "q", "a", "chunkIndex", "updateTime")
         service.mongo.put("dataset_datas", {**data, "vectorId": stored["_id"]})
         service.mongo.delete("trainings", _id=task["_id"])
 
@@ -160,7 +165,7 @@ def search(
     by_text = _by_text(text, data)[:texts]
     recalled = list({item["_id"]: item for item in by_vector + by_text}.values())
     asked = f"{history}\nHuman: {text}\n" if history else text
-    reranked = _rerank(service, asked, recalled) if how["usingReRank"] else []
+    reranked = _rerank(service, asked, recalled, how) if how["usingReRank"] else []
     items = _fused([(RRF, by_vector), (RRF, by_text), (RERANKED_RRF, reranked)])
     counted = "reRank" if reranked else "embedding" if not texts else None
 
@@ -197,11 +202,14 @@ def _scored(kind: str, scored: list[tuple[float, Document]]) -> list[Document]:
     ]
 
 
-def _rerank(service: "Service", query: str, items: list[Document]) -> list[Document]:
+def _rerank(
+    service: "Service", query: str, items: list[Document], how: Mapping[str, Any]
+) -> list[Document]:
     models = service.config.models["reRankModels"] if items else []
     texts = [f"{item['q']}\n{item['a']}" for item in items]
     try:
-        rows = service.upstream.rerank(models[0], query, texts) if models else []
+        model = service.config.reranker(how.get("rerankModel")) if models else {}
+        rows = service.upstream.rerank(model, query, texts) if models else []
     except Exception:
         # The search goes on without it.
         log("rerank error")
@@ -241,7 +249,7 @@ def within(items: list[Document], limit: float, over: float = 0) -> list[Documen
 
 def _item(service: "Service", item: Document) -> Document:
     source = service.mongo.get("dataset_collections", item["collectionId"]) or {}
-    told = picked(item, "q", "a", "chunkIndex", "datasetId", "collectionId", "score")
+    told = picked(item, "q", "a", "chunkIndex", "datasetId", "collectionId", "score", "updateTime")
     told |= {"id": item["_id"], "tokens": count_tokens(item["q"] + item["a"])}
     return {**told, **source_of(source)}
 

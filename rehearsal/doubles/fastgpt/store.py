@@ -1,10 +1,12 @@
 """What FastGPT keeps in MongoDB and PostgreSQL: in one file, on a real server in PostgreSQL."""
 
+import hashlib
 import json
 import secrets
 import sqlite3
 import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,24 @@ def object_id() -> str:
     return secrets.token_hex(12)
 
 
+def hash_str(text: str) -> str:
+    """What is stored of a password that the browser has hashed once already."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+
+
+def exact_now() -> str:
+    moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
+
+
+def age(moment: str) -> float:
+    """How many seconds ago a moment of `exact_now` was."""
+    then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    return (datetime.now(timezone.utc) - then).total_seconds()
 
 
 class _File:
@@ -73,6 +91,7 @@ class Store:
         """`place`: a file, or the address of a PostgreSQL. A Problem where that is away."""
         self._lock = threading.Lock()
         self._kept = _Postgres(place) if place.startswith("postgresql:") else _File(place)
+        self._setting = threading.Lock()
 
     def _rows(self, query: str, *values: str | None) -> list[tuple[str, ...]]:
         with self._lock:
@@ -102,6 +121,12 @@ class Store:
         vector = json.dumps(kept["vector"]) if "vector" in kept else None
         self._rows(_PUT, collection, kept["_id"], json.dumps(plain), vector)
         return kept
+
+    def set(self, collection: str, id_: str, **fields: Json) -> None:
+        """Change these fields of a document, if it is there, whoever changes others meanwhile."""
+        with self._setting:
+            if found := self.get(collection, id_):
+                self.put(collection, {**found, **fields})
 
     def delete(self, collection: str, **equal: Json) -> None:
         for document in self.find(collection, **equal):

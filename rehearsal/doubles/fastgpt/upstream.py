@@ -13,18 +13,23 @@ DIMENSIONS = 1536
 class Upstream:
     """The OpenAI protocol at `base_url`, to which paths are only appended: it must end in /v1."""
 
-    def __init__(self, base_url: str, key: str) -> None:
-        self._base_url = base_url
+    def __init__(self, base_url: str, key: str, edition: str = "seeds") -> None:
+        self._base_url, self._key = base_url, key
+        self._is_current = edition == "current"
         self._headers = {"Authorization": f"Bearer {key}"}
         self._http = httpx.Client(timeout=httpx.Timeout(480, connect=10), trust_env=False)
 
     def embedding(self, model: Document, text: str) -> list[float]:
         """The vector of one text, padded with zeros or cut to 1536 numbers; its error is logged."""
         body = {**model.get("defaultConfig", {}), "model": model["model"], "input": [text]}
+        if self._is_current:
+            body |= {"encoding_format": "float"}
         try:
             answer = self._post("/embeddings", body)
         except Problem as error:
-            print("Embedding Error", error.message, flush=True)
+            told = {"model": model["model"], "error": error.message}
+            failed = f"Embedding request failed: {json.dumps(told, ensure_ascii=False)}"
+            print(failed if self._is_current else f"Embedding Error {error.message}", flush=True)
             raise
         vector = [float(value) for value in answer["data"][0]["embedding"]]
         return (vector + [0.0] * DIMENSIONS)[:DIMENSIONS]
@@ -49,9 +54,13 @@ class Upstream:
 
     def rerank(self, model: Document, query: str, documents: list[str]) -> list[tuple[int, float]]:
         """Index and relevance of the documents, asked from the reranker itself, not OneAPI."""
-        headers = {"Authorization": f"Bearer {model['requestAuth']}"}
+        url, key = model.get("requestUrl", ""), model.get("requestAuth", "")
+        if self._is_current:
+            # Without one of its own, the gateway's key goes to the reranker's host.
+            url, key = url or f"{self._base_url}/rerank", key or self._key
+        headers = {"Authorization": f"Bearer {key}"}
         body = {"model": model["model"], "query": query, "documents": documents}
-        answer = self._http.post(model["requestUrl"], json=body, headers=headers, timeout=30)
+        answer = self._http.post(url, json=body, headers=headers, timeout=30)
         answer.raise_for_status()
         return [(row["index"], row["relevance_score"]) for row in answer.json()["results"]]
 
@@ -70,6 +79,7 @@ def _refused(answer: httpx.Response) -> Problem:
     try:
         error = answer.json()["error"]
         problem = Problem(str(error["message"]))
+        problem.upstream_status = answer.status_code
     except (ValueError, KeyError, TypeError):
         return Problem(f"{answer.status_code} status code (no body)")
     # `checkInvalidChunkAndLock`: the queue never tries such a chunk again.

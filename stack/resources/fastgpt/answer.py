@@ -11,8 +11,9 @@ import pulumi
 from provisioning.clients.errors import Refused, Unexpected, Unreachable
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import Answer as Given
+from provisioning.editions import EditionName
 from stack.resources.base import LabResource
-from stack.resources.declaration import OUTPUT, REACH, Endpoint, Lab, Thing
+from stack.resources.declaration import IGNORED, OUTPUT, REACH, Endpoint, Lab, Thing
 from stack.resources.fastgpt.session import SERVICE, session, wait
 
 ANSWER_SECONDS = 300.0
@@ -27,19 +28,21 @@ class Answer(Thing):
     """Asks one question as a visitor would: without a password."""
 
     endpoint: Annotated[Endpoint, REACH]
+    edition: Annotated[EditionName, REACH] = "seeds"
     share_id: str
     question: str
     cites: str | None
+    reranked: Annotated[bool, IGNORED] = False
     triggers: Sequence[Any] = ()
     answer: Annotated[str, OUTPUT] = ""
     citations: Annotated[Sequence[Mapping[str, str]], OUTPUT] = ()
 
     def create(self, lab: Lab) -> "Answer":
         """Ask until the answer is right."""
-        with session(lab, self.endpoint, "") as client:
+        with session(lab, self.endpoint, "", self.edition) as client:
             for _ in range(MOST_ANSWERS):
                 given = self._answer(client)
-                problem = answer_problem(given, self.cites)
+                problem = answer_problem(given, self.cites, reranked=self.reranked)
                 if not problem:
                     break
             else:
@@ -65,8 +68,8 @@ class Answer(Thing):
         )
 
 
-def answer_problem(answer: Given, cites: str | None) -> str:
-    """What is wrong with an answer; "" if nothing. `cites` as in `FastGptAnswer`."""
+def answer_problem(answer: Given, cites: str | None, *, reranked: bool = False) -> str:
+    """What is wrong with an answer; "" if nothing. The rest as in `FastGptAnswer`."""
     if not answer.text.strip():
         return "the answer is empty"
     if cites is None:
@@ -79,13 +82,20 @@ def answer_problem(answer: Given, cites: str | None) -> str:
     cited = sorted({hit.document for hit in answer.citations})
     if cites and not {cites, PurePosixPath(cites).name} & set(cited):
         return f"it cites {', '.join(cited)}, not {cites}"
+    if reranked and not any(hit.reranked for hit in answer.citations):
+        return (
+            "its passages were not reranked: FastGPT goes on without a word where Xinference's "
+            "reranker fails; `make status` says whether it is served, `docker logs xinference` why "
+            "it does not answer"
+        )
     return ""
 
 
 class FastGptAnswer(LabResource, thing=Answer, token="fastgpt:Answer"):
     """A real answer through the share link; a change of the `triggers` asks again.
 
-    `cites` is the document that must be cited; "" accepts any, None asks for no citation. Outputs:
+    `cites` is the document that must be cited; "" accepts any, None asks for no citation. With
+    `reranked`, a reranker must have judged what is cited. Outputs:
     `answer`, `citations` (`{"document", "passage"}` each).
     """
 

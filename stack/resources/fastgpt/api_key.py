@@ -1,4 +1,4 @@
-"""An API key of an app. FastGPT shows it once, so a leftover is replaced, never adopted."""
+"""An API key of an app. A leftover is adopted where FastGPT shows it again, and else replaced."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,18 @@ class ApiKey(Door[Row]):
     key: Annotated[str, OUTPUT, SECRET] = ""
 
     def create(self, lab: Lab) -> "ApiKey":
-        """Make it, once what bears its name is gone."""
-        self.delete(lab)
+        """Make it, once what bears its name is gone, or adopt that."""
+        with self.client(lab) as client:
+            kept = client.shows_keys
+        if not kept:
+            self.delete(lab)
         return super().create(lab)
 
     def listed(self, client: FastGptClient) -> Sequence[Row]:
         return client.api_keys(self.app_id)
+
+    def find(self, client: FastGptClient) -> Row | None:
+        return client.find_api_key(self.object_id, app_id=self.app_id)
 
     def make(self, client: FastGptClient) -> Row:
         return client.create_api_key(self.app_id, self.name)
@@ -33,15 +39,16 @@ class ApiKey(Door[Row]):
     def set_right(self, client: FastGptClient, found: Row, changed: frozenset[str] | None) -> Row:  # noqa: ARG002
         """Another name; the key stays."""
         if found.name != self.name:
-            client.rename_api_key(found.id, self.name)
-        return found.model_copy(update={"name": self.name})
+            client.rename_api_key(found.id, self.name, app_id=self.app_id)
+        key = client.api_key(found.id, app_id=self.app_id)
+        return found.model_copy(update={"name": self.name, "key": key})
 
     def put_aside(self, client: FastGptClient, other: Row) -> None:
         """Close the door."""
         client.delete_api_key(other.id, app_id=self.app_id)
 
     def seen(self, found: Row) -> "ApiKey":
-        """The key itself is never seen again."""
+        """A list does not show the key itself."""
         return super().seen(found.model_copy(update={"key": found.key or self.key}))
 
 

@@ -13,6 +13,8 @@ from stack.resources.fastgpt.named import Kept
 
 CARD = ("name", "intro")
 GRAPH = ("nodes", "edges", "chat_config")
+# How the editor shows an input: 4.16 puts a way of its own in front.
+SHOWN = frozenset({"renderTypeList"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,10 @@ def as_wanted(wanted: Json, found: Json) -> Json:
     if wanted == found or (not wanted and not found):
         return wanted
     if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        return {key: as_wanted(value, found.get(key)) for key, value in wanted.items()}
+        return {
+            key: value if key in SHOWN else as_wanted(value, found.get(key))
+            for key, value in wanted.items()
+        }
     if isinstance(wanted, list) and isinstance(found, list):
         mine, theirs = _by_identity(wanted), _by_identity(found)
         kept = [as_wanted(item, theirs[key]) for key, item in mine.items() if key in theirs]

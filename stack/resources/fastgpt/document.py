@@ -10,13 +10,11 @@ import pulumi
 
 from provisioning.clients.errors import Conflict, NotFound, Refused
 from provisioning.clients.fastgpt import FastGptClient
-from provisioning.clients.fastgpt.rows import Uploaded
+from provisioning.clients.fastgpt.rows import Intake, Uploaded
 from provisioning.text_files import as_sent, with_spaced_headings
 from stack.resources.base import LabResource
 from stack.resources.declaration import ID, IDENTITY, IGNORED, OUTPUT, Lab, Props
 from stack.resources.fastgpt.session import SERVICE, Managed
-
-_MARK = "aiLab"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +70,22 @@ class Document(Managed):
         for found in client.collections(self.dataset_id):
             # A web page may happen to have a document's name as its title.
             source = (None, found.link) if found.link else (found.name, None)
-            if source != (None if self.link else self.name, self.link):
+            is_ours = source == (None if self.link else self.name, self.link)
+            # What a run left that ended before a text had got its own name.
+            is_unnamed = self.text is not None and found.name == f"{self.name}.txt"
+            if not (is_ours or is_unnamed):
                 continue
             if adopted is None and self._is_same(client, found.id):
                 adopted = found.id
-            else:
+                if is_unnamed:
+                    client.rename_collection(found.id, self.name)
+            elif is_ours:
                 client.delete_collection(found.id, dataset_id=self.dataset_id)
         return adopted
 
     def _is_same(self, client: FastGptClient, collection_id: str) -> bool:
         found = client.collection(collection_id, dataset_id=self.dataset_id)
-        what = (found.metadata.get(_MARK), found.training, found.chunk_size)
+        what = (found.mark, found.training, found.chunk_size)
         same = what == (self.content_hash, self.training, self.chunk_size)
         return same and found.text_length != 0
 
@@ -94,19 +97,14 @@ class Document(Managed):
         return made.collection_id
 
     def _sent(self, client: FastGptClient) -> Uploaded:
-        fields: dict[str, Any] = {
-            "parentId": None,
-            "trainingType": self.training,
-            "chunkSize": self.chunk_size,
-            "metadata": {_MARK: self.content_hash},
-        }
+        intake = Intake(self.training, self.chunk_size, self.content_hash)
         if self.link is not None:
-            return client.add_link(self.dataset_id, self.link, fields)
+            return client.add_link(self.dataset_id, self.link, intake)
         if self.text is not None:
             text = with_spaced_headings(self.text)
-            return client.add_text(self.dataset_id, self.name, text, fields)
+            return client.add_text(self.dataset_id, self.name, text, intake)
         content = as_sent(self.name, self._content())
-        return client.upload_file(self.dataset_id, self.name, content, fields)
+        return client.upload_file(self.dataset_id, self.name, content, intake)
 
     def _content(self) -> bytes:
         try:
@@ -126,14 +124,19 @@ class Document(Managed):
                 f"document's chunkSize (now {self.chunk_size}), and break up tables and blocks of "
                 "code that are one piece"
             )
-        if made.inserted:
+        if made.inserted is None or made.inserted > 0:
             return ""
-        if self.link is not None:
-            return (
-                "no text was found there; FastGPT must reach the page from the server, and reads "
-                "what the page itself holds, not what scripts add to it"
-            )
-        return "no text was found in it; a scanned document has to go through text recognition"
+        return no_text(link=self.link is not None)
+
+
+def no_text(*, link: bool) -> str:
+    """What is wrong with a document in which FastGPT has found nothing."""
+    if link:
+        return (
+            "no text was found there; FastGPT must reach the page from the server, and reads "
+            "what the page itself holds, not what scripts add to it"
+        )
+    return "no text was found in it; a scanned document has to go through text recognition"
 
 
 def content_hash(file: str | None, otherwise: str) -> str:

@@ -29,6 +29,7 @@ class DocumentsReady(Managed):
         """Wait for them."""
         with self.client(lab) as client:
             self._tidy(client)
+            self._try_again(client)
             indexing = Indexing(lab, client, self.dataset_id, self.documents, self.chain)
             chunks = indexing.follow(60 * self.deadline_minutes)
             indexing.search()
@@ -61,6 +62,12 @@ class DocumentsReady(Managed):
                 client.take_out_of_folder(ours)
         for other in self._namesakes(found):
             client.delete_collection(other, dataset_id=self.dataset_id)
+
+    def _try_again(self, client: FastGptClient) -> None:
+        """What FastGPT gave up stays so, until it is told to begin anew."""
+        found = rows_of(client, self.dataset_id)
+        if any(found[ours].failed for ours in self.documents.values() if ours in found):
+            client.retry_training(self.dataset_id)
 
 
 class FastGptDocumentsReady(LabResource, thing=DocumentsReady, token="fastgpt:DocumentsReady"):

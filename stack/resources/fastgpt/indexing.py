@@ -1,4 +1,4 @@
-"""Following FastGPT's indexing, which has no error state, and why it stands still."""
+"""Following FastGPT's indexing, and why it stands still: few errors of it are told, and late."""
 
 import contextlib
 from collections.abc import Mapping
@@ -27,9 +27,10 @@ from provisioning.clients.oneapi import NoChannel, OneApiRelay, UpstreamFailed
 from provisioning.clients.waiting import Waiting
 from provisioning.clients.xinference import XinferenceClient
 from stack.resources.declaration import Endpoint, Lab
+from stack.resources.fastgpt.document import no_text
 from stack.resources.fastgpt.session import SERVICE, wait
 
-STUCK_SECONDS = 120.0
+STUCK_SECONDS = 60.0
 """Indexing without a new chunk for so long is looked into."""
 SEARCH_SECONDS = 60.0
 SEARCH_LENGTH = 200
@@ -55,6 +56,8 @@ class Indexing:
     chain: Chain
     # Chunks when they last were more, and when that was.
     _moved: tuple[int, float] = field(default=(-1, 0.0), init=False)
+    # Documents without a chunk, as the last look found them.
+    _blank: frozenset[str] = field(default=frozenset(), init=False)
 
     def follow(self, seconds: float) -> dict[str, int]:
         """Chunks by document, once all are indexed; the error names the link that failed."""
@@ -64,9 +67,7 @@ class Indexing:
                 self._look,
                 clock=self.client.clock,
                 deadline=seconds,
-                advice="read `docker logs fastgpt` on the server: a model that fails is logged as "
-                "`Embedding Error`, and as `[Error]` with what it answered; or run `pulumi up` "
-                "again to go on waiting",
+                advice=f"{self.client.stuck_advice}; or run `pulumi up` again to go on waiting",
             )
         except DeadlineExceeded as error:
             advice = self._reason(self._rows()) or error.advice
@@ -97,6 +98,7 @@ class Indexing:
 
     def _look(self) -> dict[str, int] | Waiting:
         rows = self._rows()
+        self._refuse_given_up(rows)
         unfinished = [name for name, row in rows.items() if not row.indexed]
         if not unfinished:
             return {name: row.chunks for name, row in rows.items()}
@@ -109,7 +111,21 @@ class Indexing:
             self._moved = (done, now)
         if stuck and (reason := self._reason(rows)):
             raise Refused(SERVICE, "index documents", reason)
-        return Waiting(f"{done} of {done + left} chunks; still at {', '.join(unfinished[:3])}")
+        seen = f"{done} of {done + left} chunks; still at {', '.join(unfinished[:3])}"
+        return Waiting(f"{seen}; {self.client.stuck_advice}" if stuck else seen)
+
+    def _refuse_given_up(self, rows: Mapping[str, Collection]) -> None:
+        for name, row in rows.items():
+            if row.failed:
+                told = "; ".join(self.client.training_errors(row.id)) or "it does not say why"
+                again = "`pulumi up` has it tried again"
+                if row.link:
+                    again = f"FastGPT must reach the page from the server; {again}"
+                raise Refused(SERVICE, f"index {name}", f"FastGPT gave it up: {told}; {again}")
+            # A chunk that is just being moved is in neither count.
+            if row.empty and name in self._blank:
+                raise Refused(SERVICE, f"index {name}", no_text(link=bool(row.link)))
+        self._blank = frozenset(name for name, row in rows.items() if row.empty)
 
     def _rows(self) -> dict[str, Collection]:
         """The documents' rows, by name; NotFound where one is not in its base."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pulumi
 
-from provisioning.clients.errors import Refused, Unauthorized, Unexpected, Unreachable
+from provisioning.clients.errors import Refused, Unauthorized, Unexpected
 from provisioning.clients.fastgpt import FastGptClient
 from provisioning.clients.fastgpt.rows import InitData
 from provisioning.clients.waiting import Waiting
@@ -19,11 +19,6 @@ VECTORS_SECONDS = 300.0
 REREAD_SECONDS = 120.0
 Models = Mapping[str, Sequence[str]]
 
-_MODELS_ADVICE = (
-    "read `docker logs fastgpt` on the server; it reads config.json at its start only, so a "
-    "changed one needs a new container, and it answers nothing at all while it cannot reach "
-    "MongoDB (`docker ps -a` shows mongo)"
-)
 _VECTORS_ADVICE = (
     "see whether PostgreSQL is up: `docker ps -a` and `docker logs pg` on the server; FastGPT goes "
     "on dialling, and logs `pg connect error` for each attempt (`docker logs fastgpt`)"
@@ -46,19 +41,26 @@ class Ready(Managed):
                 lambda: self._running(client),
                 clock=client.clock,
                 deadline=START_SECONDS,
-                advice=_MODELS_ADVICE,
-                # While it sets itself up it answers errors and empty data.
-                tolerate=(Unreachable, Refused, Unexpected),
+                advice=client.start_advice,
             )
-            client.login()
+            if not client.token:
+                client.login()
             wait(
                 "FastGPT's vector database",
-                lambda: Waiting(problem) if (problem := _vector_problem(client)) else True,
+                lambda: Waiting(problem) if (problem := client.vector_problem()) else True,
                 clock=client.clock,
                 deadline=VECTORS_SECONDS,
                 advice=_VECTORS_ADVICE,
             )
         return replace(self, version=found.version)
+
+    def update(self, lab: Lab, old: "Ready", changed: frozenset[str]) -> "Ready":  # noqa: ARG002
+        """With another password, nobody stays in by the one before."""
+        made = self.create(lab)
+        if old.password != self.password:
+            with self.client(lab) as client:
+                client.end_sessions()
+        return made
 
     def read(self, lab: Lab) -> "Ready":
         """With the models that it has; without its vectors, no model for them is there."""
@@ -68,10 +70,10 @@ class Ready(Managed):
                 client.init_data,
                 clock=client.clock,
                 deadline=REREAD_SECONDS,
-                advice=_MODELS_ADVICE,
+                advice=client.start_advice,
                 tolerate=(Refused, Unexpected),
             )
-            silent = _vector_problem(client)
+            silent = client.vector_problem()
         if silent:
             # Not an error: what makes PostgreSQL anew comes after this look.
             pulumi.log.warn(f"FastGPT: {silent}")
@@ -79,12 +81,20 @@ class Ready(Managed):
         return replace(self, models=_models_of(found)) if self._problem(found) else self
 
     def _running(self, client: FastGptClient) -> InitData | Waiting:
-        found = client.init_data()
+        try:
+            found = client.init_data()
+        except Unauthorized:
+            raise
+        except (Refused, Unexpected) as error:
+            # While it sets itself up it answers errors and empty data.
+            return Waiting(str(error))
         problem = self._problem(found)
         return Waiting(problem) if problem else found
 
     def _problem(self, found: InitData) -> str:
         """What differs from the catalogue; "" if nothing. The order does not count here."""
+        if not self.models:
+            return ""
         problems = []
         for kind, names in _models_of(found).items():
             wanted, known = set(self.models.get(kind) or []), set(names)
@@ -94,17 +104,6 @@ class Ready(Managed):
         return ", ".join(problems)
 
 
-def _vector_problem(client: FastGptClient) -> str:
-    """Why FastGPT cannot get at its vectors; "" where it can."""
-    try:
-        client.count_vectors()
-    except Unauthorized:
-        raise
-    except (Refused, Unreachable) as error:
-        return f"PostgreSQL does not answer it ({error.answer})"
-    return ""
-
-
 def _models_of(found: InitData) -> Models:
     return {"llm": list(found.llm), "vector": list(found.vector), "rerank": list(found.rerank)}
 
@@ -112,6 +111,7 @@ def _models_of(found: InitData) -> Models:
 class FastGptReady(LabResource, thing=Ready, token="fastgpt:Ready"):
     """FastGPT, up with exactly these models and with the database of its vectors.
 
-    `models` are `{"llm": [...], "vector": [...], "rerank": [...]}`, named as in config.json; a
-    change of `generation` makes FastGPT be looked at again.
+    `models` are `{"llm": [...], "vector": [...], "rerank": [...]}`, named as in config.json, and
+    empty where FastGPT is told of them later; a change of `generation` makes FastGPT be looked at
+    again.
     """

@@ -9,30 +9,32 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt import FastGptClient, client_class
+from provisioning.clients.fastgpt.session import SharedToken
 from provisioning.clients.waiting import wait_until
+from provisioning.editions import EditionName
 from stack.resources.base import say
 from stack.resources.declaration import REACH, SECRET, Endpoint, Lab, Thing
 
 SERVICE = FastGptClient.service
 
 # Sessions last seven days; a run opens one per password, whatever the number of resources.
-_sessions: dict[tuple[str, int, str], str] = {}
+_sessions: dict[tuple[str, str, int, str], SharedToken] = {}
 _sessions_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def session(lab: Lab, endpoint: Endpoint, password: str) -> Iterator[FastGptClient]:
+def session(
+    lab: Lab, endpoint: Endpoint, password: str, edition: EditionName
+) -> Iterator[FastGptClient]:
     """A client in root's session, the one of the whole run."""
     digest = hashlib.sha256(password.encode()).hexdigest()
-    key = (str(endpoint["host"]), int(str(endpoint["port"])), digest)
+    key = (edition, str(endpoint["host"]), int(str(endpoint["port"])), digest)
     with _sessions_lock:
-        token = _sessions.get(key, "")
-    address = lab.address(endpoint)
-    with FastGptClient(address, password=password, token=token, **lab.options) as client:
+        token = _sessions.setdefault(key, SharedToken())
+    made, address, tell = client_class(edition), lab.address(endpoint), say(SERVICE)
+    with made(address, password=password, token=token, progress=tell, **lab.options) as client:
         yield client
-        with _sessions_lock:
-            _sessions[key] = client.token
 
 
 wait = partial(wait_until, service=SERVICE, progress=say(SERVICE))
@@ -45,7 +47,9 @@ class Managed(Thing):
 
     endpoint: Annotated[Endpoint, REACH]
     password: Annotated[str, REACH, SECRET]
+    # States of before there were two have none.
+    edition: Annotated[EditionName, REACH] = "seeds"
 
     def client(self, lab: Lab) -> AbstractContextManager[FastGptClient]:
         """A client in root's session."""
-        return session(lab, self.endpoint, self.password)
+        return session(lab, self.endpoint, self.password, self.edition)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import pulumi
 
 from provisioning.account import last_look
+from provisioning.editions import EditionName
 from stack.resources.base import LabResource, say
 from stack.resources.declaration import IGNORED, OUTPUT, REACH, Lab, Props, Thing
 
@@ -25,6 +26,12 @@ _MOVING = (
     "too, for a new one; all data on it is lost then"
 )
 
+
+_OTHER_EDITION = (
+    "the lab that stands is of edition {old}, and the settings say {new}: a standing lab does not "
+    "move. Set edition back to keep it, or raise serverGeneration too, for a new server and an "
+    "empty lab; lost are its chats, share links, API keys and all that was made in the web pages"
+)
 
 Way = tuple[str, str, str]
 """Type, zone and image of a server."""
@@ -47,6 +54,8 @@ class Choice(Thing):
         replacing: whether another server of the lab stands.
         switch: id of the vSwitch that it stands in, "" for the lab's own; another one needs another
             generation, because a server does not move.
+        edition: which FastGPT the lab has; another one needs another generation, because nothing
+            that it stored can be read by the other.
         refusal: why that vSwitch cannot be stood in, "" where it can.
         wanted: what is looked for, for the error: `a server in cn-hangzhou`.
         region, tag: where the lab is, and the value of its tag: everything rented comes after the
@@ -64,6 +73,7 @@ class Choice(Thing):
     replacing: Annotated[bool, IGNORED] = False
     wanted: Annotated[str, IGNORED] = "the server"
     switch: Annotated[str, IGNORED] = ""
+    edition: Annotated[EditionName, IGNORED] = "seeds"  # older states lack it
     refusal: Annotated[str, IGNORED] = ""
     region: Annotated[str, REACH] = ""
     tag: Annotated[str, REACH] = ""
@@ -114,6 +124,9 @@ class Choice(Thing):
         """Refuse, at preview already, to choose where nothing is on offer."""
         old, new = cls.of(olds), cls.of(news)
         if olds and old.generation == new.generation:
+            if old.edition != new.edition and not old.is_over(new):
+                yield "edition", _OTHER_EDITION.format(old=old.edition, new=new.edition)
+                return
             if old.switch != new.switch:
                 yield "switch", _MOVING
                 return

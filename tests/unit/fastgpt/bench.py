@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from rehearsal.doubles.fastgpt.app import build_app
-from rehearsal.doubles.fastgpt.boot import Service
-from rehearsal.doubles.fastgpt.config import Environment
+from rehearsal.doubles.fastgpt.boot import Edition, Service
+from rehearsal.doubles.fastgpt.config import NEEDED, Environment
+from rehearsal.doubles.fastgpt.models import read_models
 from stack.resources.declaration import Thing
 from stack.resources.fastgpt.api_key import ApiKey
 from stack.resources.fastgpt.app import App
@@ -26,16 +28,42 @@ PASSWORD = "root-password"
 LOGIN = "/api/support/user/account/loginByPassword"
 INIT_DATA = "/api/common/system/getInitData"
 PLAN = "/api/support/user/team/plan/getTeamPlanStatus"
+BOTH = pytest.mark.parametrize("edition", ["seeds", "current"], indirect=True)
+"""Whatever FastGPT's edition."""
+CURRENT = pytest.mark.parametrize("edition", ["current"], indirect=True)
 MODELS: dict[str, Any] = {
     "llmModels": [{"model": "qwen"}, {"model": "glm"}],
     "vectorModels": [{"model": "m3e"}, {"model": "bge"}],
 }
 NODES: list[dict[str, Any]] = [
-    {"nodeId": "start", "inputs": [{"key": "q", "value": None}], "outputs": []},
     {
-        "nodeId": "search",
-        "inputs": [{"key": "limit", "value": 3000}, {"key": "similarity", "value": 0.4}],
+        **{"nodeId": "start", "name": "Question", "flowNodeType": "workflowStart"},
+        "inputs": [{"key": "q", "label": "", "renderTypeList": ["reference"], "value": None}],
+        "outputs": [],
     },
+    {
+        **{"nodeId": "search", "name": "Search", "flowNodeType": "datasetSearchNode"},
+        "inputs": [
+            {"key": "limit", "label": "", "renderTypeList": ["hidden"], "value": 3000},
+            {"key": "similarity", "label": "", "renderTypeList": ["hidden"], "value": 0.4},
+        ],
+        "outputs": [],
+    },
+]
+# As the API of the current edition has them.
+RECORDS: list[dict[str, Any]] = [
+    {
+        "model": model["model"],
+        "metadata": {
+            **{"type": kind, "provider": "Other", "model": model["model"], "name": model["model"]},
+            **{"isActive": True, **numbers},
+        },
+    }
+    for kind, name, numbers in (
+        ("llm", "llmModels", {"maxContext": 8192, "maxResponse": 2048, "quoteMaxToken": 4096}),
+        ("embedding", "vectorModels", {"defaultToken": 512, "maxToken": 512}),
+    )
+    for model in MODELS[name]
 ]
 EDGES = [{"source": "start", "target": "search", "sourceHandle": "a", "targetHandle": "b"}]
 
@@ -43,7 +71,7 @@ EDGES = [{"source": "start", "target": "search", "sourceHandle": "a", "targetHan
 class Bench(InProcess):
     """FastGPT's double, started, whose training queue stands still; `mongo` is what it keeps."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, edition: Edition = "seeds") -> None:
         config = root / "app/data/config.json"
         config.parent.mkdir(parents=True)
         config.write_text(json.dumps(MODELS))
@@ -53,14 +81,24 @@ class Bench(InProcess):
             "MONGODB_URI": "mongodb://localhost",
             "PG_URL": "postgresql://localhost",
             "REHEARSAL_MEMORY": str(root / "memory.db"),
+            # A job that deletes has run by the next call.
+            "REHEARSAL_RETRY_SECONDS": "0",
+            **dict.fromkeys(NEEDED, "http://localhost:3000/of-32-characters"),
+            **{"REDIS_URL": "redis://localhost", "STORAGE_S3_ENDPOINT": "http://localhost"},
         }
-        self.service = Service(Environment.read(environment))
+        self.edition = edition
+        self.service = Service(Environment.read(environment), edition)
+        self.service.check_plugin = lambda: None  # type: ignore[method-assign]
         self.service.queue.start = lambda: None  # type: ignore[method-assign]
         self.service.waits_for()
         assert self.service.ready.wait(30)
         super().__init__(build_app(self.service))
         self.mongo = self.service.mongo
         self.clock = FakeClock()
+        if edition == "current":
+            for record in RECORDS:
+                self.mongo.put("system_models", record)
+            read_models(self.service)
 
     def ids(self, table: str) -> list[str]:
         """Of all that is there, oldest first."""
@@ -77,16 +115,26 @@ class Bench(InProcess):
         del row["_id"]
         return str(self.mongo.put(table, row)["_id"])
 
+    def parse(self, collection_id: str) -> None:
+        """What the queue of the current edition does first: read it, and cut it."""
+        for task in self.mongo.find("trainings", collectionId=collection_id, mode="parse"):
+            self.service.queue._do(task)
+
     def index(self, collection_id: str, most: int | None = None) -> None:
         """What the queue does, for so many chunks of a document."""
+        self.parse(collection_id)
         for task in self.mongo.find("trainings", collectionId=collection_id)[:most]:
             self.mongo.put("dataset_datas", task)
             self.mongo.delete("trainings", _id=task["_id"])
 
     def __call__(self, thing: type[Thing], **inputs: Any) -> Subject:
-        made = Subject(thing, {"endpoint": ENDPOINT, "password": PASSWORD, **inputs}, self)
+        made = Subject(thing, {**self.there, **inputs}, self)
         made.provider.clock = self.clock
         return made
+
+    @property
+    def there(self) -> dict[str, Any]:
+        return {"endpoint": ENDPOINT, "password": PASSWORD, "edition": self.edition}
 
     def dataset(self, **more: Any) -> Subject:
         fields = {"name": "manual", "vector_model": "m3e", "agent_model": "qwen", "intro": ""}

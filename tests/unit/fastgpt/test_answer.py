@@ -83,6 +83,22 @@ def test_the_wrong_citation_is_asked_for_three_times_only(answer: Subject, chat:
     assert len(chat.chats) == len(set(chat.chats)) == 3
 
 
+@pytest.mark.fault("a reranker failing without a word")
+def test_a_reranker_that_failed_without_a_word_is_noticed(answer: Subject, chat: Chat) -> None:
+    with pytest.raises(Refused, match=r"not reranked: .*Xinference's reranker.*make status"):
+        answer.create(reranked=True)
+    judged = {**QUOTE, "score": [{"type": "embedding"}, {"type": "reRank", "value": 0.9}]}
+    nodes = [{"moduleType": "datasetSearchNode", "quoteList": [judged]}]
+    chat.says = httpx.Response(200, json={**ANSWER, "responseData": nodes})
+    answer.create()
+
+
+def test_an_error_beside_an_answer_is_no_answer(answer: Subject, chat: Chat) -> None:
+    chat.says = httpx.Response(200, json={**ANSWER, "error": "503 embedding down"})
+    with pytest.raises(DeadlineExceeded, match="503 embedding down"):
+        answer.create()
+
+
 HIT = Hit(document="a.md", q="text")
 
 

@@ -13,25 +13,25 @@ from provisioning.clients.errors import (
     Unauthorized,
     Unreachable,
 )
-from provisioning.clients.fastgpt import FastGptClient
+from provisioning.clients.fastgpt import SeedsClient
+from provisioning.clients.fastgpt.rows import Intake
 from tests.clock import FakeClock
 from tests.unit.fastgpt.bench import LOGIN, PASSWORD, Bench, failure
 
+INTAKE = Intake("chunk", 512)
 NOT_REGISTERED = failure("用户未注册")
 
 
-def client_of(transport: httpx.BaseTransport, clock: FakeClock, **who: str) -> FastGptClient:
-    return FastGptClient("http://x:3000", transport=transport, clock=clock, **who)
+def client_of(transport: httpx.BaseTransport, clock: FakeClock, **who: str) -> SeedsClient:
+    return SeedsClient("http://x:3000", transport=transport, clock=clock, **who)
 
 
 @pytest.fixture
-def client(bench: Bench, clock: FakeClock) -> FastGptClient:
+def client(bench: Bench, clock: FakeClock) -> SeedsClient:
     return client_of(bench, clock, password=PASSWORD)
 
 
-def test_login_waits_for_root_to_exist(
-    client: FastGptClient, bench: Bench, clock: FakeClock
-) -> None:
+def test_login_waits_for_root_to_exist(client: SeedsClient, bench: Bench, clock: FakeClock) -> None:
     bench.override[LOGIN] = NOT_REGISTERED
     clock.on_sleep = bench.override.clear
     assert client.login()
@@ -51,7 +51,7 @@ def test_a_wrong_password_is_not_waited_for(bench: Bench, clock: FakeClock) -> N
 
 
 def test_a_refused_detail_of_something_listed_is_not_gone(
-    client: FastGptClient, bench: Bench
+    client: SeedsClient, bench: Bench
 ) -> None:
     made = client.create_dataset("base", vector_model="m3e", agent_model="qwen")
     bench.override["/api/core/dataset/detail"] = failure("out of order")
@@ -64,8 +64,12 @@ def test_a_refused_detail_of_something_listed_is_not_gone(
     ("call", "error", "sent"),
     [
         # Longer than one attempt of FastGPT's to connect, and no longer than it must be.
-        (FastGptClient.count_vectors, httpx.ReadTimeout, {25.0}),
-        (lambda client: client.add_text("d", "n", "text", {}), httpx.ReadError, {900.0}),
+        (SeedsClient.count_vectors, httpx.ReadTimeout, {25.0}),
+        (
+            lambda client: client.add_link("d", "http://x", INTAKE),
+            httpx.ReadError,
+            {900.0},
+        ),
     ],
     ids=["a database that hangs", "an upload is never sent twice"],
 )
@@ -84,7 +88,7 @@ def test_what_is_not_waited_for_long_or_not_repeated(
     assert error is httpx.ReadTimeout or len(given) == 1
 
 
-def test_deleting_an_app_deletes_its_keys_too(client: FastGptClient, bench: Bench) -> None:
+def test_deleting_an_app_deletes_its_keys_too(client: SeedsClient, bench: Bench) -> None:
     """FastGPT itself leaves them, and they would count."""
     app_id = client.create_app("app", [], [])
     client.create_api_key(app_id, "k")

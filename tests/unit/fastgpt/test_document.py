@@ -7,7 +7,7 @@ import pytest
 from provisioning.clients.errors import Conflict, NotFound, Refused
 from stack.resources.declaration import Props
 from tests.tables import table
-from tests.unit.fastgpt.bench import Bench
+from tests.unit.fastgpt.bench import BOTH, Bench
 
 NOWHERE = "http://127.0.0.1:9/a"
 KEPT = "dataset_collections"
@@ -30,6 +30,7 @@ def sources(*kinds: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("source", kinds, indirect=True)
 
 
+@BOTH
 @sources("file", "text")
 def test_a_document_is_taken_in_whole_under_its_name(
     bench: Bench, base_id: str, source: Props, tmp_path: Path
@@ -38,11 +39,13 @@ def test_a_document_is_taken_in_whole_under_its_name(
     made = bench.document(base_id, **source).create()["collection_id"]
     row = bench.row(KEPT, made)
     assert (row["name"], row["datasetId"]) == (source["name"], base_id)
+    bench.parse(made)
     (chunk,) = bench.mongo.find("trainings", collectionId=made)
     assert "At nine." in chunk["q"]
     file = tmp_path / "c.csv"
     file.write_bytes("阅览室,1\n借书证,2\n".encode("gbk"))
     made = bench.document(base_id, file=str(file), name=file.name).create()["collection_id"]
+    bench.parse(made)
     (chunk,) = bench.mongo.find("trainings", collectionId=made)
     assert "阅览室" in chunk["q"]
 
@@ -75,6 +78,7 @@ def test_a_file_that_changes_during_the_run_is_not_taken_for_the_other(
     assert bench.ids(KEPT) == []
 
 
+@BOTH
 @sources("file", "text", "link")
 def test_what_an_interrupted_upload_left_is_adopted(
     bench: Bench, base_id: str, source: Props
@@ -87,9 +91,10 @@ def test_what_an_interrupted_upload_left_is_adopted(
     assert not document.drifts()
 
 
+@BOTH
 @pytest.mark.parametrize(
     "old",
-    [{"metadata": {}}, {"chunkSize": 100}, {"rawTextLength": 0}],
+    [{"metadata": {}, "tags": []}, {"chunkSize": 100}, {"rawTextLength": 0}],
     ids=["unmarked", "cut otherwise", "empty"],
 )
 @sources("text", "link")
@@ -103,6 +108,7 @@ def test_a_leftover_that_is_not_the_same_is_replaced(
     assert bench.ids(KEPT) == [again] != [first]
 
 
+@BOTH
 @pytest.mark.parametrize(
     "hand",
     [{"name": "by hand"}, {"rawLink": NOWHERE}],
@@ -115,6 +121,15 @@ def test_what_is_not_ours_is_left_alone(bench: Bench, base_id: str, hand: Props)
     assert other in bench.ids(KEPT)
 
 
+@BOTH
+def test_a_text_that_a_run_left_without_its_name_is_taken_in(bench: Bench, base_id: str) -> None:
+    document = bench.document(base_id, text="x")
+    made = document.create()["collection_id"]
+    bench.edit(KEPT, made, name="n.txt")
+    assert document.create()["collection_id"] == made
+    assert bench.row(KEPT, made)["name"] == "n"
+
+
 @table("fastgpt_document")
 def test_a_document_that_would_not_be_found_leaves_nothing_behind(
     given: Props, said: str, bench: Bench, base_id: str
@@ -125,6 +140,7 @@ def test_a_document_that_would_not_be_found_leaves_nothing_behind(
     assert bench.ids(KEPT) == []
 
 
+@BOTH
 def test_a_document_that_is_gone_or_whose_base_is(bench: Bench, base_id: str) -> None:
     document = bench.document(base_id, text="x y")
     document.create()

@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from provisioning.clients.errors import DeadlineExceeded, NotFound, Refused
+from rehearsal.doubles.fastgpt.parsing import TRIES
 from stack.resources.fastgpt.documents_ready import DocumentsReady
 from tests.clock import FakeClock
-from tests.unit.fastgpt.bench import ENDPOINT, Bench
+from tests.unit.fastgpt.bench import BOTH, CURRENT, ENDPOINT, Bench
 from tests.unit.subject import Subject
 
 SEARCH = "/api/core/dataset/searchTest"
@@ -83,6 +84,7 @@ def indexed(ready: Subject, bench: Bench, a: str) -> Subject:
     return ready
 
 
+@BOTH
 def test_documents_are_followed_and_then_found(
     indexed: Subject, bench: Bench, clock: FakeClock, base_id: str, a: str
 ) -> None:
@@ -99,6 +101,7 @@ def test_documents_are_followed_and_then_found(
     assert not indexed.drifts()
 
 
+@BOTH
 def test_an_indexed_document_that_no_search_finds_is_not_ready(
     indexed: Subject, bench: Bench
 ) -> None:
@@ -108,12 +111,13 @@ def test_an_indexed_document_that_no_search_finds_is_not_ready(
         indexed.create()
 
 
+@BOTH
 @pytest.mark.fault("indexing that never ends")
 def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
     ready: Subject, bench: Bench, a: str
 ) -> None:
     bench.index(a, 1)
-    with pytest.raises(DeadlineExceeded, match="`Embedding Error`") as error:
+    with pytest.raises(DeadlineExceeded, match=r"`Embedding (Error|request failed)`") as error:
         ready.create()
     assert "1 of 2 chunks" in error.value.last_seen
     bench.mongo.delete("dataset_collections")
@@ -121,6 +125,8 @@ def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
         ready.create()
 
 
+@pytest.mark.fault("an embedding failing unseen")
+@BOTH
 @pytest.mark.parametrize(
     ("embed", "said"),
     [
@@ -141,6 +147,37 @@ def test_the_link_that_failed_is_found_out_early(
     assert clock.passed < 600
 
 
+@pytest.mark.fault("a document without text")
+@CURRENT
+def test_a_document_without_text_is_told_from_one_that_is_indexed(
+    ready: Subject, bench: Bench, base_id: str
+) -> None:
+    """Nothing failed, says FastGPT, and nothing is left to do."""
+    blank = bench.document(base_id, text=" ", name="blank").create()["collection_id"]
+    bench.parse(blank)
+    ready.wanted["documents"] = {"blank": blank}
+    with pytest.raises(Refused, match=r"index blank: no text was found in it"):
+        ready.create()
+
+
+@CURRENT
+def test_a_document_that_was_given_up_is_told_with_its_error_and_tried_again(
+    ready: Subject, bench: Bench, base_id: str, clock: FakeClock
+) -> None:
+    page = bench.document(base_id, link="http://127.0.0.1:9/a", name="page")
+    given_up = page.create()["collection_id"]
+    ready.wanted["documents"] = {"page": given_up}
+    for _ in range(TRIES):
+        bench.parse(given_up)
+    again = ("PUT", "/api/core/dataset/training/updateTrainingData")
+    clock.on_sleep = lambda: bench.parse(given_up)
+    with pytest.raises(Refused, match="index page: FastGPT gave it up: Cannot fetch internal url"):
+        ready.create()
+    assert bench.calls.count(again) == 1
+    assert clock.passed > 0
+
+
+@BOTH
 def test_a_document_that_is_no_longer_indexed_is_drift(
     indexed: Subject, bench: Bench, a: str
 ) -> None:
@@ -152,6 +189,7 @@ def test_a_document_that_is_no_longer_indexed_is_drift(
     assert indexed.seen()["chunks"] == {}
 
 
+@BOTH
 def test_a_namesake_by_hand_is_drift_and_leaves_and_a_document_in_a_folder_comes_back(
     indexed: Subject, bench: Bench, a: str
 ) -> None:

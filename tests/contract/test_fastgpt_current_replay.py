@@ -1,0 +1,77 @@
+"""The double answers as the real FastGPT 4.16.0 was recorded
+(docs/facts/fastgpt-current-measured.md)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.contract.fastgpt_subject import ROOT_PASSWORD, Stage, sha256
+from tests.contract.replay import CURRENT, RERANKER, Replay, Stub, recorded
+from tests.tables import CASES
+
+TABLE = yaml.safe_load((CASES / "fastgpt_current_replay.yaml").read_text(encoding="utf-8"))
+PLAYED = [step if isinstance(step, str) else step.get("play") for step in TABLE["story"]]
+RECORDED = sorted(path.stem for path in CURRENT.glob("[0-9]*.json"))
+Found = dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
+    """How the answers of the whole story differ from the recorded ones, by recording."""
+    stage = Stage(tmp_path_factory.mktemp("current"), Stub)
+    stage.plugin().wait_until_listening()
+    fastgpt = stage.current("app", REHEARSAL_RETRY_SECONDS="1.5").up()
+    values = {
+        "<SHA256_OF_PASSWORD>": sha256(ROOT_PASSWORD),
+        "<RERANK_AUTH>": "rerank-auth-1",
+        RERANKER: "xinference:9997",
+    }
+    assert isinstance(stage.upstream, Stub)
+    replay = Replay(fastgpt.http, stage.upstream, values)
+    found: Found = {}
+    for step, name in zip(TABLE["story"], PLAYED, strict=True):
+        differences = replay.tell(step)
+        if name:
+            found.setdefault(name, []).extend(differences)
+    yield found
+    stage.stop()
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(filter(None, PLAYED)))
+def test_the_double_answers_as_the_real_one(told: Found, name: str) -> None:
+    assert told[name] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "is_seen"),
+    [
+        ("name", "full", False),
+        ("updateTime", "added", True),
+        ("name", "another", True),
+        ("showCite", 1, True),
+        ("teamId", 5, True),
+        ("limit", {"QPM": 61, "maxUsagePoints": -1}, True),
+    ],
+)
+def test_another_answer_is_told(field: str, value: object, is_seen: bool) -> None:
+    """What the comparison would say of a link that is not as recorded."""
+    name = "72-outLink-list"
+    body = recorded(name)["answer"]["body"]
+    body["data"][0][field] = value
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=body))
+    stub = Stub()
+    with httpx.Client(transport=transport, base_url="http://double") as http:
+        assert bool(Replay(http, stub, {}).tell(name)) is is_seen
+    stub.stop()
+
+
+def test_every_recording_is_replayed_or_left_out_for_a_reason() -> None:
+    left_out: dict[str, Any] = TABLE["left_out"]
+    shapes = {step["play"] for step in TABLE["story"] if isinstance(step, dict) and "shape" in step}
+    played = set(filter(None, PLAYED))
+    whole = f"{len(played - shapes)} replayed, {len(shapes)} by shape only"
+    print(f"FastGPT 4.16.0: {whole}, {len(left_out)} left out")
+    assert sorted([*played, *left_out]) == RECORDED
