@@ -141,14 +141,20 @@ def containers(
 
     `config` is what FastGPT's models are made known by, where its edition reads them in a file.
     """
-    known, place = known_containers(settings.edition), EDITIONS[settings.edition].models_file
+    known, edition = known_containers(settings.edition), EDITIONS[settings.edition]
     told: dict[str, dict[str, Any]] = {
         "xinference": {
             "command": xinference_command(release),
             "environment": xinference_environment(settings.models, region, release),
             "gpu": bool(settings.gpus),
         },
-        "fastgpt": {"files": {place: config}} if place else _cookies(settings),
+        "fastgpt": {
+            "files": {edition.models_file: config} if edition.models_file else {},
+            "environment": {
+                **known["fastgpt"].environment,
+                **(edition.with_tls if settings.domain else {}),
+            },
+        },
         "caddy": _caddy(settings),
     }
     changed = {
@@ -192,14 +198,6 @@ def _caddy(settings: Settings) -> dict[str, Any]:
         "published": {**CONTAINERS["caddy"].published, **{port: port for port in opened}},
         "data": "/data",  # the certificates that it gets: their issuers give only so many
     }
-
-
-def _cookies(settings: Settings) -> dict[str, Any]:
-    """Root's session goes by TLS alone, where there is TLS."""
-    if not settings.domain:
-        return {}
-    told = known_containers(settings.edition)["fastgpt"].environment
-    return {"environment": {**told, "AUTH_COOKIE_SECURE": "true"}}
 
 
 def _filled(part: str, **told: str) -> str:

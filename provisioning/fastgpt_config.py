@@ -6,7 +6,7 @@ route.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from provisioning.catalogue import Model, of_kind
@@ -77,6 +77,12 @@ def voices(model: Model) -> tuple[str, ...]:
     return model.voices or ("default",)
 
 
+def by_start(model: Model, known: Mapping[str, str], otherwise: str) -> str:
+    """What is known of names that begin as this model's."""
+    name = model.name.lower()
+    return next((each for start, each in known.items() if name.startswith(start)), otherwise)
+
+
 def _named(model: Model) -> dict[str, Any]:
     return {"model": model.name, "name": model.title or model.name, "charsPointsPrice": 0}
 
@@ -118,6 +124,4 @@ def _speech(model: Model) -> dict[str, Any]:
 
 
 def _avatar(model: Model) -> str:
-    name = model.name.lower()
-    icons = (icon for start, icon in _FIXED["icons"].items() if name.startswith(start))
-    return f"/imgs/model/{next(icons, 'huggingface')}.svg"
+    return f"/imgs/model/{by_start(model, _FIXED['icons'], 'huggingface')}.svg"

@@ -11,7 +11,13 @@ from typing import Any
 from provisioning.catalogue import Model, input_tokens, of_kind
 from provisioning.channels import XINFERENCE_KEY
 from provisioning.chunks import usual_chunk_size
-from provisioning.fastgpt_config import RERANK_URL, max_temperature, quote_max_token, voices
+from provisioning.fastgpt_config import (
+    RERANK_URL,
+    by_start,
+    max_temperature,
+    quote_max_token,
+    voices,
+)
 from provisioning.traits import Kind
 
 _TYPES: dict[Kind, str] = {
@@ -67,7 +73,7 @@ def model_set(models: Sequence[Model]) -> list[dict[str, Any]]:
 def _metadata(model: Model, *, default: bool) -> dict[str, Any]:
     told = {
         "type": _TYPES[model.kind],
-        "provider": _provider(model),
+        "provider": by_start(model, _PROVIDERS, "Other"),
         "model": model.name,
         "name": model.title or model.name,
         "isActive": True,
@@ -116,9 +122,3 @@ _OF_KIND: dict[Kind, Callable[[Model, bool], dict[str, Any]]] = {
     "speech": _tts,
     "transcription": lambda _model, _default: {},
 }
-
-
-def _provider(model: Model) -> str:
-    name = model.name.lower()
-    known = (provider for start, provider in _PROVIDERS.items() if name.startswith(start))
-    return next(known, "Other")

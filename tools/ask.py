@@ -22,8 +22,7 @@ from rich.markup import escape
 from provisioning.clients.errors import ServiceError, Unreachable
 from provisioning.clients.fastgpt import client_class
 from provisioning.clients.fastgpt.rows import Answer
-from provisioning.editions import EditionName
-from tools.standing import Lab, NoLab, Stack, find_lab, up_command
+from tools.standing import Lab, NoLab, find_lab, up_command
 
 VISITOR = "lab-make-ask"
 PASSAGE_LENGTH = 300
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     console.print(f"{escape(name)}, lab {escape(lab.stack.title)}", style="dim")
     try:
         with _waiting(console):
-            answer = ask(lab.stack, url, question, base=lab.fastgpt_url, edition=lab.edition)
+            answer = ask(lab, url, question)
     except CannotAsk as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -78,26 +77,18 @@ def choose_link(lab: Lab, app: str = "") -> tuple[str, str]:
     raise CannotAsk(f"No app {app!r} has a share link. There are: {', '.join(links)}")
 
 
-def ask(
-    stack: Stack,
-    url: str,
-    question: str,
-    transport: httpx.BaseTransport | None = None,
-    edition: EditionName = "seeds",
-    base: str = "",
-) -> Answer:
+def ask(lab: Lab, url: str, question: str, transport: httpx.BaseTransport | None = None) -> Answer:
     """The answer of the app behind the share link at `url`, in a conversation of its own.
 
-    Asked at `base`, FastGPT's page: the visitors' door has no way for programs.
+    Asked at FastGPT's page: the visitors' door has no way for programs.
 
     Raises:
         CannotAsk: FastGPT is not reached, refuses, or answers with nothing.
     """
-    parts = urlsplit(url)
-    base = base or f"{parts.scheme}://{parts.netloc}"
-    share_id = parse_qs(parts.query).get("shareId", [""])[0]
+    stack, base = lab.stack, lab.fastgpt_url
+    share_id = parse_qs(urlsplit(url).query).get("shareId", [""])[0]
     status = "make status" if stack.rehearsed else f"make status STACK={stack.name}"
-    made = client_class(edition)
+    made = client_class(lab.edition)
     with made(base, retry_seconds=_RETRY_SECONDS, transport=transport) as client:
         try:
             answer = client.ask(share_id, question, visitor=VISITOR, chat_id=uuid.uuid4().hex[:24])

@@ -5,7 +5,7 @@ images stand in `images.json`, its own containers in a YAML file of its name in 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ class Edition:
         needs: the containers that have to be healthy before FastGPT is seeded.
         passwords: those that it has beside every lab's; each is drawn once more by a rotation.
         passwords_for_life: and those that never are.
+        with_tls: FastGPT's environment beside its own, where it is served by TLS.
         models_file: where FastGPT reads its models in its container; "" where they are a resource.
     """
 
@@ -28,6 +29,7 @@ class Edition:
     passwords: tuple[str, ...]
     passwords_for_life: tuple[str, ...] = ()
     models_file: str = ""
+    with_tls: Mapping[str, str] = field(default_factory=dict)
 
 
 EDITIONS: Mapping[EditionName, Edition] = {
@@ -43,6 +45,7 @@ EDITIONS: Mapping[EditionName, Edition] = {
             "fastgpt_callbacks",
         ),
         passwords_for_life=("fastgpt_stored",),
+        with_tls={"AUTH_COOKIE_SECURE": "true"},
     ),
 }
 

@@ -1,7 +1,8 @@
 """FastGPT's models, where its API is told of them, each tried."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 from provisioning.clients.errors import Refused, Unreachable
@@ -11,6 +12,11 @@ from stack.resources.declaration import IGNORED, SECRET, Lab
 from stack.resources.fastgpt.session import SERVICE, Managed, wait
 
 TEST_SECONDS = 120.0
+_OF_THE_SET = "it asks its plugin for them: `docker ps -a` and `docker logs plugin` on the server"
+_OF_A_MODEL = (
+    "OneAPI must route it (`make status` shows its channels); a reranker is asked for in "
+    "Xinference itself"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,32 +30,17 @@ class Models(Managed):
     def create(self, lab: Lab) -> "Models":
         """Set them all at once, and try each: nothing else tells that one cannot be reached."""
         with self.client(lab) as client:
-            self._set(client)
+            _done(client, "take its models", partial(client.set_models, self.models), _OF_THE_SET)
             self._refuse_others(client)
             for name in self.tried:
-                self._try(client, name)
+                ask = partial(client.test_model, name)
+                _done(client, f"be answered by model {name}", ask, _OF_A_MODEL)
         return self
 
     def read(self, lab: Lab) -> "Models":
         """Those that it has."""
         with self.client(lab) as client:
             return replace(self, models=client.models())
-
-    def _set(self, client: FastGptClient) -> None:
-        def look() -> bool:
-            client.set_models(self.models)
-            return True
-
-        wait(
-            "FastGPT to take its models",
-            look,
-            clock=client.clock,
-            deadline=TEST_SECONDS,
-            advice="it asks its plugin for them: `docker ps -a` and `docker logs plugin` on the "
-            "server",
-            every=10.0,
-            tolerate=(Unreachable, Refused),
-        )
 
     def _refuse_others(self, client: FastGptClient) -> None:
         """What it made something else of would be set anew by each `pulumi up`."""
@@ -61,21 +52,23 @@ class Models(Managed):
         said = f"FastGPT kept something else of {', '.join(odd) or 'their order'}"
         raise Refused(SERVICE, "set its models", said)
 
-    def _try(self, client: FastGptClient, name: str) -> None:
-        def look() -> bool:
-            client.test_model(name)
-            return True
 
-        wait(
-            f"FastGPT to be answered by model {name}",
-            look,
-            clock=client.clock,
-            deadline=TEST_SECONDS,
-            advice="OneAPI must route it (`make status` shows its channels); a reranker is asked "
-            "for in Xinference itself",
-            every=10.0,
-            tolerate=(Unreachable, Refused),
-        )
+def _done(client: FastGptClient, what: str, call: Callable[[], None], advice: str) -> None:
+    """Called until it is not refused: a restart of what FastGPT asks takes a while."""
+
+    def look() -> bool:
+        call()
+        return True
+
+    wait(
+        f"FastGPT to {what}",
+        look,
+        clock=client.clock,
+        deadline=TEST_SECONDS,
+        advice=advice,
+        every=10.0,
+        tolerate=(Unreachable, Refused),
+    )
 
 
 class FastGptModels(LabResource, thing=Models, token="fastgpt:Models"):

@@ -26,7 +26,6 @@ _MOVING = (
     "too, for a new one; all data on it is lost then"
 )
 
-
 _OTHER_EDITION = (
     "the lab that stands is of edition {old}, and the settings say {new}: a standing lab does not "
     "move. Set edition back to keep it, or raise serverGeneration too, for a new server and an "

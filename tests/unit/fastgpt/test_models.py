@@ -8,11 +8,12 @@ import pytest
 
 from provisioning.clients.errors import DeadlineExceeded, Refused
 from stack.resources.fastgpt.models import Models
+from tests.clock import FakeClock
 from tests.unit.fastgpt.bench import CURRENT, RECORDS, Bench, failure
 from tests.unit.subject import Subject
 
 pytestmark = CURRENT
-TEST = "/api/core/ai/model/test"
+TEST, SET = "/api/core/ai/model/test", "/api/core/ai/model/updateWithJson"
 RERANKER = {
     "model": "bge-reranker",
     "metadata": {
@@ -31,9 +32,7 @@ def test_they_are_set_at_once_and_what_was_set_is_no_drift(models: Subject, benc
     models.create()
     assert [row["model"] for row in bench.mongo.find("system_models")][-1] == "bge-reranker"
     assert not models.drifts()
-    assert [path for method, path in bench.calls if method == "PUT"] == [
-        "/api/core/ai/model/updateWithJson"
-    ]
+    assert [path for method, path in bench.calls if method == "PUT"] == [SET]
     models.delete()
     assert bench.mongo.find("system_models")
 
@@ -72,6 +71,17 @@ def test_a_model_that_does_not_answer_is_named_with_what_upstream_said(
     models.create(tried=["qwen"])
     assert bench.calls[-1] == ("GET", TEST)
     assert not models.changes(tried=["glm"])
+
+
+def test_a_plugin_that_is_away_is_waited_for_and_named(
+    models: Subject, bench: Bench, clock: FakeClock
+) -> None:
+    bench.override[SET] = failure("fetch failed")
+    with pytest.raises(DeadlineExceeded, match=r"take its models.*fetch failed.*logs plugin"):
+        models.create()
+    clock.on_sleep = bench.override.clear
+    models.create()
+    assert not models.drifts()
 
 
 def test_what_fastgpt_keeps_otherwise_is_said_and_not_set_for_ever(
