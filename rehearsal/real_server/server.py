@@ -2,16 +2,19 @@
 
 import io
 import os
+import secrets
 import tarfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 
 import docker
 import httpx
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
+from requests import RequestException
 
 from rehearsal.real_server.engine import NoEngine
 from rehearsal.real_server.images import CONTEXT, NAME
@@ -39,7 +42,8 @@ class Grounds:
     def __init__(self, client: docker.DockerClient, images: Mapping[str, str]) -> None:
         self.client = client
         self.images = images
-        self.name = f"{NAME}-{os.getpid()}"
+        # Not by the process alone: its number comes again while a removal is still on its way.
+        self.name = f"{NAME}-{os.getpid()}-{secrets.token_hex(2)}"
         self.labels = {_OWNER: str(os.getpid())}
 
     def open(self) -> None:
@@ -153,25 +157,52 @@ class RealServer:
         self.start()
 
     def destroy(self) -> None:
-        with suppress(NotFound):
-            self._container.remove(force=True, v=True)
+        _remove_container(self._container)
 
 
 def sweep(client: docker.DockerClient) -> None:
-    """Remove what processes left behind that are no more."""
-    containers = client.containers.list(all=True, filters={"label": _OWNER})
+    """Remove what processes left behind that are no more. What does not go is told and left: its
+    names are nobody else's."""
+    containers = _labelled(client, _OWNER)
     networks = client.networks.list(filters={"label": _OWNER})
     owners = {container.labels[_OWNER] for container in containers}
     owners |= {network.attrs["Labels"][_OWNER] for network in networks}
     for owner in (owner for owner in owners if not Path(f"/proc/{owner}").exists()):
-        _remove(client, owner)
+        try:
+            _remove(client, owner)
+        except (NoEngine, APIError) as error:
+            print(f"process {owner} left a server behind: {error}")
 
 
 def _remove(client: docker.DockerClient, owner: str) -> None:
     label = f"{_OWNER}={owner}"
-    for container in client.containers.list(all=True, filters={"label": label}):
-        with suppress(NotFound):
-            container.remove(force=True, v=True)
+    for container in _labelled(client, label):
+        _remove_container(container)
     for network in client.networks.list(filters={"label": label}):
         with suppress(NotFound):
             network.remove()
+
+
+def _labelled(client: docker.DockerClient, label: str) -> list[Container]:
+    return client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+
+
+def _remove_container(container: Container) -> None:
+    """Raises NoEngine: somebody else removes it, and that does not end."""
+    with suppress(NotFound):
+        try:
+            container.remove(force=True, v=True)
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            _wait_until_removed(container)
+
+
+def _wait_until_removed(container: Container) -> None:
+    try:
+        container.wait(condition="removed", timeout=_STOP_SECONDS)
+    except RequestException as error:
+        raise NoEngine(
+            f"waited {_STOP_SECONDS} s for Docker to remove {container.name}, which it had begun; "
+            "restart Docker, and `docker rm --force` it"
+        ) from error

@@ -3,10 +3,18 @@
 import shutil
 import subprocess
 import sys
+from http import HTTPStatus
 from pathlib import Path
+from typing import ClassVar
+from unittest.mock import create_autospec
 
+import docker
 import pytest
+import requests
+from docker.errors import APIError
 
+from rehearsal.real_server.images import NAME
+from rehearsal.real_server.server import sweep
 from rehearsal.real_server.services import double_files, image_for
 from tests.unit.plans import planned
 
@@ -43,3 +51,35 @@ def test_each_editions_fastgpt_has_a_stand_in_of_its_own() -> None:
     assert others == {"fastgpt": "fastgpt-current"}
     # The operator's own is what its service's is.
     assert image_for(made, "mongo", "r.example/a/b:1") == "mongo"
+
+
+class Leftover:
+    """A server of a process that is no more, which another process has begun to remove."""
+
+    name = "ai-lab-left"
+    labels: ClassVar = {f"{NAME}.process": "999999999"}
+
+    def __init__(self, ends: bool) -> None:
+        self.ends = ends
+
+    def remove(self, **_: bool) -> None:
+        told = requests.Response()
+        told.status_code = HTTPStatus.CONFLICT
+        raise APIError("409 Client Error", told, "removal is already in progress")
+
+    def wait(self, **asked: object) -> None:
+        assert asked["condition"] == "removed"
+        if not self.ends:
+            raise requests.ReadTimeout
+
+
+@pytest.mark.parametrize(("ends", "told"), [(True, ""), (False, "docker rm --force")])
+def test_a_removal_on_its_way_ends_no_run(
+    ends: bool, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = create_autospec(docker.DockerClient, instance=True)
+    client.containers.list.return_value = [Leftover(ends)]
+    client.networks.list.return_value = []
+    sweep(client)
+    said = capsys.readouterr().out
+    assert told in said if told else not said
