@@ -6,12 +6,14 @@ a refresh (`docs/facts/measured.md §3`).
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from provisioning.clients.errors import NotFound, Refused
+from provisioning.down_causes import cause
 from provisioning.tunnel import CommandFailed, SshServer, run
 
 UPLOAD_SECONDS = 300.0
+_LOG_LINES = 50
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class Container:
     """A container as `docker ps` shows it.
 
     `state`: `running`, `exited`, ..., or "" for gone. `status`: `Up 3 minutes (healthy)`, ...
+    `cause`: why it is down, where that is known.
     """
 
     name: str
     state: str
     status: str
+    cause: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -36,7 +40,8 @@ class Container:
         return self.state in ("exited", "created", "dead")
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.status})" if self.state else f"{self.name} (gone)"
+        why = f": {self.cause}" if self.cause else ""
+        return f"{self.name} ({self.status or 'gone'}{why})"
 
 
 class DockerDown(Refused):
@@ -56,7 +61,19 @@ def containers(server: SshServer, names: Sequence[str]) -> list[Container]:
         advice = "`systemctl start docker` on the server, and `journalctl -u docker` for why"
         raise DockerDown("Docker", f"on {server.place}", f"{error.answer}; {advice}") from None
     rows = {line.split(" ", 1)[0]: line.split(" ", 2) for line in told.splitlines()}
-    return [Container(*rows.get(name, (name, "", ""))) for name in names]
+    found = [Container(*rows.get(name, (name, "", ""))) for name in names]
+    return [replace(one, cause=_cause(server, one)) for one in found]
+
+
+def _cause(server: SshServer, one: Container) -> str:
+    # What was stopped tells in its log how it once started.
+    if one.healthy or one.ended or not one.state:
+        return ""
+    try:
+        log = run(server, f"docker logs --tail {_LOG_LINES} {shlex.quote(one.name)} 2>&1")
+    except CommandFailed:
+        return ""
+    return cause(one.name, one.status, log)
 
 
 def start_container(server: SshServer, name: str) -> None:

@@ -3,21 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
+from provisioning import remote
 from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY, seeded
 from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT
 from provisioning.settings import Settings
-from provisioning.tunnel import ssh_options
+from provisioning.tunnel import SshServer, ssh_options
 from stack.containers import Containers
 from stack.host import Host
 from stack.part import part
 from stack.passwords import Passwords
 from stack.resources.server.containers_ready import ServerContainersReady
 from stack.server import USER, Server
+from stack.told import look_after_failure
 
 _LONGEST_WAIT_SECONDS = 900
 
@@ -55,6 +58,7 @@ def run_services(
     opts = pulumi.ResourceOptions(parent=parent, provider=provider)
     memory, files = server.instance.memory.apply(int), _certificate(settings)
     known = {"page": server.page(FASTGPT_PORT), "share_page": server.share_page()}
+    _tell_why_down(server, settings)
     containers = Containers(host, passwords, known, _networks(plan, opts), memory, opts, files)
     for name, container in plan.containers.items():
         containers.run(name, container)
@@ -73,6 +77,27 @@ def run_services(
     }
     parent.register_outputs({})
     return Services(healthy, passwords, relay_key=passwords.fill("sk-{relay_token}"))
+
+
+def _tell_why_down(server: Server, settings: Settings) -> None:
+    """Of a container that does not become healthy in the run that makes it."""
+    known: dict[str, Any] = {}
+    pulumi.Output.all(**server.login).apply(known.update)
+
+    def look(name: str) -> str:
+        if not known:
+            return ""
+        login = SshServer(
+            host=known["host"],
+            port=int(known["ssh_port"]),
+            user=known["user"],
+            host_key=known["host_key"],
+            key_file=settings.private_key_file,
+        )
+        (one,) = remote.containers(login, [name])
+        return f"{one}; `pulumi up` then goes on." if one.cause else ""
+
+    look_after_failure("docker:index/container:Container", look)
 
 
 def _networks(plan: Plan, opts: pulumi.ResourceOptions) -> dict[str, docker.Network]:

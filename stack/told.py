@@ -2,6 +2,7 @@
 stack."""
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -74,6 +75,18 @@ def _sentence(error: BaseException) -> str:
     return explain(str(error), pulumi.get_stack()) or str(error)
 
 
+Look = Callable[[str], str]
+"""From a resource's name to what else is known of its failure, a sentence or ""."""
+
+_LOOKS: dict[str, Look] = {}
+
+
+def look_after_failure(kind: str, look: Look) -> None:
+    """Have `look` asked when a resource of this type failed (`docker:index/container:Container`);
+    what it says is told in place of `explain`'s sentence."""
+    _LOOKS[kind] = look
+
+
 def explain_failures() -> None:
     """Put `explain`'s sentence to each resource that cannot be made or changed, once for a cause.
 
@@ -88,7 +101,7 @@ def explain_failures() -> None:
     said: set[str] = set()
 
     def failed(args: pulumi.ErrorHookArgs) -> bool:
-        sentence = explain(args.errors[0] if args.errors else "", pulumi.get_stack())
+        sentence = _looked(args) or explain("".join(args.errors[:1]), pulumi.get_stack())
         if sentence and sentence not in said:
             said.add(sentence)
             # `pulumi.log.error(..., resource)` waits for the URN of what is never made.
@@ -109,3 +122,11 @@ def explain_failures() -> None:
         return pulumi.ResourceTransformationResult(args.props, merged)
 
     pulumi.runtime.register_stack_transformation(hook)
+
+
+def _looked(args: pulumi.ErrorHookArgs) -> str:
+    look = _LOOKS.get(args.type)
+    try:
+        return look(args.name) if look else ""
+    except ServiceError:
+        return ""

@@ -212,8 +212,10 @@ class Container:
 
     async def row(self) -> Json:
         """As `docker ps` shows it."""
-        status = {"created": "Created", "exited": f"Exited ({self.exit_code})"}.get(self.status)
-        if status is None:
+        status = self.status.capitalize()
+        if self.status in ("exited", "restarting"):
+            status += f" ({self.exit_code})"
+        elif self.status == "running":
             health = await self.health()
             status = f"Up ({'health: starting' if health == 'starting' else health})"
         return {"ID": self.id[:12], "Names": self.name, "State": self.status, "Status": status}

@@ -9,7 +9,7 @@ from rehearsal.docker.engine import EngineError, Json
 from rehearsal.docker.records import Records
 
 _FIELD = re.compile(r"\{\{(json )?\.([\w.]+)\}\}")
-_WITH_VALUE = ("--format", "--filter", "--name", "--gpus")
+_WITH_VALUE = ("--format", "--filter", "--name", "--gpus", "--tail")
 _DAEMON = {
     "Runtimes": {"runc": {}, "nvidia": {}},
     "RegistryConfig": {"Mirrors": []},
@@ -69,6 +69,12 @@ async def _inspect(records: Records, options: Options, rest: list[str]) -> list[
     return [_filled(options, await records.inspect_container(name)) for name in rest]
 
 
+async def _logs(records: Records, options: Options, rest: list[str]) -> list[str]:
+    log = records.find(rest[0]).folder / "log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return lines[-int(options["--tail"]) :]
+
+
 async def _exec(records: Records, options: Options, rest: list[str]) -> list[str]:
     """Nothing is run inside: a container takes every command, and says nothing."""
     records.find(rest[0])
@@ -106,6 +112,7 @@ _VERBS: dict[str, _Verb] = {
     "rm": _each("remove_container"),
     "pull": _each("pull_image"),
     "image inspect": _each("inspect_image"),
+    "logs": _logs,
     "exec": _exec,
     "run": _run,
     "version": _daemon,

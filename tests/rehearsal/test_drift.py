@@ -7,6 +7,7 @@ or a new thing, in an order that works. Many hands at once: one run of the engin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -201,6 +202,22 @@ def test_what_fastgpt_stands_on_is_brought_back_by_a_plain_up(lab: Lab) -> None:
     (warning,) = told(lab, "warning")
     for name in ("plugin", "redis", "minio", "mongo"):
         assert f"{name} (Exited" in warning
+    up(lab)
+    _assert_all_is_well(lab)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("FastGPT started without Redis")
+@pytest.mark.fault("FastGPT started without MongoDB")
+@pytest.mark.fault("FastGPT started without S3")
+@pytest.mark.fault("FastGPT started without PostgreSQL")
+@pytest.mark.fault("FastGPT started without its plugin")
+@pytest.mark.fault("FastGPT started without code-sandbox")
+def test_a_start_without_what_fastgpt_needs_goes_on_by_a_plain_up(lab: Lab) -> None:
+    """It has ended once for lack of Redis; code-sandbox is in no lab that did not ask for it."""
+    on_server(lab.outputs, "docker stop redis minio mongo plugin pg && docker restart fastgpt")
+    log = partial(on_server, lab.outputs, "docker logs --tail 5 fastgpt")
+    until(lambda: "[redis_error]" in log(), "FastGPT to miss Redis", log)
     up(lab)
     _assert_all_is_well(lab)
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("warnings")
 HERE = {"host": "198.18.0.1", "ssh_port": 22, "user": "root", "host_key": "ssh-ed25519 AAAA"}
 UP = "running Up 3 minutes (healthy)"
 STARTING = "running Up 2 seconds (health: starting)"
+LOOPING = "restarting Restarting (1) 2 seconds ago"
 SICK = "running Up 2 hours (unhealthy)"
 STOPPED = "exited Exited (0) 2 minutes ago"
 
@@ -33,6 +34,7 @@ echo "$*" >>"$HOME/calls"
 case $1 in
 ps) for f in "$HOME"/containers/*; do [ ! -e "$f" ] || echo "${{f##*/}} $(cat "$f")"; done ;;
 start) echo '{STARTING}' >"$HOME/containers/$2" ;;
+logs) cat "$HOME/log" ;;
 esac
 """
 
@@ -62,6 +64,9 @@ class Server:
         if ran.returncode:
             raise CommandFailed("SSH", "run", ran.stderr.decode())
         return ran.stdout.decode()
+
+    def logs(self, text: str) -> None:
+        (self.home / "log").write_text(text)
 
     def shows(self, **states: str | None) -> None:
         for name, state in states.items():
@@ -133,6 +138,45 @@ def test_a_preview_says_what_is_down_and_what_mends_it_once(
     for _ in range(2):
         assert containers.changes(previewing=True)
     assert warnings == [f"down on the server: {said}"]
+
+
+LACKS = "Invalid environment variables. Please check: FE_DOMAIN"
+CAUSES = [
+    (LOOPING, LACKS, "does not start with what it is told as FE_DOMAIN"),
+    (LOOPING, "root:secret1\n[redis_error] root:secret1", "it does not reach Redis"),
+    (LOOPING, "[redis_error]\nnow [s3_error]", "the storage of its files"),
+    (STARTING, "mongo connect error", "it does not reach MongoDB"),
+    (LOOPING, "TypeError: fetch failed", "`docker logs plugin`"),
+    (LOOPING, "Unauthorized", "does not take its token"),
+    (SICK, "Error: fetch failed", "a start that hangs waits for PostgreSQL, see `docker logs pg`"),
+    (LOOPING, "write: No space left on device", "set a larger diskSizeGiB"),
+]
+
+
+@pytest.mark.fault("FastGPT started without a variable")
+@pytest.mark.fault("FastGPT started with another plugin's token")
+@pytest.mark.parametrize(("state", "log", "why"), CAUSES)
+def test_why_one_is_down_is_told_where_its_log_says_so(
+    server: Server, containers: Subject, warnings: list[str], state: str, log: str, why: str
+) -> None:
+    server.shows(fastgpt=state)
+    server.logs(log)
+    assert containers.changes(previewing=True)
+    (said,) = warnings
+    assert said.startswith(f"down on the server: fastgpt ({state.split(' ', 1)[1]}: ")
+    assert why in said
+    assert "secret1" not in said
+
+
+def test_nothing_is_made_of_a_log_that_says_nothing(
+    server: Server, containers: Subject, warnings: list[str]
+) -> None:
+    server.shows(fastgpt=LOOPING)
+    for log, ended in (("ready in 5 s", LOOPING), ("[redis_error]", STOPPED)):
+        server.logs(log)
+        server.shows(fastgpt=ended)
+        assert containers.changes(previewing=True)
+    assert [said.count(": ") for said in warnings] == [1, 1]
 
 
 def test_an_up_starts_what_was_stopped_and_waits_until_it_is_healthy(

@@ -1,13 +1,16 @@
 """What ends the program: a sentence where one is known, the stack where it is our own fault."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
 import pytest
 
+from provisioning import remote
 from provisioning.clients.errors import Unexpected
 from provisioning.problems import PlanError
+from provisioning.tunnel import ServerUnreachable, SshServer
 from provisioning.vocabulary import VocabularyError
 from stack import market, told
 from stack.market import MarketError
@@ -85,3 +88,31 @@ def test_without_a_real_engine_there_are_no_hooks(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(told, "get_engine", object)
     monkeypatch.setattr(pulumi, "ErrorHook", None)
     told.explain_failures()
+
+
+@pytest.mark.usefixtures("lab")
+def test_of_a_container_that_does_not_start_its_log_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the run that makes it nothing else looks at the server (stack/services.py)."""
+    asked: list[SshServer] = []
+    shown = {"docker ps": "fastgpt restarting Restarting (1) 2 seconds ago", "docker logs": ""}
+
+    def run(server: SshServer, command: str) -> str:
+        asked.append(server)
+        return next(text for words, text in shown.items() if command.startswith(words))
+
+    monkeypatch.setattr(remote, "run", run)
+    failed: Any = SimpleNamespace(type="docker:index/container:Container", name="fastgpt")
+    assert told._looked(failed) == ""
+    shown["docker logs"] = "[redis_error] connect"
+    assert "it does not reach Redis, see `docker logs redis`" in told._looked(failed)
+    assert asked[0].user == "root"
+    assert asked[0].host_key.startswith("ssh-ed25519 ")
+    assert told._looked(SimpleNamespace(type="another", name="fastgpt")) == ""  # type: ignore[arg-type]
+
+    def away(server: SshServer, command: str) -> str:
+        raise ServerUnreachable("SSH", f"connect {server.place}", "no route to host")
+
+    monkeypatch.setattr(remote, "run", away)
+    assert told._looked(failed) == ""
