@@ -54,7 +54,7 @@ def _name() -> str:
 def _buckets(
     server: Server, tags: Mapping[str, str], parent: pulumi.Resource
 ) -> dict[str, pulumi.Output[str]]:
-    # All the world's buckets share their names: the host key is drawn, and another server's another.
+    # Buckets' names are the whole world's. The host key is drawn, by each server anew.
     drawn = server.host_key.apply(lambda key: hashlib.sha256(key.encode()).hexdigest()[:10])
     return {
         kind: oss.Bucket(

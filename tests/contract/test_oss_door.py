@@ -1,5 +1,6 @@
 """The way of logos out of a bucket of OSS, by the real Caddy: to FastGPT, and to the browser."""
 
+import contextlib
 import http.client
 import json
 from collections.abc import Iterator
@@ -44,9 +45,10 @@ def caddy(folder: Path) -> Iterator[Program]:
 def asked(caddy: Program, method: str, path: str) -> tuple[int, str, bytes]:
     """FastGPT asks its plugin."""
     opened = http.client.HTTPConnection(caddy.address, 3004, timeout=30)
-    opened.request(method, path, headers={"Authorization": "Bearer plain"})
-    answer = opened.getresponse()
-    return answer.status, answer.getheader("Content-Type", ""), answer.read()
+    with contextlib.closing(opened):
+        opened.request(method, path, headers={"Authorization": "Bearer plain"})
+        answer = opened.getresponse()
+        return answer.status, answer.getheader("Content-Type", ""), answer.read()
 
 
 def told(avatar: str) -> dict[str, Any]:
@@ -81,11 +83,13 @@ def test_a_browser_gets_a_logo_from_the_bucket(
 
     def ask(path: str) -> int:
         opened = http.client.HTTPConnection(caddy.address, port, timeout=30)
-        opened.connect()
-        opened.sock = context.wrap_socket(opened.sock, server_hostname=DOMAIN)
-        secrets = {"Cookie": "fastgpt_token=plain", "Authorization": "Bearer plain"}
-        opened.request("GET", path, headers={"Host": DOMAIN, **secrets})
-        return opened.getresponse().status
+        with contextlib.closing(opened):
+            opened.connect()
+            opened.sock = context.wrap_socket(opened.sock, server_hostname=DOMAIN)
+            secrets = {"Cookie": "fastgpt_token=plain", "Authorization": "Bearer plain"}
+            opened.request("GET", path, headers={"Host": DOMAIN, **secrets})
+            with opened.getresponse() as answer:
+                return answer.status
 
     until(lambda: ask(f"/{PUBLIC_BUCKET}/{LOGO}") == 200, "the certificate")
     _, path, headers, _ = behind.asked[-1]
