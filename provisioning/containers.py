@@ -148,6 +148,7 @@ def containers(
     `config` is what FastGPT's models are made known by, where its edition reads them in a file.
     """
     known, edition = known_containers(settings.edition), EDITIONS[settings.edition]
+    with_tls = edition.with_tls if settings.domain else {}
     told: dict[str, dict[str, Any]] = {
         "xinference": {
             "command": xinference_command(release),
@@ -156,10 +157,7 @@ def containers(
         },
         "fastgpt": {
             "files": {edition.models_file: config} if edition.models_file else {},
-            "environment": {
-                **known["fastgpt"].environment,
-                **(edition.with_tls if settings.domain else {}),
-            },
+            "environment": {**known["fastgpt"].environment, **with_tls},
         },
         "caddy": _caddy(settings),
     }

@@ -47,7 +47,7 @@ def test_a_secret_inside_a_list_is_refused() -> None:
 
 
 def test_files_in_oss_are_not_rehearsed() -> None:
-    with pytest.raises(CannotRead, match="the rehearsal has no OSS.*storage: minio"):
+    with pytest.raises(CannotRead, match="has no OSS"):
         _rewrite(storage="oss")
 
 
