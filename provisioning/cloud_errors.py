@@ -11,8 +11,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-# As the provider prints it: `Code: Forbidden.RAM`, `ErrorCode: Forbidden.RAM`, and in JSON.
-_CODE = re.compile(r'\b(?:Error)?Code"?:\s*"?([A-Z][\w-]*(?:\.[\w-]+)*)')
+# As the provider prints it: `Code: Forbidden.RAM`, `ErrorCode: Forbidden.RAM`, in JSON, and of OSS
+# `ErrorCode=AccessDenied`.
+_CODE = re.compile(r'\b(?:Error)?Code"?[:=]\s*"?([A-Z][\w-]*(?:\.[\w-]+)*)')
 _MESSAGE = re.compile(r"\bMessage:\s*(?:code: \d+,\s*)?(.*?)\s*(?:request id:.*)?$", re.M)
 _REQUEST = re.compile(r'\brequest ?id"?:\s*"?([0-9A-F][0-9A-F-]{7,})', re.I)
 _CALLS = re.compile(r'\bAuthAction"?:\s*"?(\w+:\w+)'), re.compile(r"(\w+) Failed!!!")

@@ -33,6 +33,12 @@ PUBLIC_BUCKET = "fastgpt-public"
 
 _CADDY = Path(__file__).with_name("caddy")
 _CADDYFILE = "/etc/caddy/Caddyfile"
+_PLUGIN_PORT = 3004
+_MINIO = "reverse_proxy minio:9000 {"
+# The bucket has its name only once there is a server: it stands in Caddy's environment.
+_OSS = f"""uri strip_prefix /{PUBLIC_BUCKET}
+		reverse_proxy https://{{$PUBLIC_BUCKET}}.oss-[region]-internal.aliyuncs.com {{
+			header_up Host {{$PUBLIC_BUCKET}}.oss-[region]-internal.aliyuncs.com"""
 # What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
 _MEMORY_FOR_THE_OTHERS_MIB = 10 * 1024
 
@@ -142,6 +148,7 @@ def containers(
     `config` is what FastGPT's models are made known by, where its edition reads them in a file.
     """
     known, edition = known_containers(settings.edition), EDITIONS[settings.edition]
+    with_tls = edition.with_tls if settings.domain else {}
     told: dict[str, dict[str, Any]] = {
         "xinference": {
             "command": xinference_command(release),
@@ -150,13 +157,12 @@ def containers(
         },
         "fastgpt": {
             "files": {edition.models_file: config} if edition.models_file else {},
-            "environment": {
-                **known["fastgpt"].environment,
-                **(edition.with_tls if settings.domain else {}),
-            },
+            "environment": {**known["fastgpt"].environment, **with_tls},
         },
         "caddy": _caddy(settings),
     }
+    if settings.storage == "oss":
+        told = _with_oss(told, known, settings)
     changed = {
         name: container.model_copy(update=told.get(name, {}))
         for name, container in known.items()
@@ -175,6 +181,31 @@ def containers(
     }
 
 
+def _with_oss(
+    told: Mapping[str, dict[str, Any]], known: Mapping[str, Container], settings: Settings
+) -> dict[str, dict[str, Any]]:
+    """The same, with what FastGPT and its plugin want to keep files in OSS.
+
+    The plugin signs its logos' addresses at the bucket, for an hour (`docs/facts/fastgpt-current.md
+    §2`). Where there is a door, FastGPT asks it through Caddy, which leads them there instead.
+    """
+    found = {"plugin": {"online": True}, **told}
+    for name in ("plugin", "fastgpt"):
+        whole = found[name].get("environment", known[name].environment)
+        kept = {key: value for key, value in whole.items() if not key.startswith("STORAGE_")}
+        oss = {
+            key: value.replace("[region]", settings.region)
+            for key, value in EDITIONS[settings.edition].with_oss.items()
+        }
+        found[name] = found[name] | {"environment": {**kept, **oss}}
+    if settings.domain:
+        found["fastgpt"]["environment"] |= {"PLUGIN_BASE_URL": f"http://caddy:{_PLUGIN_PORT}"}
+        found["fastgpt"]["after"] = (*known["fastgpt"].after, "caddy")
+        bucket = {"PUBLIC_BUCKET": "{public_bucket}"}
+        found["caddy"]["environment"] = {**known["caddy"].environment, **bucket}
+    return found
+
+
 def _caddy(settings: Settings) -> dict[str, Any]:
     """It serves the domain, if there is one, with the operator's own certificate or one it gets."""
     if not settings.domain:
@@ -189,12 +220,19 @@ def _caddy(settings: Settings) -> dict[str, Any]:
         "fastgpt": f":{ports[FASTGPT_PORT]}" if visited else "",
         "objects": "\n\timport objects" if visited else "",
         "bucket": PUBLIC_BUCKET,
+        "store": _MINIO,
+        "plugin_port": str(_PLUGIN_PORT),
     }
-    parts = ("Caddyfile", *(("Visitors.caddyfile",) if visited else ()), "Door.caddyfile")
+    parts = ["Caddyfile", *(("Visitors.caddyfile",) if visited else ()), "Door.caddyfile"]
+    asked = ["fastgpt", "oneapi", "minio"]
+    if settings.storage == "oss":
+        told["store"] = _OSS.replace("[region]", settings.region)
+        parts.append("Logos.caddyfile")
+        asked.append("plugin")
     opened = dict.fromkeys((*(() if own else (CHALLENGE_PORT,)), SHARE_PORT, *ports.values()))
     return {
         "files": {_CADDYFILE: "".join(_filled(part, **told) for part in parts)},
-        "reaches": (*CONTAINERS["caddy"].reaches, "fastgpt", "oneapi", "minio"),
+        "reaches": (*CONTAINERS["caddy"].reaches, *asked),
         "published": {**CONTAINERS["caddy"].published, **{port: port for port in opened}},
         "data": "/data",  # the certificates that it gets: their issuers give only so many
     }

@@ -27,6 +27,9 @@ OF_XINFERENCE = ("xinference", "caddy")
 OF_CODE = ("code-sandbox",)
 """Those that only `codeSandbox` brings."""
 
+OF_MINIO = ("minio",)
+"""Those that `storage: oss` does without."""
+
 _TABLE = table("images.json", dict[EditionName, dict[str, dict[str, str]]])
 _REFERENCE = re.compile(
     r"""
@@ -84,10 +87,12 @@ def images(
     return chosen
 
 
-def images_used(chosen: Images, uses_xinference: bool, domain: str, code_sandbox: bool) -> Images:
+def images_used(
+    chosen: Images, uses_xinference: bool, domain: str, code_sandbox: bool, storage: str
+) -> Images:
     """Those of them that a lab has; Caddy serves its domain, too."""
     without = set(() if uses_xinference else OF_XINFERENCE) - ({"caddy"} if domain else set())
-    without |= set(() if code_sandbox else OF_CODE)
+    without |= set(() if code_sandbox else OF_CODE) | set(OF_MINIO if storage == "oss" else ())
     return {service: image for service, image in chosen.items() if service not in without}
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -96,6 +96,7 @@ class Settings(Shape):
     check_paid_channels: bool
     edition: EditionName
     code_sandbox: bool
+    storage: Literal["minio", "oss"]
     xinference_version: str
     accept_unknown_versions: bool
     images: dict[str, _ImageReference] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from provisioning.channel_problems import channel_problems
 from provisioning.cidrs import cidr_problems
 from provisioning.fastgpt_config import config_problems
 from provisioning.gpu import fit
-from provisioning.images import OF_CODE, Images, images, images_problems, images_used
+from provisioning.images import OF_CODE, OF_MINIO, Images, images, images_problems, images_used
 from provisioning.knowledge_problems import knowledge_problems
 from provisioning.launch import STALL_MINUTES
 from provisioning.launch_checks import launch_problems
@@ -94,9 +94,10 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
     yield from wrong_images
     if all(problem.warning for problem in wrong_images):
         known = images(*where)
-        yield from _sandbox_problems(settings, known)
-        used = images_used(known, settings.uses_xinference, settings.domain, settings.code_sandbox)
-        yield from release_problems(verdicts(used), settings, date.today())
+        yield from _service_problems(settings, known)
+        used = (settings.uses_xinference, settings.domain, settings.code_sandbox, settings.storage)
+        chosen = images_used(known, *used)
+        yield from release_problems(verdicts(chosen), settings, date.today())
     if not settings.uses_xinference:
         return
     if (minutes := settings.model_deadline_minutes) <= STALL_MINUTES:
@@ -108,10 +109,14 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
         yield from fit(settings.models, settings.gpus).problems
 
 
-def _sandbox_problems(settings: Settings, known: Images) -> Iterator[Problem]:
+def _service_problems(settings: Settings, known: Images) -> Iterator[Problem]:
+    """What only another edition has."""
     if settings.code_sandbox and not set(OF_CODE) & set(known):
         wrong = f"edition {settings.edition} has a sandbox in any case"
         yield Problem("codeSandbox", wrong, "leave it out")
+    if settings.storage == "oss" and not set(OF_MINIO) & set(known):
+        wrong = f"edition {settings.edition} keeps its files in MongoDB"
+        yield Problem("storage", wrong, "leave it out, or set edition: current")
 
 
 def _name_problems(settings: Settings, secrets: set[str]) -> Iterator[Problem]:

@@ -34,7 +34,13 @@ class Rewritten:
 
 def rewrite(config: Mapping[str, Any], ssh_key: Path, ssh_port: int) -> Rewritten:
     """`config` with placeholders, a key pair of its own, and a network that exists. Raises
-    CannotRead: a `secure:` value inside a list, which the program would refuse too."""
+    CannotRead: a `secure:` value inside a list, which the program would refuse too; files in OSS,
+    of which there is none here."""
+    if config.get(f"{PROJECT}:storage") == "oss":
+        raise CannotRead(
+            "the rehearsal has no OSS. Rehearse a stack file with storage: minio; what `oss` makes "
+            "is shown by `make plan`, and by `pulumi preview` on your account"
+        )
     secret = {key for key, value in config.items() if _is_secure(value)}
     left_out = {*secret, *(f"{PROJECT}:{name}" for name in _OF_A_DOMAIN)}
     plain = {key: value for key, value in config.items() if key not in left_out}

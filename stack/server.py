@@ -40,6 +40,7 @@ class Server:
         login: the `endpoint` input of what looks at the server itself. The key that opens it is not
             part of it: it belongs to the operator, not to the state.
         address: public IPv4 address.
+        network: id of the VPC that it stands in.
         host_key: its SSH host key, `ssh-ed25519 AAAA...`, known from the first contact on.
         settings: what it was rented for; its pages' addresses follow from them.
     """
@@ -49,6 +50,7 @@ class Server:
     ready: pulumi.Resource
     login: Login
     address: pulumi.Output[str]
+    network: pulumi.Output[str]
     host_key: pulumi.Output[str]
     lease: Lease
     settings: Settings
@@ -99,6 +101,7 @@ def rent_server(plan: Plan) -> Server:
         ready=ready,
         login=login,
         address=address,
+        network=group.vpc_id,
         host_key=host_key.host_key,
         lease=lease,
         settings=settings,
@@ -138,6 +141,7 @@ def _choice(order: Order, plan: Plan, given: Given | None) -> ServerChoice:
         wanted=f"{' or '.join(types)} in {place}",
         switch=settings.vswitch_id,
         edition=plan.edition,
+        storage=settings.storage,
         refusal=refusal,
         region=settings.region,
         tag=order.tags[OWN_TAG],

@@ -20,6 +20,7 @@ from stack.part import part
 from stack.passwords import Passwords
 from stack.resources.server.containers_ready import ServerContainersReady
 from stack.server import USER, Server
+from stack.storage import make_storage
 from stack.told import look_after_failure
 
 _LONGEST_WAIT_SECONDS = 900
@@ -57,7 +58,8 @@ def run_services(
     )
     opts = pulumi.ResourceOptions(parent=parent, provider=provider)
     memory, files = server.instance.memory.apply(int), _certificate(settings)
-    known = {"page": server.page(FASTGPT_PORT), "share_page": server.share_page()}
+    pages = {"page": server.page(FASTGPT_PORT), "share_page": server.share_page()}
+    known = {**pages, **make_storage(plan, server)}
     _tell_why_down(server, settings)
     containers = Containers(host, passwords, known, _networks(plan, opts), memory, opts, files)
     for name, container in plan.containers.items():

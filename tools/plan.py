@@ -16,6 +16,7 @@ JSON=1 writes one object for other programs. Its keys are kept:
       disk      {category, gib}
       price     {total, currency, parts, note}; an hour, amounts null where not known
       openPorts port to networks
+      storage   minio or oss
       images    service to reference
       hostSteps names, in order
       releases  [{part, release, verdict, holes}]; verdict: good, warned, unknown or refused
@@ -91,6 +92,7 @@ def as_json(settings: Settings, planned: Plan) -> dict[str, Any]:
             "usableMiB": gpus.usable_mib,
         },
         "disk": {"category": settings.disk_category, "gib": settings.disk_size_gib},
+        "storage": settings.storage,
         "price": asdict(planned.price),
         "openPorts": {str(port): list(who) for port, who in planned.open_ports.items()},
         "images": {name: each.image for name, each in planned.containers.items()},
@@ -182,6 +184,9 @@ def _rented(settings: Settings, planned: Plan) -> Iterator[str]:
     total = "not known" if price.total is None else f"{price.currency} {price.total:.2f}"
     yield f"price an hour: {total}"
     yield f"  {price.note}"
+    if settings.storage == "oss":
+        yield "files: in two buckets of OSS, by a RAM user of the lab's own, paid beside this price"
+        yield "  they outlive the lease, and go with `pulumi destroy`"
 
 
 def _where(model: Mapping[str, Any]) -> str:

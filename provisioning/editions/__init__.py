@@ -22,6 +22,8 @@ class Edition:
         passwords: those that it has beside every lab's; each is drawn once more by a rotation.
         passwords_for_life: and those that never are.
         with_tls: FastGPT's environment beside its own, where it is served by TLS.
+        with_oss: its and its plugin's environment in place of `STORAGE_*`, with `storage: oss`;
+            `[region]` is the region's id.
         models_file: where FastGPT reads its models in its container; "" where they are a resource.
     """
 
@@ -30,6 +32,7 @@ class Edition:
     passwords_for_life: tuple[str, ...] = ()
     models_file: str = ""
     with_tls: Mapping[str, str] = field(default_factory=dict)
+    with_oss: Mapping[str, str] = field(default_factory=dict)
 
 
 EDITIONS: Mapping[EditionName, Edition] = {
@@ -46,6 +49,17 @@ EDITIONS: Mapping[EditionName, Edition] = {
         ),
         passwords_for_life=("fastgpt_stored",),
         with_tls={"AUTH_COOKIE_SECURE": "true"},
+        # No STORAGE_EXTERNAL_ENDPOINT: the app would not start (docs/facts/fastgpt-current.md §2).
+        with_oss={
+            "STORAGE_VENDOR": "oss",
+            "STORAGE_REGION": "oss-[region]",
+            "STORAGE_OSS_ENDPOINT": "https://oss-[region]-internal.aliyuncs.com",
+            "STORAGE_OSS_SECURE": "true",
+            "STORAGE_ACCESS_KEY_ID": "{storage_id}",
+            "STORAGE_SECRET_ACCESS_KEY": "{storage}",
+            "STORAGE_PUBLIC_BUCKET": "{public_bucket}",
+            "STORAGE_PRIVATE_BUCKET": "{private_bucket}",
+        },
     ),
 }
 

@@ -1,4 +1,5 @@
-"""What Caddy takes for FastGPT and MinIO: it notes what reaches it, and answers as it is told."""
+"""What Caddy takes for FastGPT, its plugin and where its files are: it notes what reaches it, and
+answers as it is told."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,12 +12,14 @@ _FASTGPT, _MINIO = 3000, 9000
 
 
 class Behind:
-    """Both at one address. `asked`: each whole request that arrived, with its headers, the port
-    among them, and its size. A question's answer begins at once, and ends when `end` is set.
+    """All at one address. `asked`: each whole request that arrived, with its headers, the port
+    among them, and its size. A question's answer begins at once, and ends when `end` is set;
+    `answers`: path to what is answered to it.
     """
 
     def __init__(self, address: str) -> None:
         self.asked: list[tuple[str, str, dict[str, str], int]] = []
+        self.answers: dict[str, bytes] = {}
         self.end = threading.Event()
         self.end.set()
         handler = _handler(self)
@@ -53,6 +56,7 @@ def _handler(behind: Behind) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Security-Policy", "default-src *")
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
+            self.wfile.write(behind.answers.get(self.path, b""))
             if self.path == QUESTION:
                 self.wfile.write(PIECES[0])
                 behind.end.wait(60)

@@ -15,16 +15,18 @@ from tests.waiting import until
 DOMAIN = "lab.example.com"
 
 _CADDYFILE = "/etc/caddy/Caddyfile"
-_BEHIND = ("xinference", "fastgpt", "oneapi", "minio")
+_BEHIND = ("xinference", "fastgpt", "oneapi", "minio", "plugin")
+_OSS = "https://{$PUBLIC_BUCKET}.oss-cn-hangzhou-internal.aliyuncs.com"
 
 
 def served(folder: Path, behind: str, changes: Mapping[str, Any], **environment: str) -> Program:
-    """It runs, once it listens; all that it asks is at the address `behind`."""
+    """It runs, once it listens; all that it asks is at the address `behind`, OSS where MinIO is."""
     place = folder / f"root{_CADDYFILE}"
     place.parent.mkdir(parents=True)
     (folder / "root/run").mkdir()
     told = Settings.model_validate(given("dev", folder / "no-key") | {"domain": DOMAIN} | changes)
-    place.write_text(plan(told).containers["caddy"].files[_CADDYFILE])
+    written = plan(told).containers["caddy"].files[_CADDYFILE]
+    place.write_text(written.replace(f"reverse_proxy {_OSS}", "reverse_proxy minio:9000"))
     resolve(folder, dict.fromkeys(_BEHIND, behind))
     command = " ".join(["rehearsal.real_caddy", *CONTAINERS["caddy"].command[1:]])
     program = contained(folder, command, new_address(), 9997, **environment)

@@ -171,6 +171,7 @@ _ANSWERS: dict[str, Any] = {
         "memory": 61440,
         "systemDiskId": "d-1",
     },
+    ":AccessKey": lambda args: {"secret": "plain-storage-password"},
     ":EipAddress": lambda args: {"ipAddress": "198.18.7.8"},
     "lab:Password": lambda args: {"result": f"plain-{args.name}-password"},
     ":Command": lambda args: {"stdout": "", "stderr": ""},

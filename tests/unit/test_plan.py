@@ -98,6 +98,25 @@ def test_a_sandbox_comes_with_its_setting_alone() -> None:
     assert "code-sandbox" in with_it.containers["fastgpt"].after
 
 
+def test_files_in_oss_take_minio_s_place() -> None:
+    lab = planned("dev", storage="oss", domain="lab.example.com")
+    assert "minio" not in lab.containers
+    assert "pull-minio" not in {step.name for step in lab.steps}
+    asking = [lab.containers[name] for name in ("plugin", "fastgpt", "caddy")]
+    assert not [each for each in asking if "minio" in each.reaches + each.after]
+    assert all("{storage}" in each.environment.values() for each in asking[:2])
+    assert all("STORAGE_EXTERNAL_ENDPOINT" not in each.environment for each in asking)
+    assert all("minio" not in str(each) for each in asking)
+    assert lab.containers["plugin"].online
+    # Signed addresses would reach strangers otherwise.
+    assert lab.containers["fastgpt"].environment["PLUGIN_BASE_URL"] == "http://caddy:3004"
+    assert {"plugin", "fastgpt"} <= set(lab.containers["caddy"].reaches)
+    assert "caddy" in lab.containers["fastgpt"].after
+    assert 3004 not in {p for each in asking for p in each.published.values()}
+    plain = planned("dev", storage="oss").containers["fastgpt"]
+    assert plain.environment["PLUGIN_BASE_URL"] == "http://plugin:3000"
+
+
 def test_the_price_is_made_of_its_parts() -> None:
     price = planned().price
     assert (price.total, price.currency) == (12.19, "CNY")

@@ -46,6 +46,11 @@ def test_a_secret_inside_a_list_is_refused() -> None:
         _rewrite(models=[{"name": "a", "key": {"secure": "v1:AAAA"}}])
 
 
+def test_files_in_oss_are_not_rehearsed() -> None:
+    with pytest.raises(CannotRead, match="has no OSS"):
+        _rewrite(storage="oss")
+
+
 def test_the_operator_comes_in_beside_ones_own_networks_and_instead_of_examples() -> None:
     made = _rewrite(allowedCidrs=["203.0.113.5/32", "198.51.100.0/24", "10.1.2.0/24", "nonsense"])
     assert made.config["ai-lab:allowedCidrs"] == ["10.1.2.0/24", "nonsense", "198.18.0.5/32"]

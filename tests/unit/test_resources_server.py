@@ -163,6 +163,17 @@ def test_another_edition_needs_another_server(choice: Subject) -> None:
     assert choice.complaints(edition="seeds") == ["edition"]
 
 
+def test_files_are_kept_elsewhere_by_another_server_only(choice: Subject) -> None:
+    olds = choice.create()
+    (failure,) = choice.provider.check(olds, {**choice.wanted, "storage": "oss"}).failures
+    assert failure.property == "storage"
+    for words in ("its files in minio", "say oss", "raise serverGeneration"):
+        assert words in failure.reason
+    assert choice.complaints(storage="oss", lost="i-1") == []
+    choice.update(storage="oss", generation=2)
+    assert choice.complaints(storage="minio") == ["storage"]
+
+
 def test_a_state_of_before_the_editions_is_the_seeds(choice: Subject) -> None:
     choice.create(edition="seeds")
     del choice.state["edition"]

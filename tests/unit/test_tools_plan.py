@@ -51,6 +51,18 @@ def test_a_lab_that_can_be_built(root: Path, key: Path, capsys: pytest.CaptureFi
     assert all("known holes" in line for line in said.partition("problems\n")[2].splitlines())
 
 
+def test_files_in_oss_are_named_with_what_they_cost(
+    root: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(root, key, storage="oss")
+    assert main({"STACK": "mine"}, root) == 0
+    said = capsys.readouterr().out
+    assert "files: in two buckets of OSS" in said
+    assert "paid beside this price" in said
+    assert "    STORAGE_SECRET_ACCESS_KEY=<storage>\n" in said
+    assert told(root, capsys)[1]["plan"]["storage"] == "oss"
+
+
 def test_the_reference_lab_is_shown_although_its_address_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -78,7 +90,8 @@ def test_the_keys_for_programs(root: Path, key: Path, capsys: pytest.CaptureFixt
     assert all(problem["warning"] for problem in whole["problems"])
     plan = whole["plan"]
     assert list(plan) == [
-        *("region", "instanceType", "spot", "leaseHours", "gpus", "disk", "price", "openPorts"),
+        *("region", "instanceType", "spot", "leaseHours", "gpus", "disk", "storage", "price"),
+        "openPorts",
         *("images", "releases", "hostSteps", "models", "launches", "channels", "tokens"),
         "environments",
     ]

@@ -32,6 +32,12 @@ _OTHER_EDITION = (
     "empty lab; lost are its chats, share links, API keys and all that was made in the web pages"
 )
 
+_OTHER_STORAGE = (
+    "the lab that stands keeps its files in {old}, and the settings say {new}: nothing carries "
+    "them over. Set storage back to keep it, or raise serverGeneration too, for a new server and "
+    "an empty lab"
+)
+
 Way = tuple[str, str, str]
 """Type, zone and image of a server."""
 
@@ -55,6 +61,7 @@ class Choice(Thing):
             generation, because a server does not move.
         edition: which FastGPT the lab has; another one needs another generation, because nothing
             that it stored can be read by the other.
+        storage: where FastGPT's files are; the same holds of it.
         refusal: why that vSwitch cannot be stood in, "" where it can.
         wanted: what is looked for, for the error: `a server in cn-hangzhou`.
         region, tag: where the lab is, and the value of its tag: everything rented comes after the
@@ -73,6 +80,7 @@ class Choice(Thing):
     wanted: Annotated[str, IGNORED] = "the server"
     switch: Annotated[str, IGNORED] = ""
     edition: Annotated[EditionName, IGNORED] = "seeds"  # older states lack it
+    storage: Annotated[str, IGNORED] = "minio"  # older states lack it
     refusal: Annotated[str, IGNORED] = ""
     region: Annotated[str, REACH] = ""
     tag: Annotated[str, REACH] = ""
@@ -125,6 +133,9 @@ class Choice(Thing):
         if olds and old.generation == new.generation:
             if old.edition != new.edition and not old.is_over(new):
                 yield "edition", _OTHER_EDITION.format(old=old.edition, new=new.edition)
+                return
+            if old.storage != new.storage and not old.is_over(new):
+                yield "storage", _OTHER_STORAGE.format(old=old.storage, new=new.storage)
                 return
             if old.switch != new.switch:
                 yield "switch", _MOVING
