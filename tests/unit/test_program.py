@@ -353,6 +353,7 @@ def test_a_domain_is_served_by_tls_and_nothing_in_clear_is_open(
     # Pictures are visitors' too; files are the operator's.
     wanted = {
         "FE_DOMAIN": "https://lab.example.com",
+        "STORAGE_EXTERNAL_ENDPOINT": "https://lab.example.com",
         "FILE_DOMAIN": pages[0],
         "AUTH_COOKIE_SECURE": "true",
     }
