@@ -1,5 +1,6 @@
 """The real Caddy with the Caddyfile of a lab that has a domain, before whatever stands for it."""
 
+import http.client
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,3 +40,25 @@ def trusted(folder: Path) -> ssl.SSLContext:
     root = folder / "root/data/caddy/pki/authorities/local/root.crt"
     until(root.exists, "Caddy's authority")
     return ssl.create_default_context(cafile=str(root))
+
+
+class Connection(http.client.HTTPConnection):
+    """By TLS, wherever this Caddy stands; it opens again where it was closed, and nothing here
+    changes what is asked."""
+
+    def __init__(self, address: str, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(address, port, timeout=30)
+        self._tls = context
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=DOMAIN)
+
+    def ask(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> http.client.HTTPResponse:
+        """`body`: bytes, or an iterable that is sent chunk by chunk."""
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        chunked = body is not None and not isinstance(body, bytes)
+        self.request(method, path, body, {"Host": DOMAIN, **told}, encode_chunked=chunked)
+        return self.getresponse()

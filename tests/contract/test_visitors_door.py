@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.contract.behind import PIECES, QUESTION, Behind
-from tests.contract.caddy import DOMAIN, served, trusted
+from tests.contract.caddy import DOMAIN, Connection, served, trusted
 from tests.contract.processes import Program, new_address
 from tests.unit.plans import cases
 from tests.waiting import until
@@ -37,22 +37,16 @@ class Door:
     context: ssl.SSLContext
     opened: contextlib.ExitStack
 
-    def connection(self, port: int = 40443) -> http.client.HTTPConnection:
-        """One by TLS, to whom it may concern: nothing here changes what is asked."""
-        opened = http.client.HTTPConnection(self.caddy.address, port, timeout=30)
+    def connection(self, port: int = 40443) -> Connection:
+        opened = Connection(self.caddy.address, port, self.context)
         self.opened.callback(opened.close)
         opened.connect()
-        opened.sock = self.context.wrap_socket(opened.sock, server_hostname=DOMAIN)
         return opened
 
     def ask(
         self, method: str, path: str, body: Any = None, port: int = 40443, **headers: str
     ) -> http.client.HTTPResponse:
-        opened = self.connection(port)
-        told = {name.replace("_", "-"): value for name, value in headers.items()}
-        chunked = body is not None and not isinstance(body, bytes)
-        opened.request(method, path, body, {"Host": DOMAIN, **told}, encode_chunked=chunked)
-        return self.opened.enter_context(opened.getresponse())
+        return self.opened.enter_context(self.connection(port).ask(method, path, body, **headers))
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +172,7 @@ def test_a_connection_has_one_question(door: Door, behind: Behind) -> None:
     nor what is asked behind it at once makes more of them."""
     opened = door.connection()
     for path in ("/chat/share", QUESTION):
-        opened.request("POST" if path == QUESTION else "GET", path, headers={"Host": DOMAIN})
-        answer = opened.getresponse()
+        answer = opened.ask("POST" if path == QUESTION else "GET", path)
         answer.read()
     assert answer.headers["Connection"] == "close"
     assert opened.sock is None
