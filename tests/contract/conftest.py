@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from provisioning.clients.fastgpt import FastGptClient
 from provisioning.versions import DEFAULT_XINFERENCE, SUCCESSOR_XINFERENCE
-from tests.contract.fastgpt_subject import FastGpt, Stage
+from tests.contract.fastgpt_subject import EMBEDDING, LLM, FastGpt, Stage
 from tests.contract.upstream import Upstream
 from tests.contract.xinference_subject import Double, Lab, StartDouble, StartLab
 
@@ -42,6 +43,14 @@ def fastgpt(stage: Stage, running: FastGpt) -> FastGpt:
     """The module's FastGPT, with an upstream that remembers and refuses nothing yet."""
     stage.upstream.forget()
     return running
+
+
+@pytest.fixture
+def base(client: FastGptClient) -> Iterator[str]:
+    """A base of the module's `client`."""
+    made = client.create_dataset("base", vector_model=EMBEDDING, agent_model=LLM)
+    yield made
+    client.delete_dataset(made)
 
 
 @pytest.fixture

@@ -7,13 +7,27 @@ from typing import Any
 
 import httpx
 
+from provisioning.app_graph import FORMS, Graph, simple_app
 from provisioning.catalogue import Model
-from provisioning.clients.fastgpt import SeedsClient
+from provisioning.clients.fastgpt import FastGptClient, SeedsClient
+from provisioning.clients.fastgpt.rows import Intake
+from provisioning.editions import EditionName
 from provisioning.fastgpt_config import config_json
-from tests.contract.processes import START_SECONDS, Program, contained, new_address, resolve
+from provisioning.knowledge import App
+from tests.contract.processes import (
+    PROJECT,
+    START_SECONDS,
+    Program,
+    contained,
+    new_address,
+    resolve,
+)
 from tests.contract.upstream import WIDE, Upstream
 from tests.waiting import until
 
+MANUAL = PROJECT / "documents" / "lab-manual.pdf"
+INTAKE = Intake("chunk", 512, "1")
+LIBRARY = "# Library\n\nThe library opens at nine.\n\nA lost card costs five euros.\n"
 ROOT_PASSWORD = "root-password-1"
 LLM, EMBEDDING, RERANKER = "qwen2.5-instruct", "m3e-base", "bge-reranker-v2-m3"
 _KINDS = {LLM: "chat", EMBEDDING: "embedding", WIDE: "embedding", RERANKER: "rerank"}
@@ -134,6 +148,18 @@ class FastGpt:
     def search(self, dataset: str, text: str, **more: Any) -> Any:
         how = {"limit": 1500, "similarity": 0, "searchMode": "embedding", "usingReRank": False}
         return self.post("dataset/searchTest", datasetId=dataset, text=text, **{**how, **more})
+
+
+def graph_of(edition: EditionName, dataset: str = "", **more: Any) -> Graph:
+    """Of an app that answers from a base, or from its prompt alone."""
+    settings = App.model_validate({"name": "app", "similarity": 0, **more})
+    datasets = [dataset] if dataset else []
+    return simple_app(settings, MODELS[0], datasets, EMBEDDING, FORMS[edition])
+
+
+def publish(client: FastGptClient, app_id: str, graph: Graph, name: str = "one") -> None:
+    told: Any = {"chat_config": graph.chat_config, "version_name": name}
+    client.publish_app(app_id, nodes=graph.nodes, edges=graph.edges, **told)
 
 
 def sha256(text: str) -> str:

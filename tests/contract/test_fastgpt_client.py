@@ -2,23 +2,31 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from provisioning.app_graph import Graph, simple_app
 from provisioning.clients.errors import Refused
 from provisioning.clients.fastgpt import SeedsClient
 from provisioning.clients.fastgpt.rows import Intake
-from provisioning.knowledge import App
-from tests.contract.fastgpt_subject import EMBEDDING, LLM, MODELS, RERANKER, FastGpt, Stage, config
-from tests.contract.processes import PROJECT
+from tests.contract.fastgpt_subject import (
+    EMBEDDING,
+    INTAKE,
+    LIBRARY,
+    LLM,
+    MANUAL,
+    RERANKER,
+    FastGpt,
+    Stage,
+    config,
+    graph_of,
+    publish,
+)
 from tests.contract.upstream import WIDE
 from tests.waiting import until
 
-MANUAL = PROJECT / "documents" / "lab-manual.pdf"
-INTAKE = Intake("chunk", 512, "1")
-LIBRARY = "# Library\n\nThe library opens at nine.\n\nA lost card costs five euros.\n"
+_graph = partial(graph_of, "seeds")
 
 
 @pytest.fixture
@@ -28,27 +36,10 @@ def client(fastgpt: FastGpt) -> Iterator[SeedsClient]:
 
 
 @pytest.fixture
-def base(client: SeedsClient) -> Iterator[str]:
-    made = client.create_dataset("base", vector_model=EMBEDDING, agent_model=LLM)
-    yield made
-    client.delete_dataset(made)
-
-
-@pytest.fixture
 def app(client: SeedsClient) -> Iterator[str]:
     made = client.create_app("app", _graph().nodes, _graph().edges)
     yield made
     client.delete_app(made)
-
-
-def _graph(dataset: str = "", **more: Any) -> Graph:
-    settings = App.model_validate({"name": "app", "similarity": 0, **more})
-    return simple_app(settings, MODELS[0], [dataset] if dataset else [], EMBEDDING)
-
-
-def _publish(client: SeedsClient, app_id: str, graph: Graph, name: str = "one") -> None:
-    told: Any = {"chat_config": graph.chat_config, "version_name": name}
-    client.publish_app(app_id, nodes=graph.nodes, edges=graph.edges, **told)
 
 
 def _indexed(client: SeedsClient, base: str) -> None:
@@ -69,7 +60,7 @@ def test_the_whole_way_from_a_file_to_a_cited_answer(client: SeedsClient, base: 
 
     app = client.create_app("assistant", _graph(base).nodes, _graph(base).edges)
     client.update_app(app, name="assistant", intro="Knows the lab.")
-    _publish(client, app, _graph(base))
+    publish(client, app, _graph(base))
     share = client.create_share_link(app, "visitors", response_detail=True).share_id
     answer = client.ask(share, "How do I stop paying?", visitor="v", chat_id="c1")
     assert "destroy" in answer.text
@@ -157,9 +148,9 @@ def test_qa_training_keeps_questions(client: SeedsClient, base: str, stage: Stag
 
 def test_visitors_get_the_graph_that_was_published_last(client: SeedsClient, app: str) -> None:
     share = client.create_share_link(app, "visitors", response_detail=True).share_id
-    _publish(client, app, _graph(prompt="The library opens at nine."))
+    publish(client, app, _graph(prompt="The library opens at nine."))
     assert "nine" in client.ask(share, "When does the library open?", visitor="v", chat_id="1").text
-    _publish(client, app, _graph(prompt="The library opens at ten."), "two")
+    publish(client, app, _graph(prompt="The library opens at ten."), "two")
     assert "ten" in client.ask(share, "When does the library open?", visitor="v", chat_id="2").text
 
 
@@ -167,7 +158,7 @@ def test_a_key_of_an_app_chats(client: SeedsClient, app: str, fastgpt: FastGpt) 
     key = client.create_api_key(app, "notebook").key
     (listed,) = client.api_keys(app)
     assert (listed.name, listed.masked[-4:]) == ("notebook", key[-4:])
-    _publish(client, app, _graph(prompt="The library opens at nine."))
+    publish(client, app, _graph(prompt="The library opens at nine."))
     body = {"messages": [{"role": "user", "content": "When does the library open?"}]}
     headers = {"Authorization": f"Bearer {key}"}
     with fastgpt.anonymous() as http:

@@ -1,34 +1,34 @@
 """Our client against FastGPT 4.16: the lab's whole story, as measured §5 tells it."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from provisioning.app_graph import FORMS, Graph, simple_app
 from provisioning.channels import XINFERENCE_KEY
 from provisioning.clients.errors import NotFound, Refused
 from provisioning.clients.fastgpt import CurrentClient
-from provisioning.clients.fastgpt.rows import Intake
 from provisioning.fastgpt_models import model_set
-from provisioning.knowledge import App
 from stack.resources.fastgpt.app import GRAPH, as_wanted
 from tests.contract.fastgpt_subject import (
     EMBEDDING,
+    INTAKE,
+    LIBRARY,
     LLM,
+    MANUAL,
     MODELS,
     RERANKER,
     ROOT_PASSWORD,
     FastGpt,
     Stage,
+    graph_of,
+    publish,
 )
-from tests.contract.processes import PROJECT
 from tests.contract.upstream import WIDE
 from tests.waiting import until
 
-MANUAL = PROJECT / "documents" / "lab-manual.pdf"
-INTAKE = Intake("chunk", 512, "1")
-LIBRARY = "# Library\n\nThe library opens at nine.\n\nA lost card costs five euros.\n"
+_graph = partial(graph_of, "current")
 
 
 @pytest.fixture(scope="module")
@@ -57,28 +57,10 @@ def client(stage: Stage, current: FastGpt) -> Iterator[CurrentClient]:
 
 
 @pytest.fixture
-def base(client: CurrentClient) -> Iterator[str]:
-    made = client.create_dataset("base", vector_model=EMBEDDING, agent_model=LLM)
-    yield made
-    client.delete_dataset(made)
-
-
-@pytest.fixture
 def app(client: CurrentClient) -> Iterator[str]:
     made = client.create_app("app", _graph().nodes, _graph().edges)
     yield made
     client.delete_app(made)
-
-
-def _graph(dataset: str = "", **more: Any) -> Graph:
-    settings = App.model_validate({"name": "app", "similarity": 0, **more})
-    datasets = [dataset] if dataset else []
-    return simple_app(settings, MODELS[0], datasets, EMBEDDING, FORMS["current"])
-
-
-def _publish(client: CurrentClient, app_id: str, graph: Graph, name: str = "one") -> None:
-    told: Any = {"chat_config": graph.chat_config, "version_name": name}
-    client.publish_app(app_id, nodes=graph.nodes, edges=graph.edges, **told)
 
 
 def _indexed(client: CurrentClient, base: str) -> None:
@@ -98,7 +80,7 @@ def test_the_whole_way_from_a_file_to_a_cited_answer(client: CurrentClient, base
     app = client.create_app("assistant", _graph(base).nodes, _graph(base).edges)
     client.update_app(app, name="assistant", intro="Knows the lab.")
     graph = _graph(base, rerank=True)
-    _publish(client, app, graph)
+    publish(client, app, graph)
     shown = client.app(app)
     for key in GRAPH:
         assert as_wanted(getattr(graph, key), getattr(shown, key)) == getattr(graph, key)
@@ -179,7 +161,7 @@ def test_a_failing_model_is_an_error_though_http_says_200(
     client: CurrentClient, app: str, stage: Stage
 ) -> None:
     share = client.create_share_link(app, "visitors", response_detail=True).share_id
-    _publish(client, app, _graph(prompt="The library opens at nine."))
+    publish(client, app, _graph(prompt="The library opens at nine."))
     assert "nine" in client.ask(share, "When does the library open?", visitor="v", chat_id="1").text
     stage.upstream.refuse(LLM, 503, message="no channel")
     with pytest.raises(Refused, match="no channel"):
@@ -193,7 +175,7 @@ def test_a_key_of_an_app_chats_and_is_shown_again(
     (listed,) = client.api_keys(app)
     assert (listed.id, listed.name) == (made.id, "notebook")
     assert client.api_key(made.id, app_id=app) == made.key
-    _publish(client, app, _graph(prompt="The library opens at nine."))
+    publish(client, app, _graph(prompt="The library opens at nine."))
     body = {"messages": [{"role": "user", "content": "When does the library open?"}]}
     headers = {"Authorization": f"Bearer {made.key}"}
     with current.anonymous() as http:
