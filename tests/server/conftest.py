@@ -16,6 +16,7 @@ import pytest
 
 from provisioning.host import Step
 from provisioning.plan import Plan, plan
+from provisioning.ports import SHARE_PORT, tls_ports
 from provisioning.settings import Settings
 from rehearsal.addresses import SSH_PORT, claim_block
 from rehearsal.real_server.engine import NoEngine, local_engine
@@ -26,7 +27,8 @@ from tests.server.shell import Ran, Shell
 from tests.unit.program import given
 
 OnMirror = Callable[[str], None]
-PORTS = (3000, 3001, 9997)
+PORTS = {SHARE_PORT: 40443, **{port: port for port in tls_ports("current").values()}}
+"""Of a server to those of this machine, where not everybody may take the small ones."""
 SECRETS = {
     name: f"{name.replace('_', '')}1secret" for name in ("mysql", "mysql_root", "pg", "mongo")
 }
@@ -118,12 +120,12 @@ def rented(
     block = claim_block()
     folder = tmp_path_factory.mktemp("key")
     name = request.module.__name__.rpartition("_")[2]
-    address = block.fresh_server()
+    address = block.fresh_server((*PORTS.values(), SSH_PORT))
     machine = RealServer(
         grounds,
         name,
         _make_key(folder / "id"),
-        {22: (address, SSH_PORT), **{port: (address, port) for port in PORTS}},
+        {22: (address, SSH_PORT), **{port: (address, here) for port, here in PORTS.items()}},
     )
     machine.start()
     try:

@@ -6,10 +6,9 @@ from provisioning.channels import XINFERENCE_KEY
 from provisioning.containers import Container
 from provisioning.editions import EDITIONS
 from stack.passwords import OF_EVERY_EDITION
+from tests.contract.caddy import DOMAIN
 from tests.server.conftest import SECRETS, Rented
 from tests.server.shell import until
-
-DOMAIN = "lab.example.com"
 
 
 class Lab:

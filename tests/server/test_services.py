@@ -4,34 +4,44 @@ Doubles cannot hold what is asked here: whether psql, mysql and Docker mean by o
 our change of a password what we mean.
 """
 
+import contextlib
 import json
+import re
 import shlex
-from pathlib import Path
+import time
+from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import pytest
 
-from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY
 from provisioning.host import VOCABULARY_FOLDER
-from provisioning.plan import Plan, plan
+from provisioning.plan import Plan
 from provisioning.ports import (
     FASTGPT_PORT,
+    ONEAPI_PORT,
     PUBLISHED,
+    SHARE_PORT,
     XINFERENCE_PORT,
-    has_visitors_door,
     tls_ports,
 )
-from provisioning.settings import Settings
 from provisioning.vocabulary import VOCABULARY_NAME, vocabulary_file
+from rehearsal.real_server.server import Grounds
 from tests.matrix import reached
 from tests.server.conftest import Rented
-from tests.server.lab import DOMAIN, Lab
+from tests.server.door import Door
+from tests.server.lab import Lab
 from tests.server.shell import until
-from tests.unit.certificates import certificate
-from tests.unit.program import given
+from tests.unit.plans import cases
 
 pytestmark = pytest.mark.timeout(1800)
 
 ACTORS_PORT = 41234
+BURST = 60
+VISITORS = cases("visitors_door.yaml")
+OPERATORS = tls_ports("current")[FASTGPT_PORT]
+REFUSED = (403, b"")
+QUESTION = "POST /api/v2/chat/completions"
+ASKED = {"messages": [{"role": "user", "content": "When does the library open?"}]}
 
 
 @pytest.fixture(scope="module")
@@ -201,31 +211,103 @@ def test_xinference_serves_a_model_on_the_servers_card(lab: Lab) -> None:
     assert len(told["data"][0]["embedding"]) == 768
 
 
-def test_a_domain_is_served_by_tls(lab: Lab, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def door(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """The lab has a domain from now on."""
+    with contextlib.closing(Door(lab, tmp_path_factory.mktemp("door"))) as found:
+        yield found
+
+
+def test_a_domain_is_served_by_tls(lab: Lab, door: Door) -> None:
     """By Caddy as it is in the lab, with the operator's own certificate."""
-    edition = lab.rented.plan.settings.edition
-    own = {"domain": DOMAIN, "edition": edition, **certificate(tmp_path, DOMAIN)}
-    settings = Settings.model_validate(given("dev", Path("no-key")) | own)
-    told = plan(settings).containers["caddy"]
-    lab.replace("fastgpt")  # with the passwords that were changed above
-    names = {CERTIFICATE: "cert.pem", CERTIFICATE_KEY: "cert.key"}
-    files = {place: (tmp_path / name).read_text() for place, name in names.items()}
-    lab.replace("caddy", told.model_copy(update={"files": {**told.files, **files}}))
+    whole = tls_ports(door.settings.edition)
+    for port, call, status in (
+        (SHARE_PORT, "GET /chat/share", 200),
+        (whole[FASTGPT_PORT], "GET /api/common/system/getInitData", 200),
+        (whole[ONEAPI_PORT], "GET /api/status", 200),
+        (whole[XINFERENCE_PORT], "GET /", 401),
+    ):
+        assert door.ask(call, port=port)[0] == status, call
+    assert "127.0.0.1:9997" in lab.out("docker port caddy 9997")
+
+
+def test_visitors_get_what_a_share_link_needs(door: Door) -> None:
+    """From FastGPT and MinIO themselves: the same as operators get."""
+    before = door.passed_on()
+    for call in VISITORS["passes"]:
+        answer = door.ask(call)
+        assert answer != REFUSED, call
+        assert answer[0] == door.ask(call, port=OPERATORS)[0], call
+    assert door.passed_on() >= before + 2 * len(VISITORS["passes"])
+
+
+def test_nothing_else_of_theirs_goes_further_than_caddy(door: Door) -> None:
+    before = door.passed_on()
+    for call in VISITORS["refused"]:
+        # Of another host Caddy serves nothing, and says so by an empty answer.
+        assert door.ask(call) == ((200, b"") if "http://fastgpt" in call else REFUSED), call
+    assert door.ask("POST /api/v2/chat/stop", bytes(65537))[0] == 413
+    assert door.ask(QUESTION, bytes(262145))[0] == 413
+    assert door.ask(QUESTION, iter([b"{}"]), Transfer_Encoding="chunked")[0] == 411
+    assert door.passed_on() == before
+
+
+def test_a_visitors_answer_begins_before_it_ends(lab: Lab, door: Door) -> None:
+    """FastGPT says what it does while its model says nothing."""
+    visitor = {"outLinkAuthData": {"shareId": door.link, "outLinkUid": "v"}, "chatId": "c"}
+    told = {name: v if name == "chatId" else json.dumps(v) for name, v in visitor.items()}
+    init = f"GET /api/core/chat/outLink/init?{urlencode(told)}"
+    assert json.loads(door.ask(init)[1])["data"]["appId"] == door.app
+    asked = json.dumps({**visitor, **ASKED, "stream": True, "detail": True}).encode()
+    lab.out("docker pause oneapi")
     try:
-        lab.out("cat >/tmp/ca.pem", files[CERTIFICATE])
-        page = "/api/common/system/getInitData"
-        whole = tls_ports(edition)[FASTGPT_PORT]
-        asks = [(443, page, 200), (whole, page, 200), (8443, "/api/status", 200), (9443, "/", 401)]
-        if has_visitors_door(settings):
-            asks.append((443, "/api/support/user/account/preLogin?username=root", 403))
-        for port, path, status in asks:
-            url = f"https://{DOMAIN}:{port}{path}"
-            known = f"--cacert /tmp/ca.pem --resolve {DOMAIN}:{port}:127.0.0.1"
-            asked = f"curl -sS {known} --output /dev/null --write-out '%{{http_code}}' {url}"
-            assert lab.out(asked) == str(status), url
-        assert "127.0.0.1:9997" in lab.out("docker port caddy 9997")
+        answer = door.connection().ask(*QUESTION.split(), asked, Content_Type="application/json")
+        first = answer.readline()
     finally:
-        lab.replace("caddy")
+        lab.out("docker unpause oneapi")
+    rest = answer.read().decode()
+    assert first.startswith(b"event: ")
+    pieces = re.findall(r'"content": "([^"]+)"', rest)
+    assert "nine" in "".join(pieces)
+    assert len(pieces) > 1
+    assert rest.rstrip().endswith("data: [DONE]")
+    assert json.loads(door.ask(init)[1])["data"]["title"] == ASKED["messages"][0]["content"][:20]
+
+
+def test_what_opens_more_is_left_at_the_door(door: Door) -> None:
+    """Root's session and an app's key, which count where operators go in."""
+    page = "GET /api/common/system/getInitData"
+    for session in ({"Token": door.token}, {"Cookie": f"fastgpt_token={door.token}"}):
+        assert b"systemVersion" in door.ask(page, port=OPERATORS, **session)[1]
+        assert b"systemVersion" not in door.ask(page, **session)[1]
+    asked = json.dumps({**ASKED, "appId": door.app}).encode()
+    key = {"Authorization": f"Bearer {door.key}", "Content_Type": "application/json"}
+    assert b"nine" in door.ask(QUESTION, asked, OPERATORS, **key)[1]
+    assert b"unAuthorization" in door.ask(QUESTION, asked, **key)[1]
+
+
+def test_each_address_is_counted_for_itself_at_the_visitors_door_alone(
+    lab: Lab, door: Door, grounds: Grounds
+) -> None:
+    """Before Docker sends the connections on to Caddy; of two machines beside the server."""
+    address, rule = lab.rented.machine.address, "iptables -t mangle -nvxL PREROUTING"
+
+    def opened(port: int) -> int:
+        # A SYN that is dropped is sent again after a second.
+        knock = f"timeout 0.9 bash -c '</dev/tcp/{address}/{port}' && echo opened"
+        many = f"seq 100 | xargs -P 8 -I_ sh -c {shlex.quote(knock)} 2>/dev/null"
+        return int(grounds.mirror.exec_run(["sh", "-c", many]).output.count(b"opened"))
+
+    began = time.monotonic()
+    found = opened(SHARE_PORT)
+    assert BURST <= found <= BURST + time.monotonic() - began + 1
+    assert found < 100
+    assert opened(OPERATORS) == 100
+    dropped = lab.out(f"{rule} | awk '/ai-lab-door/ {{print $1}}'")
+    for _ in range(10):
+        with contextlib.closing(door.connection()) as other:
+            assert other.ask("GET", "/chat/share").status == 200
+    assert lab.out(f"{rule} | awk '/ai-lab-door/ {{print $1}}'") == dropped
 
 
 def test_containers_find_each_other_by_name(lab: Lab) -> None:
@@ -263,9 +345,11 @@ def test_a_replica_set_that_is_gone_is_made_again(lab: Lab) -> None:
     assert "rs0" in lab.out(f"docker exec mongo cat {state}")
 
 
-def test_all_come_back_after_a_reboot(lab: Lab) -> None:
+def test_all_come_back_after_a_reboot(lab: Lab, door: Door) -> None:
     """`unless-stopped`, and OneAPI lives through a database that starts later than it."""
     lab.rented.machine.reboot()
     for name in lab.names:
         lab.becomes(name, "healthy")
     assert "-A INPUT -i br-+ -m conntrack --ctstate NEW -j DROP" in lab.out("iptables -S INPUT")
+    assert lab.out("iptables -t mangle -S PREROUTING").count("--hashlimit-name ai-lab-door") == 1
+    assert door.connection().ask("GET", "/chat/share").status == 200
