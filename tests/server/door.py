@@ -1,7 +1,5 @@
 """A lab with a domain on a rented server, from outside: what visitors and operators send it."""
 
-importlib.reload(_c)
-
 import ssl
 from pathlib import Path
 from typing import Any

@@ -259,13 +259,14 @@ def test_a_visitors_answer_begins_before_it_ends(lab: Lab, door: Door) -> None:
     init = f"GET /api/core/chat/outLink/init?{urlencode(told)}"
     assert json.loads(door.ask(init)[1])["data"]["appId"] == door.app
     asked = json.dumps({**visitor, **ASKED, "stream": True, "detail": True}).encode()
-    lab.out("docker pause oneapi")
-    try:
-        answer = door.connection().ask(*QUESTION.split(), asked, Content_Type="application/json")
-        first = answer.readline()
-    finally:
-        lab.out("docker unpause oneapi")
-    rest = answer.read().decode()
+    with contextlib.closing(door.connection()) as opened:
+        lab.out("docker pause oneapi")
+        try:
+            answer = opened.ask(*QUESTION.split(), asked, Content_Type="application/json")
+            first = answer.readline()
+        finally:
+            lab.out("docker unpause oneapi")
+        rest = answer.read().decode()
     assert first.startswith(b"event: ")
     pieces = re.findall(r'"content": "([^"]+)"', rest)
     assert "nine" in "".join(pieces)
@@ -352,4 +353,5 @@ def test_all_come_back_after_a_reboot(lab: Lab, door: Door) -> None:
         lab.becomes(name, "healthy")
     assert "-A INPUT -i br-+ -m conntrack --ctstate NEW -j DROP" in lab.out("iptables -S INPUT")
     assert lab.out("iptables -t mangle -S PREROUTING").count("--hashlimit-name ai-lab-door") == 1
-    assert door.connection().ask("GET", "/chat/share").status == 200
+    with contextlib.closing(door.connection()) as again:
+        assert again.ask("GET", "/chat/share").status == 200
