@@ -17,6 +17,7 @@ from provisioning.plan import Plan, plan
 from provisioning.ports import FASTGPT_PORT, ONEAPI_PORT, SHARE_PORT, XINFERENCE_PORT, page
 from provisioning.settings import Settings
 from tests.contract.caddy import DOMAIN, Connection
+from tests.contract.fastgpt_subject import publish
 from tests.server.conftest import PORTS
 from tests.server.lab import Lab
 from tests.server.shell import until
@@ -76,8 +77,7 @@ class Door:
         secrets, chat = self._lab.secrets, self.settings.models[0]
         ports = (XINFERENCE_PORT, ONEAPI_PORT, FASTGPT_PORT)
         xinference, oneapi, fastgpt = (page(self.settings, DOMAIN, port) for port in ports)
-        way = _Way(self.address, self._trusted)
-        key = secrets["xinference_key"]
+        way, key = _Way(self.address, self._trusted), secrets["xinference_key"]
         with XinferenceClient(xinference, key, transport=way) as models:
             models.launch(told.launches[chat.name])
             until(lambda: models.state(chat.name).standing == "serving", "the chat model")
@@ -85,13 +85,12 @@ class Door:
             gateway.login("root", FIRST_PASSWORD)
             route = {"type": 1, "base_url": XINFERENCE_URL, "key": key}
             gateway.create_channel(Channel(name="chat", models=(chat.name,), **route))
-        root = {"password": secrets["fastgpt_root"]}
-        with CurrentClient(fastgpt, transport=way, **root) as client:
+        password = secrets["fastgpt_root"]
+        with CurrentClient(fastgpt, password=password, transport=way) as client:
             client.set_models(told.fastgpt_models)
             graph = simple_app(App(name="app", prompt=PROMPT), chat, [], "", FORMS["current"])
             self.app = client.create_app("app", graph.nodes, graph.edges)
-            told_of = {"chat_config": graph.chat_config, "version_name": "one"}
-            client.publish_app(self.app, nodes=graph.nodes, edges=graph.edges, **told_of)
+            publish(client, self.app, graph)
             self.link = client.create_share_link(self.app, "all", response_detail=True).share_id
             self.key = client.create_api_key(self.app, "notebook").key
             self.token = client.token

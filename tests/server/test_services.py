@@ -1,7 +1,8 @@
 """The lab's own containers (provisioning/containers.yaml) on a real engine, databases for real.
 
 Doubles cannot hold what is asked here: whether psql, mysql and Docker mean by our health checks and
-our change of a password what we mean.
+our change of a password what we mean, and whether who comes from outside finds the visitors' door
+that tests/contract/test_visitors_door.py tries before a stand-in.
 """
 
 import contextlib
