@@ -143,13 +143,6 @@ class RealServer:
             archive.addfile(file, io.BytesIO(text))
         self._container.put_archive("/root", packed.getvalue())
 
-    @property
-    def address(self) -> str:
-        """Its own in the grounds' network, while it runs: this machine and the mirror reach it."""
-        self._container.reload()
-        (joined,) = self._container.attrs["NetworkSettings"]["Networks"].values()
-        return str(joined["IPAddress"])
-
     def start(self) -> None:
         """Boot; comes back when it is on its way, not when sshd answers."""
         self._container.start()

@@ -292,7 +292,7 @@ def test_each_address_is_counted_for_itself_at_the_visitors_door_alone(
     lab: Lab, door: Door, grounds: Grounds
 ) -> None:
     """Before Docker sends the connections on to Caddy; of two machines beside the server."""
-    address, rule = lab.rented.machine.address, "iptables -t mangle -nvxL PREROUTING"
+    address, rule = lab.out("hostname -i"), "iptables -t mangle -nvxL PREROUTING"
 
     def opened(port: int) -> int:
         # A SYN that is dropped is sent again after a second.
