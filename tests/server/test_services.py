@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from provisioning import remote
 from provisioning.host import VOCABULARY_FOLDER
 from provisioning.plan import Plan
 from provisioning.ports import (
@@ -25,6 +26,7 @@ from provisioning.ports import (
     XINFERENCE_PORT,
     tls_ports,
 )
+from provisioning.tunnel import SshServer
 from provisioning.vocabulary import VOCABULARY_NAME, vocabulary_file
 from rehearsal.real_server.server import Grounds
 from tests.matrix import reached
@@ -326,6 +328,28 @@ def test_a_container_gets_no_more_memory_than_its_limit(lab: Lab) -> None:
     assert ran.code == 137
     assert lab.out("docker inspect --format '{{.State.OOMKilled}}' eater") == "true"
     lab.out("docker rm eater")
+
+
+@pytest.mark.fault("FastGPT started without Redis")
+def test_a_start_that_fails_is_told_with_its_cause(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every `pulumi up` reads it off what the real Docker shows and keeps of a container."""
+    monkeypatch.setattr(remote, "run", lambda server, command: lab.out(command))
+    server = SshServer(host="here", port=22, user="root", host_key="")
+    causes = {"fastgpt": "it does not reach Redis", "plugin": "an end with code 0 misses Redis"}
+    lab.out("docker stop redis && docker restart plugin fastgpt")
+    try:
+        for name, why in causes.items():
+            until(
+                lambda name=name, why=why: why in str(*remote.containers(server, [name])),
+                f"the cause of {name}",
+                seen=lambda name=name: lab.out(f"docker ps -a; docker logs --tail 20 {name} 2>&1"),
+            )
+    finally:
+        lab.out("docker start redis")
+    for name in causes:
+        lab.becomes(name, "healthy")
 
 
 @pytest.mark.fault("MySQL slow")
