@@ -20,8 +20,9 @@ from rehearsal.doubles.fastgpt.store import object_id
 from rehearsal.doubles.language import count_tokens
 
 OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
-# What a streaming caller is told: `flowNodeStatus` or `answer`, and its data.
 Events = Iterator[tuple[str, Any]]
+"""What a streaming caller may be told: `answer` or `flowNode...`, and its data."""
+Told = Generator[tuple[str, Any], None, Document | None]
 
 
 @dataclass
@@ -52,20 +53,26 @@ class Run:
         return node["nodeId"] not in finished and (is_entry or is_fed)
 
     def _node(self, node: Document) -> Events:
-        kind = node.get("flowNodeType")
         if node.get("showStatus"):
             yield "flowNodeStatus", {"status": "running", "name": node["name"]}
         began = time.monotonic()
-        if kind == "datasetSearchNode":
-            response = self._dataset_search(node, self._inputs(node))
-        elif kind == "chatNode":
-            response = yield from self._chat(self._inputs(node))
-        else:
-            self.outputs[node["nodeId"], "userChatInput"] = self.question
+        if (told := (yield from self._done(node))) is None:
             return
-        about = {"nodeId": node["nodeId"], "moduleName": node["name"], "moduleType": kind}
+        about = {"nodeId": node["nodeId"], "moduleName": node["name"]}
+        about |= {"moduleType": node["flowNodeType"]}
         took = round(time.monotonic() - began, 2)
-        self.responses.append({**about, "runningTime": took, "totalPoints": 0, **response})
+        self.responses.append({**about, "runningTime": took, **told})
+        yield "flowNodeResponse", self.responses[-1]
+
+    def _done(self, node: Document) -> Told:
+        """Do what the node is for. Its response; None of what does nothing of its own."""
+        if node.get("flowNodeType") == "datasetSearchNode":
+            return {"totalPoints": 0, **self._dataset_search(node, self._inputs(node))}
+        if node.get("flowNodeType") == "chatNode":
+            told = yield from self._chat(self._inputs(node))
+            return {"totalPoints": 0, **told}
+        self.outputs[node["nodeId"], "userChatInput"] = self.question
+        return None
 
     def _inputs(self, node: Document) -> Document:
         given = {item["key"]: item["value"] for item in node["inputs"] if "value" in item}
@@ -174,8 +181,7 @@ def _shown(chatter: Chatter, item: Document) -> Document:
 def completions(call: Call) -> Response:
     """An OpenAI-like answer, or an event stream that tells all."""
     if call.body.get("stream"):
-        kind = {"content-type": "text/event-stream;charset=utf-8"}
-        return StreamingResponse(_told(call), headers=kind)
+        return streamed(_told(call))
     chatter, run = _prepare(call)
     for _ in run.execute():
         pass
@@ -184,6 +190,10 @@ def completions(call: Call) -> Response:
     if call.body.get("detail"):
         answer |= {"responseData": chatter.shown(run.responses), "newVariables": {}}
     return Answer(answer)
+
+
+def streamed(events: Iterator[str]) -> Response:
+    return StreamingResponse(events, headers={"content-type": "text/event-stream;charset=utf-8"})
 
 
 def spoken(call: Call, content: str) -> Document:
@@ -197,7 +207,8 @@ def _told(call: Call) -> Iterator[str]:
     try:
         chatter, run = _prepare(call)
         for name, data in run.execute():
-            yield event(name, chunk(data, None) if name == "answer" else data)
+            if name != "flowNodeResponse":
+                yield event(name, chunk(data, None) if name == "answer" else data)
         save(call, chatter.app["_id"], run)
         yield event("answer", chunk(None, "stop"))
         yield "event: answer\ndata: [DONE]\n\n"

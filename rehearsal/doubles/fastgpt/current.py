@@ -1,57 +1,15 @@
-"""The routes of the current edition, and who may use them
-(docs/facts/fastgpt-current-measured.md §2, §5)."""
-
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+"""Who may use a route of the current edition (docs/facts/fastgpt-current-measured.md §2, §5)."""
 
 from starlette.responses import Response
 
-from rehearsal.doubles.fastgpt import (
-    accounts,
-    assistants,
-    libraries,
-    models,
-    routing,
-    sources,
-    talk,
-)
+from rehearsal.doubles.fastgpt import accounts, libraries
 from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, crash, done, named
 from rehearsal.doubles.fastgpt.refusals import Invalid, check, refusal
-
-# `!` is open to all, `*` to keys too.
-_ROUTES = """
-accounts /api/common/system -: GET getInitData!
-accounts /api/support/user/account -: GET preLogin! tokenLogin loginout, POST loginByPassword!
-models /api/core/ai/model model: GET list detail getConfigJson getDefaultConfig test
-models /api/core/ai/model model: PUT updateWithJson updateDefault, DELETE delete
-libraries /api/core/dataset dataset: POST create* list* searchTest*, GET detail*, PUT update*
-libraries /api/core/dataset dataset: DELETE delete, POST data/v2/list*
-libraries /api/core/dataset/training -: GET getDatasetTrainingQueue* hasDatasetTrainingError
-libraries /api/core/dataset/training -: POST getTrainingError*, PUT updateTrainingData
-sources /api/core/dataset/collection collection: POST create* create/localFile* create/text*
-sources /api/core/dataset/collection collection: POST create/link* listV2*, GET detail*
-sources /api/core/dataset/collection collection: PUT update*, DELETE delete*
-assistants /api/core/app app: POST create* list* version/publish, GET detail version/detail
-assistants /api/core/app app: PUT update, DELETE del
-assistants /api/support/outLink link: POST create, GET list, PUT update, DELETE delete
-assistants /api/support/openapi key: POST create copy, GET list, PUT update, DELETE delete
-talk /api/core/chat -: GET outLink/init!
-talk /api/v1/chat -: POST completions!
-talk /api/v2/chat -: POST completions!
-"""
+from rehearsal.doubles.fastgpt.routing import Handler
 
 
-def answers() -> dict[str, Callable[[Call], Response]]:
-    """Method and path to what answers there."""
-    modules = (accounts, assistants, libraries, models, sources, talk)
-    return {
-        place: partial(_answered, place, mark, handler)
-        for place, mark, handler in routing.routes(_ROUTES, *modules)
-    }
-
-
-def _answered(place: str, mark: str, handler: Callable[[Call], Any], call: Call) -> Response:
+def answered(place: str, mark: str, handler: Handler, call: Call) -> Response:
+    """What a handler answers to who may ask it, in the words of this edition."""
     try:
         libraries.purge(call)
         given = call.query if place.startswith("GET") else call.body

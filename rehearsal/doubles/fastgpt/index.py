@@ -79,9 +79,9 @@ class TrainingQueue:
         vector = service.upstream.embedding(service.config.vector(task["model"]), text)
         if service.mongo.get("dataset_collections", task["collectionId"]) is None:
             return
-        row = {"dataset_id": task["datasetId"], "collection_id": task["collectionId"]}
-        stored = service.vectors.put("modeldata", {**row, "vector": vector})
-        data = picked(task, "datasetId", "collectionId", "q", "a", "chunkIndex", "updateTime")
+        of_it = picked(task, "datasetId", "collectionId")
+        stored = service.vectors.put("modeldata", {**of_it, "vector": vector})
+        data = of_it | picked(task, "q", "a", "chunkIndex", "updateTime")
         service.mongo.put("dataset_datas", {**data, "vectorId": stored["_id"]})
         service.mongo.delete("trainings", _id=task["_id"])
 

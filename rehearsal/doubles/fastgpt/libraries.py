@@ -4,12 +4,9 @@
 from rehearsal.doubles.fastgpt import index
 from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, Problem, named, picked
 from rehearsal.doubles.fastgpt.parsing import TRIES, has_failed
-from rehearsal.doubles.fastgpt.store import age, exact_now
+from rehearsal.doubles.fastgpt.store import age, now
 
-_GOES_WITH = {
-    "datasets": ("datasetId", "trainings", "dataset_datas", "dataset_collections"),
-    "apps": ("appId", "chatitems", "outlinks", "app_versions"),
-}
+_FOUND = "q id datasetId collectionId updateTime sourceName sourceId chunkIndex score"
 _DATA = ("_id", "datasetId", "collectionId", "q", "a", "chunkIndex")
 _TASK = (*_DATA, "teamId", "tmbId", "mode", "errorMsg")
 
@@ -17,12 +14,10 @@ _TASK = (*_DATA, "teamId", "tmbId", "mode", "errorMsg")
 def purge(call: Call) -> None:
     """The job behind a soft delete, which comes some seconds later."""
     wait = call.service.environment.retry_seconds
-    for table, (name, *others) in _GOES_WITH.items():
+    for table in ("datasets", "apps"):
         for row in call.mongo.find(table):
             if row["deleteTime"] and age(row["deleteTime"]) > wait:
-                for other in others:
-                    call.mongo.delete(other, **{name: row["_id"]})
-                call.mongo.delete(table, _id=row["_id"])
+                call.mongo.delete_whole(table, row["_id"])
 
 
 def create_dataset(call: Call) -> str:
@@ -33,7 +28,7 @@ def create_dataset(call: Call) -> str:
     models = {"vectorModel": config.vector(None)["model"], "agentModel": config.llm(None)["model"]}
     usual = {"parentId": None, "inheritPermission": True, "deleteTime": None, **call.owner}
     given = picked(call.body, "name", "type", "intro", "avatar", "parentId", *models)
-    row = {**usual, **models, **given, "updateTime": exact_now()}
+    row = {**usual, **models, **given, "updateTime": now()}
     return str(call.mongo.put("datasets", row)["_id"])
 
 
@@ -57,7 +52,7 @@ def update_dataset(call: Call) -> None:
 
 def delete_dataset(call: Call) -> None:
     row = standing(call, call.query.get("id"))
-    call.mongo.put("datasets", {**row, "deleteTime": exact_now()})
+    call.mongo.put("datasets", {**row, "deleteTime": now()})
 
 
 def standing(call: Call, id_: Json) -> Document:
@@ -79,18 +74,7 @@ def _shown(call: Call, row: Document) -> Document:
 def search_test(call: Call) -> Document:
     """`usingReRank` says whether it was so: a failure of the reranker is swallowed."""
     found = index.search_test(call)
-    names = [
-        "q",
-        "id",
-        "datasetId",
-        "collectionId",
-        "updateTime",
-        "sourceName",
-        "sourceId",
-        "chunkIndex",
-        "score",
-    ]
-    rows = [picked(row, *names, *(["a"] if row["a"] else [])) for row in found["list"]]
+    rows = [picked(row, *_FOUND.split(), *(["a"] if row["a"] else [])) for row in found["list"]]
     shown = picked(found, "duration", "limit", "searchMode", "usingReRank", "similarity")
     return {"similarity": 0, **shown, "list": rows}
 
@@ -122,7 +106,7 @@ def get_training_error(call: Call) -> Document:
     tasks = call.mongo.find("trainings", collectionId=call.body.get("collectionId"))
     page = paged(call, [task for task in tasks if has_failed(task)])
     more = {"a": "", "weight": 0, "indexes": [], "retryCount": 0, "billId": ""}
-    more |= {"expireAt": exact_now(), "lockTime": exact_now()}
+    more |= {"expireAt": now(), "lockTime": now()}
     return {**page, "list": [{**more, **picked(task, *_TASK)} for task in page["list"]]}
 
 

@@ -11,7 +11,7 @@ from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.documents import fetched, file_text
 from rehearsal.doubles.fastgpt.envelope import Document, Problem, crash, log
 from rehearsal.doubles.fastgpt.index import TrainingQueue
-from rehearsal.doubles.fastgpt.store import exact_now
+from rehearsal.doubles.fastgpt.store import now
 
 TRIES = 5
 
@@ -51,7 +51,7 @@ class ParsingQueue(TrainingQueue):
             return
         title, text = self._text(row)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        told = {"rawTextLength": len(text), "hashRawText": digest, "updateTime": exact_now()}
+        told = {"rawTextLength": len(text), "hashRawText": digest, "updateTime": now()}
         told |= {"name": title} if title else {}
         service.mongo.set("dataset_collections", row["_id"], **told)
         mode = row["trainingType"]
@@ -59,7 +59,7 @@ class ParsingQueue(TrainingQueue):
         pieces = (piece.strip() for piece in split(text, row.get("chunkSize", 1000)))
         for place, piece in enumerate(filter(None, pieces)):
             told = {"mode": mode, "model": model, "q": piece, "chunkIndex": place, "lockTime": 0}
-            of_it = {**task, **told, "updateTime": exact_now(), "retryCount": TRIES}
+            of_it = {**task, **told, "updateTime": now(), "retryCount": TRIES}
             del of_it["_id"]
             service.mongo.put("trainings", of_it)
         service.mongo.delete("trainings", _id=task["_id"])

@@ -13,7 +13,7 @@ from rehearsal.doubles.fastgpt.index import source_of
 from rehearsal.doubles.fastgpt.libraries import paged, standing
 from rehearsal.doubles.fastgpt.parsing import TRIES, has_failed
 from rehearsal.doubles.fastgpt.refusals import Invalid
-from rehearsal.doubles.fastgpt.store import exact_now
+from rehearsal.doubles.fastgpt.store import now
 
 _READ = ("txt", "md", "html", "csv", "pdf", "docx", "pptx", "xlsx")
 _CUT = ("chunkSettingMode", "chunkSplitMode", "chunkSize", "indexSize", "chunkSplitter")
@@ -81,7 +81,7 @@ def _queued(call: Call, body: Json, source: Document) -> Document:
 def _insert(call: Call, body: Json, source: Document) -> Document:
     # A dataset that is being deleted takes documents still.
     call.mongo.existing("datasets", body.get("datasetId"), "unExistDataset")
-    moment = exact_now()
+    moment = now()
     usual = {**call.owner, "createTime": moment, "updateTime": moment, "parentId": None}
     given = picked(body, "datasetId", "parentId", "tags")
     return call.mongo.put("dataset_collections", {**usual, **source, **given})
@@ -126,7 +126,7 @@ def detail_collection(call: Call) -> Document:
 def update_collection(call: Call) -> None:
     row = _existing(call, call.body.get("id"))
     changed = picked(call.body, "name", "parentId", "tags", "forbid")
-    call.mongo.set("dataset_collections", row["_id"], **changed, updateTime=exact_now())
+    call.mongo.set("dataset_collections", row["_id"], **changed, updateTime=now())
 
 
 def delete_collection(call: Call) -> None:
@@ -134,11 +134,7 @@ def delete_collection(call: Call) -> None:
     if not call.headers.get("content-type", "").startswith("application/json"):
         raise Invalid([CURRENT["noBody"]])
     for id_ in call.body.get("collectionIds") or [call.query.get("id")]:
-        id_ = _existing(call, id_)["_id"]
-        call.service.vectors.delete("modeldata", collection_id=id_)
-        call.mongo.delete("dataset_collections", _id=id_)
-        for table in ("trainings", "dataset_datas"):
-            call.mongo.delete(table, collectionId=id_)
+        call.service.vectors.delete_whole("dataset_collections", _existing(call, id_)["_id"])
 
 
 def _existing(call: Call, id_: Json) -> Document:

@@ -9,11 +9,11 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from rehearsal.doubles.fastgpt import chat
 from rehearsal.doubles.fastgpt.accounts import key_of
 from rehearsal.doubles.fastgpt.apps import newest_version
-from rehearsal.doubles.fastgpt.chat import Events, Run, chunk, event, run_of, save, spoken
 from rehearsal.doubles.fastgpt.envelope import CURRENT, Answer, Call, Document, crash, named, picked
 from rehearsal.doubles.fastgpt.index import search, within
 from rehearsal.doubles.fastgpt.refusals import Invalid, refusal
@@ -29,7 +29,7 @@ def _quoted(item: Document) -> Document:
 
 
 @dataclass
-class CurrentRun(Run):
+class CurrentRun(chat.Run):
     """`failure` is what ended it; every node it came to has a response."""
 
     failure: str = ""
@@ -38,27 +38,15 @@ class CurrentRun(Run):
     def _is_due(self, node: Document, finished: set[str]) -> bool:
         return not self.failure and super()._is_due(node, finished)
 
-    def _node(self, node: Document) -> Events:
-        kind, name = node["flowNodeType"], node["name"]
-        if node.get("showStatus"):
-            yield "flowNodeStatus", {"status": "running", "name": name}
-        began = time.monotonic()
-        told = {"moduleName": name, "moduleType": kind, "moduleLogo": node.get("avatar", "")}
+    def _done(self, node: Document) -> chat.Told:
+        about = {"id": secrets.token_hex(8), "moduleLogo": node.get("avatar", "")}
         try:
-            if kind == "datasetSearchNode":
-                told |= self._dataset_search(node, self._inputs(node))
-            elif kind == "chatNode":
-                told |= yield from self._chat(self._inputs(node))
-            else:
-                self.outputs[node["nodeId"], "userChatInput"] = self.question
+            told = yield from super()._done(node)
         except Exception as error:
             problem = crash(error)
             self.failure = f"{problem.upstream_status or ''} {problem.message}".strip()
-            told |= {"errorText": self.failure, "error": self.failure}
-        took = round(time.monotonic() - began, 2)
-        about = {"id": secrets.token_hex(8), "nodeId": node["nodeId"], "runningTime": took}
-        self.responses.append({**told, **about})
-        yield "flowNodeResponse", self.responses[-1]
+            told = {"errorText": self.failure, "error": self.failure}
+        return {**about, **(told or {})}
 
     def _dataset_search(self, node: Document, inputs: Document) -> Document:
         asked = inputs.get("datasetSearchInput") or []
@@ -66,7 +54,7 @@ class CurrentRun(Run):
         text = next(filter(None, found), None) or inputs.get("userChatInput") or ""
         ids = [each["datasetId"] for each in inputs["datasets"]]
         ids = [id_ for id_ in ids if self.service.mongo.get("datasets", id_)]
-        told: Document = {"totalPoints": 0, "datasetQueries": [text], "quoteList": []}
+        told: Document = {"datasetQueries": [text], "quoteList": []}
         told |= picked(inputs, "similarity", "limit", "searchMode")
         told |= {"embeddingModel": self.service.config.vector(None)["name"]}
         told |= {"embeddingTokens": count_tokens(text), "searchUsingReRank": False}
@@ -87,7 +75,7 @@ class CurrentRun(Run):
         told = yield from super()._chat(inputs)
         tokens = {"outputTokens": count_tokens(self.answer), "inputTokens": told.pop("tokens")}
         told["historyPreview"][-1]["value"] = self.shown(self.answer).strip()
-        more = {"totalPoints": 0, "reasoningText": "", "finishReason": "stop"}
+        more = {"reasoningText": "", "finishReason": "stop"}
         return {**told, **tokens, **more, "llmRequestIds": [secrets.token_hex(6)]}
 
     def shown(self, text: str) -> str:
@@ -135,17 +123,13 @@ class Chatter:
 def completions(call: Call) -> Response:
     """An OpenAI-like answer, or an event stream."""
     if call.body.get("stream"):
-        kind = {"content-type": "text/event-stream;charset=utf-8"}
-        return StreamingResponse(_told(call), headers=kind)
+        return chat.streamed(_told(call))
     chatter, run = _prepare(call)
     for _ in run.execute():
         pass
     _finish(call, chatter, run)
-    answer = {
-        "title": run.question[:20],
-        **spoken(call, "" if run.failure else run.shown(run.answer)),
-    }
-    answer["id"] = answer["id"] or object_id()
+    answer = chat.spoken(call, "" if run.failure else run.shown(run.answer))
+    answer |= {"title": run.question[:20], "id": answer["id"] or object_id()}
     answer |= {"error": run.failure} if run.failure else {}
     if call.body.get("detail"):
         answer |= {"responseData": chatter.shown(run.responses), "newVariables": {}}
@@ -157,7 +141,7 @@ def _told(call: Call) -> Iterator[str]:
         chatter, run = _prepare(call)
     except Exception as error:
         told = json.loads(bytes(refusal(crash(error)).body))
-        yield event("error", told)
+        yield chat.event("error", told)
         return
     is_detailed, began = bool(call.body.get("detail")), time.monotonic()
     for name, data in _events(call, chatter, run):
@@ -166,17 +150,17 @@ def _told(call: Call) -> Iterator[str]:
             yield f"event: answer\ndata: {text}\n\n" if is_detailed else f"data: {text}\n\n"
         elif is_detailed:
             took = {"durationSeconds": round(time.monotonic() - began, 2)}
-            yield event(name, took if name == "workflowDuration" else data)
+            yield chat.event(name, took if name == "workflowDuration" else data)
 
 
-def _events(call: Call, chatter: Chatter, run: CurrentRun) -> Events:
+def _events(call: Call, chatter: Chatter, run: CurrentRun) -> chat.Events:
     is_v2 = "/v2/" in call.path
     tells_status = not chatter.link or chatter.link["showRunningStatus"]
     yield "chatTitle", {"title": run.question[:20]}
     try:
         for name, data in run.execute():
             if name == "answer" and (piece := run.shown(data)):
-                yield name, chunk(piece, None)
+                yield name, chat.chunk(piece, None)
             elif name == "flowNodeStatus" and tells_status:
                 yield name, data
             elif name == "flowNodeResponse" and is_v2 and (seen := chatter.shown([data])):
@@ -184,7 +168,7 @@ def _events(call: Call, chatter: Chatter, run: CurrentRun) -> Events:
     finally:
         _finish(call, chatter, run)
     yield "workflowDuration", None
-    last = chunk(None, "stop")
+    last = chat.chunk(None, "stop")
     last["choices"][0]["delta"] = {"role": "assistant", "content": None}
     yield "answer", last
     if not is_v2:
@@ -204,14 +188,14 @@ def _prepare(call: Call) -> tuple[Chatter, CurrentRun]:
     if busy in call.service.generating:
         raise named("chatIsGenerating")
     call.service.generating.add(busy)
-    run = run_of(call, app["_id"], kept, CurrentRun)
+    run = chat.run_of(call, app["_id"], kept, CurrentRun)
     run.with_marks = chatter.keeps_marks(body)
     return chatter, run
 
 
 def _finish(call: Call, chatter: Chatter, run: CurrentRun) -> None:
     call.service.generating.discard((chatter.app["_id"], call.body.get("chatId") or ""))
-    save(call, chatter.app["_id"], run, uid=chatter.uid)
+    chat.save(call, chatter.app["_id"], run, uid=chatter.uid)
 
 
 def _chatter(call: Call) -> Chatter:
