@@ -11,16 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from rehearsal.doubles.fastgpt.envelope import SHAPES, Document, Json
+from rehearsal.doubles.fastgpt.envelope import CURRENT, SHAPES, Document, Json
 
 LISTS = ("llmModels", "vectorModels", "reRankModels", "audioSpeechModels")
 INSIDE = "/app/data/config.json"
-NEEDED = {
-    "FILE_TOKEN_KEY": re.compile(".{6}"),
-    "AES256_SECRET_KEY": re.compile(".{6}"),
-    "INVOKE_TOKEN_SECRET": re.compile(".{32}"),
-    "FE_DOMAIN": re.compile("https?://."),
-}
 
 
 @dataclass
@@ -86,5 +80,6 @@ class Environment(BaseModel, frozen=True):
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Environment":
         given = {name: value for name, value in env.items() if value}
-        lacking = [name for name, form in NEEDED.items() if not form.match(given.get(name, ""))]
+        forms = CURRENT["variables"].items()
+        lacking = [name for name, form in forms if not re.match(form, given.get(name, ""))]
         return cls.model_validate({**given, "lacking": lacking})
