@@ -11,7 +11,7 @@ import json
 import re
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +23,7 @@ from tests.contract.upstream import Asked, Upstream
 from tests.waiting import until
 
 Json = Any
+Restart = Callable[[dict[str, str]], httpx.Client]
 CURRENT = RECORDINGS / "fastgpt-4.16.0"
 RERANKER = "127.0.0.1:18080"
 _NAMED = re.compile(rf"a0{{6,}}\d+|share0{{6,}}\d+|<[A-Z][A-Z0-9_]+>|{re.escape(RERANKER)}")
@@ -60,11 +61,14 @@ class Stub(Upstream):
 
 
 class Replay:
-    """One telling; `values` is what the double has for a recorded name."""
+    """One telling; `values` is what the double has for a recorded name, and `restart` starts it
+    again with more environment."""
 
-    def __init__(self, http: httpx.Client, stub: Stub, values: dict[str, str]) -> None:
+    def __init__(
+        self, http: httpx.Client, stub: Stub, values: dict[str, str], restart: Restart | None = None
+    ) -> None:
         self.values = dict(values)
-        self._http, self._stub = http, stub
+        self._http, self._stub, self._restart = http, stub, restart
 
     def tell(self, step: Json) -> list[str]:
         """Do one row of the table; how the answer differs from the recorded one, if it plays."""
@@ -78,6 +82,9 @@ class Replay:
                 return self._played(step)
         if "alias" in step:
             self.values |= {name(new): self.values[name(old)] for new, old in step["alias"].items()}
+        elif "restart" in step:
+            assert self._restart, "this telling has nothing to start again"
+            self._http = self._restart(step["restart"])
         elif "upload" in step:
             path = "/api/core/dataset/collection/create/localFile"
             headers = {"cookie": self._filled("fastgpt_token=<SESSION>")}

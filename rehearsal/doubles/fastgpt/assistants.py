@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from rehearsal.doubles.fastgpt.apps import delete_key, delete_link, existing_app, list_link
-from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, picked
+from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, named, picked
+from rehearsal.doubles.fastgpt.libraries import paged
 from rehearsal.doubles.fastgpt.refusals import Invalid, check
 from rehearsal.doubles.fastgpt.store import now, object_id
 
@@ -131,6 +132,12 @@ def _insert_version(call: Call, app: Document, name: str, is_published: bool) ->
     return call.mongo.put("app_versions", {**told, **graph, "isPublish": is_published, **_REFS})
 
 
+def version_list(call: Call) -> Document:
+    page = paged(call, call.mongo.find("app_versions", appId=existing_app(call)["_id"])[::-1])
+    names, more = "_id appId versionName time isPublish tmbId", {"sourceMember": CURRENT["member"]}
+    return {**page, "list": [{**picked(row, *names.split()), **more} for row in page["list"]]}
+
+
 def version_detail(call: Call) -> Document:
     row = call.mongo.existing("app_versions", call.query.get("versionId"), "appUnExist")
     return {**row, "nodes": _changed(row["nodes"], partial(_show, call))}
@@ -157,6 +164,15 @@ def create_key(call: Call) -> str:
 def list_key(call: Call) -> list[Document]:
     keys = reversed(call.mongo.find("openapis"))
     return [{**key, "apiKey": "******" + key["apiKey"][-4:]} for key in keys]
+
+
+def health(call: Call) -> Document:
+    """Whether a key is one, and what is used up of it."""
+    keys = call.mongo.find("openapis", apiKey=call.query.get("apiKey"))
+    if not keys:
+        raise named("unAuthApiKey")
+    most = keys[0]["limit"]["maxUsagePoints"]
+    return {"valid": True, **picked(keys[0], "usagePoints"), "maxUsagePoints": most}
 
 
 def copy_key(call: Call) -> str:

@@ -276,4 +276,5 @@ def save(call: Call, app_id: str, run: Run, **more: str) -> None:
     rounds = [("Human", run.question, []), ("AI", run.answer, run.responses)] if chat_id else []
     for obj, content, responses in rounds:
         of_it = {"appId": app_id, "chatId": chat_id, "obj": obj, "content": content, **more}
-        call.mongo.put("chatitems", {**of_it, "dataId": object_id(), "responseData": responses})
+        id_ = (obj == "AI" and call.body.get("responseChatItemId")) or object_id()
+        call.mongo.put("chatitems", {**of_it, "dataId": id_, "responseData": responses})

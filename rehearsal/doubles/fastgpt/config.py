@@ -74,6 +74,11 @@ class Environment(BaseModel, frozen=True):
     plugin_url: str = Field("http://localhost:3004", alias="PLUGIN_BASE_URL")
     plugin_token: str = Field("token", alias="PLUGIN_TOKEN", repr=False)
     refuses_internal: bool = Field(False, alias="CHECK_INTERNAL_IP")
+    domain: str = Field("", alias="FE_DOMAIN")
+    pgvector: str = Field("0.8.2", alias="REHEARSAL_PGVECTOR")
+    """The version of pgvector in what stands for PostgreSQL."""
+    from_source: bool = Field(False, alias="REHEARSAL_FROM_SOURCE")
+    """Whether it was started from its source, without what only the image has in /app/data."""
     lacking: tuple[str, ...] = ()
     """Variables without which the current edition does not start."""
 

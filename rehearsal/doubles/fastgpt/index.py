@@ -44,6 +44,10 @@ class TrainingQueue:
         with self._woken:
             self._woken.notify_all()
 
+    def has_in_hand(self, task: Document) -> bool:
+        with self._woken:
+            return task["_id"] in self._held
+
     def _work(self, mode: str) -> None:
         while True:
             with self._woken:
@@ -181,6 +185,7 @@ def search(
 
 def _by_vector(service: "Service", asked: list[float], data: list[Document]) -> list[Document]:
     stored = {row["_id"]: row["vector"] for row in service.vectors.find("modeldata")}
+    service.check_pgvector()
     # The inner product, as the index has it; above 1 for a model that does not normalise.
     pairs = [(stored[item["vectorId"]], item) for item in data if item["vectorId"] in stored]
     return _scored("embedding", [(sum(map(operator.mul, asked, v)), item) for v, item in pairs])

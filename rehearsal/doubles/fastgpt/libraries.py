@@ -110,6 +110,21 @@ def get_training_error(call: Call) -> Document:
     return {**page, "list": [{**more, **picked(task, *_TASK)} for task in page["list"]]}
 
 
+def rebuild_embedding(call: Call) -> None:
+    """Make all vectors anew, by another model. A Problem: it is the same one, or none."""
+    row, model = standing(call, call.body["datasetId"]), call.body["vectorModel"]
+    known = {each["model"] for each in call.service.config.models["vectorModels"]}
+    if model not in known - {row["vectorModel"]}:
+        raise Problem("vectorModel 不合法")
+    call.mongo.set("datasets", row["_id"], vectorModel=model)
+    for data in call.mongo.find("dataset_datas", datasetId=row["_id"]):
+        task = {**call.owner, **picked(data, *_DATA[1:]), "mode": "chunk", "model": model}
+        call.mongo.put("trainings", {**task, "lockTime": 0, "retryCount": TRIES})
+    for table in ("dataset_datas", "modeldata"):
+        call.mongo.delete(table, datasetId=row["_id"])
+    call.service.queue.wake()
+
+
 def update_training_data(call: Call) -> None:
     """Try those anew that have failed, of a dataset or of a collection."""
     for task in call.mongo.find("trainings", **picked(call.body, "datasetId", "collectionId")):

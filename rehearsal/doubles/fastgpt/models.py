@@ -76,6 +76,14 @@ def update_default(call: Call) -> Document:
     return {}
 
 
+def update_model(call: Call) -> None:
+    """One record: what the plugin says of it, under what is stored, under what is sent."""
+    name, records = call.body["model"], _records(call.service)
+    stored = {record["model"]: record["metadata"] for record in records}
+    whole = {**CURRENT["builtin"].get(name, {}), **stored.get(name, {}), **call.body["metadata"]}
+    _replace(call.service, [*records, _normal(name, whole)])
+
+
 def delete_model(call: Call) -> None:
     name = call.query.get("model")
     if name in CURRENT["builtin"]:
@@ -106,6 +114,12 @@ def test(call: Call) -> Json:
         return {"tokens": 0, "vectors": [upstream.embedding(model, "Hi")]}
     if model["type"] == "rerank":
         upstream.rerank(model, "Hi", ["Hi"])
+    if model["type"] == "tts":
+        upstream.speech(model, "Hi")
+    if model["type"] == "stt":
+        if call.service.environment.from_source:
+            raise Problem("ENOENT: no such file or directory, open '/app/data/test.mp3'")
+        return upstream.transcription(model, b"ID3")
     return None
 
 

@@ -3,9 +3,12 @@
 
 import base64
 import json
+import mimetypes
 import re
 import secrets
 from urllib.parse import quote, unquote
+
+from starlette.responses import Response
 
 from rehearsal.doubles.fastgpt.boot import resolves
 from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, named, picked
@@ -28,7 +31,7 @@ def create_local_file(call: Call) -> Document:
     if re.search(r"%(?![0-9A-Fa-f]{2})", sent):
         raise named("InvalidUploadFileType")
     body, name = json.loads(call.body["data"]), unquote(sent)
-    source = _file(call, body, name, content)
+    source = _source(_stored(call, body["datasetId"], name, content))
     if not content:
         raise Invalid([CURRENT["emptyFile"]], 500)
     metadata = {**body.get("metadata", {}), "relatedImgId": source["fileId"]}
@@ -37,19 +40,64 @@ def create_local_file(call: Call) -> Document:
 
 def create_text(call: Call) -> Document:
     """It becomes a file of that name."""
-    source = _file(call, call.body, f"{call.body['name']}.txt", call.body["text"].encode())
+    name, content = f"{call.body['name']}.txt", call.body["text"].encode()
+    source = _source(_stored(call, call.body["datasetId"], name, content))
     return _queued(call, call.body, {**source, **picked(call.body, "metadata")})
 
 
-def _file(call: Call, body: Json, name: str, content: bytes) -> Document:
+def create_file_id(call: Call) -> Document:
+    """Of a file that came by a ticket."""
+    kept = call.mongo.existing("s3", call.body["fileId"], "NoSuchKey")
+    return _queued(call, call.body, {**_source(kept), **picked(call.body, "metadata")})
+
+
+def create_re_training_collection(call: Call) -> Document:
+    """Cut anew it is another document; the one before goes."""
+    row = _existing(call, call.body["collectionId"])
+    source = picked(row, "type", "name", "fileId", "file", "rawLink", "metadata")
+    made = _queued(call, {**row, **call.body}, source)
+    call.service.vectors.delete_whole("dataset_collections", row["_id"])
+    return picked(made, "collectionId")
+
+
+def presign_dataset_file_post_url(call: Call) -> Document:
+    """A ticket for a file that a browser brings, and sees, by itself."""
+    kept = _stored(call, call.body["datasetId"], call.body["filename"], b"")
+    kind = mimetypes.guess_type(kept["name"])[0] or "application/octet-stream"
+    base, ticket = f"{call.service.environment.domain}/api/system/file", kept["ticket"]
+    told = {"url": f"{base}/u/{ticket}", "previewUrl": f"{base}/d/{ticket}", "key": kept["_id"]}
+    return {**told, "headers": {"content-type": kind}, **CURRENT["ticket"]}
+
+
+def u_ticket(call: Call) -> None:
+    assert call.file
+    content = base64.b64encode(call.file[1]).decode()
+    call.mongo.set("s3", _by_ticket(call)["_id"], content=content)
+
+
+def d_ticket(call: Call) -> Response:
+    return Response(base64.b64decode(_by_ticket(call)["content"]))
+
+
+def _by_ticket(call: Call) -> Document:
+    if kept := call.mongo.find("s3", ticket=call.path.rpartition("/")[2]):
+        return kept[0]
+    raise named("unAuthorization")
+
+
+def _stored(call: Call, dataset: str, name: str, content: bytes) -> Document:
     stem, _, kind = name.rpartition(".")
     if kind.lower() not in _READ:
         raise named("InvalidUploadFileType")
     resolves(call.service.environment.s3_endpoint)  # A Problem without S3.
-    file_id = f"dataset/{body['datasetId']}/{quote(stem)}_{secrets.token_hex(3)}.{kind}"
-    call.mongo.put("s3", {"_id": file_id, "content": base64.b64encode(content).decode()})
-    file = {"filename": name, "contentLength": len(content)}
-    return {"type": "file", "name": name, "fileId": file_id, "file": file}
+    file_id = f"dataset/{dataset}/{quote(stem)}_{secrets.token_hex(3)}.{kind}"
+    kept = {"_id": file_id, "name": name, "ticket": secrets.token_urlsafe(16)}
+    return call.mongo.put("s3", {**kept, "content": base64.b64encode(content).decode()})
+
+
+def _source(kept: Document) -> Document:
+    file = {"filename": kept["name"], "contentLength": len(base64.b64decode(kept["content"]))}
+    return {"type": "file", "name": kept["name"], "fileId": kept["_id"], "file": file}
 
 
 def create_link(call: Call) -> Document:
@@ -121,6 +169,18 @@ def detail_collection(call: Call) -> Document:
     told = {"dataset": call.mongo.get("datasets", row["datasetId"]), **source_of(row)}
     told |= {"indexAmount": _amount(call, row), "errorCount": progress["finalErrorAmount"]}
     return {**row, **told, **progress, "permission": CURRENT["permissions"]["dataset"]}
+
+
+def training_detail(call: Call) -> Document:
+    """How many tasks of each mode wait, are in work, and have failed."""
+    row = _existing(call, call.query.get("collectionId"))
+    told = {key: dict.fromkeys(CURRENT["modes"], 0) for key in CURRENT["taskCounts"]}
+    for task in call.mongo.find("trainings", collectionId=row["_id"]):
+        held = call.service.queue.has_in_hand(task)
+        key = "errorCounts" if has_failed(task) else "trainingCounts" if held else "queuedCounts"
+        told[key][task["mode"]] += 1
+    told |= {**picked(row, "trainingType"), "advancedTraining": CURRENT["advancedTraining"]}
+    return {**told, "trainedCount": _amount(call, row)}
 
 
 def update_collection(call: Call) -> None:

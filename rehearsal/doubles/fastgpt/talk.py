@@ -21,6 +21,7 @@ from rehearsal.doubles.fastgpt.store import object_id
 from rehearsal.doubles.language import count_tokens
 
 _MARK = re.compile(r"\[[0-9a-f]{24}\]\(CITE\)")
+_SLIM = "id chunkIndex datasetId collectionId sourceId sourceName score"
 _HALF = "outLinkAuthData.shareId and outLinkAuthData.outLinkUid must be provided together"
 
 
@@ -236,3 +237,32 @@ def out_link_init(call: Call) -> Document:
         "userAvatar": CURRENT["user"]["avatar"],
         "app": {**shown, "pluginInputs": []},
     }
+
+
+def get_quote(call: Call) -> list[Document]:
+    """Of an answer the quotes that are asked for, with what they say."""
+    chatter = _visitor(call, call.body["outLinkAuthData"])
+    searches = _told_of(call, chatter, call.body["chatId"], call.body["chatItemDataId"])
+    quoted = {quote["id"] for each in searches for quote in each.get("quoteList", ())}
+    asked = quoted & {*call.body["datasetDataIdList"]}
+    rows = [row for row in call.mongo.find("dataset_datas") if row["_id"] in asked]
+    shown = ({**row, "history": [], "index": row["chunkIndex"]} for row in rows)
+    return [picked(row, "_id", "q", "history", "updateTime", "index") for row in shown]
+
+
+def get_res_data(call: Call) -> list[Document]:
+    """The searches of an answer, their quotes without what they say."""
+    chatter = _visitor(call, json.loads(call.query["outLinkAuthData"]))
+    searches = _told_of(call, chatter, call.query["chatId"], call.query["dataId"])
+    for each in searches:
+        each["quoteList"] = [picked(quote, *_SLIM.split()) for quote in each.get("quoteList", ())]
+    return [picked(each, "moduleType", "quoteList", "runningTime") for each in searches]
+
+
+def _told_of(call: Call, chatter: Chatter, chat_id: str, data_id: str) -> list[Document]:
+    """The searches of an answer that a visitor got. A Problem: the link shows no quotes."""
+    if not chatter.link or not chatter.link["showCite"]:
+        raise named("unAuthChat")
+    of_it = {"chatId": chat_id, "dataId": data_id, "uid": chatter.uid}
+    items = call.mongo.find("chatitems", appId=chatter.app["_id"], **of_it)
+    return chatter.shown([each for item in items for each in item["responseData"]])
