@@ -37,10 +37,7 @@ def ordered(cloud: Cloud, request: Request) -> Instance:
     if key_name and (request.region, key_name) not in cloud.key_pairs:
         raise refusal("InvalidKeyPair.NotFound")
     return Instance(
-        id=cloud.new_id("i"),
-        region=request.region,
-        name=request.text("InstanceName"),
-        created=cloud.now(),
+        **request.fresh(cloud, "i", "InstanceName"),
         zone=switch.zone,
         type=found,
         image=image,

@@ -118,8 +118,6 @@ async def _read(service: Service, request: Request) -> Call:
             file = (name, await sent.read(), sent.content_type or "")
     elif kind.startswith("application/json"):
         body = await request.json()
-    elif kind:
-        file = ("", await request.body(), kind)
     return Call(service, request.query_params, body, request.headers, file, request.url.path)
 
 

@@ -152,22 +152,26 @@ class Chatter:
 
 def out_link_init(call: Call) -> Document:
     chatter = _visitor(call, call.query)
-    app, chat_id = chatter.app, call.query.get("chatId")
+    app, chat_id = chatter.app, call.query.get("chatId", "")
     version = newest_version(call, app["_id"])
     # Not for visitors.
     version["chatConfig"].pop("scheduledTriggerConfig", None)
     items = call.mongo.find("chatitems", appId=app["_id"], chatId=chat_id)
     models = chat_models(call.service.config, version["nodes"])
-    shown = picked(app, "name", "avatar", "intro", "type") | picked(version, "chatConfig")
-    return {
-        "chatId": chat_id,
-        "appId": app["_id"],
-        "title": items[0]["content"][:20] if items else "新对话",
-        "userAvatar": SHAPES["user"]["avatar"],
-        "variables": {},
-        "history": [_shown(chatter, item) for item in items],
-        "app": {**shown, "chatModels": [model["name"] for model in models], "pluginInputs": []},
-    }
+    told = {"chatModels": [model["name"] for model in models], **picked(version, "chatConfig")}
+    page = opened(app, chat_id, items, SHAPES["user"]["avatar"], told)
+    page |= {"variables": {}, "history": [_shown(chatter, item) for item in items]}
+    return {**page, "title": page["title"] or "新对话"}
+
+
+def opened(
+    app: Document, chat_id: str, items: list[Document], avatar: str, told: Document
+) -> Document:
+    """What a visitor's page begins with; `told` is what the app says besides."""
+    title = items[0]["content"][:20] if items else ""
+    page = {"chatId": chat_id, "appId": app["_id"], "title": title, "userAvatar": avatar}
+    shown = picked(app, "name", "avatar", "intro", "type")
+    return {**page, "app": {**shown, "pluginInputs": [], **told}}
 
 
 def _shown(chatter: Chatter, item: Document) -> Document:

@@ -69,10 +69,12 @@ class TrainingQueue:
         except Exception as error:
             problem = crash(error)
             log(problem.message)
-            # An invalid chunk is locked until the year 2998.
-            wait = 1e11 if problem.is_final else self._service.environment.retry_seconds
-            if self._service.mongo.get("trainings", task["_id"]):
-                self._service.mongo.put("trainings", {**task, "lockTime": time.time() + wait})
+            self._service.mongo.set("trainings", task["_id"], **self._failed(task, problem))
+
+    def _failed(self, task: Document, problem: Problem) -> Document:
+        """What becomes of a task that failed: an invalid chunk is locked until the year 2998."""
+        wait = 1e11 if problem.is_final else self._service.environment.retry_seconds
+        return {"lockTime": time.time() + wait}
 
     def _train(self, task: Document) -> None:
         self._ask(task) if task["mode"] == "qa" else self._embed(task)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.documents import fetched, file_text
-from rehearsal.doubles.fastgpt.envelope import Document, Problem, crash, log
+from rehearsal.doubles.fastgpt.envelope import Document, Problem
 from rehearsal.doubles.fastgpt.index import TrainingQueue
 from rehearsal.doubles.fastgpt.store import now
 
@@ -26,21 +26,15 @@ class ParsingQueue(TrainingQueue):
 
     modes = ("parse", "chunk", "qa")
 
-    def _do(self, task: Document) -> None:
-        mongo = self._service.mongo
-        try:
-            self._parse(task) if task["mode"] == "parse" else self._train(task)
-        except Exception as error:
-            problem = crash(error)
-            log(problem.message)
-            if mongo.get("trainings", task["_id"]) is None:
-                return
-            left = task.get("retryCount", TRIES) - 1
-            # Parsing is tried again at once, embedding after about three minutes.
-            wait = 0 if task["mode"] == "parse" else self._service.environment.retry_seconds
-            due = time.time() + (wait if left else 1e11)
-            changed = {"retryCount": left, "errorMsg": problem.message, "lockTime": due}
-            mongo.put("trainings", {**task, **changed})
+    def _train(self, task: Document) -> None:
+        self._parse(task) if task["mode"] == "parse" else super()._train(task)
+
+    def _failed(self, task: Document, problem: Problem) -> Document:
+        left = task.get("retryCount", TRIES) - 1
+        # Parsing is tried again at once, embedding after about three minutes.
+        wait = 0 if task["mode"] == "parse" else self._service.environment.retry_seconds
+        due = time.time() + (wait if left else 1e11)
+        return {"retryCount": left, "errorMsg": problem.message, "lockTime": due}
 
     def _parse(self, task: Document) -> None:
         service = self._service

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 Handler = Callable[..., Any]
-_OF_SEVERAL = {"create", "list", "detail", "update", "delete", "del", "copy", "u", "d"}
+_OF_SEVERAL = {"create", "list", "detail", "update", "delete", "del", "copy"}
 
 
 def routes(edition: str) -> Iterator[tuple[str, str, Handler]]:
@@ -25,7 +25,6 @@ def routes(edition: str) -> Iterator[tuple[str, str, Handler]]:
             method, *names = of_method.split()
             for marked in names:
                 name = marked.rstrip("!*")
-                verb = name.partition("/{")[0]
-                handler = re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), verb)
-                handler = handler.replace("/", "_") + (f"_{thing}" if verb in _OF_SEVERAL else "")
+                handler = re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
+                handler = handler.replace("/", "_") + (f"_{thing}" if name in _OF_SEVERAL else "")
                 yield f"{method} {prefix}/{name}", marked[len(name) :], getattr(module, handler)

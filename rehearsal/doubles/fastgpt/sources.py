@@ -8,8 +8,6 @@ import re
 import secrets
 from urllib.parse import quote, unquote
 
-from starlette.responses import Response
-
 from rehearsal.doubles.fastgpt.boot import resolves
 from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, named, picked
 from rehearsal.doubles.fastgpt.index import source_of
@@ -31,7 +29,7 @@ def create_local_file(call: Call) -> Document:
     if re.search(r"%(?![0-9A-Fa-f]{2})", sent):
         raise named("InvalidUploadFileType")
     body, name = json.loads(call.body["data"]), unquote(sent)
-    source = _source(_stored(call, body["datasetId"], name, content))
+    source = _file(call, body, name, content)
     if not content:
         raise Invalid([CURRENT["emptyFile"]], 500)
     metadata = {**body.get("metadata", {}), "relatedImgId": source["fileId"]}
@@ -40,15 +38,8 @@ def create_local_file(call: Call) -> Document:
 
 def create_text(call: Call) -> Document:
     """It becomes a file of that name."""
-    name, content = f"{call.body['name']}.txt", call.body["text"].encode()
-    source = _source(_stored(call, call.body["datasetId"], name, content))
+    source = _file(call, call.body, f"{call.body['name']}.txt", call.body["text"].encode())
     return _queued(call, call.body, {**source, **picked(call.body, "metadata")})
-
-
-def create_file_id(call: Call) -> Document:
-    """Of a file that came by a ticket."""
-    kept = call.mongo.existing("s3", call.body["fileId"], "NoSuchKey")
-    return _queued(call, call.body, {**_source(kept), **picked(call.body, "metadata")})
 
 
 def create_re_training_collection(call: Call) -> Document:
@@ -61,43 +52,28 @@ def create_re_training_collection(call: Call) -> Document:
 
 
 def presign_dataset_file_post_url(call: Call) -> Document:
-    """A ticket for a file that a browser brings, and sees, by itself."""
-    kept = _stored(call, call.body["datasetId"], call.body["filename"], b"")
-    kind = mimetypes.guess_type(kept["name"])[0] or "application/octet-stream"
-    base, ticket = f"{call.service.environment.domain}/api/system/file", kept["ticket"]
-    told = {"url": f"{base}/u/{ticket}", "previewUrl": f"{base}/d/{ticket}", "key": kept["_id"]}
-    return {**told, "headers": {"content-type": kind}, **CURRENT["ticket"]}
+    """A ticket, with which a browser would bring a file by itself."""
+    name, tickets = call.body["filename"], [secrets.token_urlsafe(16) for _ in range(2)]
+    base = f"{call.service.environment.domain}/api/system/file"
+    told = {"url": f"{base}/u/{tickets[0]}", "previewUrl": f"{base}/d/{tickets[1]}"}
+    told |= {"key": _file_id(call, call.body["datasetId"], name), **CURRENT["ticket"]}
+    return {**told, "headers": {"content-type": mimetypes.guess_type(name)[0]}}
 
 
-def u_ticket(call: Call) -> None:
-    assert call.file
-    content = base64.b64encode(call.file[1]).decode()
-    call.mongo.set("s3", _by_ticket(call)["_id"], content=content)
+def _file(call: Call, body: Json, name: str, content: bytes) -> Document:
+    file_id = _file_id(call, body["datasetId"], name)
+    call.mongo.put("s3", {"_id": file_id, "content": base64.b64encode(content).decode()})
+    file = {"filename": name, "contentLength": len(content)}
+    return {"type": "file", "name": name, "fileId": file_id, "file": file}
 
 
-def d_ticket(call: Call) -> Response:
-    return Response(base64.b64decode(_by_ticket(call)["content"]))
-
-
-def _by_ticket(call: Call) -> Document:
-    if kept := call.mongo.find("s3", ticket=call.path.rpartition("/")[2]):
-        return kept[0]
-    raise named("unAuthorization")
-
-
-def _stored(call: Call, dataset: str, name: str, content: bytes) -> Document:
+def _file_id(call: Call, dataset: str, name: str) -> str:
+    """The key of a new file. A Problem: of that kind none is read, or S3 is away."""
     stem, _, kind = name.rpartition(".")
     if kind.lower() not in _READ:
         raise named("InvalidUploadFileType")
-    resolves(call.service.environment.s3_endpoint)  # A Problem without S3.
-    file_id = f"dataset/{dataset}/{quote(stem)}_{secrets.token_hex(3)}.{kind}"
-    kept = {"_id": file_id, "name": name, "ticket": secrets.token_urlsafe(16)}
-    return call.mongo.put("s3", {**kept, "content": base64.b64encode(content).decode()})
-
-
-def _source(kept: Document) -> Document:
-    file = {"filename": kept["name"], "contentLength": len(base64.b64decode(kept["content"]))}
-    return {"type": "file", "name": kept["name"], "fileId": kept["_id"], "file": file}
+    resolves(call.service.environment.s3_endpoint)
+    return f"dataset/{dataset}/{quote(stem)}_{secrets.token_hex(3)}.{kind}"
 
 
 def create_link(call: Call) -> Document:

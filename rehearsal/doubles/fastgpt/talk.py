@@ -229,14 +229,7 @@ def out_link_init(call: Call) -> Document:
     config = {**CURRENT["chatConfig"], **newest_version(call, app["_id"])["chatConfig"]}
     if "welcomeConfig" in config:
         config["welcomeConfig"] = {**config["welcomeConfig"], "welcomeQuestions": []}
-    shown = {**picked(app, "name", "avatar", "intro", "type"), "chatConfig": config}
-    return {
-        "chatId": chat_id,
-        "appId": app["_id"],
-        "title": items[0]["content"][:20] if items else "",
-        "userAvatar": CURRENT["user"]["avatar"],
-        "app": {**shown, "pluginInputs": []},
-    }
+    return chat.opened(app, chat_id, items, CURRENT["user"]["avatar"], {"chatConfig": config})
 
 
 def get_quote(call: Call) -> list[Document]:
