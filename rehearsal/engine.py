@@ -220,9 +220,8 @@ def _what_happened(log: Path) -> tuple[dict[str, int], tuple[tuple[str, str, str
         event = json.loads(line)
         if "summaryEvent" in event:
             operations.update(event["summaryEvent"].get("resourceChanges") or {})
-        metadata = (event.get("resOutputsEvent") or event.get("resourcePreEvent") or {}).get(
-            "metadata"
-        )
+        told = event.get("resOutputsEvent") or event.get("resourcePreEvent") or {}
+        metadata = told.get("metadata")
         if metadata and metadata["op"] not in _UNCHANGED:
             urn = metadata["urn"]
             changed[urn] = (metadata["op"], metadata["type"], urn.rsplit("::", 1)[-1])

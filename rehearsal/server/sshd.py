@@ -18,7 +18,8 @@ from asyncssh.process import SSHServerProcess
 
 from rehearsal.docker.engine import EngineError
 from rehearsal.docker.over_ssh import DIAL
-from rehearsal.processes import end_session, let_go, spawn
+from rehearsal.guard import end_session
+from rehearsal.processes import let_go, spawn
 
 if TYPE_CHECKING:
     from asyncssh.channel import SSHChannel
@@ -57,7 +58,7 @@ class SshDaemon:
         if self._listener is not None:
             self._listener.close()
         for process in list(self._processes):
-            end_session(process)
+            end_session(process.pid)
 
     async def _run(self, process: SSHServerProcess[bytes]) -> None:
         """One command, by `sh -c` in root's home. It ends with who asked for it; as with sshd, a
@@ -80,7 +81,7 @@ class SshDaemon:
         told = asyncio.create_task(_follow(process, child))
         await asyncio.wait([told, gone], return_when=asyncio.FIRST_COMPLETED)
         if not told.done() or told.exception():
-            end_session(child)
+            end_session(child.pid)
         for task in (told, gone):
             task.cancel()
         self._processes.discard(child)

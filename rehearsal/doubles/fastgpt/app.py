@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from rehearsal.doubles.fastgpt import current, routing
+from rehearsal.doubles.fastgpt import accounts, routing
 from rehearsal.doubles.fastgpt.boot import Service
-from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, done, known
+from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, done, named
 from rehearsal.doubles.fastgpt.store import hash_str
 
 PAGES = Path(__file__).parent
@@ -35,12 +35,12 @@ def get_init_data(call: Call) -> Document:
 def login_by_password(call: Call) -> Answer:
     username, password = call.body.get("username"), call.body.get("password")
     if not username or not password:
-        raise known("缺少参数")
+        raise named("缺少参数")
     users = call.mongo.find("users", username=username)
     if not users:
-        raise known("用户未注册")
+        raise named("用户未注册")
     if users[0]["password"] != hash_str(password):
-        raise known("密码错误")
+        raise named("密码错误")
     token = _token(call)
     answer = done({"user": token_login(call), "token": token})
     kept = "Path=/; HttpOnly; Max-Age=604800; Samesite=Strict;"
@@ -71,7 +71,7 @@ def _token(call: Call) -> str:
 def build_app(service: Service) -> Starlette:
     """FastGPT as an ASGI application; 4.8.8 starts up at its first API request."""
     routes = [Route("/chat/share", _page("share.html")), Route("/", _page("index.html"))]
-    answered = _answered if service.edition == "seeds" else current.answered
+    answered = _answered if service.edition == "seeds" else accounts.answered
     for place, mark, handler in routing.routes(service.edition):
         method, _, path = place.partition(" ")
         endpoint = _endpoint(service, partial(answered, place, mark, handler))
@@ -94,7 +94,7 @@ def _endpoint(service: Service, answered: Callable[[Call], Response]) -> Endpoin
 def _answered(_place: str, mark: str, handler: routing.Handler, call: Call) -> Response:
     try:
         if mark != "!" and call.headers.get("token") != _token(call):
-            raise known("unAuthorization")
+            raise named("unAuthorization")
         result = handler(call)
         return result if isinstance(result, Response) else done(result)
     except Exception as error:

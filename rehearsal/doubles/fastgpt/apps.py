@@ -4,14 +4,14 @@ import secrets
 from functools import partial
 
 from rehearsal.doubles.fastgpt.config import Config
-from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, known, picked
+from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, named, picked
 from rehearsal.doubles.fastgpt.store import now, object_id
 
 
 def create_app(call: Call) -> str:
     given = picked(call.body, "name", "type", "modules", "edges", "parentId")
     if not given.get("name") or not given.get("type") or "modules" not in given:
-        raise known("inheritPermissionError")
+        raise named("inheritPermissionError")
     kept = {**SHAPES["app"], **call.owner, **given, "updateTime": now()}
     app = call.mongo.put("apps", kept)
     _insert_version(call, app)

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
 from rehearsal.doubles.fastgpt.boot import Service
-from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, known, picked
+from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, named, picked
 from rehearsal.doubles.fastgpt.index import search, within
 from rehearsal.doubles.fastgpt.store import object_id
 from rehearsal.doubles.language import count_tokens
@@ -108,7 +108,7 @@ class Run:
             self.answer += piece
             yield "answer", piece
         if not self.answer:
-            raise known("core.chat.Chat API is error or undefined")
+            raise named("core.chat.Chat API is error or undefined")
         shown = [*messages, {"role": "assistant", "content": self.answer}]
         return {
             "model": model.get("name"),
@@ -257,10 +257,10 @@ def _chatter(call: Call) -> Chatter:
     bearer = call.headers.get("authorization", "").removeprefix("Bearer ").strip()
     if bearer.count("-") != 1:
         # FastGPT splits a key at its dashes, and takes two parts.
-        raise known("unAuthorization")
+        raise named("unAuthorization")
     keys = call.mongo.find("openapis", apiKey=bearer)
     if not keys:
-        raise known("unAuthApiKey")
+        raise named("unAuthApiKey")
     app = call.mongo.existing("apps", keys[0]["appId"], "app is empty")
     return Chatter(app, is_visitor=False)
 
@@ -269,7 +269,7 @@ def _visitor(call: Call, given: Mapping[str, Any]) -> Chatter:
     """Whoever has the link: its limits bind only with the commercial back end."""
     links = call.mongo.find("outlinks", shareId=given.get("shareId"))
     if not links:
-        raise known("linkUnInvalid")
+        raise named("linkUnInvalid")
     app = call.mongo.existing("apps", links[0]["appId"], "app is empty")
     return Chatter(app, is_visitor=True, response_detail=links[0]["responseDetail"])
 

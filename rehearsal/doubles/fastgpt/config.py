@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,14 @@ class Config:
     system_env: Document
     models: dict[str, Any]
 
-    def llm(self, name: Json) -> Document:
-        """The chat model of that name; silently the first one if there is none such."""
-        return _named(self.models["llmModels"], name)
+    def _named(self, kind: str, name: Json) -> Document:
+        """The model of that name; silently the first of its kind if there is none such."""
+        models: list[Document] = self.models[kind]
+        return next((model for model in models if model.get("model") == name), models[0])
 
-    def vector(self, name: Json) -> Document:
-        return _named(self.models["vectorModels"], name)
-
-    def reranker(self, name: Json) -> Document:
-        return _named(self.models["reRankModels"], name)
+    llm = partialmethod(_named, "llmModels")
+    vector = partialmethod(_named, "vectorModels")
+    reranker = partialmethod(_named, "reRankModels")
 
 
 def read_config(path: Path) -> Config:
@@ -45,10 +45,6 @@ def read_config(path: Path) -> Config:
     raw = json.loads(path.read_text(encoding="utf-8"))
     shown = {**raw.get("feConfigs", {}), **SHAPES["feConfigs"]}
     return Config(shown, raw.get("systemEnv", {}), {key: raw.get(key, []) for key in LISTS})
-
-
-def _named(models: list[Document], name: Json) -> Document:
-    return next((model for model in models if model.get("model") == name), models[0])
 
 
 class Environment(BaseModel, frozen=True):

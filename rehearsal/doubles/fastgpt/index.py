@@ -44,10 +44,6 @@ class TrainingQueue:
         with self._woken:
             self._woken.notify_all()
 
-    def has_in_hand(self, task: Document) -> bool:
-        with self._woken:
-            return task["_id"] in self._held
-
     def _work(self, mode: str) -> None:
         while True:
             with self._woken:

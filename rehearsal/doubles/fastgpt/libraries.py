@@ -4,20 +4,11 @@
 from rehearsal.doubles.fastgpt import index
 from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, Problem, named, picked
 from rehearsal.doubles.fastgpt.parsing import TRIES, has_failed
-from rehearsal.doubles.fastgpt.store import age, now
+from rehearsal.doubles.fastgpt.store import now
 
 _FOUND = "q id datasetId collectionId updateTime sourceName sourceId chunkIndex score"
 _DATA = ("_id", "datasetId", "collectionId", "q", "a", "chunkIndex")
 _TASK = (*_DATA, "teamId", "tmbId", "mode", "errorMsg")
-
-
-def purge(call: Call) -> None:
-    """The job behind a soft delete, which comes some seconds later."""
-    wait = call.service.environment.retry_seconds
-    for table in ("datasets", "apps"):
-        for row in call.mongo.find(table):
-            if row["deleteTime"] and age(row["deleteTime"]) > wait:
-                call.mongo.delete_whole(table, row["_id"])
 
 
 def create_dataset(call: Call) -> str:

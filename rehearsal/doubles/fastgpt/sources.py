@@ -6,6 +6,7 @@ import json
 import mimetypes
 import re
 import secrets
+import time
 from urllib.parse import quote, unquote
 
 from rehearsal.doubles.fastgpt.boot import resolves
@@ -152,8 +153,9 @@ def training_detail(call: Call) -> Document:
     row = _existing(call, call.query.get("collectionId"))
     told = {key: dict.fromkeys(CURRENT["modes"], 0) for key in CURRENT["taskCounts"]}
     for task in call.mongo.find("trainings", collectionId=row["_id"]):
-        held = call.service.queue.has_in_hand(task)
-        key = "errorCounts" if has_failed(task) else "trainingCounts" if held else "queuedCounts"
+        # One that waits for its next try is locked, as one in work is.
+        locked = task["lockTime"] > time.time()
+        key = "errorCounts" if has_failed(task) else "trainingCounts" if locked else "queuedCounts"
         told[key][task["mode"]] += 1
     told |= {**picked(row, "trainingType"), "advancedTraining": CURRENT["advancedTraining"]}
     return {**told, "trainedCount": _amount(call, row)}

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rehearsal.doubles.fastgpt.envelope import Document, Json, Problem, known
+from rehearsal.doubles.fastgpt.envelope import Document, Json, Problem, named
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS kept (
@@ -104,7 +104,7 @@ class Store:
     def existing(self, collection: str, id_: Json, missing: str) -> Document:
         if found := self.get(collection, id_):
             return found
-        raise known(missing)
+        raise named(missing)
 
     def find(self, collection: str, **equal: Json) -> list[Document]:
         """The documents whose fields equal those given, oldest first."""
