@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 from provisioning.pdf_text import pdf_pages
 from rehearsal.doubles.fastgpt.envelope import Problem
 
+_BLOCKS = ("}p", "}si", "}v")  # paragraphs; texts and values of a sheet
 _PARTS = r"word/document\d*\.xml|ppt/(slides|notesSlides)/\w+\.xml|xl/(sharedS|worksheets/).*\.xml"
 
 
@@ -71,8 +72,8 @@ def _office(content: bytes) -> str:
         parts = [ElementTree.fromstring(archive.read(name)) for name in names]
     if not parts:
         raise Problem("there is no document in it")
-    texts = (each for part in parts for each in part.iter() if each.tag.endswith(("}t", "}v")))
-    return "\n".join(each.text or "" for each in texts)
+    blocks = (each for part in parts for each in part.iter() if each.tag.endswith(_BLOCKS))
+    return "\n\n".join(filter(None, ("".join(block.itertext()).strip() for block in blocks)))
 
 
 _READERS: dict[str, Callable[[bytes], str]] = {
