@@ -122,9 +122,8 @@ class Engine:
 
     def export(self) -> dict[str, Any]:
         """The state as `pulumi stack export` writes it, secrets encrypted."""
-        found: dict[str, Any] = json.loads(
-            self._run(["stack", "export", "--stack", self.stack], quiet=True)
-        )
+        arguments = ["stack", "export", "--stack", self.stack]
+        found: dict[str, Any] = json.loads(self._run(arguments, quiet=True))
         return found
 
     def close(self) -> None:

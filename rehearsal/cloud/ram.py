@@ -57,12 +57,9 @@ class Ram:
         call names; a Deny comes first. `tags`: those of things, by id. Raises Refusal: not
         allowed."""
         for resource, id in _named(action, asked):
-            effects = {
-                one.effect
-                for one in self._statements
-                if one.covers(action, resource, tags.get(id, {}))
-            }
-            if effects != {"Allow"}:
+            has = tags.get(id, {})
+            covering = (one for one in self._statements if one.covers(action, resource, has))
+            if {one.effect for one in covering} != {"Allow"}:
                 message = (
                     "User not authorized to operate on the specified resource, or this API doesn't "
                     f"support RAM. AuthAction: {action} AuthResource: {resource}"

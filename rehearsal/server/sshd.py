@@ -117,17 +117,16 @@ class _Login(asyncssh.SSHServer):
         """`ssh -L`: `127.0.0.1` on the server is its own address here."""
         own = self._machine.description.address
         host = own if dest_host in _LOCAL else dest_host
+        failed = asyncssh.OPEN_CONNECT_FAILED
         if host.rpartition(".")[0] != own.rpartition(".")[0]:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, f"{host}: not known")
+            raise asyncssh.ChannelOpenError(failed, f"{host}: not known")
         try:
             # From the server's own address, so that its firewall does not count.
             _, onward = await asyncio.get_running_loop().create_connection(
                 asyncssh.forward.SSHForwarder, host, dest_port, local_addr=(own, 0)
             )
         except OSError as error:
-            raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_CONNECT_FAILED, "Connection refused"
-            ) from error
+            raise asyncssh.ChannelOpenError(failed, "Connection refused") from error
         return asyncssh.forward.SSHForwarder(onward)
 
 

@@ -267,11 +267,16 @@ def _chatter(call: Call) -> Chatter:
 
 def _visitor(call: Call, given: Mapping[str, Any]) -> Chatter:
     """Whoever has the link: its limits bind only with the commercial back end."""
-    links = call.mongo.find("outlinks", shareId=given.get("shareId"))
+    app, link = shared(call, given.get("shareId"), "app is empty")
+    return Chatter(app, is_visitor=True, response_detail=link["responseDetail"])
+
+
+def shared(call: Call, share_id: str | None, missing: str) -> tuple[Document, Document]:
+    """The app of a link, and the link."""
+    links = call.mongo.find("outlinks", shareId=share_id)
     if not links:
         raise named("linkUnInvalid")
-    app = call.mongo.existing("apps", links[0]["appId"], "app is empty")
-    return Chatter(app, is_visitor=True, response_detail=links[0]["responseDetail"])
+    return call.mongo.existing("apps", links[0]["appId"], missing), links[0]
 
 
 def save(call: Call, app_id: str, run: Run, **more: str) -> None:

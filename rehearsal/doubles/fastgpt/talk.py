@@ -215,11 +215,8 @@ def _visitor(call: Call, auth: Mapping[str, str]) -> Chatter:
     """Whoever has the link: its limits bind nobody."""
     if not (auth.get("shareId") and auth.get("outLinkUid")):
         raise Invalid([{"code": "custom", "message": _HALF, "path": []}])
-    links = call.mongo.find("outlinks", shareId=auth["shareId"])
-    if not links:
-        raise named("linkUnInvalid")
-    app = call.mongo.existing("apps", links[0]["appId"], "appUnExist")
-    return Chatter(app, links[0], auth["outLinkUid"])
+    app, link = chat.shared(call, auth["shareId"], "appUnExist")
+    return Chatter(app, link, auth["outLinkUid"])
 
 
 def out_link_init(call: Call) -> Document:

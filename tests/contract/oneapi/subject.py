@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from provisioning.clients.oneapi import OneApiClient, OneApiRelay
-from rehearsal.real_oneapi.vocabulary import CL100K, O200K
+from rehearsal.real_oneapi.run import CL100K, O200K
 from stack.resources.declaration import Thing
 from tests.clock import FakeClock
 from tests.contract.processes import Network, Program, free_port, plain_environment
