@@ -14,7 +14,6 @@ from bs4 import BeautifulSoup
 from provisioning.pdf_text import pdf_pages
 from rehearsal.doubles.fastgpt.envelope import Problem
 
-_BLOCKS = ("}p", "}si", "}v")  # paragraphs; texts and values of a sheet
 _PARTS = r"word/document\d*\.xml|ppt/(slides|notesSlides)/\w+\.xml|xl/(sharedS|worksheets/).*\.xml"
 
 
@@ -72,8 +71,13 @@ def _office(content: bytes) -> str:
         parts = [ElementTree.fromstring(archive.read(name)) for name in names]
     if not parts:
         raise Problem("there is no document in it")
-    blocks = (each for part in parts for each in part.iter() if each.tag.endswith(_BLOCKS))
-    return "\n\n".join(filter(None, ("".join(block.itertext()).strip() for block in blocks)))
+    blocks = (block for part in parts for block in _ending(part, "}p", "}si", "}is", "}v"))
+    texts = ("".join(word.text or "" for word in _ending(block, "}t", "}v")) for block in blocks)
+    return "\n\n".join(filter(None, texts))
+
+
+def _ending(element: ElementTree.Element, *tags: str) -> list[ElementTree.Element]:
+    return [each for each in element.iter() if each.tag.endswith(tags)]
 
 
 _READERS: dict[str, Callable[[bytes], str]] = {
