@@ -96,7 +96,6 @@ class Servers:
 
     def _admitted(self, instance: str, port: int, source: str) -> bool:
         """Who comes from no server's address is the operator, with his public address."""
-        inside = ipaddress.IPv4Address(source) in ipaddress.IPv4Network(
-            f"{self._block.prefix}0.0/16"
-        )
-        return self.admits(instance, port, source if inside else OPERATOR)
+        ours = ipaddress.IPv4Network(f"{self._block.prefix}0.0/16")
+        is_inside = ipaddress.IPv4Address(source) in ours
+        return self.admits(instance, port, source if is_inside else OPERATOR)

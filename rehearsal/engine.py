@@ -122,9 +122,8 @@ class Engine:
 
     def export(self) -> dict[str, Any]:
         """The state as `pulumi stack export` writes it, secrets encrypted."""
-        found: dict[str, Any] = json.loads(
-            self._run(["stack", "export", "--stack", self.stack], quiet=True)
-        )
+        arguments = ["stack", "export", "--stack", self.stack]
+        found: dict[str, Any] = json.loads(self._run(arguments, quiet=True))
         return found
 
     def close(self) -> None:
@@ -220,9 +219,8 @@ def _what_happened(log: Path) -> tuple[dict[str, int], tuple[tuple[str, str, str
         event = json.loads(line)
         if "summaryEvent" in event:
             operations.update(event["summaryEvent"].get("resourceChanges") or {})
-        metadata = (event.get("resOutputsEvent") or event.get("resourcePreEvent") or {}).get(
-            "metadata"
-        )
+        told = event.get("resOutputsEvent") or event.get("resourcePreEvent") or {}
+        metadata = told.get("metadata")
         if metadata and metadata["op"] not in _UNCHANGED:
             urn = metadata["urn"]
             changed[urn] = (metadata["op"], metadata["type"], urn.rsplit("::", 1)[-1])

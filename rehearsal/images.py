@@ -105,9 +105,8 @@ def _image(row: dict[str, Any]) -> Image:
     if image.name != "oneapi":
         return image
     # The one that was built on this machine.
-    return replace(
-        image, programs={"one-api": (*image.programs["one-api"], str(oneapi_build.place()))}
-    )
+    program = (*image.programs["one-api"], str(oneapi_build.place()))
+    return replace(image, programs={"one-api": program})
 
 
 CATALOGUE = tuple(

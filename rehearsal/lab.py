@@ -130,23 +130,17 @@ def keep(base: Path, lab: Lab) -> None:
     """Let the lab stand after this process; `current.json` tells where."""
     lab.started.stay()
     engine = lab.engine
-    names = [
-        name for name in engine.environment if os.environ.get(name) != engine.environment[name]
-    ]
+    names = [name for name, value in engine.environment.items() if os.environ.get(name) != value]
     current = base / CURRENT
     current.touch(mode=0o600)
-    current.write_text(
-        json.dumps(
-            {
-                "folder": str(lab.folder),
-                "stack": lab.stack,
-                "config_file": str(engine.stack_file),
-                "addresses": addresses(lab.outputs),
-                "environment": {name: engine.environment[name] for name in sorted(names)},
-            },
-            indent=2,
-        )
-    )
+    told = {
+        "folder": str(lab.folder),
+        "stack": lab.stack,
+        "config_file": str(engine.stack_file),
+        "addresses": addresses(lab.outputs),
+        "environment": {name: engine.environment[name] for name in sorted(names)},
+    }
+    current.write_text(json.dumps(told, indent=2))
 
 
 def addresses(outputs: dict[str, Any]) -> dict[str, str]:

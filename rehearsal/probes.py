@@ -44,10 +44,8 @@ class Probe:
 
     def chat(self, model: str) -> dict[str, Any]:
         """`{model, answer, tokens}` of a chat completion through OneAPI."""
-        answer = self._relay(
-            "/v1/chat/completions",
-            {"model": model, "messages": _CONVERSATION},
-        )
+        body = {"model": model, "messages": _CONVERSATION}
+        answer = self._relay("/v1/chat/completions", body)
         text = answer["choices"][0]["message"]["content"]
         if not text.strip():
             raise ProbeFailed(f"{model} answered with nothing")

@@ -27,10 +27,8 @@ class Lifeline:
     def close(self) -> None:
         """Let everything that hangs on it end."""
         for end in (self._writer, self.reader):
-            try:
+            with contextlib.suppress(OSError):
                 os.close(end)
-            except OSError:
-                continue
 
 
 def guarded(command: Sequence[str], lifeline: Lifeline) -> list[str]:
@@ -61,11 +59,6 @@ def let_go(process: Process) -> None:
     """Close our ends of its streams, even where something else still holds the other ends."""
     # asyncio has no public way to do so before the streams have ended.
     process._transport.close()  # type: ignore[attr-defined]
-
-
-def end_session(process: Process) -> None:
-    """Kill everything that `process` started; what is gone is no error."""
-    guard.end_session(process.pid)
 
 
 def adopt_orphans() -> None:

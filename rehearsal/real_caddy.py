@@ -33,9 +33,8 @@ def main() -> int:
     upstreams = _moved(found)
     for server in found["apps"]["http"]["servers"].values():
         server["automatic_https"] = {"disable_redirects": True}
-    found["apps"].setdefault("tls", {})["automation"] = {
-        "policies": [{"issuers": [{"module": "internal"}]}]
-    }
+    policies = [{"issuers": [{"module": "internal"}]}]
+    found["apps"].setdefault("tls", {})["automation"] = {"policies": policies}
     found["apps"]["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}
     Path("caddy.json").write_text(json.dumps(found))
     os.environ["XDG_DATA_HOME"] = str(inside.path("/data"))

@@ -5,6 +5,7 @@ Everything but the endpoint is as in the cloud; its settings are those with whic
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,7 @@ def use(engine: Engine, world: World) -> None:
         if path.exists():
             (plugins / path.name).symlink_to(path)
     attached = {name: port for name, port in world.providers.items() if name != "alicloud"}
-    engine.environment["PULUMI_DEBUG_PROVIDERS"] = ",".join(
-        f"{name}:{port}" for name, port in sorted(attached.items())
-    )
+    without = replace(world, providers=attached)
+    engine.environment["PULUMI_DEBUG_PROVIDERS"] = without.debug_providers
     # It revokes rules over TLS whatever its settings say.
     engine.environment["SSL_CERT_FILE"] = str(world.folder / "region.pem")

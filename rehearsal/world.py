@@ -204,9 +204,8 @@ def main() -> int:
         signal.signal(number, lambda *_: end.set())
     try:
         arguments.dir.mkdir(parents=True, exist_ok=True)
-        world = World(
-            arguments.dir.resolve(), arguments.page, arguments.real_server, arguments.region
-        )
+        folder, real = arguments.dir.resolve(), arguments.real_server
+        world = World(folder, arguments.page, real, arguments.region)
     except (NoAddresses, OSError) as problem:
         print(problem, file=sys.stderr)
         return 2

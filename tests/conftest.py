@@ -67,6 +67,15 @@ os.environ.pop("SSH_AUTH_SOCK", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests counted (`record_property("counted", ...)`), which passed or not."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    for report in reports:
+        for key, said in report.user_properties:
+            if key == "counted":
+                terminalreporter.write_line(str(said))
+
+
 @pytest.fixture(autouse=True)
 def loopback_only() -> Iterator[list[str]]:
     """What the running test tried to reach outside; anything left in it fails the test."""

@@ -5,7 +5,7 @@ talks HTTP to it (`serve_region`); only the world changes what a test may change
 itself.
 """
 
-from rehearsal.cloud import described, ecs, eip, key_pairs, on_sale, security_groups, vpc  # noqa: F401
+from rehearsal.cloud import described, ecs, eip, key_pairs, orders, security_groups, vpc  # noqa: F401
 from rehearsal.cloud.account import Cloud
 from rehearsal.cloud.bill import Line
 from rehearsal.cloud.http import ACCESS_KEY, SECRET_KEY, Endpoint, serve_region

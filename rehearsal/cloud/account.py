@@ -83,9 +83,8 @@ class Cloud:
         return f"{prefix}-bp1{next(self._numbers):017x}"
 
     def images(self) -> list[market.Image]:
-        return market.newest(
-            [*market.PLAIN_IMAGES, *(market.GPU_IMAGES if self.gpu_images else ())]
-        )
+        with_driver = market.GPU_IMAGES if self.gpu_images else ()
+        return market.newest([*market.PLAIN_IMAGES, *with_driver])
 
     def inventory(self) -> list[str]:
         """Ids of all that exists in the account, free of charge or not."""

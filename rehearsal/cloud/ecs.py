@@ -1,8 +1,7 @@
 """Servers: renting, changing, and giving them back."""
 
-from rehearsal.cloud import lease
 from rehearsal.cloud.account import Cloud
-from rehearsal.cloud.orders import check_disk, for_sale, in_network, ordered
+from rehearsal.cloud.orders import check_disk, for_sale, in_network, lease_end, ordered
 from rehearsal.cloud.refusals import refusal
 from rehearsal.cloud.rpc import Answer, Request, action
 from rehearsal.cloud.state import Instance
@@ -65,7 +64,7 @@ def _modify_metadata(cloud: Cloud, request: Request) -> None:
 @action("ecs:ModifyInstanceAutoReleaseTime")
 def _modify_lease(cloud: Cloud, request: Request) -> None:
     """Without a time the lease is cancelled."""
-    _instance(cloud, request).ends = lease.parse(request.text("AutoReleaseTime"), cloud.now())
+    _instance(cloud, request).ends = lease_end(request.text("AutoReleaseTime"), cloud.now())
     cloud.leases_changed()
 
 

@@ -9,10 +9,7 @@ from rehearsal.cloud.state import Eip
 @action("vpc:AllocateEipAddress")
 def _allocate(cloud: Cloud, request: Request) -> Answer:
     made = Eip(
-        id=cloud.new_id("eip"),
-        region=request.region,
-        name=request.text("Name"),
-        created=cloud.now(),
+        **request.fresh(cloud, "eip", "Name"),
         address=cloud.data_centre.fresh_address(),
         bandwidth=request.text("Bandwidth", "5"),
     )

@@ -11,11 +11,8 @@ from rehearsal.cloud.state import KeyPair
 
 @action("ecs:ImportKeyPair")
 def _import(cloud: Cloud, request: Request) -> Answer:
-    region, name, key = (
-        request.region,
-        request.needed("KeyPairName"),
-        request.needed("PublicKeyBody"),
-    )
+    region, name = request.region, request.needed("KeyPairName")
+    key = request.needed("PublicKeyBody")
     if (region, name) in cloud.key_pairs:
         raise Refusal(400, "KeyPair.AlreadyExist", f"The key pair {name} already exist.")
     if not key.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-")):

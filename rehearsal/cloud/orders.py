@@ -1,16 +1,64 @@
-"""What the cloud looks at before it sells a server (codes: docs/facts/alicloud.md §8)."""
+"""What can be bought now, and what the cloud looks at before it sells a server (codes:
+docs/facts/alicloud.md §8)."""
 
 import itertools
+import re
+from datetime import datetime, timedelta, timezone
 
-from rehearsal.cloud import lease, market
+from rehearsal.cloud import market
 from rehearsal.cloud.account import Cloud
+from rehearsal.cloud.described import shown
 from rehearsal.cloud.refusals import Refusal, not_found, refusal
-from rehearsal.cloud.rpc import Request
+from rehearsal.cloud.rpc import Answer, Request, action
 from rehearsal.cloud.state import Instance, Switch
 
 _LOWEST_BALANCE = 100.0
 # That disks tell it is assumed: the other answer does no harm (docs/facts/alicloud.md §1.2).
 _SERVICE_KEY = "key-rehearsal-of-the-cloud"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z")
+_SHORTEST = timedelta(minutes=30)
+_LONGEST = timedelta(days=3 * 365)
+
+
+@action("ecs:DescribeAvailableResource")
+def _available(cloud: Cloud, request: Request) -> Answer:
+    """Of types, which is all that a lab asks for."""
+    kind, zones = request.needed("DestinationResource"), []
+    for zone in market.zones(request.region):
+        types = {"SupportedResource": _in_zone(cloud, request, zone)}
+        resources = {"AvailableResource": [{"Type": kind, "SupportedResources": types}]}
+        place = {"RegionId": request.region, "ZoneId": zone, "AvailableResources": resources}
+        zones.append({**place, **_status(in_stock=True)})
+    return {"AvailableZones": {"AvailableZone": zones}}
+
+
+def _in_zone(cloud: Cloud, request: Request, zone: str) -> list[Answer]:
+    category = request.text("SystemDiskCategory")
+    return [
+        {"Value": found.id, **_status(cloud.stock(found.id, zone) > 0)}
+        for found in market.TYPES.values()
+        if category in ("", *found.disk_categories) and cloud.sells(found.id, zone)
+    ]
+
+
+def _status(in_stock: bool) -> Answer:
+    status, category = ("Available", "WithStock") if in_stock else ("SoldOut", "WithoutStock")
+    return {"Status": status, "StatusCategory": category}
+
+
+@action("ecs:DescribeInstanceTypes")
+def _types(_cloud: Cloud, _request: Request) -> Answer:
+    rows = [shown("InstanceType", found) for found in market.TYPES.values()]
+    return {"InstanceTypes": {"InstanceType": rows}, "NextToken": ""}
+
+
+@action("ecs:DescribeImages")
+def _images(cloud: Cloud, request: Request) -> Answer:
+    """Those with a driver are not for a type without a GPU."""
+    named = market.TYPES.get(request.text("InstanceType"))
+    plain = named is not None and not named.gpu_count
+    rows = [shown("Image", image) for image in cloud.images() if not (plain and image.driver)]
+    return request.page("Images.Image", rows)
 
 
 def ordered(cloud: Cloud, request: Request) -> Instance:
@@ -37,10 +85,7 @@ def ordered(cloud: Cloud, request: Request) -> Instance:
     if key_name and (request.region, key_name) not in cloud.key_pairs:
         raise refusal("InvalidKeyPair.NotFound")
     return Instance(
-        id=cloud.new_id("i"),
-        region=request.region,
-        name=request.text("InstanceName"),
-        created=cloud.now(),
+        **request.fresh(cloud, "i", "InstanceName"),
         zone=switch.zone,
         type=found,
         image=image,
@@ -62,7 +107,7 @@ def ordered(cloud: Cloud, request: Request) -> Instance:
             "HttpEndpoint": request.text("HttpEndpoint", "enabled"),
             "HttpTokens": request.text("HttpTokens", "optional"),
         },
-        ends=lease.parse(request.text("AutoReleaseTime"), cloud.now()),
+        ends=lease_end(request.text("AutoReleaseTime"), cloud.now()),
     )
 
 
@@ -96,6 +141,23 @@ def in_network(cloud: Cloud, groups: list[str], switch: Switch) -> list[str]:
         if cloud.groups[group].vpc != switch.vpc:
             raise refusal("InvalidSecurityGroupId.VPCMismatch")
     return groups
+
+
+def lease_end(text: str, now: datetime) -> datetime | None:
+    """When `AutoReleaseTime` ends a server, seconds dropped; None for "" (never). Raises Refusal:
+    not that form, not UTC, less than half an hour or more than three years ahead."""
+    if not text:
+        return None
+    malformed = refusal("InvalidAutoReleaseTime.Malformed")
+    if not _TIME.fullmatch(text):
+        raise malformed
+    try:
+        end = datetime.fromisoformat(text[:16]).replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise malformed from None
+    if not now + _SHORTEST <= end < now + _LONGEST:
+        raise malformed
+    return end
 
 
 def _disk_key(request: Request) -> str:

@@ -8,9 +8,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rehearsal.cloud.refusals import Refusal
+
+if TYPE_CHECKING:
+    from rehearsal.cloud.rpc import Request
 
 README_REGION = "cn-hangzhou"
 """The region that the README's policy stands for."""
@@ -19,28 +23,10 @@ _ALL = '{"Statement": [{"Effect": "Allow", "Resource": "*", "Action": ["*"]}]}'
 _TAG = "acs:ResourceTag/"
 # "All Resources" in the cloud's manual: a policy that narrows them grants nothing.
 _UNNAMED = ("*:Describe*", "*:ListTagResources", "ecs:RunInstances", "ecs:AuthorizeSecurityGroup")
-_KINDS = {
-    "InstanceId": "ecs:instance",
-    "InstanceIds": "ecs:instance",
-    "DiskId": "ecs:disk",
-    "SecurityGroupId": "ecs:securitygroup",
-    "KeyPairName": "ecs:keypair",
-    "KeyPairNames": "ecs:keypair",
-    "VpcId": "vpc:vpc",
-    "VSwitchId": "vpc:vswitch",
-    "AllocationId": "vpc:eip",
-}
+_KINDS: dict[str, str] = json.loads(Path(__file__).with_suffix(".json").read_text())
 """The parameter that names a thing, to its kind."""
 
 Tags = Mapping[str, str]
-
-
-class Asked(Protocol):
-    """What a call says of the resources that it is about."""
-
-    def text(self, name: str, default: str = "") -> str: ...
-
-    def listed(self, name: str) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -66,17 +52,14 @@ class Ram:
         not rehearsed."""
         self._statements = [_statement(one) for one in json.loads(policy or _ALL)["Statement"]]
 
-    def check(self, action: str, asked: Asked, tags: Mapping[str, Tags]) -> None:
+    def check(self, action: str, asked: "Request", tags: Mapping[str, Tags]) -> None:
         """Refuse `action` (`ecs:RunInstances`) unless it is allowed on every resource that the
         call names; a Deny comes first. `tags`: those of things, by id. Raises Refusal: not
         allowed."""
         for resource, id in _named(action, asked):
-            effects = {
-                one.effect
-                for one in self._statements
-                if one.covers(action, resource, tags.get(id, {}))
-            }
-            if effects != {"Allow"}:
+            has = tags.get(id, {})
+            covering = (one for one in self._statements if one.covers(action, resource, has))
+            if {one.effect for one in covering} != {"Allow"}:
                 message = (
                     "User not authorized to operate on the specified resource, or this API doesn't "
                     f"support RAM. AuthAction: {action} AuthResource: {resource}"
@@ -94,7 +77,7 @@ def _statement(said: Mapping[str, Any]) -> _Statement:
     return _Statement(said["Effect"], said["Action"], resources, named)
 
 
-def _named(action: str, asked: Asked) -> Iterator[tuple[str, str]]:
+def _named(action: str, asked: "Request") -> Iterator[tuple[str, str]]:
     """The names (ARN) of what a call is about, with the ids: of one that makes a thing, any."""
     if _any(action, _UNNAMED):
         yield "*", ""

@@ -63,6 +63,11 @@ class Request:
     def region(self) -> str:
         return self.needed("RegionId")
 
+    def fresh(self, cloud: Cloud, prefix: str, name: str) -> dict[str, Any]:
+        """What every `Thing` has, of one that is made now; `name`: the parameter of its name."""
+        told = {"region": self.region, "name": self.text(name)}
+        return {"id": cloud.new_id(prefix), "created": cloud.now(), **told}
+
     def listed(self, name: str) -> list[str]:
         """All that it names: a JSON list (`InstanceIds`), one, or `name.1`, `name.2` and so on."""
         given = self.text(name)

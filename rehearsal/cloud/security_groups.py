@@ -13,10 +13,7 @@ from rehearsal.cloud.state import Group, Rule
 @action("ecs:CreateSecurityGroup")
 def _create(cloud: Cloud, request: Request) -> Answer:
     made = Group(
-        id=cloud.new_id("sg"),
-        region=request.region,
-        name=request.text("SecurityGroupName"),
-        created=cloud.now(),
+        **request.fresh(cloud, "sg", "SecurityGroupName"),
         vpc=request.named("VpcId", cloud.vpcs).id,
     )
     cloud.groups[made.id] = made

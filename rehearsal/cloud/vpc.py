@@ -17,10 +17,7 @@ def _create(cloud: Cloud, request: Request) -> Answer:
     if not any(cidr.subnet_of(private) for private in _PRIVATE):
         raise refusal("InvalidCidrBlock")
     made = Vpc(
-        id=cloud.new_id("vpc"),
-        region=request.region,
-        name=request.text("VpcName"),
-        created=cloud.now(),
+        **request.fresh(cloud, "vpc", "VpcName"),
         cidr=cidr,
         router=cloud.new_id("vrt"),
         route_table=cloud.new_id("vtb"),
@@ -58,10 +55,7 @@ def _create_switch(cloud: Cloud, request: Request) -> Answer:
     if any(cidr.overlaps(cloud.switches[other].cidr) for other in owner.switches):
         raise refusal("InvalidCidrBlock.Overlapped")
     made = Switch(
-        id=cloud.new_id("vsw"),
-        region=owner.region,
-        name=request.text("VSwitchName"),
-        created=cloud.now(),
+        **request.fresh(cloud, "vsw", "VSwitchName"),
         vpc=owner.id,
         zone=zone,
         cidr=cidr,

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rehearsal import images
 from rehearsal.docker.engine import EngineError, Json
-from rehearsal.processes import Lifeline, end_session, spawn
+from rehearsal.guard import end_session
+from rehearsal.processes import Lifeline, spawn
 from rehearsal.server.description import Description
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -144,7 +145,7 @@ class Container:
             began = time.monotonic()
             code = await self._process.wait()
             # The first process of a container takes all others with it.
-            end_session(self._process)
+            end_session(self._process.pid)
             self.exit_code = 128 - code if code < 0 else code
             if not self.comes_back:
                 break
@@ -167,7 +168,7 @@ class Container:
                 self._process.send_signal(signal.SIGTERM)
             done, _ = await asyncio.wait([self._supervisor], timeout=seconds)
             if not done:
-                end_session(self._process)
+                end_session(self._process.pid)
                 await self._supervisor
         self.status = "exited"
         self.stopped_by_hand = by_hand
@@ -181,14 +182,12 @@ class Container:
         return "healthy"
 
     async def _listens(self) -> bool:
-        if not self.image.port:
+        with contextlib.suppress(OSError):
+            if self.image.port:
+                _, writer = await asyncio.open_connection(self.address, self.image.port)
+                writer.close()
             return True
-        try:
-            _, writer = await asyncio.open_connection(self.address, self.image.port)
-        except OSError:
-            return False
-        writer.close()
-        return True
+        return False
 
     async def inspect(self) -> Json:
         """As `docker inspect` shows it, in what the provider, the scripts and tests look at."""

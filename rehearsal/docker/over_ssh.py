@@ -12,7 +12,7 @@ from typing import Any, cast
 import asyncssh
 
 from rehearsal.docker.engine import Engine, EngineError, Json, Unreachable
-from rehearsal.providers.remote import LOOP
+from rehearsal.providers import remote
 
 DIAL = "docker system dial-stdio"
 """The command by which Docker's SSH helper talks to an engine."""
@@ -41,7 +41,7 @@ class _Proxy:
         return functools.partial(self._call, operation)
 
     def _call(self, operation: str, *arguments: Any) -> Any:  # noqa: ANN401 - JSON both ways
-        answer = LOOP.wait(self._ask(json.dumps([operation, arguments], default=_text)))
+        answer = remote.wait(self._ask(json.dumps([operation, arguments], default=_text)))
         if "error" in answer:
             raise EngineError(answer["error"], answer["status"])
         return answer["answer"]

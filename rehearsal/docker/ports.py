@@ -43,9 +43,8 @@ class PublishedPorts:
         try:
             server = await asyncio.start_server(serve, self._address, port)
         except OSError as error:
-            raise EngineError(
-                f"Bind for 0.0.0.0:{port} failed: port is already allocated"
-            ) from error
+            taken = f"Bind for 0.0.0.0:{port} failed: port is already allocated"
+            raise EngineError(taken) from error
         self._servers.append((owner, server))
 
     def release(self, owner: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 import asyncssh
 
+from rehearsal.providers import remote
 from rehearsal.providers.base import (
     Failure,
     Kind,
@@ -25,7 +26,6 @@ from rehearsal.providers.base import (
     unknown_inputs,
     unknown_token,
 )
-from rehearsal.providers.remote import LOOP
 from rehearsal.providers.values import UNKNOWN, Properties, is_asset
 
 _FIRST_BACKOFF = 0.1
@@ -69,7 +69,7 @@ class _CommandProvider:
     def wait(self, work: Coroutine[Any, Any, _Answer], timeout: float) -> _Answer:
         """Run `work` with a time limit in seconds; 0 is none."""
         try:
-            return LOOP.wait(self._tracked(work, timeout))
+            return remote.wait(self._tracked(work, timeout))
         except asyncio.TimeoutError as error:
             raise ProviderError("context deadline exceeded") from error
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:

@@ -1,7 +1,4 @@
-"""SSH for the attached providers: one event loop for all their connections.
-
-The gRPC calls are threads; `wait` runs a coroutine in the loop for them.
-"""
+"""SSH for the attached providers: one event loop, in a thread of its own, for all connections."""
 
 import asyncio
 import functools
@@ -10,26 +7,18 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 _Answer = TypeVar("_Answer")
+_STARTING = threading.Lock()
 
 
-class Loop:
-    """An event loop in a thread of its own, started with the first use."""
-
-    @functools.cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        threading.Thread(target=loop.run_forever, name="providers-ssh", daemon=True).start()
-        return loop
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def wait(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
-        """The result of `work`; its exceptions are raised here."""
-        with self._lock:
-            loop = self._loop
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
+def wait(work: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """The result of `work`, for a thread that is not the loop's; its exceptions are raised here."""
+    with _STARTING:
+        loop = _loop()
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
-LOOP = Loop()
-"""The loop of all SSH connections of the providers."""
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="providers-ssh", daemon=True).start()
+    return loop

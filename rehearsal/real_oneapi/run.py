@@ -18,8 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rehearsal import inside
-from rehearsal.real_oneapi.vocabulary import CL100K, O200K
 
+CL100K = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
+"""The name of the vocabulary that v0.6.6 and v0.6.10 read; sha1 of its URL."""
+O200K = "fb374d419588a4632f3f557e76b4b70aebbca790"
+"""What v0.6.10 reads besides."""
 _HOME = "/data"
 """The image's working directory."""
 

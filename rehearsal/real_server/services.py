@@ -15,7 +15,7 @@ import docker
 from rehearsal import images
 from rehearsal.processes import PROJECT
 from rehearsal.real_caddy import PROGRAM as CADDY
-from rehearsal.real_oneapi.vocabulary import CL100K, O200K
+from rehearsal.real_oneapi.run import CL100K, O200K
 from rehearsal.real_server.images import made
 from tools import oneapi_build
 from tools.process import Say

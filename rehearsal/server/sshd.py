@@ -18,7 +18,8 @@ from asyncssh.process import SSHServerProcess
 
 from rehearsal.docker.engine import EngineError
 from rehearsal.docker.over_ssh import DIAL
-from rehearsal.processes import end_session, let_go, spawn
+from rehearsal.guard import end_session
+from rehearsal.processes import let_go, spawn
 
 if TYPE_CHECKING:
     from asyncssh.channel import SSHChannel
@@ -57,7 +58,7 @@ class SshDaemon:
         if self._listener is not None:
             self._listener.close()
         for process in list(self._processes):
-            end_session(process)
+            end_session(process.pid)
 
     async def _run(self, process: SSHServerProcess[bytes]) -> None:
         """One command, by `sh -c` in root's home. It ends with who asked for it; as with sshd, a
@@ -80,7 +81,7 @@ class SshDaemon:
         told = asyncio.create_task(_follow(process, child))
         await asyncio.wait([told, gone], return_when=asyncio.FIRST_COMPLETED)
         if not told.done() or told.exception():
-            end_session(child)
+            end_session(child.pid)
         for task in (told, gone):
             task.cancel()
         self._processes.discard(child)
@@ -116,17 +117,16 @@ class _Login(asyncssh.SSHServer):
         """`ssh -L`: `127.0.0.1` on the server is its own address here."""
         own = self._machine.description.address
         host = own if dest_host in _LOCAL else dest_host
+        failed = asyncssh.OPEN_CONNECT_FAILED
         if host.rpartition(".")[0] != own.rpartition(".")[0]:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, f"{host}: not known")
+            raise asyncssh.ChannelOpenError(failed, f"{host}: not known")
         try:
             # From the server's own address, so that its firewall does not count.
             _, onward = await asyncio.get_running_loop().create_connection(
                 asyncssh.forward.SSHForwarder, host, dest_port, local_addr=(own, 0)
             )
         except OSError as error:
-            raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_CONNECT_FAILED, "Connection refused"
-            ) from error
+            raise asyncssh.ChannelOpenError(failed, "Connection refused") from error
         return asyncssh.forward.SSHForwarder(onward)
 
 

@@ -11,7 +11,7 @@ import json
 import re
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +23,7 @@ from tests.contract.upstream import Asked, Upstream
 from tests.waiting import until
 
 Json = Any
+Restart = Callable[[dict[str, str]], httpx.Client]
 CURRENT = RECORDINGS / "fastgpt-4.16.0"
 RERANKER = "127.0.0.1:18080"
 _NAMED = re.compile(rf"a0{{6,}}\d+|share0{{6,}}\d+|<[A-Z][A-Z0-9_]+>|{re.escape(RERANKER)}")
@@ -60,11 +61,14 @@ class Stub(Upstream):
 
 
 class Replay:
-    """One telling; `values` is what the double has for a recorded name."""
+    """One telling; `values` is what the double has for a recorded name, and `restart` starts it
+    again with more environment."""
 
-    def __init__(self, http: httpx.Client, stub: Stub, values: dict[str, str]) -> None:
+    def __init__(
+        self, http: httpx.Client, stub: Stub, values: dict[str, str], restart: Restart | None = None
+    ) -> None:
         self.values = dict(values)
-        self._http, self._stub = http, stub
+        self._http, self._stub, self._restart = http, stub, restart
 
     def tell(self, step: Json) -> list[str]:
         """Do one row of the table; how the answer differs from the recorded one, if it plays."""
@@ -78,6 +82,9 @@ class Replay:
                 return self._played(step)
         if "alias" in step:
             self.values |= {name(new): self.values[name(old)] for new, old in step["alias"].items()}
+        elif "restart" in step:
+            assert self._restart, "this telling has nothing to start again"
+            self._http = self._restart(step["restart"])
         elif "upload" in step:
             path = "/api/core/dataset/collection/create/localFile"
             headers = {"cookie": self._filled("fastgpt_token=<SESSION>")}
@@ -126,13 +133,12 @@ class Replay:
         status = told["answer"]["status"]
         found = [] if answer.status_code == status else [f"HTTP {answer.status_code}, not {status}"]
         expected, got = _told(told["answer"]["body"]), _told(_parsed(answer))
-        if step.get("shape"):
-            expected, got = _bare(expected), _bare(_alike(expected, got))
         if _is_cut(expected):
             # The recording ends within its last event.
             got = got[: len(expected) - 1]
             expected = expected[:-1]
         self._any = {*_ANY.split()} | {*step.get("any", ())}
+        self._rows = {*step.get("rows", ())}
         found += self._compare("", expected, got, is_row=False)
         return [*found, f"answered: {answer.text[:300]}"] if found else []
 
@@ -184,6 +190,8 @@ class Replay:
             if key in ROWS_BY_CHANCE:
                 self._learn(expected, got)
                 expected, got = _bare(expected), _bare(got)
+            if key in self._rows:
+                expected, got = _bare(expected), _bare(_alike(expected, got))
             expected, got = _ordered(expected), _ordered(got)
             found = [] if len(expected) == len(got) else [f"{path}: {len(expected)} != {len(got)}"]
             for place, pair in enumerate(zip(expected, got, strict=False)):
@@ -299,13 +307,9 @@ def _is_answer(data: Json) -> bool:
     return isinstance(data, dict) and "choices" in data
 
 
-def _alike(expected: Json, got: Json) -> Json:
-    """`got` with the row of each list that has the shape of the first expected one, if one has."""
-    if isinstance(expected, dict) and isinstance(got, dict):
-        return {key: _alike(expected.get(key), each) for key, each in got.items()}
-    if isinstance(expected, list) and isinstance(got, list) and expected and got:
-        return [next((row for row in got if _bare(row) == _bare(expected[0])), got[0])]
-    return got
+def _alike(expected: list[Json], got: list[Json]) -> list[Json]:
+    """The row that has the shape of the first expected one; all rows, if none has."""
+    return [row for row in got if _bare(row) == _bare(expected[0])][:1] or got
 
 
 def _bare(value: Json) -> Json:

@@ -51,11 +51,11 @@ def in_session(fastgpt: FastGpt) -> httpx.Client:
     return http
 
 
-def models_sent(http: httpx.Client) -> httpx.Response:
+def models_sent(http: httpx.Client, *more: dict[str, Any]) -> httpx.Response:
     usual = {"provider": "Other", "isActive": True, "isDefault": True, "quoteMaxToken": 1000}
     sent = [
         {"model": each["model"], "metadata": {"name": each["model"], **usual, **each["metadata"]}}
-        for each in MODELS
+        for each in (*MODELS, *more)
     ]
     return http.put("/api/core/ai/model/updateWithJson", json={"config": json.dumps(sent)})
 
@@ -136,6 +136,57 @@ def test_a_restart_keeps_models_and_sessions(place: Stage) -> None:
     fastgpt.up()
     assert data(http.get("/api/core/ai/model/getConfigJson")) == before
     assert data(http.get(INIT_DATA))["defaultModels"]["embedding"]["model"] == "vectors"
+
+
+def base(http: httpx.Client, *texts: str) -> str:
+    """A dataset with these texts in it, indexed."""
+    body = {"type": "dataset", "name": "base", "intro": "", "avatar": ""}
+    dataset = str(data(http.post("/api/core/dataset/create", json=body)))
+    for text in texts:
+        note = {"datasetId": dataset, "name": "note", "text": text}
+        data(http.post("/api/core/dataset/collection/create/text", json=note))
+    indexed(http, dataset)
+    return dataset
+
+
+def indexed(http: httpx.Client, dataset: str) -> None:
+    queue, asked = "/api/core/dataset/training/getDatasetTrainingQueue", {"datasetId": dataset}
+    until(lambda: not data(http.get(queue, params=asked))["trainingCount"], "an empty queue")
+
+
+def found(http: httpx.Client, dataset: str) -> list[str]:
+    body = {"datasetId": dataset, "text": "words", "searchMode": "embedding", "limit": 500}
+    told = data(http.post("/api/core/dataset/searchTest", json={**body, "similarity": 0}))
+    return [row["q"] for row in told["list"]]
+
+
+def test_a_search_is_made_twice_with_an_old_pgvector(place: Stage) -> None:
+    fastgpt = place.current("old-pgvector", REHEARSAL_PGVECTOR="0.7.0").up()
+    http = in_session(fastgpt)
+    data(models_sent(http))
+    began = time.monotonic()
+    assert found(http, base(http, "words")) == ["words"]
+    assert time.monotonic() - began > SHORT
+    assert 'invalid configuration parameter name "hnsw.max_scan_tuples"' in fastgpt.log
+
+
+def test_another_embedding_model_makes_all_vectors_anew(place: Stage) -> None:
+    http = in_session(place.current("rebuilds").up())
+    data(models_sent(http, {**MODELS[1], "model": "others"}))
+    dataset = base(http, "words", "more words")
+    before = sorted(found(http, dataset))
+    place.upstream.forget()
+    body = {"datasetId": dataset, "vectorModel": "others"}
+    data(http.post("/api/core/dataset/training/rebuildEmbedding", json=body))
+    indexed(http, dataset)
+    assert {asked["model"] for asked in place.upstream.bodies("/v1/embeddings")} == {"others"}
+    assert sorted(found(http, dataset)) == before == ["more words", "words"]
+
+
+def test_the_image_has_a_sound_to_try_a_model_with(place: Stage) -> None:
+    http = in_session(place.current("hears").up())
+    data(models_sent(http, {"model": "ears", "metadata": {"type": "stt"}}))
+    assert data(http.get("/api/core/ai/model/test", params={"model": "ears"})) == "hello"
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_vectors_are_kept_with_1536_numbers_and_a_failing_reranker_is_swallowed(
     fastgpt: FastGpt, stage: Stage, model: str
 ) -> None:
     dataset = library(fastgpt, model)
-    rows = Store(str(fastgpt.tree / "memory.db")).find("modeldata", dataset_id=dataset)
+    rows = Store(str(fastgpt.tree / "memory.db")).find("modeldata", datasetId=dataset)
     assert {len(row["vector"]) for row in rows} == {1536}
     assert any(any(row["vector"][768:]) for row in rows) == (model == WIDE)
     stage.upstream.refuse(RERANKER, 500)

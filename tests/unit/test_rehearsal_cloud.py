@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from rehearsal import faults
-from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, lease, market, rpc
+from rehearsal.cloud import ACCESS_KEY, Cloud, Instance, market, rpc
+from rehearsal.cloud.orders import lease_end
 from rehearsal.cloud.refusals import Refusal
 from rehearsal.providers.alicloud.client import flat
 from tests.region import PLAIN_IMAGE, REGION, Recorder
@@ -150,7 +151,7 @@ def test_the_lease_ends_the_server_and_its_disk_and_nothing_else(account: Accoun
 @table("rehearsal_cloud")
 def test_leases_that_are_refused(text: str) -> None:
     with pytest.raises(Refusal, match=r"InvalidAutoReleaseTime\.Malformed"):
-        lease.parse(text, NOW)
+        lease_end(text, NOW)
 
 
 def test_the_firewall_lets_in_what_a_rule_accepts(account: Account) -> None:

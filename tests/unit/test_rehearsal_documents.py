@@ -1,6 +1,8 @@
 """What the double of FastGPT reads from files (docs/facts/fastgpt.md §4, docs/facts/measured.md
 §1)."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,17 @@ def test_what_is_read_of_a_file() -> None:
     assert file_text("a.txt", "阅览室每天九点开放".encode("gbk")) == "阅览室每天九点开放"
     assert file_text("a.txt", "圖書館每天九點開放".encode("big5")) != "圖書館每天九點開放"
     assert file_text("a.txt", b"\xfe\xff" + "图书馆".encode("utf-16-be")) != "图书馆"
+
+
+def test_a_paragraph_is_read_as_one_whatever_its_runs() -> None:
+    """Word begins a run where somebody corrected a letter."""
+    runs = "".join(f"<w:r><w:t>{text}</w:t></w:r>" for text in ("The li", "brary"))
+    space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    body = f'<w:document xmlns:w="{space}"><w:body><w:p>{runs}</w:p><w:p>{runs}</w:p></w:body>'
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("word/document.xml", f"{body}</w:document>")
+    assert file_text("a.docx", file.getvalue()) == "The library\n\nThe library"
 
 
 LANGUAGES = (

@@ -6,12 +6,41 @@ import time
 from collections import defaultdict
 from http.cookies import SimpleCookie
 
-from rehearsal.doubles.fastgpt.envelope import CURRENT, Answer, Call, Document, done, named, picked
+from starlette.responses import Response
+
+from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, crash, done, named, picked
 from rehearsal.doubles.fastgpt.models import active, public
-from rehearsal.doubles.fastgpt.refusals import COOKIE, COOKIE_IS
-from rehearsal.doubles.fastgpt.store import hash_str
+from rehearsal.doubles.fastgpt.refusals import COOKIE, COOKIE_IS, Invalid, check, refusal
+from rehearsal.doubles.fastgpt.routing import Handler
+from rehearsal.doubles.fastgpt.store import age, hash_str
 
 CODE_SECONDS, MINUTE, MOST_A_MINUTE = 30.0, 60.0, 10
+
+
+def answered(place: str, mark: str, handler: Handler, call: Call) -> Response:
+    """What a handler answers to who may ask it, in the words of this edition."""
+    try:
+        _purge(call)
+        given = call.query if place.startswith("GET") else call.body
+        if issues := check(given, CURRENT["needed"].get(place, {})):
+            raise Invalid(issues)
+        # Where both are sent, the key counts on the routes that take one.
+        is_key = mark == "*" and key_of(call) is not None
+        if mark != "!" and not is_key and not has_session(call):
+            raise named("unAuthorization")
+        result = handler(call)
+        return result if isinstance(result, Response) else done(result)
+    except Exception as error:
+        return refusal(crash(error))
+
+
+def _purge(call: Call) -> None:
+    """The job behind a soft delete, which comes some seconds later."""
+    wait = call.service.environment.retry_seconds
+    for table in ("datasets", "apps"):
+        for row in call.mongo.find(table):
+            if row["deleteTime"] and age(row["deleteTime"]) > wait:
+                call.mongo.delete_whole(table, row["_id"])
 
 
 class Desk:
@@ -40,7 +69,7 @@ def pre_login(call: Call) -> Document:
     return {"code": desk.codes[account][0]}
 
 
-def login_by_password(call: Call) -> Answer:
+def login_by_password(call: Call) -> Response:
     """A wrong password does not use the code up, the right one does."""
     account, desk = call.body["username"], call.service.desk
     desk.count("login", account)

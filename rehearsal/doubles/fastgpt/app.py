@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hmac
 import json
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from rehearsal.doubles.fastgpt import apps, chat, current, datasets, index, routing
+from rehearsal.doubles.fastgpt import accounts, routing
 from rehearsal.doubles.fastgpt.boot import Service
-from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, done, known
+from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, done, named
 from rehearsal.doubles.fastgpt.store import hash_str
 
 PAGES = Path(__file__).parent
@@ -36,12 +35,12 @@ def get_init_data(call: Call) -> Document:
 def login_by_password(call: Call) -> Answer:
     username, password = call.body.get("username"), call.body.get("password")
     if not username or not password:
-        raise known("缺少参数")
+        raise named("缺少参数")
     users = call.mongo.find("users", username=username)
     if not users:
-        raise known("用户未注册")
+        raise named("用户未注册")
     if users[0]["password"] != hash_str(password):
-        raise known("密码错误")
+        raise named("密码错误")
     token = _token(call)
     answer = done({"user": token_login(call), "token": token})
     kept = "Path=/; HttpOnly; Max-Age=604800; Samesite=Strict;"
@@ -69,39 +68,15 @@ def _token(call: Call) -> str:
     return f"{head}.{hmac.new(key, head.encode(), 'sha256').hexdigest()}"
 
 
-# `!` is open to all.
-_ROUTES = """
-app /api/common/system -: GET getInitData!
-app /api/support/user/account -: POST loginByPassword!, GET tokenLogin
-app /api/support/user/team/plan -: GET getTeamPlanStatus
-apps /api/support/openapi key: POST create, GET list, PUT update, DELETE delete
-datasets /api/core/dataset dataset: POST create list data/list, GET detail, PUT update
-datasets /api/core/dataset dataset: DELETE delete
-datasets /api/core/dataset/training -: GET getDatasetTrainingQueue
-index /api/core/dataset -: POST searchTest
-datasets /api/core/dataset/collection document: POST create create/localFile create/text create/link
-datasets /api/core/dataset/collection document: POST list, GET detail, PUT update, DELETE delete
-apps /api/core/app app: POST create list version/publish, GET detail, PUT update, DELETE del
-apps /api/support/outLink link: POST create update, GET list, DELETE delete
-chat /api/core/chat -: GET outLink/init!
-chat /api/v1/chat -: POST completions!
-"""
-
-
 def build_app(service: Service) -> Starlette:
     """FastGPT as an ASGI application; 4.8.8 starts up at its first API request."""
     routes = [Route("/chat/share", _page("share.html")), Route("/", _page("index.html"))]
-    answers = _answers() if service.edition == "seeds" else current.answers()
-    for place, answered in answers.items():
+    answered = _answered if service.edition == "seeds" else accounts.answered
+    for place, mark, handler in routing.routes(service.edition):
         method, _, path = place.partition(" ")
-        routes.append(Route(path, _endpoint(service, answered), methods=[method]))
+        endpoint = _endpoint(service, partial(answered, place, mark, handler))
+        routes.append(Route(path, endpoint, methods=[method]))
     return Starlette(routes=routes)
-
-
-def _answers() -> dict[str, Callable[[Call], Response]]:
-    modules = (sys.modules[__name__], apps, chat, datasets, index)
-    every = routing.routes(_ROUTES, *modules)
-    return {place: partial(_handled, handler, not mark) for place, mark, handler in every}
 
 
 def _endpoint(service: Service, answered: Callable[[Call], Response]) -> Endpoint:
@@ -116,10 +91,10 @@ def _endpoint(service: Service, answered: Callable[[Call], Response]) -> Endpoin
     return endpoint
 
 
-def _handled(handler: routing.Handler, for_root: bool, call: Call) -> Response:
+def _answered(_place: str, mark: str, handler: routing.Handler, call: Call) -> Response:
     try:
-        if for_root and call.headers.get("token") != _token(call):
-            raise known("unAuthorization")
+        if mark != "!" and call.headers.get("token") != _token(call):
+            raise named("unAuthorization")
         result = handler(call)
         return result if isinstance(result, Response) else done(result)
     except Exception as error:

@@ -4,14 +4,14 @@ import secrets
 from functools import partial
 
 from rehearsal.doubles.fastgpt.config import Config
-from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, known, picked
+from rehearsal.doubles.fastgpt.envelope import SHAPES, Call, Document, named, picked
 from rehearsal.doubles.fastgpt.store import now, object_id
 
 
 def create_app(call: Call) -> str:
     given = picked(call.body, "name", "type", "modules", "edges", "parentId")
     if not given.get("name") or not given.get("type") or "modules" not in given:
-        raise known("inheritPermissionError")
+        raise named("inheritPermissionError")
     kept = {**SHAPES["app"], **call.owner, **given, "updateTime": now()}
     app = call.mongo.put("apps", kept)
     _insert_version(call, app)
@@ -54,10 +54,7 @@ def version_publish(call: Call) -> Document:
 
 def del_app(call: Call) -> None:
     """With chats, share links and versions, but not its keys."""
-    app = existing_app(call)
-    for table in ("chatitems", "outlinks", "app_versions"):
-        call.mongo.delete(table, appId=app["_id"])
-    call.mongo.delete("apps", _id=app["_id"])
+    call.mongo.delete_whole("apps", existing_app(call)["_id"])
 
 
 def newest_version(call: Call, app_id: str) -> Document:
@@ -100,11 +97,8 @@ def create_key(call: Call) -> str:
     """The whole key, for the only time."""
     prefix = call.service.config.system_env.get("openapiPrefix") or "fastgpt"
     key = f"{prefix}-{secrets.token_hex(28)}"
-    given = {
-        **picked(call.body, "name", "limit"),
-        "appId": existing_app(call)["_id"],
-        "apiKey": key,
-    }
+    given = {**picked(call.body, "name", "limit"), "apiKey": key}
+    given |= {"appId": existing_app(call)["_id"]}
     call.mongo.put("openapis", {**SHAPES["metered"], **call.owner, **given, "createTime": now()})
     return key
 

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from rehearsal.doubles.fastgpt.apps import delete_key, delete_link, existing_app, list_link
-from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, picked
+from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, named, picked
+from rehearsal.doubles.fastgpt.libraries import paged
 from rehearsal.doubles.fastgpt.refusals import Invalid, check
-from rehearsal.doubles.fastgpt.store import exact_now, object_id
+from rehearsal.doubles.fastgpt.store import now, object_id
 
 _NOT_BY_AGENTS = {"selectDataset", "settingLLMModel"}
 _REFS: Document = {"resourceRefs": {"skillIds": []}}
@@ -29,7 +30,7 @@ def create_app(call: Call) -> str:
     graph = {"modules": nodes, "edges": body.get("edges", [])}
     graph |= {"chatConfig": _chat_config(body.get("chatConfig", {}))}
     more = {"version": "v2", "inheritPermission": True, "deleteTime": None, **_REFS}
-    app = call.mongo.put("apps", {**usual, **given, **graph, **more, "updateTime": exact_now()})
+    app = call.mongo.put("apps", {**usual, **given, **graph, **more, "updateTime": now()})
     _insert_version(call, app, app["name"], is_published=True)
     return str(app["_id"])
 
@@ -80,11 +81,8 @@ def _dataset(call: Call, id_: str) -> Document:
 def detail_app(call: Call) -> Document:
     """It is there until the job behind its deletion is done."""
     app = existing_app(call)
-    modules, permission = (
-        _changed(app["modules"], partial(_show, call)),
-        CURRENT["permissions"]["app"],
-    )
-    return {**app, "modules": modules, "permission": permission}
+    modules = _changed(app["modules"], partial(_show, call))
+    return {**app, "modules": modules, "permission": CURRENT["permissions"]["app"]}
 
 
 def list_app(call: Call) -> list[Document]:
@@ -99,7 +97,7 @@ def update_app(call: Call) -> Document:
     """The answer is the document before the change."""
     app = existing_app(call)
     changed = picked(call.body, "name", "intro", "avatar", "type", "parentId")
-    call.mongo.put("apps", {**app, **changed, "updateTime": exact_now()})
+    call.mongo.put("apps", {**app, **changed, "updateTime": now()})
     config = {**app["chatConfig"], "_id": object_id()}
     return {**app, "scheduledTriggerConfig": {}, "chatConfig": config, "__v": 0}
 
@@ -116,7 +114,7 @@ def version_publish(call: Call) -> None:
         raise Invalid(issues)
     app = existing_app(call)
     graph = {"modules": _changed(body.get("nodes", []), _store), "edges": body.get("edges", [])}
-    app |= {**graph, "chatConfig": _chat_config(config), "updateTime": exact_now()}
+    app |= {**graph, "chatConfig": _chat_config(config), "updateTime": now()}
     is_published = bool(body.get("isPublish"))
     version = _insert_version(call, app, body.get("versionName", ""), is_published)
     call.mongo.put("apps", {**app, "pluginData": {"nodeVersion": version["_id"]}})
@@ -124,14 +122,20 @@ def version_publish(call: Call) -> None:
 
 def del_app(call: Call) -> list[str]:
     app = existing_app(call)
-    call.mongo.put("apps", {**app, "deleteTime": exact_now()})
+    call.mongo.put("apps", {**app, "deleteTime": now()})
     return [app["_id"]]
 
 
 def _insert_version(call: Call, app: Document, name: str, is_published: bool) -> Document:
-    told = {"appId": app["_id"], "tmbId": app["tmbId"], "time": exact_now(), "versionName": name}
+    told = {"appId": app["_id"], "tmbId": app["tmbId"], "time": now(), "versionName": name}
     graph = {"nodes": app["modules"], **picked(app, "edges", "chatConfig")}
     return call.mongo.put("app_versions", {**told, **graph, "isPublish": is_published, **_REFS})
+
+
+def version_list(call: Call) -> Document:
+    page = paged(call, call.mongo.find("app_versions", appId=existing_app(call)["_id"])[::-1])
+    names, more = "_id appId versionName time isPublish tmbId", {"sourceMember": CURRENT["member"]}
+    return {**page, "list": [{**picked(row, *names.split()), **more} for row in page["list"]]}
 
 
 def version_detail(call: Call) -> Document:
@@ -152,7 +156,7 @@ def create_key(call: Call) -> str:
     """One key of the team for all apps."""
     key = f"fastgpt-{secrets.token_hex(28)}"
     limit = {**CURRENT["key"]["limit"], **call.body.get("limit", {})}
-    given = {"name": call.body["name"], "limit": limit, "apiKey": key, "createTime": exact_now()}
+    given = {"name": call.body["name"], "limit": limit, "apiKey": key, "createTime": now()}
     call.mongo.put("openapis", {**CURRENT["key"], **call.owner, **given})
     return key
 
@@ -160,6 +164,15 @@ def create_key(call: Call) -> str:
 def list_key(call: Call) -> list[Document]:
     keys = reversed(call.mongo.find("openapis"))
     return [{**key, "apiKey": "******" + key["apiKey"][-4:]} for key in keys]
+
+
+def health(call: Call) -> Document:
+    """Whether a key is one, and what is used up of it."""
+    keys = call.mongo.find("openapis", apiKey=call.query.get("apiKey"))
+    if not keys:
+        raise named("unAuthApiKey")
+    most = keys[0]["limit"]["maxUsagePoints"]
+    return {"valid": True, **picked(keys[0], "usagePoints"), "maxUsagePoints": most}
 
 
 def copy_key(call: Call) -> str:

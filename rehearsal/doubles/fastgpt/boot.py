@@ -118,6 +118,12 @@ class Service:
         if answer.is_error:
             raise Problem("Unauthorized")
 
+    def check_pgvector(self) -> None:
+        """Before 0.8 it knows no such setting, and each search is made twice (measured §2)."""
+        if tuple(map(int, self.environment.pgvector.split("."))) < (0, 8):
+            log('error: invalid configuration parameter name "hnsw.max_scan_tuples"')
+            time.sleep(0.5)
+
     def check_redis(self) -> None:
         """Raises a Problem where sessions cannot be read."""
         try:

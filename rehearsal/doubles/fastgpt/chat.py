@@ -14,14 +14,15 @@ from starlette.responses import Response, StreamingResponse
 
 from rehearsal.doubles.fastgpt.apps import chat_models, newest_version
 from rehearsal.doubles.fastgpt.boot import Service
-from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, known, picked
+from rehearsal.doubles.fastgpt.envelope import SHAPES, Answer, Call, Document, crash, named, picked
 from rehearsal.doubles.fastgpt.index import search, within
 from rehearsal.doubles.fastgpt.store import object_id
 from rehearsal.doubles.language import count_tokens
 
 OBJ = {"system": "System", "user": "Human", "assistant": "AI"}
-# What a streaming caller is told: `flowNodeStatus` or `answer`, and its data.
 Events = Iterator[tuple[str, Any]]
+"""What a streaming caller may be told: `answer` or `flowNode...`, and its data."""
+Told = Generator[tuple[str, Any], None, Document | None]
 
 
 @dataclass
@@ -52,20 +53,26 @@ class Run:
         return node["nodeId"] not in finished and (is_entry or is_fed)
 
     def _node(self, node: Document) -> Events:
-        kind = node.get("flowNodeType")
         if node.get("showStatus"):
             yield "flowNodeStatus", {"status": "running", "name": node["name"]}
         began = time.monotonic()
-        if kind == "datasetSearchNode":
-            response = self._dataset_search(node, self._inputs(node))
-        elif kind == "chatNode":
-            response = yield from self._chat(self._inputs(node))
-        else:
-            self.outputs[node["nodeId"], "userChatInput"] = self.question
+        if (told := (yield from self._done(node))) is None:
             return
-        about = {"nodeId": node["nodeId"], "moduleName": node["name"], "moduleType": kind}
+        about = {"nodeId": node["nodeId"], "moduleName": node["name"]}
+        about |= {"moduleType": node["flowNodeType"]}
         took = round(time.monotonic() - began, 2)
-        self.responses.append({**about, "runningTime": took, "totalPoints": 0, **response})
+        self.responses.append({**about, "runningTime": took, **told})
+        yield "flowNodeResponse", self.responses[-1]
+
+    def _done(self, node: Document) -> Told:
+        """Do what the node is for. Its response; None of what does nothing of its own."""
+        if node.get("flowNodeType") == "datasetSearchNode":
+            return {"totalPoints": 0, **self._dataset_search(node, self._inputs(node))}
+        if node.get("flowNodeType") == "chatNode":
+            told = yield from self._chat(self._inputs(node))
+            return {"totalPoints": 0, **told}
+        self.outputs[node["nodeId"], "userChatInput"] = self.question
+        return None
 
     def _inputs(self, node: Document) -> Document:
         given = {item["key"]: item["value"] for item in node["inputs"] if "value" in item}
@@ -101,7 +108,7 @@ class Run:
             self.answer += piece
             yield "answer", piece
         if not self.answer:
-            raise known("core.chat.Chat API is error or undefined")
+            raise named("core.chat.Chat API is error or undefined")
         shown = [*messages, {"role": "assistant", "content": self.answer}]
         return {
             "model": model.get("name"),
@@ -145,22 +152,26 @@ class Chatter:
 
 def out_link_init(call: Call) -> Document:
     chatter = _visitor(call, call.query)
-    app, chat_id = chatter.app, call.query.get("chatId")
+    app, chat_id = chatter.app, call.query.get("chatId", "")
     version = newest_version(call, app["_id"])
     # Not for visitors.
     version["chatConfig"].pop("scheduledTriggerConfig", None)
     items = call.mongo.find("chatitems", appId=app["_id"], chatId=chat_id)
     models = chat_models(call.service.config, version["nodes"])
-    shown = picked(app, "name", "avatar", "intro", "type") | picked(version, "chatConfig")
-    return {
-        "chatId": chat_id,
-        "appId": app["_id"],
-        "title": items[0]["content"][:20] if items else "新对话",
-        "userAvatar": SHAPES["user"]["avatar"],
-        "variables": {},
-        "history": [_shown(chatter, item) for item in items],
-        "app": {**shown, "chatModels": [model["name"] for model in models], "pluginInputs": []},
-    }
+    told = {"chatModels": [model["name"] for model in models], **picked(version, "chatConfig")}
+    page = opened(app, chat_id, items, SHAPES["user"]["avatar"], told)
+    page |= {"variables": {}, "history": [_shown(chatter, item) for item in items]}
+    return {**page, "title": page["title"] or "新对话"}
+
+
+def opened(
+    app: Document, chat_id: str, items: list[Document], avatar: str, told: Document
+) -> Document:
+    """What a visitor's page begins with; `told` is what the app says besides."""
+    title = items[0]["content"][:20] if items else ""
+    page = {"chatId": chat_id, "appId": app["_id"], "title": title, "userAvatar": avatar}
+    shown = picked(app, "name", "avatar", "intro", "type")
+    return {**page, "app": {**shown, "pluginInputs": [], **told}}
 
 
 def _shown(chatter: Chatter, item: Document) -> Document:
@@ -174,8 +185,7 @@ def _shown(chatter: Chatter, item: Document) -> Document:
 def completions(call: Call) -> Response:
     """An OpenAI-like answer, or an event stream that tells all."""
     if call.body.get("stream"):
-        kind = {"content-type": "text/event-stream;charset=utf-8"}
-        return StreamingResponse(_told(call), headers=kind)
+        return streamed(_told(call))
     chatter, run = _prepare(call)
     for _ in run.execute():
         pass
@@ -184,6 +194,10 @@ def completions(call: Call) -> Response:
     if call.body.get("detail"):
         answer |= {"responseData": chatter.shown(run.responses), "newVariables": {}}
     return Answer(answer)
+
+
+def streamed(events: Iterator[str]) -> Response:
+    return StreamingResponse(events, headers={"content-type": "text/event-stream;charset=utf-8"})
 
 
 def spoken(call: Call, content: str) -> Document:
@@ -197,7 +211,8 @@ def _told(call: Call) -> Iterator[str]:
     try:
         chatter, run = _prepare(call)
         for name, data in run.execute():
-            yield event(name, chunk(data, None) if name == "answer" else data)
+            if name != "flowNodeResponse":
+                yield event(name, chunk(data, None) if name == "answer" else data)
         save(call, chatter.app["_id"], run)
         yield event("answer", chunk(None, "stop"))
         yield "event: answer\ndata: [DONE]\n\n"
@@ -242,21 +257,26 @@ def _chatter(call: Call) -> Chatter:
     bearer = call.headers.get("authorization", "").removeprefix("Bearer ").strip()
     if bearer.count("-") != 1:
         # FastGPT splits a key at its dashes, and takes two parts.
-        raise known("unAuthorization")
+        raise named("unAuthorization")
     keys = call.mongo.find("openapis", apiKey=bearer)
     if not keys:
-        raise known("unAuthApiKey")
+        raise named("unAuthApiKey")
     app = call.mongo.existing("apps", keys[0]["appId"], "app is empty")
     return Chatter(app, is_visitor=False)
 
 
 def _visitor(call: Call, given: Mapping[str, Any]) -> Chatter:
     """Whoever has the link: its limits bind only with the commercial back end."""
-    links = call.mongo.find("outlinks", shareId=given.get("shareId"))
+    app, link = shared(call, given.get("shareId"), "app is empty")
+    return Chatter(app, is_visitor=True, response_detail=link["responseDetail"])
+
+
+def shared(call: Call, share_id: str | None, missing: str) -> tuple[Document, Document]:
+    """The app of a link, and the link."""
+    links = call.mongo.find("outlinks", shareId=share_id)
     if not links:
-        raise known("linkUnInvalid")
-    app = call.mongo.existing("apps", links[0]["appId"], "app is empty")
-    return Chatter(app, is_visitor=True, response_detail=links[0]["responseDetail"])
+        raise named("linkUnInvalid")
+    return call.mongo.existing("apps", links[0]["appId"], missing), links[0]
 
 
 def save(call: Call, app_id: str, run: Run, **more: str) -> None:
@@ -265,4 +285,5 @@ def save(call: Call, app_id: str, run: Run, **more: str) -> None:
     rounds = [("Human", run.question, []), ("AI", run.answer, run.responses)] if chat_id else []
     for obj, content, responses in rounds:
         of_it = {"appId": app_id, "chatId": chat_id, "obj": obj, "content": content, **more}
-        call.mongo.put("chatitems", {**of_it, "dataId": object_id(), "responseData": responses})
+        id_ = (obj == "AI" and call.body.get("responseChatItemId")) or object_id()
+        call.mongo.put("chatitems", {**of_it, "dataId": id_, "responseData": responses})

@@ -6,21 +6,16 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from rehearsal.doubles.fastgpt.envelope import SHAPES, Document, Json
+from rehearsal.doubles.fastgpt.envelope import CURRENT, SHAPES, Document, Json
 
 LISTS = ("llmModels", "vectorModels", "reRankModels", "audioSpeechModels")
 INSIDE = "/app/data/config.json"
-NEEDED = {
-    "FILE_TOKEN_KEY": re.compile(".{6}"),
-    "AES256_SECRET_KEY": re.compile(".{6}"),
-    "INVOKE_TOKEN_SECRET": re.compile(".{32}"),
-    "FE_DOMAIN": re.compile("https?://."),
-}
 
 
 @dataclass
@@ -32,15 +27,14 @@ class Config:
     system_env: Document
     models: dict[str, Any]
 
-    def llm(self, name: Json) -> Document:
-        """The chat model of that name; silently the first one if there is none such."""
-        return _named(self.models["llmModels"], name)
+    def _named(self, kind: str, name: Json) -> Document:
+        """The model of that name; silently the first of its kind if there is none such."""
+        models: list[Document] = self.models[kind]
+        return next((model for model in models if model.get("model") == name), models[0])
 
-    def vector(self, name: Json) -> Document:
-        return _named(self.models["vectorModels"], name)
-
-    def reranker(self, name: Json) -> Document:
-        return _named(self.models["reRankModels"], name)
+    llm = partialmethod(_named, "llmModels")
+    vector = partialmethod(_named, "vectorModels")
+    reranker = partialmethod(_named, "reRankModels")
 
 
 def read_config(path: Path) -> Config:
@@ -51,10 +45,6 @@ def read_config(path: Path) -> Config:
     raw = json.loads(path.read_text(encoding="utf-8"))
     shown = {**raw.get("feConfigs", {}), **SHAPES["feConfigs"]}
     return Config(shown, raw.get("systemEnv", {}), {key: raw.get(key, []) for key in LISTS})
-
-
-def _named(models: list[Document], name: Json) -> Document:
-    return next((model for model in models if model.get("model") == name), models[0])
 
 
 class Environment(BaseModel, frozen=True):
@@ -80,11 +70,17 @@ class Environment(BaseModel, frozen=True):
     plugin_url: str = Field("http://localhost:3004", alias="PLUGIN_BASE_URL")
     plugin_token: str = Field("token", alias="PLUGIN_TOKEN", repr=False)
     refuses_internal: bool = Field(False, alias="CHECK_INTERNAL_IP")
+    domain: str = Field("", alias="FE_DOMAIN")
+    pgvector: str = Field("0.8.2", alias="REHEARSAL_PGVECTOR")
+    """The version of pgvector in what stands for PostgreSQL."""
+    from_source: bool = Field(False, alias="REHEARSAL_FROM_SOURCE")
+    """Whether it was started from its source, without what only the image has in /app/data."""
     lacking: tuple[str, ...] = ()
     """Variables without which the current edition does not start."""
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Environment":
         given = {name: value for name, value in env.items() if value}
-        lacking = [name for name, form in NEEDED.items() if not form.match(given.get(name, ""))]
+        forms = CURRENT["variables"].items()
+        lacking = [name for name, form in forms if not re.match(form, given.get(name, ""))]
         return cls.model_validate({**given, "lacking": lacking})

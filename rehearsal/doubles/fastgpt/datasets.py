@@ -42,10 +42,7 @@ def update_dataset(call: Call) -> None:
 
 def delete_dataset(call: Call) -> None:
     id_ = _dataset(call, call.query.get("id"))["_id"]
-    call.service.vectors.delete("modeldata", dataset_id=id_)
-    for table in ("trainings", "dataset_datas", "dataset_collections"):
-        call.mongo.delete(table, datasetId=id_)
-    call.mongo.delete("datasets", _id=id_)
+    call.service.vectors.delete_whole("datasets", id_)
 
 
 def get_dataset_training_queue(call: Call) -> Document:
@@ -164,10 +161,7 @@ def update_document(call: Call) -> None:
 def delete_document(call: Call) -> None:
     """With its data, its vectors and what is still queued."""
     id_ = _collection(call, call.query.get("id"))["_id"]
-    call.service.vectors.delete("modeldata", collection_id=id_)
-    call.mongo.delete("dataset_collections", _id=id_)
-    for table in ("trainings", "dataset_datas"):
-        call.mongo.delete(table, collectionId=id_)
+    call.service.vectors.delete_whole("dataset_collections", id_)
 
 
 def data_list(call: Call) -> Document:

@@ -71,8 +71,13 @@ def _office(content: bytes) -> str:
         parts = [ElementTree.fromstring(archive.read(name)) for name in names]
     if not parts:
         raise Problem("there is no document in it")
-    texts = (each for part in parts for each in part.iter() if each.tag.endswith(("}t", "}v")))
-    return "\n".join(each.text or "" for each in texts)
+    blocks = (block for part in parts for block in _ending(part, "}p", "}si", "}is", "}v"))
+    texts = ("".join(word.text or "" for word in _ending(block, "}t", "}v")) for block in blocks)
+    return "\n\n".join(filter(None, texts))
+
+
+def _ending(element: ElementTree.Element, *tags: str) -> list[ElementTree.Element]:
+    return [each for each in element.iter() if each.tag.endswith(tags)]
 
 
 _READERS: dict[str, Callable[[bytes], str]] = {

@@ -35,17 +35,12 @@ class Problem(Exception):
         self.upstream_status = 0
 
 
-def named(status_text: str) -> Problem:
-    """The business error of that name, for an edition to put into its own words."""
-    return Problem(status_text, 500, status_text)
-
-
 def picked(row: Mapping[str, Any], *names: str) -> Document:
     """Those of its fields that it has."""
     return {name: row[name] for name in names if name in row}
 
 
-def known(name: str) -> Problem:
+def named(name: str) -> Problem:
     """The business error `name`; a text that names none is an HTTP 500."""
     code, message = SHAPES["errors"].get(name, (500, name))
     return Problem(message, code, name if name in SHAPES["errors"] else "")

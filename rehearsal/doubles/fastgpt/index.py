@@ -65,10 +65,12 @@ class TrainingQueue:
         except Exception as error:
             problem = crash(error)
             log(problem.message)
-            # An invalid chunk is locked until the year 2998.
-            wait = 1e11 if problem.is_final else self._service.environment.retry_seconds
-            if self._service.mongo.get("trainings", task["_id"]):
-                self._service.mongo.put("trainings", {**task, "lockTime": time.time() + wait})
+            self._service.mongo.set("trainings", task["_id"], **self._failed(task, problem))
+
+    def _failed(self, task: Document, problem: Problem) -> Document:
+        """What becomes of a task that failed: an invalid chunk is locked until the year 2998."""
+        wait = 1e11 if problem.is_final else self._service.environment.retry_seconds
+        return {"lockTime": time.time() + wait}
 
     def _train(self, task: Document) -> None:
         self._ask(task) if task["mode"] == "qa" else self._embed(task)
@@ -79,9 +81,9 @@ class TrainingQueue:
         vector = service.upstream.embedding(service.config.vector(task["model"]), text)
         if service.mongo.get("dataset_collections", task["collectionId"]) is None:
             return
-        row = {"dataset_id": task["datasetId"], "collection_id": task["collectionId"]}
-        stored = service.vectors.put("modeldata", {**row, "vector": vector})
-        data = picked(task, "datasetId", "collectionId", "q", "a", "chunkIndex", "updateTime")
+        of_it = picked(task, "datasetId", "collectionId")
+        stored = service.vectors.put("modeldata", {**of_it, "vector": vector})
+        data = of_it | picked(task, "q", "a", "chunkIndex", "updateTime")
         service.mongo.put("dataset_datas", {**data, "vectorId": stored["_id"]})
         service.mongo.delete("trainings", _id=task["_id"])
 
@@ -181,6 +183,7 @@ def search(
 
 def _by_vector(service: "Service", asked: list[float], data: list[Document]) -> list[Document]:
     stored = {row["_id"]: row["vector"] for row in service.vectors.find("modeldata")}
+    service.check_pgvector()
     # The inner product, as the index has it; above 1 for a model that does not normalise.
     pairs = [(stored[item["vectorId"]], item) for item in data if item["vectorId"] in stored]
     return _scored("embedding", [(sum(map(operator.mul, asked, v)), item) for v, item in pairs])

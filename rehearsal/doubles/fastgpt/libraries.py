@@ -4,25 +4,11 @@
 from rehearsal.doubles.fastgpt import index
 from rehearsal.doubles.fastgpt.envelope import CURRENT, Call, Document, Json, Problem, named, picked
 from rehearsal.doubles.fastgpt.parsing import TRIES, has_failed
-from rehearsal.doubles.fastgpt.store import age, exact_now
+from rehearsal.doubles.fastgpt.store import now
 
-_GOES_WITH = {
-    "datasets": ("datasetId", "trainings", "dataset_datas", "dataset_collections"),
-    "apps": ("appId", "chatitems", "outlinks", "app_versions"),
-}
+_FOUND = "q id datasetId collectionId updateTime sourceName sourceId chunkIndex score"
 _DATA = ("_id", "datasetId", "collectionId", "q", "a", "chunkIndex")
 _TASK = (*_DATA, "teamId", "tmbId", "mode", "errorMsg")
-
-
-def purge(call: Call) -> None:
-    """The job behind a soft delete, which comes some seconds later."""
-    wait = call.service.environment.retry_seconds
-    for table, (name, *others) in _GOES_WITH.items():
-        for row in call.mongo.find(table):
-            if row["deleteTime"] and age(row["deleteTime"]) > wait:
-                for other in others:
-                    call.mongo.delete(other, **{name: row["_id"]})
-                call.mongo.delete(table, _id=row["_id"])
 
 
 def create_dataset(call: Call) -> str:
@@ -33,7 +19,7 @@ def create_dataset(call: Call) -> str:
     models = {"vectorModel": config.vector(None)["model"], "agentModel": config.llm(None)["model"]}
     usual = {"parentId": None, "inheritPermission": True, "deleteTime": None, **call.owner}
     given = picked(call.body, "name", "type", "intro", "avatar", "parentId", *models)
-    row = {**usual, **models, **given, "updateTime": exact_now()}
+    row = {**usual, **models, **given, "updateTime": now()}
     return str(call.mongo.put("datasets", row)["_id"])
 
 
@@ -57,7 +43,7 @@ def update_dataset(call: Call) -> None:
 
 def delete_dataset(call: Call) -> None:
     row = standing(call, call.query.get("id"))
-    call.mongo.put("datasets", {**row, "deleteTime": exact_now()})
+    call.mongo.put("datasets", {**row, "deleteTime": now()})
 
 
 def standing(call: Call, id_: Json) -> Document:
@@ -79,18 +65,7 @@ def _shown(call: Call, row: Document) -> Document:
 def search_test(call: Call) -> Document:
     """`usingReRank` says whether it was so: a failure of the reranker is swallowed."""
     found = index.search_test(call)
-    names = [
-        "q",
-        "id",
-        "datasetId",
-        "collectionId",
-        "updateTime",
-        "sourceName",
-        "sourceId",
-        "chunkIndex",
-        "score",
-    ]
-    rows = [picked(row, *names, *(["a"] if row["a"] else [])) for row in found["list"]]
+    rows = [picked(row, *_FOUND.split(), *(["a"] if row["a"] else [])) for row in found["list"]]
     shown = picked(found, "duration", "limit", "searchMode", "usingReRank", "similarity")
     return {"similarity": 0, **shown, "list": rows}
 
@@ -122,8 +97,23 @@ def get_training_error(call: Call) -> Document:
     tasks = call.mongo.find("trainings", collectionId=call.body.get("collectionId"))
     page = paged(call, [task for task in tasks if has_failed(task)])
     more = {"a": "", "weight": 0, "indexes": [], "retryCount": 0, "billId": ""}
-    more |= {"expireAt": exact_now(), "lockTime": exact_now()}
+    more |= {"expireAt": now(), "lockTime": now()}
     return {**page, "list": [{**more, **picked(task, *_TASK)} for task in page["list"]]}
+
+
+def rebuild_embedding(call: Call) -> None:
+    """Make all vectors anew, by another model. A Problem: it is the same one, or none."""
+    row, model = standing(call, call.body["datasetId"]), call.body["vectorModel"]
+    known = {each["model"] for each in call.service.config.models["vectorModels"]}
+    if model not in known - {row["vectorModel"]}:
+        raise Problem("vectorModel 不合法")
+    call.mongo.set("datasets", row["_id"], vectorModel=model)
+    for data in call.mongo.find("dataset_datas", datasetId=row["_id"]):
+        task = {**call.owner, **picked(data, *_DATA[1:]), "mode": "chunk", "model": model}
+        call.mongo.put("trainings", {**task, "lockTime": 0, "retryCount": TRIES})
+    for table in ("dataset_datas", "modeldata"):
+        call.mongo.delete(table, datasetId=row["_id"])
+    call.service.queue.wake()
 
 
 def update_training_data(call: Call) -> None:

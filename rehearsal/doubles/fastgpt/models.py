@@ -14,23 +14,10 @@ from rehearsal.doubles.fastgpt.refusals import Invalid, check
 if TYPE_CHECKING:
     from rehearsal.doubles.fastgpt.boot import Service
 
-_LISTS = {"llm": "llmModels", "embedding": "vectorModels", "rerank": "reRankModels"}
-_LISTS |= {"tts": "audioSpeechModels", "stt": "whisperModels"}
-# What `updateDefault` and `defaultModels` call a default, its kind and the flag of it.
-_DEFAULTS = {
-    "llm": ("llm", "isDefault"),
-    "datasetTextLLM": ("llm", "isDefaultDatasetTextModel"),
-    "chatTitleLLM": ("llm", "isDefaultChatTitleModel"),
-    "embedding": ("embedding", "isDefault"),
-    "rerank": ("rerank", "isDefault"),
-    "tts": ("tts", "isDefault"),
-    "stt": ("stt", "isDefault"),
-}
-_FREE = [{"minInputTokens": 0, "inputPrice": 0, "outputPrice": 0}]
-_NUMBERS = {
-    "llm": ("maxContext", "maxResponse", "quoteMaxToken"),
-    "embedding": ("defaultToken", "maxToken"),
-}
+_LISTS: dict[str, str] = CURRENT["kinds"]
+"""Kind of model to its list in `Config`."""
+_DEFAULTS: dict[str, tuple[str, str]] = CURRENT["defaults"]
+"""What `updateDefault` and `defaultModels` call a default, to its kind and the flag of it."""
 
 
 def read_models(service: "Service") -> None:
@@ -89,6 +76,14 @@ def update_default(call: Call) -> Document:
     return {}
 
 
+def update_model(call: Call) -> None:
+    """One record: what the plugin says of it, under what is stored, under what is sent."""
+    name, records = call.body["model"], _records(call.service)
+    stored = {record["model"]: record["metadata"] for record in records}
+    whole = {**CURRENT["builtin"].get(name, {}), **stored.get(name, {}), **call.body["metadata"]}
+    _replace(call.service, [*records, _normal(name, whole)])
+
+
 def delete_model(call: Call) -> None:
     name = call.query.get("model")
     if name in CURRENT["builtin"]:
@@ -119,6 +114,12 @@ def test(call: Call) -> Json:
         return {"tokens": 0, "vectors": [upstream.embedding(model, "Hi")]}
     if model["type"] == "rerank":
         upstream.rerank(model, "Hi", ["Hi"])
+    if model["type"] == "tts":
+        upstream.speech(model, "Hi")
+    if model["type"] == "stt":
+        if call.service.environment.from_source:
+            raise Problem("ENOENT: no such file or directory, open '/app/data/test.mp3'")
+        return upstream.transcription(model, b"ID3")
     return None
 
 
@@ -145,9 +146,8 @@ def _replace(service: "Service", records: list[Document]) -> None:
 
 def _normal(model: str, metadata: Document) -> Document:
     """A record with the keys that are known, in their order. Raises Invalid: one lacks."""
-    needed = dict.fromkeys(("provider", "name", "type"), "string")
-    needed |= dict.fromkeys(_NUMBERS.get(str(metadata.get("type")), ()), "number")
-    if issues := check(metadata, needed):
+    needed = CURRENT["neededOfModels"]
+    if issues := check(metadata, needed["all"] | needed.get(str(metadata.get("type")), {})):
         raise Invalid(issues)
     trimmed = {"model": model.strip(), "name": metadata["name"].strip()}
     kept = picked({**metadata, **trimmed}, *CURRENT["modelFields"])
@@ -166,7 +166,7 @@ def _running(service: "Service", with_secrets: bool) -> list[Document]:
         if name in built_in:
             told["avatar"] = f"$PUBLIC/system/plugin/models/{model['provider']}/logo"
         if model["type"] == "llm":
-            told["priceTiers"] = _FREE
+            told["priceTiers"] = CURRENT["free"]
         hidden = () if with_secrets else ("requestUrl", "requestAuth")
         shown = {key: value for key, value in {**told, **model}.items() if key not in hidden}
         found.append(shown)

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from rehearsal.doubles.fastgpt.chunks import split
 from rehearsal.doubles.fastgpt.documents import fetched, file_text
-from rehearsal.doubles.fastgpt.envelope import Document, Problem, crash, log
+from rehearsal.doubles.fastgpt.envelope import Document, Problem
 from rehearsal.doubles.fastgpt.index import TrainingQueue
-from rehearsal.doubles.fastgpt.store import exact_now
+from rehearsal.doubles.fastgpt.store import now
 
 TRIES = 5
 
@@ -26,21 +26,15 @@ class ParsingQueue(TrainingQueue):
 
     modes = ("parse", "chunk", "qa")
 
-    def _do(self, task: Document) -> None:
-        mongo = self._service.mongo
-        try:
-            self._parse(task) if task["mode"] == "parse" else self._train(task)
-        except Exception as error:
-            problem = crash(error)
-            log(problem.message)
-            if mongo.get("trainings", task["_id"]) is None:
-                return
-            left = task.get("retryCount", TRIES) - 1
-            # Parsing is tried again at once, embedding after about three minutes.
-            wait = 0 if task["mode"] == "parse" else self._service.environment.retry_seconds
-            due = time.time() + (wait if left else 1e11)
-            changed = {"retryCount": left, "errorMsg": problem.message, "lockTime": due}
-            mongo.put("trainings", {**task, **changed})
+    def _train(self, task: Document) -> None:
+        self._parse(task) if task["mode"] == "parse" else super()._train(task)
+
+    def _failed(self, task: Document, problem: Problem) -> Document:
+        left = task.get("retryCount", TRIES) - 1
+        # Parsing is tried again at once, embedding after about three minutes.
+        wait = 0 if task["mode"] == "parse" else self._service.environment.retry_seconds
+        due = time.time() + (wait if left else 1e11)
+        return {"retryCount": left, "errorMsg": problem.message, "lockTime": due}
 
     def _parse(self, task: Document) -> None:
         service = self._service
@@ -51,7 +45,7 @@ class ParsingQueue(TrainingQueue):
             return
         title, text = self._text(row)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        told = {"rawTextLength": len(text), "hashRawText": digest, "updateTime": exact_now()}
+        told = {"rawTextLength": len(text), "hashRawText": digest, "updateTime": now()}
         told |= {"name": title} if title else {}
         service.mongo.set("dataset_collections", row["_id"], **told)
         mode = row["trainingType"]
@@ -59,7 +53,7 @@ class ParsingQueue(TrainingQueue):
         pieces = (piece.strip() for piece in split(text, row.get("chunkSize", 1000)))
         for place, piece in enumerate(filter(None, pieces)):
             told = {"mode": mode, "model": model, "q": piece, "chunkIndex": place, "lockTime": 0}
-            of_it = {**task, **told, "updateTime": exact_now(), "retryCount": TRIES}
+            of_it = {**task, **told, "updateTime": now(), "retryCount": TRIES}
             del of_it["_id"]
             service.mongo.put("trainings", of_it)
         service.mongo.delete("trainings", _id=task["_id"])

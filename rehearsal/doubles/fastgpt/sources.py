@@ -3,8 +3,10 @@
 
 import base64
 import json
+import mimetypes
 import re
 import secrets
+import time
 from urllib.parse import quote, unquote
 
 from rehearsal.doubles.fastgpt.boot import resolves
@@ -13,7 +15,7 @@ from rehearsal.doubles.fastgpt.index import source_of
 from rehearsal.doubles.fastgpt.libraries import paged, standing
 from rehearsal.doubles.fastgpt.parsing import TRIES, has_failed
 from rehearsal.doubles.fastgpt.refusals import Invalid
-from rehearsal.doubles.fastgpt.store import exact_now
+from rehearsal.doubles.fastgpt.store import now
 
 _READ = ("txt", "md", "html", "csv", "pdf", "docx", "pptx", "xlsx")
 _CUT = ("chunkSettingMode", "chunkSplitMode", "chunkSize", "indexSize", "chunkSplitter")
@@ -41,15 +43,38 @@ def create_text(call: Call) -> Document:
     return _queued(call, call.body, {**source, **picked(call.body, "metadata")})
 
 
+def create_re_training_collection(call: Call) -> Document:
+    """Cut anew it is another document; the one before goes."""
+    row = _existing(call, call.body["collectionId"])
+    source = picked(row, "type", "name", "fileId", "file", "rawLink", "metadata")
+    made = _queued(call, {**row, **call.body}, source)
+    call.service.vectors.delete_whole("dataset_collections", row["_id"])
+    return picked(made, "collectionId")
+
+
+def presign_dataset_file_post_url(call: Call) -> Document:
+    """A ticket, with which a browser would bring a file by itself."""
+    name, tickets = call.body["filename"], [secrets.token_urlsafe(16) for _ in range(2)]
+    base = f"{call.service.environment.domain}/api/system/file"
+    told = {"url": f"{base}/u/{tickets[0]}", "previewUrl": f"{base}/d/{tickets[1]}"}
+    told |= {"key": _file_id(call, call.body["datasetId"], name), **CURRENT["ticket"]}
+    return {**told, "headers": {"content-type": mimetypes.guess_type(name)[0]}}
+
+
 def _file(call: Call, body: Json, name: str, content: bytes) -> Document:
-    stem, _, kind = name.rpartition(".")
-    if kind.lower() not in _READ:
-        raise named("InvalidUploadFileType")
-    resolves(call.service.environment.s3_endpoint)  # A Problem without S3.
-    file_id = f"dataset/{body['datasetId']}/{quote(stem)}_{secrets.token_hex(3)}.{kind}"
+    file_id = _file_id(call, body["datasetId"], name)
     call.mongo.put("s3", {"_id": file_id, "content": base64.b64encode(content).decode()})
     file = {"filename": name, "contentLength": len(content)}
     return {"type": "file", "name": name, "fileId": file_id, "file": file}
+
+
+def _file_id(call: Call, dataset: str, name: str) -> str:
+    """The key of a new file. A Problem: of that kind none is read, or S3 is away."""
+    stem, _, kind = name.rpartition(".")
+    if kind.lower() not in _READ:
+        raise named("InvalidUploadFileType")
+    resolves(call.service.environment.s3_endpoint)
+    return f"dataset/{dataset}/{quote(stem)}_{secrets.token_hex(3)}.{kind}"
 
 
 def create_link(call: Call) -> Document:
@@ -81,7 +106,7 @@ def _queued(call: Call, body: Json, source: Document) -> Document:
 def _insert(call: Call, body: Json, source: Document) -> Document:
     # A dataset that is being deleted takes documents still.
     call.mongo.existing("datasets", body.get("datasetId"), "unExistDataset")
-    moment = exact_now()
+    moment = now()
     usual = {**call.owner, "createTime": moment, "updateTime": moment, "parentId": None}
     given = picked(body, "datasetId", "parentId", "tags")
     return call.mongo.put("dataset_collections", {**usual, **source, **given})
@@ -123,10 +148,23 @@ def detail_collection(call: Call) -> Document:
     return {**row, **told, **progress, "permission": CURRENT["permissions"]["dataset"]}
 
 
+def training_detail(call: Call) -> Document:
+    """How many tasks of each mode wait, are in work, and have failed."""
+    row = _existing(call, call.query.get("collectionId"))
+    told = {key: dict.fromkeys(CURRENT["modes"], 0) for key in CURRENT["taskCounts"]}
+    for task in call.mongo.find("trainings", collectionId=row["_id"]):
+        # One that waits for its next try is locked, as one in work is.
+        locked = task["lockTime"] > time.time()
+        key = "errorCounts" if has_failed(task) else "trainingCounts" if locked else "queuedCounts"
+        told[key][task["mode"]] += 1
+    told |= {**picked(row, "trainingType"), "advancedTraining": CURRENT["advancedTraining"]}
+    return {**told, "trainedCount": _amount(call, row)}
+
+
 def update_collection(call: Call) -> None:
     row = _existing(call, call.body.get("id"))
     changed = picked(call.body, "name", "parentId", "tags", "forbid")
-    call.mongo.set("dataset_collections", row["_id"], **changed, updateTime=exact_now())
+    call.mongo.set("dataset_collections", row["_id"], **changed, updateTime=now())
 
 
 def delete_collection(call: Call) -> None:
@@ -134,11 +172,7 @@ def delete_collection(call: Call) -> None:
     if not call.headers.get("content-type", "").startswith("application/json"):
         raise Invalid([CURRENT["noBody"]])
     for id_ in call.body.get("collectionIds") or [call.query.get("id")]:
-        id_ = _existing(call, id_)["_id"]
-        call.service.vectors.delete("modeldata", collection_id=id_)
-        call.mongo.delete("dataset_collections", _id=id_)
-        for table in ("trainings", "dataset_datas"):
-            call.mongo.delete(table, collectionId=id_)
+        call.service.vectors.delete_whole("dataset_collections", _existing(call, id_)["_id"])
 
 
 def _existing(call: Call, id_: Json) -> Document:

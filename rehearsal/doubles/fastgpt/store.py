@@ -5,12 +5,11 @@ import json
 import secrets
 import sqlite3
 import threading
-import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rehearsal.doubles.fastgpt.envelope import Document, Json, Problem, known
+from rehearsal.doubles.fastgpt.envelope import Document, Json, Problem, named
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS kept (
@@ -23,6 +22,12 @@ INSERT INTO kept (collection, key, value, vector) VALUES (?, ?, ?, ?)
 ON CONFLICT (collection, key) DO UPDATE SET value = excluded.value, vector = excluded.vector
 """
 _FIND = "SELECT value, vector FROM kept WHERE collection = ? ORDER BY number"
+_PARTS = {
+    "datasets": ("datasetId", "modeldata", "trainings", "dataset_datas", "dataset_collections"),
+    "dataset_collections": ("collectionId", "modeldata", "trainings", "dataset_datas"),
+    "apps": ("appId", "chatitems", "outlinks", "app_versions"),
+}
+"""What names a document in its parts, and where they are."""
 _DELETE = "DELETE FROM kept WHERE collection = ? AND key = ?"
 
 
@@ -36,16 +41,12 @@ def hash_str(text: str) -> str:
 
 
 def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-
-
-def exact_now() -> str:
     moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     return moment.replace("+00:00", "Z")
 
 
 def age(moment: str) -> float:
-    """How many seconds ago a moment of `exact_now` was."""
+    """How many seconds ago a moment of `now` was."""
     then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
     return (datetime.now(timezone.utc) - then).total_seconds()
 
@@ -103,7 +104,7 @@ class Store:
     def existing(self, collection: str, id_: Json, missing: str) -> Document:
         if found := self.get(collection, id_):
             return found
-        raise known(missing)
+        raise named(missing)
 
     def find(self, collection: str, **equal: Json) -> list[Document]:
         """The documents whose fields equal those given, oldest first."""
@@ -131,3 +132,10 @@ class Store:
     def delete(self, collection: str, **equal: Json) -> None:
         for document in self.find(collection, **equal):
             self._rows(_DELETE, collection, document["_id"])
+
+    def delete_whole(self, collection: str, id_: str) -> None:
+        """Delete a document with its parts."""
+        name, *parts = _PARTS[collection]
+        for part in parts:
+            self.delete(part, **{name: id_})
+        self.delete(collection, _id=id_)

@@ -9,11 +9,11 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from rehearsal.doubles.fastgpt import chat
 from rehearsal.doubles.fastgpt.accounts import key_of
 from rehearsal.doubles.fastgpt.apps import newest_version
-from rehearsal.doubles.fastgpt.chat import Events, Run, chunk, event, run_of, save, spoken
 from rehearsal.doubles.fastgpt.envelope import CURRENT, Answer, Call, Document, crash, named, picked
 from rehearsal.doubles.fastgpt.index import search, within
 from rehearsal.doubles.fastgpt.refusals import Invalid, refusal
@@ -21,6 +21,7 @@ from rehearsal.doubles.fastgpt.store import object_id
 from rehearsal.doubles.language import count_tokens
 
 _MARK = re.compile(r"\[[0-9a-f]{24}\]\(CITE\)")
+_SLIM = "id chunkIndex datasetId collectionId sourceId sourceName score"
 _HALF = "outLinkAuthData.shareId and outLinkAuthData.outLinkUid must be provided together"
 
 
@@ -29,7 +30,7 @@ def _quoted(item: Document) -> Document:
 
 
 @dataclass
-class CurrentRun(Run):
+class CurrentRun(chat.Run):
     """`failure` is what ended it; every node it came to has a response."""
 
     failure: str = ""
@@ -38,27 +39,15 @@ class CurrentRun(Run):
     def _is_due(self, node: Document, finished: set[str]) -> bool:
         return not self.failure and super()._is_due(node, finished)
 
-    def _node(self, node: Document) -> Events:
-        kind, name = node["flowNodeType"], node["name"]
-        if node.get("showStatus"):
-            yield "flowNodeStatus", {"status": "running", "name": name}
-        began = time.monotonic()
-        told = {"moduleName": name, "moduleType": kind, "moduleLogo": node.get("avatar", "")}
+    def _done(self, node: Document) -> chat.Told:
+        about = {"id": secrets.token_hex(8), "moduleLogo": node.get("avatar", "")}
         try:
-            if kind == "datasetSearchNode":
-                told |= self._dataset_search(node, self._inputs(node))
-            elif kind == "chatNode":
-                told |= yield from self._chat(self._inputs(node))
-            else:
-                self.outputs[node["nodeId"], "userChatInput"] = self.question
+            told = yield from super()._done(node)
         except Exception as error:
             problem = crash(error)
             self.failure = f"{problem.upstream_status or ''} {problem.message}".strip()
-            told |= {"errorText": self.failure, "error": self.failure}
-        took = round(time.monotonic() - began, 2)
-        about = {"id": secrets.token_hex(8), "nodeId": node["nodeId"], "runningTime": took}
-        self.responses.append({**told, **about})
-        yield "flowNodeResponse", self.responses[-1]
+            told = {"errorText": self.failure, "error": self.failure}
+        return {**about, **(told or {})}
 
     def _dataset_search(self, node: Document, inputs: Document) -> Document:
         asked = inputs.get("datasetSearchInput") or []
@@ -66,7 +55,7 @@ class CurrentRun(Run):
         text = next(filter(None, found), None) or inputs.get("userChatInput") or ""
         ids = [each["datasetId"] for each in inputs["datasets"]]
         ids = [id_ for id_ in ids if self.service.mongo.get("datasets", id_)]
-        told: Document = {"totalPoints": 0, "datasetQueries": [text], "quoteList": []}
+        told: Document = {"datasetQueries": [text], "quoteList": []}
         told |= picked(inputs, "similarity", "limit", "searchMode")
         told |= {"embeddingModel": self.service.config.vector(None)["name"]}
         told |= {"embeddingTokens": count_tokens(text), "searchUsingReRank": False}
@@ -87,7 +76,7 @@ class CurrentRun(Run):
         told = yield from super()._chat(inputs)
         tokens = {"outputTokens": count_tokens(self.answer), "inputTokens": told.pop("tokens")}
         told["historyPreview"][-1]["value"] = self.shown(self.answer).strip()
-        more = {"totalPoints": 0, "reasoningText": "", "finishReason": "stop"}
+        more = {"reasoningText": "", "finishReason": "stop"}
         return {**told, **tokens, **more, "llmRequestIds": [secrets.token_hex(6)]}
 
     def shown(self, text: str) -> str:
@@ -135,17 +124,13 @@ class Chatter:
 def completions(call: Call) -> Response:
     """An OpenAI-like answer, or an event stream."""
     if call.body.get("stream"):
-        kind = {"content-type": "text/event-stream;charset=utf-8"}
-        return StreamingResponse(_told(call), headers=kind)
+        return chat.streamed(_told(call))
     chatter, run = _prepare(call)
     for _ in run.execute():
         pass
     _finish(call, chatter, run)
-    answer = {
-        "title": run.question[:20],
-        **spoken(call, "" if run.failure else run.shown(run.answer)),
-    }
-    answer["id"] = answer["id"] or object_id()
+    answer = chat.spoken(call, "" if run.failure else run.shown(run.answer))
+    answer |= {"title": run.question[:20], "id": answer["id"] or object_id()}
     answer |= {"error": run.failure} if run.failure else {}
     if call.body.get("detail"):
         answer |= {"responseData": chatter.shown(run.responses), "newVariables": {}}
@@ -157,7 +142,7 @@ def _told(call: Call) -> Iterator[str]:
         chatter, run = _prepare(call)
     except Exception as error:
         told = json.loads(bytes(refusal(crash(error)).body))
-        yield event("error", told)
+        yield chat.event("error", told)
         return
     is_detailed, began = bool(call.body.get("detail")), time.monotonic()
     for name, data in _events(call, chatter, run):
@@ -166,17 +151,17 @@ def _told(call: Call) -> Iterator[str]:
             yield f"event: answer\ndata: {text}\n\n" if is_detailed else f"data: {text}\n\n"
         elif is_detailed:
             took = {"durationSeconds": round(time.monotonic() - began, 2)}
-            yield event(name, took if name == "workflowDuration" else data)
+            yield chat.event(name, took if name == "workflowDuration" else data)
 
 
-def _events(call: Call, chatter: Chatter, run: CurrentRun) -> Events:
+def _events(call: Call, chatter: Chatter, run: CurrentRun) -> chat.Events:
     is_v2 = "/v2/" in call.path
     tells_status = not chatter.link or chatter.link["showRunningStatus"]
     yield "chatTitle", {"title": run.question[:20]}
     try:
         for name, data in run.execute():
             if name == "answer" and (piece := run.shown(data)):
-                yield name, chunk(piece, None)
+                yield name, chat.chunk(piece, None)
             elif name == "flowNodeStatus" and tells_status:
                 yield name, data
             elif name == "flowNodeResponse" and is_v2 and (seen := chatter.shown([data])):
@@ -184,7 +169,7 @@ def _events(call: Call, chatter: Chatter, run: CurrentRun) -> Events:
     finally:
         _finish(call, chatter, run)
     yield "workflowDuration", None
-    last = chunk(None, "stop")
+    last = chat.chunk(None, "stop")
     last["choices"][0]["delta"] = {"role": "assistant", "content": None}
     yield "answer", last
     if not is_v2:
@@ -204,14 +189,14 @@ def _prepare(call: Call) -> tuple[Chatter, CurrentRun]:
     if busy in call.service.generating:
         raise named("chatIsGenerating")
     call.service.generating.add(busy)
-    run = run_of(call, app["_id"], kept, CurrentRun)
+    run = chat.run_of(call, app["_id"], kept, CurrentRun)
     run.with_marks = chatter.keeps_marks(body)
     return chatter, run
 
 
 def _finish(call: Call, chatter: Chatter, run: CurrentRun) -> None:
     call.service.generating.discard((chatter.app["_id"], call.body.get("chatId") or ""))
-    save(call, chatter.app["_id"], run, uid=chatter.uid)
+    chat.save(call, chatter.app["_id"], run, uid=chatter.uid)
 
 
 def _chatter(call: Call) -> Chatter:
@@ -230,11 +215,8 @@ def _visitor(call: Call, auth: Mapping[str, str]) -> Chatter:
     """Whoever has the link: its limits bind nobody."""
     if not (auth.get("shareId") and auth.get("outLinkUid")):
         raise Invalid([{"code": "custom", "message": _HALF, "path": []}])
-    links = call.mongo.find("outlinks", shareId=auth["shareId"])
-    if not links:
-        raise named("linkUnInvalid")
-    app = call.mongo.existing("apps", links[0]["appId"], "appUnExist")
-    return Chatter(app, links[0], auth["outLinkUid"])
+    app, link = chat.shared(call, auth["shareId"], "appUnExist")
+    return Chatter(app, link, auth["outLinkUid"])
 
 
 def out_link_init(call: Call) -> Document:
@@ -244,11 +226,33 @@ def out_link_init(call: Call) -> Document:
     config = {**CURRENT["chatConfig"], **newest_version(call, app["_id"])["chatConfig"]}
     if "welcomeConfig" in config:
         config["welcomeConfig"] = {**config["welcomeConfig"], "welcomeQuestions": []}
-    shown = {**picked(app, "name", "avatar", "intro", "type"), "chatConfig": config}
-    return {
-        "chatId": chat_id,
-        "appId": app["_id"],
-        "title": items[0]["content"][:20] if items else "",
-        "userAvatar": CURRENT["user"]["avatar"],
-        "app": {**shown, "pluginInputs": []},
-    }
+    return chat.opened(app, chat_id, items, CURRENT["user"]["avatar"], {"chatConfig": config})
+
+
+def get_quote(call: Call) -> list[Document]:
+    """Of an answer the quotes that are asked for, with what they say."""
+    chatter = _visitor(call, call.body["outLinkAuthData"])
+    searches = _told_of(call, chatter, call.body["chatId"], call.body["chatItemDataId"])
+    quoted = {quote["id"] for each in searches for quote in each.get("quoteList", ())}
+    asked = quoted & {*call.body["datasetDataIdList"]}
+    rows = [row for row in call.mongo.find("dataset_datas") if row["_id"] in asked]
+    shown = ({**row, "history": [], "index": row["chunkIndex"]} for row in rows)
+    return [picked(row, "_id", "q", "history", "updateTime", "index") for row in shown]
+
+
+def get_res_data(call: Call) -> list[Document]:
+    """The searches of an answer, their quotes without what they say."""
+    chatter = _visitor(call, json.loads(call.query["outLinkAuthData"]))
+    searches = _told_of(call, chatter, call.query["chatId"], call.query["dataId"])
+    for each in searches:
+        each["quoteList"] = [picked(quote, *_SLIM.split()) for quote in each.get("quoteList", ())]
+    return [picked(each, "moduleType", "quoteList", "runningTime") for each in searches]
+
+
+def _told_of(call: Call, chatter: Chatter, chat_id: str, data_id: str) -> list[Document]:
+    """The searches of an answer that a visitor got. A Problem: the link shows no quotes."""
+    if not chatter.link or not chatter.link["showCite"]:
+        raise named("unAuthChat")
+    of_it = {"chatId": chat_id, "dataId": data_id, "uid": chatter.uid}
+    items = call.mongo.find("chatitems", appId=chatter.app["_id"], **of_it)
+    return chatter.shown([each for item in items for each in item["responseData"]])

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 
-from rehearsal.doubles.fastgpt.envelope import Document, Json, Problem
+from rehearsal.doubles.fastgpt.envelope import Document, Problem
 
 DIMENSIONS = 1536
 
@@ -25,7 +26,7 @@ class Upstream:
         if self._is_current:
             body |= {"encoding_format": "float"}
         try:
-            answer = self._post("/embeddings", body)
+            answer = self._post("/embeddings", json=body).json()
         except Problem as error:
             told = {"model": model["model"], "error": error.message}
             failed = f"Embedding request failed: {json.dumps(told, ensure_ascii=False)}"
@@ -35,7 +36,7 @@ class Upstream:
         return (vector + [0.0] * DIMENSIONS)[:DIMENSIONS]
 
     def chat(self, body: Document) -> str:
-        answer = self._post("/chat/completions", {**body, "stream": False})
+        answer = self._post("/chat/completions", json={**body, "stream": False}).json()
         return answer["choices"][0]["message"].get("content") or ""
 
     def chat_stream(self, body: Document) -> Iterator[str]:
@@ -61,17 +62,27 @@ class Upstream:
         headers = {"Authorization": f"Bearer {key}"}
         body = {"model": model["model"], "query": query, "documents": documents}
         answer = self._http.post(url, json=body, headers=headers, timeout=30)
-        answer.raise_for_status()
+        if answer.is_error:
+            raise _refused(answer)
         return [(row["index"], row["relevance_score"]) for row in answer.json()["results"]]
 
-    def _post(self, path: str, body: Document) -> Json:
+    def speech(self, model: Document, text: str) -> bytes:
+        voice = (model.get("voices") or [{"value": ""}])[0]["value"]
+        asked = {"model": model["model"], "input": text, "voice": voice}
+        return self._post("/audio/speech", json=asked).content
+
+    def transcription(self, model: Document, sound: bytes) -> str:
+        files, told = {"file": ("test.mp3", sound)}, {"model": model["model"]}
+        return str(self._post("/audio/transcriptions", files=files, data=told).json()["text"])
+
+    def _post(self, path: str, **given: Any) -> httpx.Response:  # noqa: ANN401 - as httpx takes it
         try:
-            answer = self._http.post(self._base_url + path, json=body, headers=self._headers)
+            answer = self._http.post(self._base_url + path, headers=self._headers, **given)
         except httpx.HTTPError as error:
             raise Problem("Connection error.") from error
         if answer.is_error:
             raise _refused(answer)
-        return answer.json()
+        return answer
 
 
 def _refused(answer: httpx.Response) -> Problem:

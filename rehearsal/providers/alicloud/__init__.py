@@ -62,16 +62,11 @@ class AlicloudProvider:
 
     def _on_sale(self, args: Properties) -> dict[str, list[str]]:
         """Types in stock, to the zones that have them."""
-        answer = self._client.call(
-            "alicloud_instance_types",
-            "ecs",
-            "DescribeAvailableResource",
-            DestinationResource="InstanceType",
-            InstanceChargeType="PostPaid",
-            IoOptimized="optimized",
-            SpotStrategy=args.get("spotStrategy"),
-            SystemDiskCategory=args.get("systemDiskCategory"),
-        )
+        sent = {"SpotStrategy": args.get("spotStrategy"), "IoOptimized": "optimized"}
+        sent |= {"SystemDiskCategory": args.get("systemDiskCategory")}
+        sent |= {"DestinationResource": "InstanceType", "InstanceChargeType": "PostPaid"}
+        action = "DescribeAvailableResource"
+        answer = self._client.call("alicloud_instance_types", "ecs", action, **sent)
         found: dict[str, list[str]] = {}
         for zone in at(answer, "AvailableZones.AvailableZone"):
             for resource in at(zone, "AvailableResources.AvailableResource"):
@@ -82,15 +77,9 @@ class AlicloudProvider:
 
     def _images(self, args: Properties) -> Properties:
         """Filtered by the given expression on this side, as the provider does."""
-        answer = self._client.call(
-            "alicloud_images",
-            "ecs",
-            "DescribeImages",
-            ImageOwnerAlias=args.get("owners"),
-            InstanceType=args.get("instanceType"),
-            PageNumber=1,
-            PageSize=50,  # more than there are
-        )
+        sent = {"ImageOwnerAlias": args.get("owners"), "InstanceType": args.get("instanceType")}
+        page = {"PageNumber": 1, "PageSize": 50}  # more than there are
+        answer = self._client.call("alicloud_images", "ecs", "DescribeImages", **sent, **page)
         pattern = re.compile(args.get("nameRegex") or "")
         rows = [row for row in at(answer, "Images.Image") if pattern.search(row["ImageName"])]
         return {"id": "images", "ids": [r["ImageId"] for r in rows], "images": [*map(_image, rows)]}

@@ -60,15 +60,9 @@ class SecurityGroupRule(ApiKind):
 
     def outputs(self, id: str, found: Answer, known: Properties) -> Properties:
         group, direction, protocol, ports, _, _, policy, priority = id.split(":")
-        return {
-            **super().outputs(id, found, known),
-            "ipProtocol": protocol,
-            "policy": policy,
-            "portRange": ports,
-            "priority": int(priority),
-            "securityGroupId": group,
-            "type": direction,
-        }
+        told = {"securityGroupId": group, "type": direction, "ipProtocol": protocol}
+        told |= {"portRange": ports, "policy": policy}
+        return {**super().outputs(id, found, known), **told, "priority": int(priority)}
 
     def delete(self, old: State, timeout: float) -> None:
         """A group that has gone took its rules with it."""

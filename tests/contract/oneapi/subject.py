@@ -1,5 +1,6 @@
 """The real OneAPI (docs/facts/oneapi.md §9), what people do to it, and our side of it."""
 
+import base64
 import itertools
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import httpx
 
 from provisioning.clients.oneapi import OneApiClient, OneApiRelay
-from rehearsal.real_oneapi.vocabulary import CL100K, O200K, write_small
+from rehearsal.real_oneapi.run import CL100K, O200K
 from stack.resources.declaration import Thing
 from tests.clock import FakeClock
 from tests.contract.processes import Network, Program, free_port, plain_environment
@@ -17,6 +18,15 @@ from tools.oneapi_build import binary
 ROOT_TOKEN = "lab"
 ROOT_KEY = f"sk-{ROOT_TOKEN}"
 _numbers = itertools.count(1)
+
+
+def write_small(folder: Path, *names: str) -> None:
+    """Put a vocabulary of one token a byte under each of `names` in `folder`: enough where OneAPI's
+    counts do not matter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"{base64.b64encode(bytes([byte])).decode()} {byte}\n" for byte in range(256)]
+    for name in names:
+        (folder / name).write_text("".join(lines))
 
 
 def start(folder: Path, **environment: str) -> "OneApi":

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rehearsal.doubles.providers import HOSTS
-from rehearsal.real_oneapi.vocabulary import CL100K, write_small
-from tests.contract.oneapi.subject import OneApi
+from rehearsal.real_oneapi.run import CL100K
+from tests.contract.oneapi.subject import OneApi, write_small
 from tests.contract.processes import Program, contained, new_address, resolve
 from tests.contract.upstream import Upstream
 from tools.oneapi_build import binary

@@ -10,7 +10,8 @@ import pytest
 
 from rehearsal.doubles.fastgpt.app import build_app
 from rehearsal.doubles.fastgpt.boot import Edition, Service
-from rehearsal.doubles.fastgpt.config import NEEDED, Environment
+from rehearsal.doubles.fastgpt.config import Environment
+from rehearsal.doubles.fastgpt.envelope import CURRENT as OF_CURRENT
 from rehearsal.doubles.fastgpt.models import read_models
 from stack.resources.declaration import Thing
 from stack.resources.fastgpt.api_key import ApiKey
@@ -83,7 +84,7 @@ class Bench(InProcess):
             "REHEARSAL_MEMORY": str(root / "memory.db"),
             # A job that deletes has run by the next call.
             "REHEARSAL_RETRY_SECONDS": "0",
-            **dict.fromkeys(NEEDED, "http://localhost:3000/of-32-characters"),
+            **dict.fromkeys(OF_CURRENT["variables"], "http://localhost:3000/of-32-characters"),
             **{"REDIS_URL": "redis://localhost", "STORAGE_S3_ENDPOINT": "http://localhost"},
         }
         self.edition = edition
