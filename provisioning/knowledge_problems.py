@@ -46,7 +46,8 @@ def _app_problems(
     if len(used) > 1:
         wrong = f"its bases have different embedding models ({', '.join(sorted(used))})"
         yield Problem(f"{path}.bases", wrong, "give the app bases of one embedding model")
-    # FastGPT lowers a limit beyond what the model takes, and nobody hears of it.
+    # 4.8.8 lowers a limit beyond what the model takes, and nobody hears of it; 4.16 keeps it, and
+    # asks the model for more than it takes.
     for model in meant(models, "chat", app.model)[:1]:
         if (most := served_limit(app, model)) < app.limit:
             wrong = f"its model has no room for {app.limit} tokens of quotes"

@@ -69,8 +69,10 @@ def _cause(server: SshServer, one: Container) -> str:
     # What was stopped tells in its log how it once started.
     if one.healthy or one.ended or not one.state:
         return ""
+    name = shlex.quote(one.name)
+    started = f"docker inspect --format '{{{{.State.StartedAt}}}}' {name}"
     try:
-        log = run(server, f"docker logs --tail {_LOG_LINES} {shlex.quote(one.name)} 2>&1")
+        log = run(server, f'docker logs --since "$({started})" --tail {_LOG_LINES} {name} 2>&1')
     except CommandFailed:
         return ""
     return cause(one.name, one.status, log)

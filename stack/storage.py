@@ -23,7 +23,7 @@ _KINDS = ("public", "private")
 def make_storage(plan: Plan, server: Server) -> Mapping[str, pulumi.Output[str]]:
     """What the containers' templates name of it; nothing where MinIO keeps the files.
 
-    Another server gets other buckets, and those of the last go, because what is in them is known to
+    Another server gets others, and those of the last go, because what is in them is known to
     its databases alone. No bucket is open to the world: the server's network reads the public one,
     and only from there the key opens anything. At the end the key goes first, so that nothing is
     written into a bucket that is being emptied.
@@ -32,34 +32,39 @@ def make_storage(plan: Plan, server: Server) -> Mapping[str, pulumi.Output[str]]
         return {}
     parent = part("Storage")
     tags = {OWN_TAG: pulumi.get_stack(), **plan.settings.tags}
-    buckets = _buckets(server, tags, parent)
+    name = server.host_key.apply(_name)
+    buckets = _buckets(name, tags, parent)
     oss.BucketPolicy(
         "public-read",
         bucket=buckets["public"],
         policy=pulumi.Output.all(buckets["public"], server.network).apply(_public_policy),
         opts=pulumi.ResourceOptions(parent=parent),
     )
-    key = _key(plan, server, buckets, tags, parent)
+    document = pulumi.Output.all([buckets[kind] for kind in _KINDS], server.network).apply(
+        _user_policy
+    )
+    key = _key(name, document, plan.settings.password_rotation, tags, parent)
     parent.register_outputs({})
     names = {f"{kind}_bucket": buckets[kind] for kind in _KINDS}
     return {**names, "storage_id": key.id, "storage": pulumi.Output.secret(key.secret)}
 
 
-def _name() -> str:
-    """`ai-lab-dev`: what buckets, users and policies may be called, with room for what follows."""
+def _name(host_key: str) -> str:
+    """`ai-lab-dev-0123456789`: what buckets, users and policies may be called, with room for what
+    follows. Buckets share their names with the whole world, the others with the account, and the
+    host key is drawn, by each server anew."""
     stack = re.sub("[^a-z0-9]+", "-", pulumi.get_stack().lower())
-    return f"ai-lab-{stack[:36]}".strip("-")
+    drawn = hashlib.sha256(host_key.encode()).hexdigest()[:10]
+    return f"ai-lab-{stack[:36].strip('-')}-{drawn}"
 
 
 def _buckets(
-    server: Server, tags: Mapping[str, str], parent: pulumi.Resource
+    name: pulumi.Output[str], tags: Mapping[str, str], parent: pulumi.Resource
 ) -> dict[str, pulumi.Output[str]]:
-    # Buckets' names are the whole world's. The host key is drawn, by each server anew.
-    drawn = server.host_key.apply(lambda key: hashlib.sha256(key.encode()).hexdigest()[:10])
     return {
         kind: oss.Bucket(
             f"{kind}-bucket",
-            bucket=pulumi.Output.concat(f"{_name()}-", drawn, f"-{kind}"),
+            bucket=pulumi.Output.concat(name, f"-{kind}"),
             force_destroy=True,
             server_side_encryption_rule={"sse_algorithm": "AES256"},
             tags=tags,
@@ -70,22 +75,18 @@ def _buckets(
 
 
 def _key(
-    plan: Plan,
-    server: Server,
-    buckets: Mapping[str, pulumi.Output[str]],
+    name: pulumi.Output[str],
+    document: pulumi.Output[str],
+    rotation: int,
     tags: Mapping[str, str],
     parent: pulumi.Resource,
 ) -> ram.AccessKey:
     opts = pulumi.ResourceOptions(parent=parent)
-    user = ram.User("storage-user", name=_name(), force=True, tags=tags, opts=opts)
+    user = ram.User("storage-user", name=name, force=True, tags=tags, opts=opts)
     policy = ram.Policy(
         "storage-policy",
-        policy_name=_name(),
-        policy_document=pulumi.Output.all([buckets[kind] for kind in _KINDS], server.network).apply(
-            _user_policy
-        ),
-        # Each server's buckets are a version of it, and five are all there may be.
-        rotate_strategy="DeleteOldestNonDefaultVersionWhenLimitExceeded",
+        policy_name=name,
+        policy_document=document,
         force=True,
         tags=tags,
         opts=opts,
@@ -103,7 +104,7 @@ def _key(
         opts=pulumi.ResourceOptions(
             parent=parent,
             depends_on=[attached],
-            replacement_trigger=plan.settings.password_rotation,
+            replacement_trigger=rotation,
         ),
     )
 

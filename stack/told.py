@@ -128,5 +128,5 @@ def _looked(args: pulumi.ErrorHookArgs) -> str:
     look = _LOOKS.get(args.type)
     try:
         return look(args.name) if look else ""
-    except ServiceError:
+    except Exception:
         return ""

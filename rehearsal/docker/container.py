@@ -30,7 +30,8 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF, _LONG_ENOUGH = 0.1, 60.0, 10.0
 class Container:
     """A container; all methods run in the server's event loop. `config`: the body it was created
     with; `folder`: its own, on the server's disk; `address`: its own, beside the server's;
-    `networks`: name to the aliases it has there."""
+    `networks`: name to the aliases it has there;
+    `logged_before`: bytes of its log that are of earlier starts."""
 
     id: str
     name: str
@@ -47,6 +48,7 @@ class Container:
     stopped_by_hand: bool = False
     was_healthy: bool = False
     started_at: str = ""
+    logged_before: int = 0
     _process: Process | None = field(default=None, repr=False)
     _supervisor: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -127,6 +129,7 @@ class Container:
             if name not in self.image.programs and name not in ("sh", "bash"):
                 raise EngineError(f'exec: "{program}": executable file not found in $PATH', 400)
             with (self.folder / "log").open("ab") as log:
+                self.logged_before = log.tell()
                 self._process = await spawn(
                     [name, *arguments],
                     self.lifeline,

@@ -9,7 +9,7 @@ from rehearsal.docker.engine import EngineError, Json
 from rehearsal.docker.records import Records
 
 _FIELD = re.compile(r"\{\{(json )?\.([\w.]+)\}\}")
-_WITH_VALUE = ("--format", "--filter", "--name", "--gpus", "--tail")
+_WITH_VALUE = ("--format", "--filter", "--name", "--gpus", "--tail", "--since")
 _DAEMON = {
     "Runtimes": {"runc": {}, "nvidia": {}},
     "RegistryConfig": {"Mirrors": []},
@@ -70,9 +70,11 @@ async def _inspect(records: Records, options: Options, rest: list[str]) -> list[
 
 
 async def _logs(records: Records, options: Options, rest: list[str]) -> list[str]:
-    log = records.find(rest[0]).folder / "log"
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-int(options["--tail"]) :]
+    """Whatever `--since` says, it is the last start."""
+    found = records.find(rest[0])
+    log = found.folder / "log"
+    text = log.read_bytes()[found.logged_before if "--since" in options else 0 :]
+    return text.decode(errors="replace").splitlines()[-int(options["--tail"]) :]
 
 
 async def _exec(records: Records, options: Options, rest: list[str]) -> list[str]:

@@ -94,10 +94,10 @@ class Service:
                 raise Problem(f"Invalid environment variables. Please check: {names}")
             until_done("[redis_error]", lambda: resolves(given.redis_url), TRIES)
             until_done("[s3_error]", lambda: resolves(given.s3_endpoint), TRIES)
-            until_done("mongo", lambda: resolves(given.mongodb_uri), TRIES)
+            until_done("[mongo_error]", lambda: resolves(given.mongodb_uri), TRIES)
             until_done("pg", lambda: resolves(given.pg_url))
             self.mongo = until_done("pg", lambda: Store(given.memory or given.pg_url))
-            until_done("plugin", self.check_plugin, TRIES)
+            until_done("[plugin_error]:", self.check_plugin, TRIES)
         except Problem as problem:
             print(problem, file=sys.stderr, flush=True)
             os._exit(1)
