@@ -28,7 +28,7 @@ from provisioning.clients.waiting import Waiting
 from provisioning.clients.xinference import XinferenceClient
 from stack.resources.declaration import Endpoint, Lab
 from stack.resources.fastgpt.document import no_text
-from stack.resources.fastgpt.session import SERVICE, wait
+from stack.resources.fastgpt.session import NOT_RERANKED, SERVICE, wait
 
 STUCK_SECONDS = 60.0
 """Indexing without a new chunk for so long is looked into."""
@@ -89,6 +89,22 @@ class Indexing:
                 "model of the base still the one that OneAPI serves under its name?",
                 tolerate=(Unreachable, Refused),
             )
+
+    def rerank(self, reranker: str) -> None:
+        """Have a search reranked."""
+        wait(
+            f"{reranker} to rerank what a search finds",
+            lambda: self.reranked(reranker) or Waiting("FastGPT searched without it"),
+            clock=self.client.clock,
+            deadline=SEARCH_SECONDS,
+            advice=NOT_RERANKED,
+            tolerate=(Unreachable, Refused),
+        )
+
+    def reranked(self, reranker: str) -> bool:
+        """Whether a search is."""
+        text = PurePosixPath(next(iter(self.documents))).stem
+        return self.client.reranks(self.dataset_id, text, reranker)
 
     def _search(self, collection_id: str, text: str) -> bool | Waiting:
         hits = self.client.search(self.dataset_id, text)

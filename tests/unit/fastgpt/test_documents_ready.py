@@ -10,7 +10,7 @@ from provisioning.clients.errors import DeadlineExceeded, NotFound, Refused
 from rehearsal.doubles.fastgpt.parsing import TRIES
 from stack.resources.fastgpt.documents_ready import DocumentsReady
 from tests.clock import FakeClock
-from tests.unit.fastgpt.bench import BOTH, CURRENT, ENDPOINT, Bench
+from tests.unit.fastgpt.bench import BOTH, CURRENT, ENDPOINT, Bench, failure
 from tests.unit.subject import Subject
 
 SEARCH = "/api/core/dataset/searchTest"
@@ -41,8 +41,11 @@ class Behind(httpx.BaseTransport):
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.embed: Embed = lambda text: EMBEDDED
+        self.searches: list[bytes] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == SEARCH:
+            self.searches.append(request.content)
         if request.url.port == 3000:
             return self.bench.handle_request(request)
         if request.url.port == 3001:
@@ -175,6 +178,37 @@ def test_a_document_that_was_given_up_is_told_with_its_error_and_tried_again(
         ready.create()
     assert bench.calls.count(again) == 1
     assert clock.passed > 0
+
+
+@BOTH
+@pytest.mark.fault("a reranker failing without a word")
+def test_a_reranker_that_fails_later_is_drift_and_named_whatever_the_app(
+    indexed: Subject, bench: Bench, behind: Behind, clock: FakeClock
+) -> None:
+    """Also where nobody asks a question."""
+    found = {"list": [{"collectionId": indexed.wanted["documents"]["a"]}], "usingReRank": True}
+    bench.override[SEARCH] = httpx.Response(200, json={"code": 200, "data": found})
+    indexed.create(reranker="bge-reranker")
+    asked = json.loads(behind.searches[-1])
+    assert (asked["usingReRank"], asked["rerankModel"]) == (True, "bge-reranker")
+    assert not indexed.drifts()
+
+    silent = {"code": 200, "data": {**found, "usingReRank": False}}
+    bench.override[SEARCH] = httpx.Response(200, json=silent)
+    assert indexed.drifts()
+    indexed.state = indexed.seen()
+    said = r"bge-reranker to rerank.*without it.*make status.*docker logs xinference"
+    with pytest.raises(DeadlineExceeded, match=said):
+        indexed.update()
+    well = httpx.Response(200, json={"code": 200, "data": found})
+    clock.on_sleep = lambda: bench.override.update({SEARCH: well})
+    assert not indexed.update()["unranked"]
+    assert not indexed.drifts()
+    bench.override[SEARCH] = failure("no channel for m3e")
+    assert not indexed.drifts(), "of the reranker that says nothing"
+    bench.override[SEARCH] = httpx.Response(200, json=silent)
+    indexed.update(reranker="")
+    assert not indexed.drifts(), "no app asks for it"
 
 
 @BOTH
