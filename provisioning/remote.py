@@ -69,11 +69,15 @@ def _cause(server: SshServer, one: Container) -> str:
     # What was stopped tells in its log how it once started.
     if one.healthy or one.ended or not one.state:
         return ""
+    return cause(one.name, one.status, last_log(server, one.name))
+
+
+def last_log(server: SshServer, name: str, lines: int = _LOG_LINES) -> str:
+    """What a container said last, never to be shown: secrets may stand in it. "" if it is gone."""
     try:
-        log = run(server, f"docker logs --tail {_LOG_LINES} {shlex.quote(one.name)} 2>&1")
+        return run(server, f"docker logs --tail {lines} {shlex.quote(name)} 2>&1")
     except CommandFailed:
         return ""
-    return cause(one.name, one.status, log)
 
 
 def start_container(server: SshServer, name: str) -> None:
