@@ -69,13 +69,18 @@ def _cause(server: SshServer, one: Container) -> str:
     # What was stopped tells in its log how it once started.
     if one.healthy or one.ended or not one.state:
         return ""
-    name = shlex.quote(one.name)
+    return cause(one.name, one.status, last_log(server, one.name))
+
+
+def last_log(server: SshServer, name: str, lines: int = _LOG_LINES) -> str:
+    """What a container said since its last start, never to be shown: secrets may stand in it. "" if
+    it is gone."""
+    name = shlex.quote(name)
     started = f"docker inspect --format '{{{{.State.StartedAt}}}}' {name}"
     try:
-        log = run(server, f'docker logs --since "$({started})" --tail {_LOG_LINES} {name} 2>&1')
+        return run(server, f'docker logs --since "$({started})" --tail {lines} {name} 2>&1')
     except CommandFailed:
         return ""
-    return cause(one.name, one.status, log)
 
 
 def start_container(server: SshServer, name: str) -> None:

@@ -163,6 +163,8 @@ class _Seed:
         }
         ready: pulumi.Resource = dataset
         if documents:
+            reranker = self._reranker(base)
+            needs = self.models.ready("rerank") if reranker else []
             ready = FastGptDocumentsReady(
                 f"base-{base.name}-ready",
                 **self.session,
@@ -170,7 +172,8 @@ class _Seed:
                 documents={name: document.id for name, document in documents.items()},
                 chain=self.chain,
                 deadline_minutes=self.settings.document_deadline_minutes,
-                opts=self._after(documents.values()),
+                reranker=reranker,
+                opts=self._after([*documents.values(), *needs]),
             )
         contents = [document.content_hash for document in documents.values()]
         self.bases[base.name] = _Indexed(dataset, contents, ready)
@@ -251,6 +254,11 @@ class _Seed:
         form = FORMS[self.session["edition"]]
         ids = pulumi.Output.all(*[self.bases[name].dataset.id for name in app.bases])
         return ids.apply(lambda known: simple_app(app, model, known, embedding, form))
+
+    def _reranker(self, base: Base) -> str:
+        """FastGPT's first, where an app asks for one for this base; "" otherwise."""
+        asked = any(app.rerank and base.name in app.bases for app in self.settings.knowledge.apps)
+        return self._model("rerank", None).name if asked else ""
 
     def _model(self, kind: Kind, name: str | None) -> Model:
         return meant(self.settings.models, kind, name)[0]

@@ -47,7 +47,9 @@ def _indexed(client: SeedsClient, base: str) -> None:
     until(lambda: all(row.chunks and not row.waiting for row in rows()), "indexing")
 
 
-def test_the_whole_way_from_a_file_to_a_cited_answer(client: SeedsClient, base: str) -> None:
+def test_the_whole_way_from_a_file_to_a_cited_answer(
+    client: SeedsClient, base: str, stage: Stage
+) -> None:
     made = client.upload_file(base, "lab-manual.pdf", MANUAL.read_bytes(), INTAKE)
     assert made.inserted > 3
     assert made.too_long == 0
@@ -57,6 +59,10 @@ def test_the_whole_way_from_a_file_to_a_cited_answer(client: SeedsClient, base: 
     beginning = client.first_passage(made.collection_id)
     assert beginning
     assert client.search(base, beginning)[0].collection_id == made.collection_id
+    assert client.reranks(base, beginning, RERANKER)
+    stage.upstream.refuse(RERANKER, 500, message="down")
+    assert not client.reranks(base, beginning, RERANKER)
+    stage.upstream.refusals.clear()
 
     app = client.create_app("assistant", _graph(base).nodes, _graph(base).edges)
     client.update_app(app, name="assistant", intro="Knows the lab.")

@@ -67,7 +67,9 @@ def _indexed(client: CurrentClient, base: str) -> None:
     until(lambda: all(row.indexed for row in client.collections(base)), "indexing")
 
 
-def test_the_whole_way_from_a_file_to_a_cited_answer(client: CurrentClient, base: str) -> None:
+def test_the_whole_way_from_a_file_to_a_cited_answer(
+    client: CurrentClient, base: str, stage: Stage
+) -> None:
     made = client.upload_file(base, "lab-manual.pdf", MANUAL.read_bytes(), INTAKE)
     assert made.inserted is None
     _indexed(client, base)
@@ -76,6 +78,10 @@ def test_the_whole_way_from_a_file_to_a_cited_answer(client: CurrentClient, base
     beginning = client.first_passage(made.collection_id)
     assert beginning
     assert client.search(base, beginning)[0].collection_id == made.collection_id
+    assert client.reranks(base, beginning, RERANKER)
+    stage.upstream.refuse(RERANKER, 500, message="down")
+    assert not client.reranks(base, beginning, RERANKER)
+    stage.upstream.refusals.clear()
 
     app = client.create_app("assistant", _graph(base).nodes, _graph(base).edges)
     client.update_app(app, name="assistant", intro="Knows the lab.")

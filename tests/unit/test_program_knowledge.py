@@ -47,6 +47,10 @@ def test_the_question_its_citation_and_nothing_asked_without_one(
     assert plain.inputs.get("cites") is None, "no base, no citation"
     del knowledge["question"]
     lab = run(knowledge)
+    proof = lab.one("fastgpt:DocumentsReady")
+    assert proof.inputs["reranker"] == "bge-reranker-v2-m3", "without a question as well"
+    unasked = {**knowledge, "apps": [{**app, "rerank": False} for app in knowledge["apps"]]}
+    assert run(unasked).one("fastgpt:DocumentsReady").inputs["reranker"] == ""
     assert not lab.of_type("fastgpt:Answer")
     assert not {"answer", "citations"} & set(lab.outputs)
 
@@ -125,6 +129,9 @@ def test_the_current_edition_is_told_of_its_models_once_they_are_routed(key: Pat
     assert lab.one("fastgpt:Ready").inputs["models"] == {}
     assert lab.one("fastgpt:App").inputs["chat_config"]["questionGuide"] == {"open": False}
     assert lab.one("fastgpt:Answer").inputs["reranked"] is True
+    indexed = lab.one("fastgpt:DocumentsReady")
+    assert indexed.inputs["reranker"] == "bge-reranker-v2-m3"
+    assert lab.one("xinference:ModelsReady", "side-models-ready").urn in lab.before(indexed)
     ours = [each for each in lab.resources if "ailab/fastgpt:" in each.type]
     assert {each.inputs["edition"] for each in ours} == {"current"}
 

@@ -54,6 +54,10 @@ class CurrentClient(FastGptClient):
         "read `docker logs fastgpt` on the server: a model that fails is logged as `Embedding "
         "request failed`, and shown as an error after 13 minutes only"
     )
+    embedding_failed = re.compile(
+        r"Embedding request failed"
+        r"""([\s:]*\{\s*"?model"?:\s*["'](?P<model>[\w.:/-]{1,64})["'])?"""
+    )
     login_seconds = 240.0
     # Its ten logins a minute; a FastGPT that does not answer is the caller's to wait for.
     login_pauses = (60.0, 60.0)

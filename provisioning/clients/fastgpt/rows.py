@@ -20,13 +20,26 @@ MARK, TAG = "aiLab", "ai-lab:"
 ModelName = Annotated[str, BeforeValidator(_model_name)]
 
 
+def _by_name(active: Json) -> Json:
+    if isinstance(active, Mapping):
+        return active
+    return {str(each["model"]): str(each["type"]) for each in active}
+
+
 class InitData(Row):
-    """What the running FastGPT knows: its version and its models."""
+    """What the running FastGPT knows: its version and its models.
+
+    `active` are those in use, name to type (`llm`, `embedding`, `rerank`, `tts`, `stt`); none where
+    it tells no types.
+    """
 
     version: str = Field(alias="systemVersion", min_length=1)
     llm: tuple[ModelName, ...] = Field(default=(), alias="llmModels")
     vector: tuple[ModelName, ...] = Field(default=(), alias="vectorModels")
     rerank: tuple[ModelName, ...] = Field(default=(), alias="reRankModels")
+    active: Annotated[Mapping[str, str], BeforeValidator(_by_name)] = Field(
+        default_factory=dict, alias="activeModelList"
+    )
 
 
 class NamedRow(Row):

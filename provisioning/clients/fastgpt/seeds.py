@@ -3,6 +3,7 @@
 That something is gone is concluded from FastGPT's own lists: it has no code for that.
 """
 
+import re
 from collections.abc import Iterable
 
 from provisioning.clients.errors import Refused, Unauthorized, Unreachable
@@ -29,6 +30,7 @@ class SeedsClient(FastGptClient):
         "read `docker logs fastgpt` on the server: a model that fails is logged as `Embedding "
         "Error`, and as `[Error]` with what it answered"
     )
+    embedding_failed = re.compile("Embedding Error")
     login_advice = "see the log of the fastgpt container; MongoDB must run as a replica set"
     shows_keys = False
     _update_link = "POST"

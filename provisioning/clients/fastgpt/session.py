@@ -6,6 +6,7 @@ edition does in its own way stands in `seeds.py` and `current.py`.
 """
 
 import hashlib
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -54,6 +55,8 @@ class Session(ServiceClient, ABC):
     """What to do where it does not come up."""
     stuck_advice: ClassVar[str]
     """Where the word of a failing embedding model is found."""
+    embedding_failed: ClassVar[re.Pattern[str]]
+    """That word, and as its group `model`, where it tells, which one failed."""
     login_seconds: ClassVar[float] = 60.0
     login_pauses: ClassVar[tuple[float, float]] = (FIRST_PAUSE, 2.0)
     """Seconds between two tries to log in: at first, and at the most."""

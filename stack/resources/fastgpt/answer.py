@@ -14,7 +14,7 @@ from provisioning.clients.fastgpt.rows import Answer as Given
 from provisioning.editions import EditionName
 from stack.resources.base import LabResource
 from stack.resources.declaration import IGNORED, OUTPUT, REACH, Endpoint, Lab, Thing
-from stack.resources.fastgpt.session import SERVICE, session, wait
+from stack.resources.fastgpt.session import NOT_RERANKED, SERVICE, session, wait
 
 ANSWER_SECONDS = 300.0
 PASSAGE_LENGTH = 400
@@ -83,11 +83,7 @@ def answer_problem(answer: Given, cites: str | None, *, reranked: bool = False) 
     if cites and not {cites, PurePosixPath(cites).name} & set(cited):
         return f"it cites {', '.join(cited)}, not {cites}"
     if reranked and not any(hit.reranked for hit in answer.citations):
-        return (
-            "its passages were not reranked: FastGPT goes on without a word where Xinference's "
-            "reranker fails; `make status` says whether it is served, `docker logs xinference` why "
-            "it does not answer"
-        )
+        return f"its passages were not reranked: {NOT_RERANKED}"
     return ""
 
 

@@ -1,6 +1,7 @@
 """Following FastGPT's indexing, and why it stands still: few errors of it are told, and late."""
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TypedDict
 import pulumi
 from typing_extensions import NotRequired
 
+from provisioning import remote
 from provisioning.chunks import GROWN
 from provisioning.clients.errors import (
     DeadlineExceeded,
@@ -28,12 +30,14 @@ from provisioning.clients.waiting import Waiting
 from provisioning.clients.xinference import XinferenceClient
 from stack.resources.declaration import Endpoint, Lab
 from stack.resources.fastgpt.document import no_text
-from stack.resources.fastgpt.session import SERVICE, wait
+from stack.resources.fastgpt.session import NOT_RERANKED, SERVICE, wait
 
 STUCK_SECONDS = 60.0
 """Indexing without a new chunk for so long is looked into."""
 SEARCH_SECONDS = 60.0
 SEARCH_LENGTH = 200
+LOG_LINES = 500
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 class Chain(TypedDict):
@@ -70,7 +74,7 @@ class Indexing:
                 advice=f"{self.client.stuck_advice}; or run `pulumi up` again to go on waiting",
             )
         except DeadlineExceeded as error:
-            advice = self._reason(self._rows()) or error.advice
+            advice = self._reason(self._rows()) or self._logged() or error.advice
             raise DeadlineExceeded(SERVICE, error.waited_for, error.last_seen, advice) from None
 
     def search(self) -> None:
@@ -89,6 +93,22 @@ class Indexing:
                 "model of the base still the one that OneAPI serves under its name?",
                 tolerate=(Unreachable, Refused),
             )
+
+    def rerank(self, reranker: str) -> None:
+        """Have a search reranked."""
+        wait(
+            f"{reranker} to rerank what a search finds",
+            lambda: self.reranked(reranker) or Waiting("FastGPT searched without it"),
+            clock=self.client.clock,
+            deadline=SEARCH_SECONDS,
+            advice=NOT_RERANKED,
+            tolerate=(Unreachable, Refused),
+        )
+
+    def reranked(self, reranker: str) -> bool:
+        """Whether a search is."""
+        text = PurePosixPath(next(iter(self.documents))).stem
+        return self.client.reranks(self.dataset_id, text, reranker)
 
     def _search(self, collection_id: str, text: str) -> bool | Waiting:
         hits = self.client.search(self.dataset_id, text)
@@ -110,9 +130,22 @@ class Indexing:
             # Said once, then after as long again.
             self._moved = (done, now)
         if stuck and (reason := self._reason(rows)):
-            raise Refused(SERVICE, "index documents", reason)
+            said = "; ".join(filter(None, [reason, self._logged()]))
+            raise Refused(SERVICE, "index documents", said)
         seen = f"{done} of {done + left} chunks; still at {', '.join(unfinished[:3])}"
-        return Waiting(f"{seen}; {self.client.stuck_advice}" if stuck else seen)
+        return Waiting(f"{seen}; {self._logged() or self.client.stuck_advice}" if stuck else seen)
+
+    def _logged(self) -> str:
+        """What FastGPT's log says of a failing embedding, in words of ours; "" if nothing."""
+        log = ""
+        with contextlib.suppress(ServiceError):
+            log = remote.last_log(self.lab.server(self.chain["oneapi"]), "fastgpt", LOG_LINES)
+        told = list(self.client.embedding_failed.finditer(_COLOUR.sub("", log)))
+        if not told:
+            return ""
+        model = told[-1].groupdict().get("model")
+        which = f"embedding model {model}" if model else "an embedding"
+        return f"FastGPT logs that {which} failed: `docker logs fastgpt` on the server says how"
 
     def _refuse_given_up(self, rows: Mapping[str, Collection]) -> None:
         for name, row in rows.items():

@@ -17,6 +17,10 @@ from stack.resources.base import say
 from stack.resources.declaration import REACH, SECRET, Endpoint, Lab, Thing
 
 SERVICE = FastGptClient.service
+NOT_RERANKED = (
+    "FastGPT goes on without a word where Xinference's reranker fails; `make status` says whether "
+    "it is served, `docker logs xinference` why it does not answer"
+)
 
 # Sessions last seven days; a run opens one per password, whatever the number of resources.
 _sessions: dict[tuple[str, str, int, str], SharedToken] = {}

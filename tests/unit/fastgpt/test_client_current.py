@@ -77,6 +77,8 @@ def test_version_and_models_are_roots_to_see_and_a_lost_session_is_noticed() -> 
     found = recorded.client("garbage").init_data()
     known = (found.version, found.llm, found.vector, found.rerank)
     assert known == ("0.0.0", ("qwen2-instruct",), ("bge-m3",), ("bge-reranker-v2-m3",))
+    kinds = {"qwen2-instruct": "llm", "bge-m3": "embedding", "bge-reranker-v2-m3": "rerank"}
+    assert found.active == kinds
     with pytest.raises(Refused, match="Redis"):
         Recorded("01-getInitData-anonymous", *LOGIN).client("garbage").init_data()
 

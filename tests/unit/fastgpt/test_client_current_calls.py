@@ -143,6 +143,18 @@ def test_a_key_is_the_teams_for_one_app_and_is_shown_again() -> None:
     assert len("x" * 30 + listed[0]["name"].removeprefix("site")) <= 50
 
 
+@pytest.mark.parametrize(
+    ("name", "reranked"),
+    [("144-searchTest-rerank", True), ("145-searchTest-rerank-failure", False)],
+)
+def test_a_reranker_that_fails_is_seen_by_a_flag_alone(name: str, reranked: bool) -> None:
+    asked, recorded = recording(name)["request"]["body"], Recorded(name)
+    found = recorded.client().reranks(asked["datasetId"], asked["text"], asked["rerankModel"])
+    assert found is reranked
+    (sent,) = recorded.sent[name]
+    assert {key: sent[key] for key in asked} == asked
+
+
 @pytest.mark.fault("PostgreSQL gone")
 def test_a_search_that_fails_for_its_model_says_nothing_of_postgresql() -> None:
     names = ("23-dataset-list", "146-searchTest-embed-failure")

@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 import pytest
 
+from provisioning import remote
 from provisioning.clients.errors import DeadlineExceeded, NotFound, Refused
+from provisioning.clients.waiting import wait_until
+from provisioning.tunnel import ServerUnreachable, SshServer
 from rehearsal.doubles.fastgpt.parsing import TRIES
+from stack.resources.fastgpt import indexing
 from stack.resources.fastgpt.documents_ready import DocumentsReady
+from stack.resources.fastgpt.session import SERVICE
 from tests.clock import FakeClock
-from tests.unit.fastgpt.bench import BOTH, CURRENT, ENDPOINT, Bench
+from tests.unit.fastgpt.bench import BOTH, CURRENT, ENDPOINT, Bench, failure
 from tests.unit.subject import Subject
 
 SEARCH = "/api/core/dataset/searchTest"
@@ -41,8 +47,19 @@ class Behind(httpx.BaseTransport):
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.embed: Embed = lambda text: EMBEDDED
+        self.searches: list[bytes] = []
+        self.log = ""
+
+    def run(self, _server: SshServer, command: str) -> str:
+        assert command == "docker logs --tail 500 fastgpt 2>&1"
+        return self.log
+
+    def no_way(self, _server: SshServer, _command: str) -> str:
+        raise ServerUnreachable("SSH", "run", "nobody answers")
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == SEARCH:
+            self.searches.append(request.content)
         if request.url.port == 3000:
             return self.bench.handle_request(request)
         if request.url.port == 3001:
@@ -55,8 +72,10 @@ class Behind(httpx.BaseTransport):
 
 
 @pytest.fixture
-def behind(bench: Bench) -> Behind:
-    return Behind(bench)
+def behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Behind:
+    made = Behind(bench)
+    monkeypatch.setattr(remote, "run", made.run)
+    return made
 
 
 @pytest.fixture
@@ -114,9 +133,12 @@ def test_an_indexed_document_that_no_search_finds_is_not_ready(
 @BOTH
 @pytest.mark.fault("indexing that never ends")
 def test_a_standstill_without_a_known_reason_lasts_until_the_deadline(
-    ready: Subject, bench: Bench, a: str
+    ready: Subject, bench: Bench, a: str, behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.index(a, 1)
+    with pytest.raises(DeadlineExceeded, match=r"`Embedding (Error|request failed)`"):
+        ready.create()
+    monkeypatch.setattr(remote, "run", behind.no_way)
     with pytest.raises(DeadlineExceeded, match=r"`Embedding (Error|request failed)`") as error:
         ready.create()
     assert "1 of 2 chunks" in error.value.last_seen
@@ -147,6 +169,52 @@ def test_the_link_that_failed_is_found_out_early(
     assert clock.passed < 600
 
 
+@pytest.mark.fault("an embedding failing unseen")
+@pytest.mark.parametrize(
+    ("edition", "log", "said"),
+    [
+        (
+            "current",
+            "Embedding request failed: { model: 'm3e', error: 'key sk-secret is wrong' }",
+            "logs that embedding model m3e failed",
+        ),
+        (
+            "current",
+            '\x1b[31mEmbedding request failed\x1b[0m {\n  "model": "m3e",\n  "error": "sk-secret"}',
+            "logs that embedding model m3e failed",
+        ),
+        (
+            "current",
+            "Embedding request failed: { model: 'sk-secret of $2', error: {} }",
+            "logs that an embedding failed",
+        ),
+        ("seeds", "Embedding Error sk-secret", "logs that an embedding failed"),
+    ],
+    indirect=["edition"],
+)
+def test_what_fastgpt_logs_of_an_embedding_is_said_after_a_minute_in_words_of_ours(
+    ready: Subject,
+    behind: Behind,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: FakeClock,
+    log: str,
+    said: str,
+) -> None:
+    """What it was asked before may have failed though its channel answers now."""
+    heard: list[tuple[float, str]] = []
+    tell = partial(wait_until, service=SERVICE, progress=lambda t: heard.append((clock.passed, t)))
+    monkeypatch.setattr(indexing, "wait", tell)
+    behind.log = f"[Info] nothing\n{log}\n[Info] nothing"
+    with pytest.raises(DeadlineExceeded, match=said) as error:
+        ready.create(deadline_minutes=3)
+    first = next(when for when, text in heard if said in text)
+    assert 60 <= first < 75
+    behind.embed = lambda text: NO_CHANNEL
+    with pytest.raises(Refused, match=f"no channel for embedding model m3e.*{said}") as refused:
+        ready.create(deadline_minutes=3)
+    assert "sk-secret" not in f"{error.value} {refused.value} {heard}"
+
+
 @pytest.mark.fault("a document without text")
 @CURRENT
 def test_a_document_without_text_is_told_from_one_that_is_indexed(
@@ -175,6 +243,37 @@ def test_a_document_that_was_given_up_is_told_with_its_error_and_tried_again(
         ready.create()
     assert bench.calls.count(again) == 1
     assert clock.passed > 0
+
+
+@BOTH
+@pytest.mark.fault("a reranker failing without a word")
+def test_a_reranker_that_fails_later_is_drift_and_named_whatever_the_app(
+    indexed: Subject, bench: Bench, behind: Behind, clock: FakeClock
+) -> None:
+    """Also where nobody asks a question."""
+    found = {"list": [{"collectionId": indexed.wanted["documents"]["a"]}], "usingReRank": True}
+    bench.override[SEARCH] = httpx.Response(200, json={"code": 200, "data": found})
+    indexed.create(reranker="bge-reranker")
+    asked = json.loads(behind.searches[-1])
+    assert (asked["usingReRank"], asked["rerankModel"]) == (True, "bge-reranker")
+    assert not indexed.drifts()
+
+    silent = {"code": 200, "data": {**found, "usingReRank": False}}
+    bench.override[SEARCH] = httpx.Response(200, json=silent)
+    assert indexed.drifts()
+    indexed.state = indexed.seen()
+    said = r"bge-reranker to rerank.*without it.*make status.*docker logs xinference"
+    with pytest.raises(DeadlineExceeded, match=said):
+        indexed.update()
+    well = httpx.Response(200, json={"code": 200, "data": found})
+    clock.on_sleep = lambda: bench.override.update({SEARCH: well})
+    assert not indexed.update()["unranked"]
+    assert not indexed.drifts()
+    bench.override[SEARCH] = failure("no channel for m3e")
+    assert not indexed.drifts(), "of the reranker that says nothing"
+    bench.override[SEARCH] = httpx.Response(200, json=silent)
+    indexed.update(reranker="")
+    assert not indexed.drifts(), "no app asks for it"
 
 
 @BOTH

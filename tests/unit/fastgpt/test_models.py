@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from provisioning.clients.errors import DeadlineExceeded, Refused
+from rehearsal.doubles.fastgpt.models import active
 from stack.resources.fastgpt.models import Models
 from tests.clock import FakeClock
-from tests.unit.fastgpt.bench import CURRENT, RECORDS, Bench, failure
+from tests.unit.fastgpt.bench import CURRENT, INIT_DATA, RECORDS, Bench, failure
 from tests.unit.subject import Subject
 
 pytestmark = CURRENT
@@ -21,6 +22,8 @@ RERANKER = {
         **{"isActive": True, "requestUrl": "http://caddy:9997/v1/rerank", "requestAuth": "of-xin"},
     },
 }
+
+ANOTHER = {**RECORDS[0]["metadata"], "model": "another", "name": "another"}
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_they_are_set_at_once_and_what_was_set_is_no_drift(models: Subject, benc
         lambda rows: rows.pop(),
         lambda rows: rows[0]["metadata"].update(isDefault=True),
         lambda rows: rows[0]["metadata"].update(maxContext=1),
-        lambda rows: rows.append({**RERANKER, "model": "another"}),
+        lambda rows: rows.append({"model": "another", "metadata": ANOTHER}),
     ],
     ids=["left out", "another default", "another context", "one more"],
 )
@@ -81,6 +84,29 @@ def test_a_plugin_that_is_away_is_waited_for_and_named(
         models.create()
     clock.on_sleep = bench.override.clear
     models.create()
+    assert not models.drifts()
+
+
+@pytest.mark.parametrize(
+    "hand",
+    [lambda rows: rows.pop(), lambda rows: rows[-1].update(type="embedding")],
+    ids=["left out", "of another type"],
+)
+def test_what_is_stored_and_not_in_use_is_drift_and_waited_for_and_named(
+    models: Subject, bench: Bench, clock: FakeClock, hand: Callable[[list[Any]], object]
+) -> None:
+    models.create()
+    told = active(bench.service)
+    hand(told["activeModelList"])
+    seen = {"code": 200, "data": {"systemVersion": "4.16.0", **told}}
+    bench.override[INIT_DATA] = httpx.Response(200, json=seen)
+    assert models.drifts()
+    models.state = models.seen()
+    lost = r"models in use.*without rerank model bge-reranker: .*docker logs plugin"
+    with pytest.raises(DeadlineExceeded, match=lost):
+        models.update()
+    clock.on_sleep = bench.override.clear
+    models.update()
     assert not models.drifts()
 
 
