@@ -128,7 +128,8 @@ def test_the_current_edition_tells_its_models_to_root_only(lab: FakeLab) -> None
     }
     current = replace(LAB, edition="current", fastgpt_password="root-password")
     found = gather(current, lab.way, NOW).fastgpt
-    assert found == InitData(version="4.16.0", llm=("qwen",), vector=("m3e",))
+    types = {"qwen": "llm", "m3e": "embedding"}
+    assert found == InitData(version="4.16.0", llm=("qwen",), vector=("m3e",), active=types)
 
 
 def standings(facts: Facts) -> dict[str, str]:
