@@ -34,11 +34,6 @@ PUBLIC_BUCKET = "fastgpt-public"
 _CADDY = Path(__file__).with_name("caddy")
 _CADDYFILE = "/etc/caddy/Caddyfile"
 _PLUGIN_PORT = 3004
-_MINIO = "reverse_proxy minio:9000 {"
-# The bucket has its name only once there is a server: it stands in Caddy's environment.
-_OSS = f"""uri strip_prefix /{PUBLIC_BUCKET}
-		reverse_proxy https://{{$PUBLIC_BUCKET}}.oss-[region]-internal.aliyuncs.com {{
-			header_up Host {{$PUBLIC_BUCKET}}.oss-[region]-internal.aliyuncs.com"""
 # What the databases, OneAPI, FastGPT and the system itself need beside Xinference.
 _MEMORY_FOR_THE_OTHERS_MIB = 10 * 1024
 
@@ -190,13 +185,13 @@ def _with_oss(
     §2`). Where there is a door, FastGPT asks it through Caddy, which leads them there instead.
     """
     found = {"plugin": {"online": True}, **told}
+    oss = {
+        key: value.replace("[region]", settings.region)
+        for key, value in EDITIONS[settings.edition].with_oss.items()
+    }
     for name in ("plugin", "fastgpt"):
         whole = found[name].get("environment", known[name].environment)
         kept = {key: value for key, value in whole.items() if not key.startswith("STORAGE_")}
-        oss = {
-            key: value.replace("[region]", settings.region)
-            for key, value in EDITIONS[settings.edition].with_oss.items()
-        }
         found[name] = found[name] | {"environment": {**kept, **oss}}
     if settings.domain:
         found["fastgpt"]["environment"] |= {"PLUGIN_BASE_URL": f"http://caddy:{_PLUGIN_PORT}"}
@@ -220,19 +215,19 @@ def _caddy(settings: Settings) -> dict[str, Any]:
         "fastgpt": f":{ports[FASTGPT_PORT]}" if visited else "",
         "objects": "\n\timport objects" if visited else "",
         "bucket": PUBLIC_BUCKET,
-        "store": _MINIO,
+        "region": settings.region,
         "plugin_port": str(_PLUGIN_PORT),
     }
-    parts = ["Caddyfile", *(("Visitors.caddyfile",) if visited else ()), "Door.caddyfile"]
-    asked = ["fastgpt", "oneapi", "minio"]
-    if settings.storage == "oss":
-        told["store"] = _OSS.replace("[region]", settings.region)
-        parts.append("Logos.caddyfile")
-        asked.append("plugin")
+    in_oss = settings.storage == "oss"
+    store = "OSS.caddyfile" if in_oss else "MinIO.caddyfile"
+    parts = ("Caddyfile", *((store, "Visitors.caddyfile") if visited else ()), "Door.caddyfile")
     opened = dict.fromkeys((*(() if own else (CHALLENGE_PORT,)), SHARE_PORT, *ports.values()))
     return {
         "files": {_CADDYFILE: "".join(_filled(part, **told) for part in parts)},
-        "reaches": (*CONTAINERS["caddy"].reaches, *asked),
+        "reaches": (
+            *CONTAINERS["caddy"].reaches,
+            *("fastgpt", "oneapi", "plugin" if in_oss else "minio"),
+        ),
         "published": {**CONTAINERS["caddy"].published, **{port: port for port in opened}},
         "data": "/data",  # the certificates that it gets: their issuers give only so many
     }

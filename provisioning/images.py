@@ -11,12 +11,16 @@ current edition are newer than what upstream names, for their holes (`provisioni
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from provisioning.editions import EditionName
 from provisioning.problems import PlanError, Problem, nearest
 from provisioning.regions import Region
 from provisioning.tables import table
 from provisioning.versions import XinferenceRelease
+
+if TYPE_CHECKING:
+    from provisioning.settings import Settings
 
 REFERENCE_FORMS = "repository:tag, :tag or @sha256:..., or repository:tag@sha256:..."
 """How a setting names an image; what it leaves out is the built-in image's."""
@@ -87,12 +91,12 @@ def images(
     return chosen
 
 
-def images_used(
-    chosen: Images, uses_xinference: bool, domain: str, code_sandbox: bool, storage: str
-) -> Images:
+def images_used(chosen: Images, settings: "Settings") -> Images:
     """Those of them that a lab has; Caddy serves its domain, too."""
-    without = set(() if uses_xinference else OF_XINFERENCE) - ({"caddy"} if domain else set())
-    without |= set(() if code_sandbox else OF_CODE) | set(OF_MINIO if storage == "oss" else ())
+    without = set(() if settings.uses_xinference else OF_XINFERENCE)
+    without -= {"caddy"} if settings.domain else set()
+    without |= set(() if settings.code_sandbox else OF_CODE)
+    without |= set(OF_MINIO if settings.storage == "oss" else ())
     return {service: image for service, image in chosen.items() if service not in without}
 
 

@@ -71,8 +71,7 @@ def plan(settings: Settings) -> Plan:
     place = region(settings.region, settings.mirrors)
     release = xinference_release(settings.xinference_version)
     known = images(settings.edition, place, settings.images, release, bool(settings.gpus))
-    used = (settings.uses_xinference, settings.domain, settings.code_sandbox, settings.storage)
-    chosen = images_used(known, *used)
+    chosen = images_used(known, settings)
     in_a_file = EDITIONS[settings.edition].models_file
     return Plan(
         settings=settings,

@@ -95,9 +95,8 @@ def _place_problems(settings: Settings) -> Iterator[Problem]:
     if all(problem.warning for problem in wrong_images):
         known = images(*where)
         yield from _service_problems(settings, known)
-        used = (settings.uses_xinference, settings.domain, settings.code_sandbox, settings.storage)
-        chosen = images_used(known, *used)
-        yield from release_problems(verdicts(chosen), settings, date.today())
+        used = images_used(known, settings)
+        yield from release_problems(verdicts(used), settings, date.today())
     if not settings.uses_xinference:
         return
     if (minutes := settings.model_deadline_minutes) <= STALL_MINUTES:

@@ -13,11 +13,12 @@ from provisioning.containers import CERTIFICATE, CERTIFICATE_KEY, seeded
 from provisioning.plan import Plan
 from provisioning.ports import FASTGPT_PORT
 from provisioning.settings import Settings
-from provisioning.tunnel import SshServer, ssh_options
+from provisioning.tunnel import ssh_options
 from stack.containers import Containers
 from stack.host import Host
 from stack.part import part
 from stack.passwords import Passwords
+from stack.resources.declaration import Lab
 from stack.resources.server.containers_ready import ServerContainersReady
 from stack.server import USER, Server
 from stack.storage import make_storage
@@ -85,18 +86,11 @@ def _tell_why_down(server: Server, settings: Settings) -> None:
     """Of a container that does not become healthy in the run that makes it."""
     known: dict[str, Any] = {}
     pulumi.Output.all(**server.login).apply(known.update)
+    way = Lab()
+    way.ssh_key_file = settings.private_key_file
 
     def look(name: str) -> str:
-        if not known:
-            return ""
-        login = SshServer(
-            host=known["host"],
-            port=int(known["ssh_port"]),
-            user=known["user"],
-            host_key=known["host_key"],
-            key_file=settings.private_key_file,
-        )
-        (one,) = remote.containers(login, [name])
+        (one,) = remote.containers(way.server(known), [name])
         return f"{one}; `pulumi up` then goes on." if one.cause else ""
 
     look_after_failure("docker:index/container:Container", look)

@@ -129,4 +129,5 @@ def _looked(args: pulumi.ErrorHookArgs) -> str:
     try:
         return look(args.name) if look else ""
     except Exception:
+        # Whatever it is, what failed before it is to be told.
         return ""

@@ -38,6 +38,8 @@ _OTHER_STORAGE = (
     "an empty lab"
 )
 
+_FOR_LIFE = {"edition": _OTHER_EDITION, "storage": _OTHER_STORAGE}
+
 Way = tuple[str, str, str]
 """Type, zone and image of a server."""
 
@@ -131,12 +133,11 @@ class Choice(Thing):
         """Refuse, at preview already, to choose where nothing is on offer."""
         old, new = cls.of(olds), cls.of(news)
         if olds and old.generation == new.generation:
-            if old.edition != new.edition and not old.is_over(new):
-                yield "edition", _OTHER_EDITION.format(old=old.edition, new=new.edition)
-                return
-            if old.storage != new.storage and not old.is_over(new):
-                yield "storage", _OTHER_STORAGE.format(old=old.storage, new=new.storage)
-                return
+            for name, says in _FOR_LIFE.items():
+                was, wanted = getattr(old, name), getattr(new, name)
+                if was != wanted and not old.is_over(new):
+                    yield name, says.format(old=was, new=wanted)
+                    return
             if old.switch != new.switch:
                 yield "switch", _MOVING
                 return
