@@ -1,11 +1,13 @@
 """What ends the program: a sentence where one is known, the stack where it is our own fault."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pulumi
 import pytest
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
 from provisioning import remote
 from provisioning.clients.errors import Unexpected
@@ -90,12 +92,44 @@ def test_without_a_real_engine_there_are_no_hooks(monkeypatch: pytest.MonkeyPatc
     told.explain_failures()
 
 
+class Engine(engine_pb2_grpc.EngineStub):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def Log(self, request: engine_pb2.LogRequest) -> None:
+        self.said.append(request.message)
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """What is said when a resource `fastgpt` of this type fails."""
+    engine, hooks = Engine(), []
+    monkeypatch.setattr(told, "monitor_supports_feature", lambda feature: True)
+    monkeypatch.setattr(told, "get_engine", lambda: engine)
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
+    monkeypatch.setattr(pulumi, "ErrorHook", lambda name, callback: hooks.append(callback))
+    monkeypatch.setattr(pulumi, "ResourceHookBinding", lambda **hooks: None)
+    monkeypatch.setattr(pulumi.runtime, "register_stack_transformation", lambda each: None)
+
+    def failed(kind: str) -> str:
+        told.explain_failures()
+        error = "container failed to be in healthy state: context deadline exceeded"
+        args: Any = SimpleNamespace(type=kind, name="fastgpt", urn="urn", errors=[error])
+        assert hooks[-1](args) is False, "nothing is tried again"
+        return engine.said[-1]
+
+    return failed
+
+
 @pytest.mark.usefixtures("lab")
 def test_of_a_container_that_does_not_start_its_log_is_asked(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, fails: Callable[[str], str]
 ) -> None:
     """In the run that makes it nothing else looks at the server (stack/services.py)."""
     asked: list[SshServer] = []
+    container, otherwise = "docker:index/container:Container", "`docker logs NAME` tells why"
     shown = {"docker ps": "fastgpt restarting Restarting (1) 2 seconds ago", "docker logs": ""}
 
     def run(server: SshServer, command: str) -> str:
@@ -103,16 +137,16 @@ def test_of_a_container_that_does_not_start_its_log_is_asked(
         return next(text for words, text in shown.items() if command.startswith(words))
 
     monkeypatch.setattr(remote, "run", run)
-    failed: Any = SimpleNamespace(type="docker:index/container:Container", name="fastgpt")
-    assert told._looked(failed) == ""
+    assert otherwise in fails(container)
     shown["docker logs"] = "[redis_error] connect"
-    assert "it does not reach Redis, see `docker logs redis`" in told._looked(failed)
+    assert "it does not reach Redis, see `docker logs redis`" in fails(container)
     assert asked[0].user == "root"
     assert asked[0].host_key.startswith("ssh-ed25519 ")
-    assert told._looked(SimpleNamespace(type="another", name="fastgpt")) == ""  # type: ignore[arg-type]
+    assert asked[0].key_file is not None
+    assert otherwise in fails("another:index:Type")
 
     def away(server: SshServer, command: str) -> str:
         raise ServerUnreachable("SSH", f"connect {server.place}", "no route to host")
 
     monkeypatch.setattr(remote, "run", away)
-    assert told._looked(failed) == ""
+    assert otherwise in fails(container)
